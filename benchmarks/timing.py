@@ -1,0 +1,90 @@
+"""Timing side by side: the cases take turns in one run, so that they share the machine's moods.
+
+    table = compare({"plain": plain, "fast": fast}, repeats=20)
+    print(table)
+    table.ratio("fast")   # how many times as fast as the first case
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The measured times of one case in seconds, in the order they were taken."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median time of a call in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def minimum(self) -> float:
+        """Shortest time of a call in seconds."""
+        return min(self.seconds)
+
+
+@dataclass(frozen=True)
+class TimingTable:
+    """Cases measured in turns; the first one is what the others are compared with."""
+
+    timings: tuple[Timing, ...]
+    title: str = ""
+
+    def __getitem__(self, name: str) -> Timing:
+        for timing in self.timings:
+            if timing.name == name:
+                return timing
+        known = ", ".join(timing.name for timing in self.timings)
+        raise KeyError(f"no case {name!r}; measured were: {known}")
+
+    def ratio(self, name: str) -> float:
+        """How many times as fast as the first case, by medians."""
+        return self.timings[0].median / self[name].median
+
+    def __str__(self) -> str:
+        width = max(4, *(len(timing.name) for timing in self.timings))
+        lines = [self.title] if self.title else []
+        lines.append(f"{'case':<{width}}  {'median ms':>10}  {'min ms':>10}  {'times as fast':>13}")
+        for timing in self.timings:
+            lines.append(
+                f"{timing.name:<{width}}  {1e3 * timing.median:>10.2f}  "
+                f"{1e3 * timing.minimum:>10.2f}  {self.ratio(timing.name):>13.2f}"
+            )
+        return "\n".join(lines)
+
+
+def compare(
+    cases: dict[str, Callable[[], object]],
+    repeats: int = 20,
+    *,
+    warm_up: int = 1,
+    title: str = "",
+) -> TimingTable:
+    """Times the cases in turns: one call of each, `repeats` rounds, after `warm_up` rounds.
+
+    Args:
+        cases: name -> call without arguments. The first is the reference of the ratios.
+        repeats: measured rounds.
+        warm_up: unmeasured rounds before (compilation, caches).
+        title: a line above the table.
+    """
+    if not cases or repeats < 1:
+        raise ValueError(f"compare needs cases and repeats >= 1, got {len(cases)} and {repeats}")
+    for _ in range(warm_up):
+        for call in cases.values():
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(repeats):
+        for name, call in cases.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return TimingTable(tuple(Timing(name, tuple(times)) for name, times in seconds.items()), title)

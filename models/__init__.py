@@ -1,0 +1,31 @@
+"""Models by name: what `--model` chooses from."""
+
+from __future__ import annotations
+
+import torch
+
+from models.assets import ModelAssets
+from models.base_model import BaseModel
+from models.facerecon_model import FaceReconModel
+from models.template_model import TemplateModel
+
+MODELS: dict[str, type[BaseModel]] = {
+    "facerecon": FaceReconModel,
+    "template": TemplateModel,
+}
+
+
+def find_model(name: str) -> type[BaseModel]:
+    """The model class of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in MODELS:
+        raise ValueError(f"--model {name} is unknown; choose one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def create_model(name: str, options, assets: ModelAssets, device: torch.device) -> BaseModel:
+    """Build a model from its parsed options and loaded parts."""
+    return find_model(name)(options, assets, device)

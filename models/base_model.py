@@ -1,0 +1,154 @@
+"""The protocol between the training script and any model: nothing here knows faces or files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.schedule import Schedule
+
+
+class BaseModel(ABC):
+    """A trainable model: `set_input`, then `optimize_parameters` or `evaluate`, many times.
+
+    A subclass names its option dataclasses in `option_groups` (the registry turns them into
+    flags), its networks in `networks`, and fills `optimizers`.
+    """
+
+    option_groups: ClassVar[tuple[type, ...]] = ()
+
+    def __init__(self, options: Any, assets: Any, device: torch.device) -> None:
+        """Start without networks or optimisers; the subclass adds its own.
+
+        Args:
+            options: the parsed groups of `option_groups`, found by their class.
+            assets: parts that come from files (`models.assets.ModelAssets`), or None.
+            device: where everything computes.
+        """
+        self.device = device
+        self.networks: dict[str, nn.Module] = {}
+        """What checkpoints hold, by the name of its key, such as `net_recon`."""
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.schedules: list[Schedule] = []
+        self.losses: dict[str, Tensor] = {}
+        """Weighted terms of the last step, the total under "all"; scalars."""
+
+    @abstractmethod
+    def set_input(self, batch: Any) -> None:
+        """Take a batch onto the model's device."""
+
+    @abstractmethod
+    def forward(self) -> None:
+        """Compute the outputs for the current input."""
+
+    @abstractmethod
+    def compute_losses(self) -> Mapping[str, Tensor]:
+        """Weighted loss terms of the current outputs, without the total."""
+
+    @abstractmethod
+    def visuals(self) -> Tensor:
+        """Pictures of the current input and outputs, (B, 3, H, W) RGB in [0, 1]."""
+
+    def optimize_parameters(self) -> bool:
+        """One training step: forward, losses, gradients, update.
+
+        Returns:
+            Whether the step was taken. A loss or gradient that is not finite leaves the networks
+            as they were, so that one broken sample cannot destroy a training.
+        """
+        self.train()
+        # Batch normalisation takes statistics of a bad batch before any loss can show it.
+        buffers = [b for net in self.networks.values() for b in net.buffers()]
+        before = [b.clone() for b in buffers]
+        self.forward()
+        self._total()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        if bool(torch.isfinite(self.losses["all"])):
+            self.losses["all"].backward()
+            if self.clip_gradients():
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                return True
+        for buffer, old in zip(buffers, before, strict=True):
+            buffer.copy_(old)
+        return False
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Outputs and losses of the current input without an update."""
+        self.eval()
+        self.forward()
+        self._total()
+
+    def _total(self) -> None:
+        terms = dict(self.compute_losses())
+        self.losses = {"all": torch.stack(list(terms.values())).sum(), **terms}
+
+    def clip_gradients(self) -> bool:
+        """Limit the gradient where the model wants it; says whether it is finite."""
+        parameters = [p for net in self.networks.values() for p in net.parameters()]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        return bool(torch.isfinite(norm))
+
+    @property
+    def first_epoch(self) -> int:
+        """Number of the first epoch (`--epoch_count`)."""
+        return self.schedules[0].first_epoch
+
+    @property
+    def last_epoch(self) -> int:
+        """Number of the last epoch (`--n_epochs`)."""
+        return self.schedules[0].last_epoch
+
+    @property
+    def rate(self) -> float:
+        """Current learning rate."""
+        return self.schedules[0].rate
+
+    def train(self) -> None:
+        """Put the trained networks into training mode."""
+        for network in self.networks.values():
+            network.train()
+
+    def eval(self) -> None:
+        """Put the trained networks into inference mode."""
+        for network in self.networks.values():
+            network.eval()
+
+    def set_progress(self, progress: float) -> None:
+        """Follow the share of the training that is over, in [0, 1]; called before each step."""
+        for schedule in self.schedules:
+            schedule.set_progress(progress)
+
+    def end_epoch(self, validation_loss: float | None) -> None:
+        """Follow the end of an epoch; plateau schedules read the validation loss."""
+        for schedule in self.schedules:
+            schedule.end_epoch(validation_loss)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: networks by name, `opt_00`.. and `sched_00`..."""
+        state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            state[f"opt_{number:02d}"] = optimizer.state_dict()
+        for number, schedule in enumerate(self.schedules):
+            state[f"sched_{number:02d}"] = schedule.state_dict()
+        return state
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a checkpoint's optimisers and schedules, to resume.
+
+        Raises:
+            ValueError: the checkpoint was saved for inference, or by another set of optimisers.
+        """
+        try:
+            for number, optimizer in enumerate(self.optimizers):
+                optimizer.load_state_dict(state[f"opt_{number:02d}"])
+            for number, schedule in enumerate(self.schedules):
+                schedule.load_state_dict(state[f"sched_{number:02d}"])
+        except KeyError as error:
+            raise ValueError(f"the checkpoint has no {error} to resume from") from error

@@ -1,0 +1,160 @@
+"""Cameras and the ladder of maps object -> camera -> clip -> pixel.
+
+Frames (docs/conventions.md): object x right in the image, y up, z towards the camera, decimetres.
+Camera frame: the same x and y, z = depth along the view direction, positive in front. Pixels:
+x right, y down, pixel i's centre at i + 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """The R-Net's fixed camera; published checkpoints depend on the defaults."""
+
+    focal: float = 1015.0
+    """Focal length in pixels of the 224 crop."""
+    center: float = 112.0
+    """Principal point, half the side of the crop in pixels."""
+    camera_d: float = 10.0
+    """Distance of the camera from the object origin in decimetres."""
+    z_near: float = 5.0
+    """Nearest depth that is drawn, in decimetres."""
+    z_far: float = 15.0
+    """Farthest depth that is drawn, in decimetres."""
+
+
+def rotation_matrix(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
+    """Rotation Rz(roll) Ry(yaw) Rx(pitch) that acts on column vectors.
+
+    Row vectors, as vertices are stored, turn by `v @ R.transpose(1, 2)`.
+
+    Args:
+        angles_rad: pitch, yaw, roll about x, y, z.
+    """
+    pitch, yaw, roll = angles_rad.unbind(-1)
+    one, zero = torch.ones_like(pitch), torch.zeros_like(pitch)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).reshape(-1, 3, 3)
+
+    sin, cos = torch.sin, torch.cos
+    about_x = matrix(one, zero, zero, zero, cos(pitch), -sin(pitch), zero, sin(pitch), cos(pitch))
+    about_y = matrix(cos(yaw), zero, sin(yaw), zero, one, zero, -sin(yaw), zero, cos(yaw))
+    about_z = matrix(cos(roll), -sin(roll), zero, sin(roll), cos(roll), zero, zero, zero, one)
+    return about_z @ about_y @ about_x
+
+
+def rotate(
+    vectors: Float[Tensor, "batch vertices 3"], rotation: Float[Tensor, "batch 3 3"]
+) -> Float[Tensor, "batch vertices 3"]:
+    """Turn row vectors, `v @ R^T`, always in full precision.
+
+    Summed elementwise because a matrix product may run in TF32 on a GPU, whose 10-bit mantissa
+    would move projected vertices far enough to change which triangle a pixel sees.
+    """
+    columns = [vectors[:, :, k, None] * rotation[:, None, :, k] for k in range(3)]
+    return columns[0] + columns[1] + columns[2]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole (or weak-perspective) camera that looks along -z of the object frame.
+
+    Intrinsics carry a leading axis: 1 for one camera of the whole batch, or the batch size.
+    """
+
+    focal_px: Float[Tensor, "cameras 2"]
+    """Focal lengths along x and y in pixels."""
+    centre_px: Float[Tensor, "cameras 2"]
+    """Principal point (x right, y down) in pixels."""
+    height: int
+    """Image height in pixels."""
+    width: int
+    """Image width in pixels."""
+    distance_dm: float
+    """Distance between camera and object origin along the view axis."""
+    near_dm: float
+    """Depth of the near plane."""
+    far_dm: float
+    """Depth of the far plane."""
+    kind: Literal["perspective", "weak"] = "perspective"
+    """Weak perspective divides by `distance_dm` in place of each point's own depth."""
+
+    @classmethod
+    def rnet(cls, options: CameraOptions | None = None) -> Camera:
+        """The fixed camera of the R-Net: 224 x 224, focal 1015 px, 10 dm away."""
+        o = options or CameraOptions()
+        size = round(2 * o.center)
+        return cls(
+            focal_px=torch.full((1, 2), o.focal),
+            centre_px=torch.full((1, 2), o.center),
+            height=size,
+            width=size,
+            distance_dm=o.camera_d,
+            near_dm=o.z_near,
+            far_dm=o.z_far,
+        )
+
+    def to(self, target: torch.device | torch.dtype | str) -> Camera:
+        """Move or cast the intrinsics."""
+        return replace(self, focal_px=self.focal_px.to(target), centre_px=self.centre_px.to(target))
+
+    def from_object(
+        self, vertices_object: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Object frame to camera frame: z_camera = distance - z."""
+        x, y, z = vertices_object.unbind(-1)
+        return torch.stack([x, y, self.distance_dm - z], dim=-1)
+
+    def to_object(
+        self, vertices_camera: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Inverse of `from_object` (the map is its own inverse)."""
+        return self.from_object(vertices_camera)
+
+    def _divisor(self, vertices_camera: Tensor) -> Tensor:
+        depth = vertices_camera[..., 2:]
+        if self.kind == "weak":
+            return torch.full_like(depth, self.distance_dm)
+        return depth
+
+    def project(
+        self, vertices_camera: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 2"]:
+        """Camera frame to pixels: u = f_x x / d + c_x, v = c_y - f_y y / d."""
+        # Camera y points up and pixel y down, hence the sign.
+        flip = vertices_camera.new_tensor([1.0, -1.0])
+        ray = vertices_camera[..., :2] * flip / self._divisor(vertices_camera)
+        return ray * self.focal_px[:, None] + self.centre_px[:, None]
+
+    def clip(
+        self, vertices_camera: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch vertices 4"]:
+        """Camera frame to homogeneous clip coordinates of the rasteriser.
+
+        x/w, y/w in [-1, 1] span the image with y/w = -1 at its top row; z/w runs from -1 at the
+        near plane to 1 at the far plane, as in OpenGL. For the R-Net's camera this is the
+        public projection matrix: w = d, x_clip = f x / c.
+        """
+        divisor = self._divisor(vertices_camera)
+        half = vertices_camera.new_tensor([self.width / 2, self.height / 2])
+        flip = vertices_camera.new_tensor([1.0, -1.0])
+        scale = (self.focal_px / half)[:, None]
+        offset = (self.centre_px / half - 1)[:, None]
+        xy = vertices_camera[..., :2] * flip * scale + offset * divisor
+        near, far = self.near_dm, self.far_dm
+        depth = vertices_camera[..., 2:]
+        if self.kind == "weak":
+            # Orthographic depth: linear between the planes, then times w.
+            z = (2 * (depth - near) / (far - near) - 1) * divisor
+        else:
+            z = ((far + near) * depth - 2 * far * near) / (far - near)
+        return torch.cat([xy, z, divisor], dim=-1)

@@ -1,0 +1,34 @@
+"""Draw on batches of pictures: small, vectorised, for logs and results."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def draw_landmarks(
+    images: Float[Tensor, "batch 3 height width"],
+    landmarks_px: Float[Tensor, "batch points 2"],
+    colour: tuple[float, float, float],
+    radius: int = 1,
+) -> Float[Tensor, "batch 3 height width"]:
+    """Draw a square dot of side 2 radius + 1 centred on the pixel that each landmark lies in.
+
+    Args:
+        images: RGB in [0, 1]; not changed.
+        landmarks_px: continuous pixels, y down; those outside are left out.
+        colour: RGB in [0, 1].
+        radius: pixels on each side of the centre.
+    """
+    batch, _, height, width = images.shape
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    grid = torch.stack(torch.meshgrid(offsets, offsets, indexing="xy"), dim=-1).reshape(-1, 2)
+    pixels = landmarks_px.floor().long()[:, :, None] + grid
+    x, y = pixels.flatten(1, 2).unbind(-1)
+    item = torch.arange(batch, device=images.device)[:, None].expand_as(x)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    drawn = images.clone()
+    dot = images.new_tensor(colour)
+    drawn.permute(0, 2, 3, 1)[item[inside], y[inside], x[inside]] = dot
+    return drawn

@@ -1,0 +1,257 @@
+"""A linear 3D morphable model: coefficients in, neutral-pose face out.
+
+    identity, expression -> shape = mean + B_id a + B_exp b        (object frame, decimetres)
+    texture              -> albedo = mean + B_tex c                (sRGB-encoded, [0, 1])
+    shape                -> vertex normals, 68 landmarks
+
+After Blanz and Vetter (SIGGRAPH 1999) and Deng et al. (CVPRW 2019, eq. 1). Unlike the original,
+landmarks are barycentric points, so that they need not be vertices, and any mesh, basis size and
+level of detail fits the same class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.mesh import VertexNormals
+from models.parameters import ParameterLayout
+
+
+@dataclass(frozen=True)
+class IdentityCard:
+    """Says which face model gave coefficients their meaning.
+
+    Checkpoints and outputs carry it: coefficients of one model are noise to another.
+    """
+
+    name: str
+    version: str
+    licence: str
+    fingerprint: str
+    """SHA-256 (16 hex digits) of the arrays that define the coefficients, equal for all levels
+    of detail."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.fingerprint})"
+
+
+@dataclass(frozen=True)
+class FaceModelData:
+    """A face model as arrays, as a file holds it. V vertices, F triangles."""
+
+    name: str
+    version: str
+    licence: str
+    mean_shape: np.ndarray
+    """(V, 3) float32, object frame, decimetres."""
+    identity_basis: np.ndarray
+    """(V, 3, Ki) float32."""
+    expression_basis: np.ndarray
+    """(V, 3, Ke) float32."""
+    mean_albedo: np.ndarray
+    """(V, 3) float32, sRGB-encoded, [0, 1]."""
+    albedo_basis: np.ndarray
+    """(V, 3, Kt) float32."""
+    identity_sigma: np.ndarray
+    """(Ki,) standard deviation of each identity coefficient in the population."""
+    expression_sigma: np.ndarray
+    """(Ke,)"""
+    albedo_sigma: np.ndarray
+    """(Kt,)"""
+    triangles: np.ndarray
+    """(F, 3) int32, counter-clockwise seen from outside."""
+    landmark_vertices: np.ndarray
+    """(68, 3) int32 vertices whose barycentric mix is each iBUG landmark."""
+    landmark_barycentrics: np.ndarray
+    """(68, 3) float32, rows sum to 1."""
+    skin_mask: np.ndarray
+    """(V,) float32, 1 on skin, whose albedo should be uniform (reflectance term)."""
+    front_triangles: np.ndarray
+    """(F2, 3) int32: the region that the photometric term looks at."""
+    uv: np.ndarray
+    """(V, 2) float32 texture coordinates in [0, 1], origin bottom left."""
+    alignment_points: np.ndarray
+    """(5, 3) float32 dm: eye centres (image left first), nose tip, mouth corners."""
+    unit_names: tuple[str, ...] = ()
+    """Named expression units (ARKit names)."""
+    unit_matrix: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """(units, Ke): expression coefficients of each unit at full strength."""
+    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Named (V,) bool masks, such as lips, brows, eyes."""
+    fingerprint: str = ""
+    """Hash of the defining arrays; computed from the bases when empty."""
+
+    @property
+    def card(self) -> IdentityCard:
+        """Name, version, licence and hash of this model."""
+        fingerprint = self.fingerprint or array_fingerprint(
+            self.mean_shape, self.identity_basis, self.expression_basis, self.albedo_basis
+        )
+        return IdentityCard(self.name, self.version, self.licence, fingerprint)
+
+
+def array_fingerprint(*arrays: np.ndarray) -> str:
+    """Hash shapes and little-endian contents; independent of machine and memory order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        little_endian = array.dtype.newbyteorder("<")
+        digest.update(np.ascontiguousarray(array, dtype=little_endian).tobytes())
+    return digest.hexdigest()[:16]
+
+
+class FaceModel(nn.Module):
+    """Decoder of identity, expression and texture coefficients.
+
+    Its arrays are non-persistent buffers: they follow `.to(device)` but never enter checkpoints.
+    """
+
+    mean_shape: Tensor
+    shape_basis: Tensor
+    mean_albedo: Tensor
+    albedo_basis: Tensor
+    identity_sigma: Tensor
+    expression_sigma: Tensor
+    albedo_sigma: Tensor
+    triangles: Tensor
+    front_triangles: Tensor
+    landmark_vertices: Tensor
+    landmark_barycentrics: Tensor
+    skin_mask: Tensor
+    alignment_points: Tensor
+    uv: Tensor
+    unit_matrix: Tensor
+
+    def __init__(self, data: FaceModelData) -> None:
+        """Turn arrays into buffers.
+
+        Raises:
+            ValueError: an array's shape contradicts the others, or holds non-finite numbers.
+        """
+        super().__init__()
+        _check(data)
+        self.card = data.card
+        self.unit_names = data.unit_names
+        self.regions = {name: torch.from_numpy(mask.copy()) for name, mask in data.regions.items()}
+        n_id, n_exp = data.identity_basis.shape[2], data.expression_basis.shape[2]
+        self.layout = ParameterLayout.for_sizes(n_id, n_exp, data.albedo_basis.shape[2])
+
+        # One matrix product decodes both: identity and expression share a basis matrix.
+        shape_basis = np.concatenate([data.identity_basis, data.expression_basis], axis=2)
+        flat = {
+            "mean_shape": data.mean_shape.reshape(-1),
+            "shape_basis": shape_basis.reshape(-1, n_id + n_exp).T,
+            "mean_albedo": data.mean_albedo.reshape(-1),
+            "albedo_basis": data.albedo_basis.reshape(data.mean_albedo.size, -1).T,
+            "identity_sigma": data.identity_sigma,
+            "expression_sigma": data.expression_sigma,
+            "albedo_sigma": data.albedo_sigma,
+            "landmark_barycentrics": data.landmark_barycentrics,
+            "skin_mask": data.skin_mask,
+            "alignment_points": data.alignment_points,
+            "uv": data.uv,
+            "unit_matrix": data.unit_matrix,
+        }
+        for name, array in flat.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+            self.register_buffer(name, tensor.clone(), persistent=False)
+        for name in ("triangles", "front_triangles", "landmark_vertices"):
+            # int32 and C-contiguous, as rasterisers read them.
+            indices = np.ascontiguousarray(getattr(data, name), dtype=np.int32)
+            self.register_buffer(name, torch.from_numpy(indices.copy()), persistent=False)
+        self.normals_of = VertexNormals(self.triangles, self.vertex_count)
+
+    @property
+    def vertex_count(self) -> int:
+        """Number of vertices V."""
+        return self.mean_shape.numel() // 3
+
+    def shape(
+        self,
+        identity: Float[Tensor, "batch identity"],
+        expression: Float[Tensor, "batch expression"],
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Vertices in the object frame, decimetres."""
+        coefficients = torch.cat([identity, expression], dim=1)
+        flat = torch.addmm(self.mean_shape, coefficients, self.shape_basis)
+        return flat.unflatten(1, (-1, 3))
+
+    def albedo(self, texture: Float[Tensor, "batch texture"]) -> Float[Tensor, "batch vertices 3"]:
+        """Skin colour before light, sRGB-encoded; [0, 1] for plausible coefficients.
+
+        Not clipped, as a clipped colour would have no gradient back into range.
+        """
+        flat = torch.addmm(self.mean_albedo, texture, self.albedo_basis)
+        return flat.unflatten(1, (-1, 3))
+
+    def normals(
+        self, vertices: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Unit vertex normals, pointing outwards."""
+        return self.normals_of(vertices)
+
+    def landmarks(self, vertices: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, "batch 68 3"]:
+        """The 68 iBUG landmarks, in the frame of the vertices."""
+        corners = vertices[:, self.landmark_vertices.long()]
+        return (corners * self.landmark_barycentrics[:, :, None]).sum(dim=2)
+
+    def units(self, weights: Mapping[str, float]) -> Float[Tensor, "1 expression"]:
+        """Expression coefficients of named units, such as `{"jawOpen": 0.5}`.
+
+        Raises:
+            ValueError: the model has no unit of that name.
+        """
+        unknown = sorted(set(weights) - set(self.unit_names))
+        if unknown:
+            raise ValueError(
+                f"face model {self.card.name} has no expression unit {', '.join(unknown)}; "
+                f"it has: {', '.join(self.unit_names) or 'none'}"
+            )
+        strength = self.unit_matrix.new_tensor([weights.get(n, 0.0) for n in self.unit_names])
+        return strength[None] @ self.unit_matrix
+
+
+def _check(data: FaceModelData) -> None:
+    """Hold every array of a face model against the others."""
+    vertices = data.mean_shape.shape[0]
+    n_id, n_exp, n_tex = (
+        basis.shape[-1] for basis in (data.identity_basis, data.expression_basis, data.albedo_basis)
+    )
+    expected = {
+        "mean_shape": (vertices, 3),
+        "identity_basis": (vertices, 3, n_id),
+        "expression_basis": (vertices, 3, n_exp),
+        "mean_albedo": (vertices, 3),
+        "albedo_basis": (vertices, 3, n_tex),
+        "identity_sigma": (n_id,),
+        "expression_sigma": (n_exp,),
+        "albedo_sigma": (n_tex,),
+        "triangles": (data.triangles.shape[0], 3),
+        "front_triangles": (data.front_triangles.shape[0], 3),
+        "landmark_vertices": (68, 3),
+        "landmark_barycentrics": (68, 3),
+        "skin_mask": (vertices,),
+        "uv": (vertices, 2),
+        "alignment_points": (5, 3),
+        "unit_matrix": (len(data.unit_names), n_exp if data.unit_names else 0),
+    }
+    for name, shape in expected.items():
+        array = getattr(data, name)
+        if array.shape != shape:
+            raise ValueError(f"face model {data.name}: {name} is {array.shape}, expected {shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"face model {data.name}: {name} holds non-finite numbers")
+    for name in ("triangles", "front_triangles", "landmark_vertices"):
+        array = getattr(data, name)
+        if array.size == 0 or array.min() < 0 or array.max() >= vertices:
+            raise ValueError(
+                f"face model {data.name}: {name} must index its {vertices} vertices and not be "
+                "empty"
+            )

@@ -1,0 +1,83 @@
+"""Distant light as nine real spherical harmonics a colour channel, and Lambertian shading with it.
+
+Bands 0 to 2, with the Lambertian (cosine) kernel folded into the basis: irradiance at a surface is
+linear in the coefficients (Ramamoorthi and Hanrahan, SIGGRAPH 2001, eq. 5 and 9; Deng et al. 2019,
+section 3.1, model of equation 1).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# The light that zero coefficients mean: 0.8 in the constant band of every channel, so that an
+# untrained network already renders a plainly lit face.
+AMBIENT = 0.8
+
+# Cosine-kernel factors of the bands 0, 1, 2 in the paper's normalisation. They differ from
+# Ramamoorthi's pi, 2 pi / 3, pi / 4 by sqrt(2 l + 1) and a constant, which trained coefficients
+# have absorbed; they must stay.
+_KERNEL = (math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8))
+# Normalisation of the real harmonics of each band.
+_NORM = (
+    1 / math.sqrt(4 * math.pi),
+    math.sqrt(3) / math.sqrt(4 * math.pi),
+    3 * math.sqrt(5) / math.sqrt(12 * math.pi),
+)
+
+
+def sh_basis(normals: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 9"]:
+    """Evaluate the nine harmonics, times the cosine kernel, at unit normals.
+
+    Order and signs: 1; -y, z, -x; xy, -yz, (3 z^2 - 1) / (2 sqrt 3), -xz, (x^2 - y^2) / 2.
+
+    Args:
+        normals: unit vectors in the frame that the light lives in (posed object frame:
+            x right in the image, y up, z towards the camera).
+
+    Returns:
+        Basis values; their product with nine coefficients is the irradiance.
+    """
+    x, y, z = normals.unbind(-1)
+    band0, band1, band2 = (kernel * norm for kernel, norm in zip(_KERNEL, _NORM, strict=True))
+    return torch.stack(
+        [
+            torch.full_like(x, band0),
+            -band1 * y,
+            band1 * z,
+            -band1 * x,
+            band2 * x * y,
+            -band2 * y * z,
+            band2 * (0.5 / math.sqrt(3)) * (3 * z * z - 1),
+            -band2 * x * z,
+            0.5 * band2 * (x * x - y * y),
+        ],
+        dim=-1,
+    )
+
+
+def light_coefficients(gamma: Float[Tensor, "batch 27"]) -> Float[Tensor, "batch 9 3"]:
+    """Unpack network lighting into harmonics by channels, with the constant light added."""
+    light = gamma.reshape(-1, 3, 9).transpose(1, 2)
+    ambient = torch.zeros(9, 1, dtype=gamma.dtype, device=gamma.device)
+    ambient[0] = AMBIENT
+    return light + ambient
+
+
+def irradiance(
+    normals: Float[Tensor, "batch vertices 3"], gamma: Float[Tensor, "batch 27"]
+) -> Float[Tensor, "batch vertices 3"]:
+    """Incoming light at each vertex in RGB; negative where the harmonics overshoot."""
+    return sh_basis(normals) @ light_coefficients(gamma)
+
+
+def shade(
+    albedo: Float[Tensor, "batch vertices 3"],
+    normals: Float[Tensor, "batch vertices 3"],
+    gamma: Float[Tensor, "batch 27"],
+) -> Float[Tensor, "batch vertices 3"]:
+    """Colour of a Lambertian surface: albedo times irradiance, not clipped."""
+    return albedo * irradiance(normals, gamma)

@@ -1,0 +1,235 @@
+"""Vertex normals of a triangle mesh.
+
+The normal of a vertex is the normalised sum of the unit normals of its faces (not weighted by
+area or angle), as in the published face models' code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from models.kernels import for_each_item, kernel
+from models.renderer.fragments import triangle_indices
+
+EPSILON = 1e-12
+"""Lengths below it count as none: the vector is divided by it and has no gradient."""
+
+
+class VertexNormals(nn.Module):
+    """Normals of meshes that share their triangles.
+
+    On the CPU a compiled loop over the faces; elsewhere `vertex_normals_gather`, which it equals
+    up to rounding.
+    """
+
+    triangles: Tensor
+    adjacent_faces: Tensor
+
+    def __init__(self, triangles: Int[Tensor, "faces 3"], vertex_count: int) -> None:
+        """Prepare the topology.
+
+        Args:
+            triangles: vertex indices, counter-clockwise seen from outside.
+            vertex_count: number of vertices of the meshes.
+
+        Raises:
+            ValueError: an index outside the vertices.
+        """
+        super().__init__()
+        triangles = triangle_indices(triangles, vertex_count)
+        self.vertex_count = vertex_count
+        self.register_buffer("triangles", triangles.clone(), persistent=False)
+        self.register_buffer(
+            "adjacent_faces", adjacent_faces(triangles, vertex_count), persistent=False
+        )
+
+    def forward(
+        self, vertices: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Unit normals, outwards; 0 where a vertex has no face.
+
+        Args:
+            vertices: positions in any frame and unit.
+
+        Raises:
+            ValueError: another number of vertices than the topology was made for.
+        """
+        if vertices.shape[1] != self.vertex_count:
+            raise ValueError(
+                f"the normals were prepared for {self.vertex_count} vertices, "
+                f"got {vertices.shape[1]}"
+            )
+        if vertices.dtype in (torch.float16, torch.bfloat16):
+            vertices = vertices.float()  # differences of neighbours need the digits
+        if vertices.device.type == "cpu":
+            return _VertexNormals.apply(  # pyright: ignore[reportReturnType]
+                vertices.contiguous(), self.triangles
+            )
+        return vertex_normals_gather(vertices, self.triangles, self.adjacent_faces)
+
+
+def adjacent_faces(
+    triangles: Int[Tensor, "faces 3"], vertex_count: int
+) -> Int[Tensor, "vertices degree"]:
+    """The faces around each vertex; short rows are filled up with the number of faces."""
+    vertex = triangles.detach().cpu().numpy().reshape(-1)
+    order = np.argsort(vertex, kind="stable")
+    degree = np.bincount(vertex, minlength=vertex_count)
+    first = np.cumsum(degree) - degree
+    rows = vertex[order]
+    table = np.full((vertex_count, max(1, degree.max(initial=0))), len(triangles), np.int64)
+    table[rows, np.arange(len(rows)) - first[rows]] = order // 3
+    return torch.from_numpy(table).to(triangles.device)
+
+
+def vertex_normals_gather(
+    vertices: Float[Tensor, "batch vertices 3"],
+    triangles: Int[Tensor, "faces 3"],
+    adjacent: Int[Tensor, "vertices degree"],
+) -> Float[Tensor, "batch vertices 3"]:
+    """The readable form: gather the corners, then the faces around each vertex."""
+    v0, v1, v2 = vertices[:, triangles.long()].unbind(2)
+    face_normals = _normalize(torch.linalg.cross(v0 - v1, v1 - v2))
+    # One more face without direction, for the fillers of `adjacent`.
+    padded = nn.functional.pad(face_normals, (0, 0, 0, 1))
+    return _normalize(padded[:, adjacent].sum(dim=2))
+
+
+def _normalize(vectors: Tensor) -> Tensor:
+    """Unit vectors; as torch.nn.functional.normalize, but short ones have no gradient.
+
+    There its gradient is 1 / eps = 1e12, and one degenerate face would ruin a training step.
+    """
+    # The length of a zero vector has no gradient either: it is taken of a stand-in.
+    short = (vectors.detach().square().sum(-1, keepdim=True)).sqrt() <= EPSILON
+    length = torch.where(short, 1.0, vectors).square().sum(-1, keepdim=True).sqrt()
+    return torch.where(short, vectors.detach() / EPSILON, vectors / length)
+
+
+@kernel
+@no_type_check
+def _forward(vertices, triangles, sums, normals):
+    """Fill sums (of face normals, starts as zeros) and normals, both (V, 3)."""
+    eps = vertices.dtype.type(EPSILON)
+    for face in range(triangles.shape[0]):
+        i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        ax, ay, az = (
+            vertices[i, 0] - vertices[j, 0],
+            vertices[i, 1] - vertices[j, 1],
+            vertices[i, 2] - vertices[j, 2],
+        )
+        bx, by, bz = (
+            vertices[j, 0] - vertices[k, 0],
+            vertices[j, 1] - vertices[k, 1],
+            vertices[j, 2] - vertices[k, 2],
+        )
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        scale = vertices.dtype.type(1) / max(np.sqrt(nx * nx + ny * ny + nz * nz), eps)
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        for vertex in (i, j, k):
+            sums[vertex, 0] += nx
+            sums[vertex, 1] += ny
+            sums[vertex, 2] += nz
+    for vertex in range(vertices.shape[0]):
+        x, y, z = sums[vertex, 0], sums[vertex, 1], sums[vertex, 2]
+        scale = vertices.dtype.type(1) / max(np.sqrt(x * x + y * y + z * z), eps)
+        normals[vertex, 0], normals[vertex, 1], normals[vertex, 2] = x * scale, y * scale, z * scale
+
+
+@kernel
+@no_type_check
+def _backward(vertices, triangles, sums, gradient, of_sums, result):
+    """Add the gradient of the vertices to result (V, 3); of_sums (V, 3) is scratch.
+
+    For n = c / |c| the gradient of c is (g - n (n . g)) / |c|; for c = a x b that of a is b x g,
+    that of b is g x a; a = v0 - v1, b = v1 - v2.
+    """
+    eps = vertices.dtype.type(EPSILON)
+    zero, one = vertices.dtype.type(0), vertices.dtype.type(1)
+    for vertex in range(vertices.shape[0]):
+        x, y, z = sums[vertex, 0], sums[vertex, 1], sums[vertex, 2]
+        length = np.sqrt(x * x + y * y + z * z)
+        scale = one / length if length > eps else zero
+        x, y, z = x * scale, y * scale, z * scale
+        gx, gy, gz = gradient[vertex, 0], gradient[vertex, 1], gradient[vertex, 2]
+        along = gx * x + gy * y + gz * z
+        of_sums[vertex, 0] = (gx - along * x) * scale
+        of_sums[vertex, 1] = (gy - along * y) * scale
+        of_sums[vertex, 2] = (gz - along * z) * scale
+    for face in range(triangles.shape[0]):
+        i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        ax, ay, az = (
+            vertices[i, 0] - vertices[j, 0],
+            vertices[i, 1] - vertices[j, 1],
+            vertices[i, 2] - vertices[j, 2],
+        )
+        bx, by, bz = (
+            vertices[j, 0] - vertices[k, 0],
+            vertices[j, 1] - vertices[k, 1],
+            vertices[j, 2] - vertices[k, 2],
+        )
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+        if not length > eps:
+            continue
+        scale = one / length
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        gx = of_sums[i, 0] + of_sums[j, 0] + of_sums[k, 0]
+        gy = of_sums[i, 1] + of_sums[j, 1] + of_sums[k, 1]
+        gz = of_sums[i, 2] + of_sums[j, 2] + of_sums[k, 2]
+        along = gx * nx + gy * ny + gz * nz
+        gx, gy, gz = (gx - along * nx) * scale, (gy - along * ny) * scale, (gz - along * nz) * scale
+        # Of a and of b.
+        px, py, pz = by * gz - bz * gy, bz * gx - bx * gz, bx * gy - by * gx
+        qx, qy, qz = gy * az - gz * ay, gz * ax - gx * az, gx * ay - gy * ax
+        result[i, 0] += px
+        result[i, 1] += py
+        result[i, 2] += pz
+        result[j, 0] += qx - px
+        result[j, 1] += qy - py
+        result[j, 2] += qz - pz
+        result[k, 0] -= qx
+        result[k, 1] -= qy
+        result[k, 2] -= qz
+
+
+class _VertexNormals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, triangles: Tensor) -> Tensor:
+        sums, normals = torch.zeros_like(vertices), torch.empty_like(vertices)
+        v, f = vertices.detach().numpy(), triangles.numpy()
+        s, n = sums.numpy(), normals.numpy()
+        for_each_item(lambda item: _forward(v[item], f, s[item], n[item]), len(v))
+        ctx.save_for_backward(vertices, triangles, sums)
+        return normals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        vertices, triangles, sums = ctx.saved_tensors
+        result, scratch = torch.zeros_like(vertices), torch.empty_like(vertices)
+        v, f, s = vertices.detach().numpy(), triangles.numpy(), sums.numpy()
+        g, t, r = gradient.contiguous().numpy(), scratch.numpy(), result.numpy()
+
+        def work(item: int) -> None:
+            _backward(v[item], f, s[item], g[item], t[item], r[item])
+
+        for_each_item(work, len(v))
+        return result, None
+
+
+def vertex_areas(
+    vertices: Float[Tensor, "vertices 3"], triangles: Int[Tensor, "faces 3"]
+) -> Float[Tensor, " vertices"]:
+    """Surface area that belongs to each vertex: a third of each adjacent triangle's."""
+    corners = vertices[triangles.long()]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = torch.linalg.vector_norm(normal, dim=1) / 2
+    total = vertices.new_zeros(len(vertices))
+    return total.index_add(0, triangles.long().flatten(), (area / 3).repeat_interleave(3))

@@ -1,0 +1,1 @@
+"""Neural networks: the R-Net that predicts coefficients, and the recognition networks."""

@@ -1,0 +1,240 @@
+"""The R-Net: a backbone and seven linear heads that predict face, pose and light from a photo.
+
+Deng et al., CVPRW 2019, section 3: a ResNet-50 whose pooled features are mapped to 257 numbers. The
+heads start at zero, so an untrained network predicts the mean face, unrotated and centred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.networks.dlib_resnet import INPUT_SIZE as CHIP_SIZE
+from models.networks.dlib_resnet import DlibTrunk
+from models.networks.resnet import ResNet, resnet18, resnet34, resnet50
+from models.parameters import ParameterLayout
+
+IMAGE_SIZE = 224
+"""Side of the aligned crop in pixels."""
+
+
+@dataclass(frozen=True)
+class ReconstructionNetOptions:
+    """The R-Net, which predicts the coefficients."""
+
+    net_recon: Literal["resnet18", "resnet34", "resnet50", "dlib"] = "resnet50"
+    """Architecture: dlib starts from dlib's recognition network and learns most in few minutes."""
+    init_path: str = "checkpoints/init_model/resnet50-0676ba61.pth"
+    """ImageNet weights to start from, in torchvision's file format; without them it starts from
+    random ones. The dlib architecture starts from dlib's installed file instead."""
+    use_last_fc: bool = False
+    """Predict all coefficients by one linear layer instead of seven heads (resnet only)."""
+
+
+class DlibBackbone(nn.Module):
+    """Features of the R-Net on the first layers of dlib's recognition network.
+
+    Made for training in minutes on a CPU: the trunk already knows faces and sees 150 px instead of
+    224; its 8x8 map is pooled to 4x4 and flattened, because a global mean would lose where things
+    are, which pose and expression need.
+    """
+
+    TRUNK_BLOCKS = 10
+    FACE_PX = 200
+    """Side of the central part of the crop that is used; dlib's chips are framed as tightly."""
+    TRUNK_LEARNING_RATE = 0.3
+    """Learning rate of the pretrained trunk, relative to that of the new layers."""
+
+    OUTPUT_SIGMAS: dict[str, float | tuple[float, ...]] = {  # noqa: RUF012 - a constant
+        "identity": 1.0,
+        "expression": 0.65,
+        "texture": 0.9,
+        "angles_rad": (0.2, 0.43, 0.14),
+        "gamma": 0.15,
+        "translation_dm": (0.03, 0.06, 0.6),
+    }
+    """Spread of each coefficient over training faces; the heads' outputs are in these units, so
+    that all of them are of order one."""
+
+    def __init__(self, last_fc_outputs: int | None = None) -> None:
+        super().__init__()
+        if last_fc_outputs is not None:
+            raise ValueError("--use_last_fc needs a resnet: --net_recon dlib has heads only")
+        self.feature_count = 512
+        self.trunk = DlibTrunk(self.TRUNK_BLOCKS)
+        self.reduce = nn.Conv2d(self.trunk.out_channels, 64, 1, bias=False)
+        self.reduce_norm = nn.BatchNorm2d(64)
+        self.linear = nn.Linear(64 * 4 * 4, self.feature_count, bias=False)
+        self.linear_norm = nn.BatchNorm1d(self.feature_count)
+
+    def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch 512 1 1"]:
+        """Compute features of aligned crops, RGB in [0, 1]."""
+        margin = (IMAGE_SIZE - self.FACE_PX) // 2
+        centre = images[:, :, margin : margin + self.FACE_PX, margin : margin + self.FACE_PX]
+        chips = functional.interpolate(
+            centre,
+            size=(CHIP_SIZE, CHIP_SIZE),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        x = functional.relu(self.reduce_norm(self.reduce(self.trunk(chips))), inplace=True)
+        x = torch.flatten(functional.avg_pool2d(x, 2), 1)
+        x = functional.relu(self.linear_norm(self.linear(x)), inplace=True)
+        return x[:, :, None, None]
+
+
+RECONSTRUCTION_NETS: dict[str, Callable[[int | None], ResNet | DlibBackbone]] = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "dlib": DlibBackbone,
+}
+"""Backbones by the name of `--net_recon`; the argument is the width of a last linear layer."""
+
+
+class ReconstructionNet(nn.Module):
+    """Predict coefficients from aligned crops.
+
+    Parameter names are the public ones: `backbone.*` and `final_layers.{0..6}.*` (identity,
+    expression, texture, angles, gamma, translation x and y, translation z).
+
+    Args:
+        options: architecture.
+        layout: blocks and sizes of the coefficients, from the face model.
+
+    Raises:
+        ValueError: `use_last_fc` for an architecture that does not have it.
+    """
+
+    output_sigmas: Tensor
+
+    def __init__(self, options: ReconstructionNetOptions, layout: ParameterLayout) -> None:
+        super().__init__()
+        create_backbone = RECONSTRUCTION_NETS[options.net_recon]
+        self.backbone = create_backbone(layout.size if options.use_last_fc else None)
+        self.final_layers = None
+        if not options.use_last_fc:
+            features = self.backbone.feature_count
+            self.final_layers = nn.ModuleList(
+                nn.Conv2d(features, size, 1) for size in head_sizes(layout)
+            )
+            for head in self.final_layers:
+                nn.init.zeros_(head.get_parameter("weight"))
+                nn.init.zeros_(head.get_parameter("bias"))
+        # Part of the architecture, not learned: not in the state dict.
+        sigmas = _output_sigmas(self.backbone, layout)
+        self.register_buffer("output_sigmas", sigmas, persistent=False)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch coefficients"]:
+        """Predict flat coefficient vectors; `ParameterLayout.split` names their blocks.
+
+        Args:
+            images: aligned crops of 224 x 224 px, RGB in [0, 1], not normalised further.
+
+        Raises:
+            ValueError: the images do not have this size.
+        """
+        if images.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"the R-Net takes images (B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), "
+                f"got {tuple(images.shape)}"
+            )
+        features = self.backbone(images)
+        if self.final_layers is None:
+            return features.to(self.output_sigmas.dtype)
+        # In full precision under autocast: bfloat16 would round angles and depth to three digits.
+        with torch.autocast(images.device.type, enabled=False):
+            features = features.to(self.output_sigmas.dtype)
+            flat = torch.cat([head(features) for head in self.final_layers], dim=1).flatten(1)
+            return flat * self.output_sigmas
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Parameter groups for an optimiser: a pretrained dlib trunk learns more slowly.
+
+        Args:
+            learning_rate: of the new layers, and of everything where there is no such trunk.
+
+        Returns:
+            Groups with `params` and `lr` that together hold each parameter once.
+        """
+        if not isinstance(self.backbone, DlibBackbone):
+            return [{"params": list(self.parameters()), "lr": learning_rate}]
+        trunk = list(self.backbone.trunk.parameters())
+        of_trunk = {id(parameter) for parameter in trunk}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in of_trunk]
+        return [
+            {"params": rest, "lr": learning_rate},
+            {"params": trunk, "lr": learning_rate * DlibBackbone.TRUNK_LEARNING_RATE},
+        ]
+
+
+def create_reconstruction_net(
+    options: ReconstructionNetOptions,
+    layout: ParameterLayout,
+    initial_weights: Mapping[str, Tensor] | None = None,
+) -> ReconstructionNet:
+    """Build an R-Net, from pretrained weights of its backbone if given.
+
+    Args:
+        options: architecture.
+        layout: blocks and sizes of the coefficients, from the face model.
+        initial_weights: one tensor for each of `pretrained_names` (`util.reconstruction_file` reads
+            them); None leaves the network random.
+
+    Raises:
+        ValueError: the weights do not fit the architecture.
+    """
+    net = ReconstructionNet(options, layout)
+    if initial_weights is None:
+        return net
+    state = net.backbone.state_dict()
+    names = pretrained_names(net.backbone)
+    if set(names) != set(initial_weights):
+        raise ValueError(
+            f"the initial weights are not those of --net_recon {options.net_recon}: it takes "
+            f"{len(names)} tensors from {names[0]} to {names[-1]}"
+        )
+    for name in names:
+        if initial_weights[name].shape != state[name].shape:
+            raise ValueError(
+                f"initial weights: {name} is {tuple(initial_weights[name].shape)} where "
+                f"--net_recon {options.net_recon} has {tuple(state[name].shape)}"
+            )
+    net.backbone.load_state_dict({**state, **initial_weights})
+    return net
+
+
+def pretrained_names(backbone: ResNet | DlibBackbone) -> list[str]:
+    """Names of the backbone's tensors that pretrained networks hold.
+
+    A resnet takes all but the last linear layer, dlib's backbone takes its trunk.
+    """
+    if isinstance(backbone, DlibBackbone):
+        return [name for name in backbone.state_dict() if name.startswith("trunk.")]
+    return [name for name in backbone.state_dict() if not name.startswith("fc.")]
+
+
+def head_sizes(layout: ParameterLayout) -> list[int]:
+    """Outputs of the heads: one head a block, but translation has one for x and y and one for z."""
+    sizes: list[int] = []
+    for block in layout.blocks:
+        sizes += [2, 1] if block.name == "translation_dm" else [block.size]
+    return sizes
+
+
+def _output_sigmas(backbone: nn.Module, layout: ParameterLayout) -> Float[Tensor, " coefficients"]:
+    """What each raw output is multiplied by: 1 for the public architectures."""
+    sigmas = torch.ones(layout.size)
+    if isinstance(backbone, DlibBackbone):
+        for name, part in layout.slices.items():
+            sigmas[part] = torch.tensor(backbone.OUTPUT_SIGMAS.get(name, 1.0))
+    return sigmas

@@ -1,0 +1,167 @@
+"""The weakly-supervised objective: every term, its weight, and their sum, in one place.
+
+Equation 1 and sections 3.1, 3.2 of Deng et al. (CVPRW 2019): photometric + landmarks + identity,
+and the regularisers of coefficients, texture and light, with the weights of the public code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from models import losses
+from models.batch import FaceBatch
+from models.face_model import FaceModel
+from models.landmarks import LandmarkOrigin, five_from_68, to_index
+from models.networks.recognition import RecognitionNet
+from models.similarity import estimate_similarity
+from models.stages import Reconstruction
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """Weights of the weakly-supervised losses."""
+
+    w_feat: float = 0.2
+    """Identity: distance of the recognition features of photo and rendering."""
+    w_color: float = 1.92
+    """Photometric: colour distance over the visible skin."""
+    w_reg: float = 3.0e-4
+    """Regularisation of the coefficients, over all blocks."""
+    w_id: float = 1.0
+    """Share of identity in the regularisation."""
+    w_exp: float = 0.8
+    """Share of expression in the regularisation."""
+    w_tex: float = 1.7e-2
+    """Share of texture in the regularisation."""
+    w_gamma: float = 10.0
+    """Colour of the light: variance of gamma over the channels."""
+    w_lm: float = 1.6e-3
+    """Landmarks: weighted squared distance in pixels."""
+    w_reflc: float = 5.0
+    """Reflectance: variance of the skin's albedo."""
+    use_crop_face: bool = True
+    """Photometric loss on the front of the face only, not on the whole mesh."""
+    use_predef_M: bool = False
+    """Crop the rendering for the recognition net by the given landmarks, not the predicted."""
+    weak_from: float = 0.0
+    """Share of the training after which these losses join the supervision by true coefficients."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a term may look at."""
+
+    reconstruction: Reconstruction
+    batch: FaceBatch
+
+
+class WeakObjective(nn.Module):
+    """Computes the weighted terms for a batch of reconstructions.
+
+    Holds the recognition network, which is frozen and no part of checkpoints.
+    """
+
+    def __init__(
+        self,
+        face_model: FaceModel,
+        recognition_net: RecognitionNet | None,
+        options: ObjectiveOptions,
+        landmark_origin: LandmarkOrigin = "index",
+    ) -> None:
+        """Choose the terms: those with a weight, identity only where there is a network."""
+        super().__init__()
+        self.options = options
+        self._origin: LandmarkOrigin = landmark_origin
+        # In a tuple, so that the shared face model does not become a submodule of the objective.
+        self._face_model = (face_model,)
+        self.recognition_net = recognition_net
+        formulas: dict[str, Callable[[_Inputs], Tensor]] = {
+            "feat": self._identity,
+            "color": self._photometric,
+            "lm": self._landmarks,
+            "reg": self._regularisation,
+            "gamma": self._light_colour,
+            "reflc": self._reflectance,
+        }
+        weights = {
+            "feat": options.w_feat if recognition_net is not None else 0.0,
+            "color": options.w_color,
+            "lm": options.w_lm,
+            "reg": options.w_reg,
+            "gamma": options.w_gamma,
+            "reflc": options.w_reflc,
+        }
+        assert formulas.keys() == weights.keys()
+        self.weights = {name: weight for name, weight in weights.items() if weight != 0}
+        self._formulas = formulas
+
+    def forward(self, reconstruction: Reconstruction, batch: FaceBatch) -> dict[str, Tensor]:
+        """Weighted terms by name.
+
+        Raises:
+            ValueError: the batch lacks what a term compares with.
+        """
+        inputs = _Inputs(reconstruction, batch)
+        return {name: w * self._formulas[name](inputs) for name, w in self.weights.items()}
+
+    @property
+    def face_model(self) -> FaceModel:
+        """The model whose prior and skin the regularisers use."""
+        return self._face_model[0]
+
+    def _identity(self, inputs: _Inputs) -> Tensor:
+        net, batch = self.recognition_net, inputs.batch
+        assert net is not None
+        given = _required(batch, "recognition_transforms")
+        rendered = inputs.reconstruction.rendering.image
+        assert rendered is not None
+        transforms = given
+        if not self.options.use_predef_M:
+            five = five_from_68(inputs.reconstruction.posed.landmarks_px)
+            # Templates count pixel indices, like the given landmarks of files.
+            transforms = estimate_similarity(to_index(five, self._origin), net.template)
+        with torch.no_grad():
+            target = net(batch.images, given)
+        return losses.identity_loss(net(rendered, transforms), target, net.distance)
+
+    def _photometric(self, inputs: _Inputs) -> Tensor:
+        rendering, batch = inputs.reconstruction.rendering, inputs.batch
+        assert rendering.image is not None
+        region = inputs.reconstruction.face_mask if self.options.use_crop_face else rendering.mask
+        mask = _required(batch, "skin_mask") * region
+        return losses.photometric_loss(rendering.image, batch.images, mask)
+
+    def _landmarks(self, inputs: _Inputs) -> Tensor:
+        given = _required(inputs.batch, "landmarks_px")
+        return losses.landmark_loss(inputs.reconstruction.posed.landmarks_px, given)
+
+    def _regularisation(self, inputs: _Inputs) -> Tensor:
+        o, model = self.options, self.face_model
+        return losses.coefficient_regularisation(
+            inputs.reconstruction.coefficients,
+            w_id=o.w_id,
+            w_exp=o.w_exp,
+            w_tex=o.w_tex,
+            identity_sigma=model.identity_sigma,
+            expression_sigma=model.expression_sigma,
+            texture_sigma=model.albedo_sigma,
+        )
+
+    def _light_colour(self, inputs: _Inputs) -> Tensor:
+        return losses.gamma_loss(inputs.reconstruction.coefficients.gamma)
+
+    def _reflectance(self, inputs: _Inputs) -> Tensor:
+        albedo = inputs.reconstruction.shaped.albedo
+        return losses.reflectance_loss(albedo, self.face_model.skin_mask)
+
+
+def _required(batch: FaceBatch, name: str) -> Tensor:
+    value = getattr(batch, name)
+    if value is None:
+        known = [f.name for f in fields(batch) if getattr(batch, f.name) is not None]
+        raise ValueError(f"the batch holds no {name} (only {', '.join(known)}), a loss needs it")
+    return value

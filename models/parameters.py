@@ -1,0 +1,122 @@
+"""What the R-Net's numbers mean: named parameter blocks, their order, and the typed coefficients.
+
+The published layout (Deng et al., CVPRW 2019) has 257 numbers: identity 0:80, expression 80:144,
+texture 144:224, angles 224:227, lighting gamma 227:254, translation 254:257. Another face model
+has other block sizes; only the layout object knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ParameterBlock:
+    """A run of coefficients with one meaning."""
+
+    name: str
+    """Field of `Coefficients` that holds the block."""
+    size: int
+    """Number of coefficients."""
+    unit: str
+    """Physical unit; "sigma" where a coefficient counts standard deviations of a basis."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """One face per batch item, as parameters of the face model, the pose and the light.
+
+    The basis blocks weigh the columns of a face model's bases.
+    """
+
+    identity: Float[Tensor, "batch identity"]
+    """Weights of the identity basis."""
+    expression: Float[Tensor, "batch expression"]
+    """Weights of the expression basis; zero is the neutral face."""
+    texture: Float[Tensor, "batch texture"]
+    """Weights of the albedo basis."""
+    angles_rad: Float[Tensor, "batch 3"]
+    """Pitch, yaw, roll in radians; see `models.camera.rotation_matrix`."""
+    gamma: Float[Tensor, "batch 27"]
+    """Spherical-harmonics light, nine for red, then green, then blue; see `models.lighting`."""
+    translation_dm: Float[Tensor, "batch 3"]
+    """Translation in the object frame, in decimetres."""
+
+    def to(self, target: torch.device | torch.dtype | str) -> Coefficients:
+        """Move or cast every block, as `Tensor.to` does."""
+        return replace(self, **{name: block.to(target) for name, block in self.items()})
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, block) in the order of the layout."""
+        for field in fields(self):
+            yield field.name, getattr(self, field.name)
+
+    def item(self, index: int) -> Coefficients:
+        """One face of the batch, as a batch of one."""
+        return replace(self, **{name: block[index : index + 1] for name, block in self.items()})
+
+    def __len__(self) -> int:
+        return self.identity.shape[0]
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Order and sizes of the blocks in one flat coefficient vector."""
+
+    blocks: tuple[ParameterBlock, ...]
+
+    @classmethod
+    def for_sizes(
+        cls, identity: int = 80, expression: int = 64, texture: int = 80
+    ) -> ParameterLayout:
+        """Layout of a linear face model with these basis sizes; the defaults are the paper's."""
+        return cls(
+            (
+                ParameterBlock("identity", identity, "sigma"),
+                ParameterBlock("expression", expression, "sigma"),
+                ParameterBlock("texture", texture, "sigma"),
+                ParameterBlock("angles_rad", 3, "rad"),
+                ParameterBlock("gamma", 27, "radiance"),
+                ParameterBlock("translation_dm", 3, "dm"),
+            )
+        )
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(block.size for block in self.blocks)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each block lies in the flat vector."""
+        result, start = {}, 0
+        for block in self.blocks:
+            result[block.name] = slice(start, start + block.size)
+            start += block.size
+        return result
+
+    def split(self, flat: Float[Tensor, "batch parameters"]) -> Coefficients:
+        """Name the blocks of flat coefficient vectors (views, no copy).
+
+        Raises:
+            ValueError: the vectors do not have this layout's length.
+        """
+        if flat.shape[-1] != self.size:
+            raise ValueError(
+                f"coefficient vectors have {flat.shape[-1]} numbers, "
+                f"but this face model's layout has {self.size}"
+            )
+        return Coefficients(**{name: flat[:, part] for name, part in self.slices.items()})
+
+    def join(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
+        """Inverse of `split`."""
+        return torch.cat([getattr(coefficients, block.name) for block in self.blocks], dim=1)
+
+    def zeros(self, batch: int, device: torch.device | str = "cpu") -> Coefficients:
+        """Coefficients of the mean face: unrotated, centred, under the constant light."""
+        return self.split(torch.zeros(batch, self.size, device=device))

@@ -1,0 +1,79 @@
+"""nvdiffrast's CUDA rasteriser behind the same interface.
+
+nvdiffrast is imported only here, when it is chosen. Only its CUDA context is used: the OpenGL one
+snaps vertices differently.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FIXED_EPSILON = 1e-6
+"""nvdiffrast's own, compiled into its gradient."""
+
+
+def _library() -> Any:
+    try:
+        import nvdiffrast.torch as library  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ValueError(
+            f"--renderer nvdiffrast: nvdiffrast cannot be imported ({error}); "
+            "install the cuda extra, or choose --renderer auto"
+        ) from error
+    return library
+
+
+@lru_cache(maxsize=16)
+def _context(device: torch.device) -> Any:
+    # Contexts own buffers on their device and are costly to make.
+    return _library().RasterizeCudaContext(device=device)
+
+
+def rasterize(
+    clip: Tensor, triangles: Tensor, height: int, width: int, *, epsilon: float = FIXED_EPSILON
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids (B, H, W) int32, barycentrics (B, H, W, 3) and z/w (B, H, W), without gradient.
+
+    Raises:
+        ValueError: nvdiffrast is missing, or another type than float32, or another epsilon.
+    """
+    if clip.dtype != torch.float32:
+        raise ValueError(
+            f"--renderer nvdiffrast computes in float32, got {clip.dtype}; choose --renderer torch"
+        )
+    if epsilon != FIXED_EPSILON:
+        raise ValueError(
+            f"--renderer nvdiffrast has the fixed epsilon {FIXED_EPSILON}, got {epsilon}; "
+            "choose --renderer torch"
+        )
+    # Rows: (u, v, z/w, id + 1); u and v belong to vertices 0 and 1 and carry the gradient.
+    raster, _ = _library().rasterize(
+        _context(clip.device),
+        clip.contiguous(),
+        triangles,
+        resolution=[height, width],
+        grad_db=False,
+    )
+    ids = raster[..., 3].detach().to(torch.int32) - 1
+    u, v = raster[..., 0], raster[..., 1]
+    covered = (ids >= 0).to(u.dtype)
+    weights = torch.stack([u, v, (1 - u - v) * covered], dim=-1)
+    return ids, weights, raster[..., 2].detach()
+
+
+def interpolate(
+    attributes: Tensor, triangles: Tensor, ids: Tensor, barycentrics: Tensor, depth_ndc: Tensor
+) -> Tensor:
+    """Attributes (B, H, W, C) of the pixels; gradients reach attributes and barycentrics."""
+    raster = torch.cat(
+        [barycentrics[..., :2], depth_ndc[..., None], (ids + 1).to(depth_ndc.dtype)[..., None]],
+        dim=-1,
+    )
+    pixels, _ = _library().interpolate(
+        attributes.float().contiguous(), raster.contiguous(), triangles
+    )
+    return pixels

@@ -1,0 +1,119 @@
+"""Learning-rate schedules: the published ones by epoch, and one by the share of time used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.optim import lr_scheduler
+
+# Clock policy: warm-up, then constant, then linear to zero. The shares are those of an eight-minute
+# training with 25 s of warm-up that decays from minute 6.5.
+WARM_UP_SHARE = 0.05
+DECAY_FROM_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """Optimiser, learning rate, length of the training."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam as in the paper, or AdamW as in the quick recipe."""
+    n_epochs: int = 20
+    """Epochs in all."""
+    epoch_count: int = 1
+    """Number of the first epoch; files are named epoch_<number>.pth."""
+    lr: float = 1e-4
+    """Initial learning rate."""
+    lr_policy: Literal["linear", "step", "plateau", "cosine", "clock"] = "step"
+    """Schedule by epoch; clock (warm-up, constant, linear to 0) by the share of training done."""
+    lr_decay_epochs: int = 10
+    """Epochs between divisions by 5 under --lr_policy step."""
+    beta1: float = 0.9
+    """First-moment decay."""
+    beta2: float = 0.999
+    """Second-moment decay."""
+    grad_clip: float = 0.0
+    """Largest norm of the whole gradient; 0 leaves it as it is."""
+    amp: Literal["none", "bf16", "auto"] = "none"
+    """Precision of the networks: bfloat16 or float32; auto takes bfloat16 on a CPU that computes
+    it natively. Geometry, rendering and losses stay in float32."""
+
+    def __post_init__(self) -> None:
+        """Refuse learning rates that diverge or stand still."""
+        if not 0 < self.lr < 10:
+            raise ValueError(f"--lr is {self.lr}; it must lie between 0 and 10, such as 1e-4")
+        for flag in ("n_epochs", "lr_decay_epochs"):
+            if getattr(self, flag) < 1:
+                raise ValueError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+
+
+def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
+    """The optimiser over parameter groups, each with its own `lr`."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2))
+
+
+def clock_factor(progress: float) -> float:
+    """Factor on the learning rate after a share of the training, both in [0, 1]."""
+    if progress < WARM_UP_SHARE:
+        return max(progress / WARM_UP_SHARE, 0.01)
+    return min(1.0, max(0.0, (1 - progress) / (1 - DECAY_FROM_SHARE)))
+
+
+class Schedule:
+    """One optimiser's learning rate over a training."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, options: OptimiserOptions) -> None:
+        """Choose the policy; figures as in the public code, so that its checkpoints resume."""
+        self.policy = options.lr_policy
+        self.first_epoch, self.last_epoch = options.epoch_count, options.n_epochs
+        self._optimizer = optimizer
+        self._base = [group["lr"] for group in optimizer.param_groups]
+        self._by_epoch: lr_scheduler.LRScheduler | None = None
+        first, last = self.first_epoch, self.last_epoch
+        if self.policy == "linear":
+            self._by_epoch = lr_scheduler.LambdaLR(
+                optimizer, lambda e: 1 - max(0, e + first - last) / (last + 1)
+            )
+        elif self.policy == "step":
+            self._by_epoch = lr_scheduler.StepLR(optimizer, options.lr_decay_epochs, gamma=0.2)
+        elif self.policy == "plateau":
+            self._by_epoch = lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="min", factor=0.2, threshold=0.01, patience=5
+            )
+        elif self.policy == "cosine":
+            self._by_epoch = lr_scheduler.CosineAnnealingLR(optimizer, T_max=options.n_epochs)
+
+    @property
+    def rate(self) -> float:
+        """Current learning rate of the first parameter group."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def set_progress(self, progress: float) -> None:
+        """Follow the share of the training done; only the clock policy heeds it."""
+        if self._by_epoch is None:
+            for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
+                group["lr"] = base * clock_factor(progress)
+
+    def end_epoch(self, validation_loss: float | None) -> None:
+        """Advance the policies by epoch."""
+        if isinstance(self._by_epoch, lr_scheduler.ReduceLROnPlateau):
+            if validation_loss is not None:
+                self._by_epoch.step(validation_loss)
+        elif self._by_epoch is not None:
+            self._by_epoch.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the policy; empty for the clock, whose state is the progress."""
+        if self._by_epoch is None:
+            return {}
+        # LambdaLR lists its functions; they are no state and no checkpoint should hold them.
+        return {k: v for k, v in self._by_epoch.state_dict().items() if k != "lr_lambdas"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        if self._by_epoch is not None and state:
+            current = self._by_epoch.state_dict()
+            self._by_epoch.load_state_dict({**current, **state})

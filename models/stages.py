@@ -1,0 +1,93 @@
+"""The stages of a reconstruction as types, so that an illegal order cannot be written.
+
+Coefficients -> ShapedFace -> PosedFace -> Reconstruction
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from models.camera import Camera, rotate, rotation_matrix
+from models.face_model import FaceModel
+from models.lighting import shade
+from models.parameters import Coefficients
+from models.renderer import Renderer, Rendering
+
+
+@dataclass(frozen=True)
+class ShapedFace:
+    """A face before pose and light."""
+
+    vertices_object: Float[Tensor, "batch vertices 3"]
+    """Object frame, decimetres."""
+    normals_object: Float[Tensor, "batch vertices 3"]
+    """Unit, outwards."""
+    albedo: Float[Tensor, "batch vertices 3"]
+    """sRGB-encoded colour without light."""
+
+
+@dataclass(frozen=True)
+class PosedFace:
+    """A face in front of the camera, lit."""
+
+    vertices_camera: Float[Tensor, "batch vertices 3"]
+    """Camera frame, decimetres."""
+    normals: Float[Tensor, "batch vertices 3"]
+    """Unit normals in the rotated object frame, in which the light lives."""
+    colours: Float[Tensor, "batch vertices 3"]
+    """Albedo times irradiance."""
+    landmarks_px: Float[Tensor, "batch 68 2"]
+    """Projected landmarks: continuous pixels, y down."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Everything known about a batch of faces after rendering."""
+
+    coefficients: Coefficients
+    shaped: ShapedFace
+    posed: PosedFace
+    rendering: Rendering
+    """Mask, depth and colour image of the whole mesh."""
+    face_mask: Float[Tensor, "batch 1 height width"]
+    """Where the front-face region is drawn; constant for gradients."""
+
+
+def shape_face(face_model: FaceModel, coefficients: Coefficients) -> ShapedFace:
+    """Decode identity, expression and texture."""
+    vertices = face_model.shape(coefficients.identity, coefficients.expression)
+    return ShapedFace(
+        vertices_object=vertices,
+        normals_object=face_model.normals(vertices),
+        albedo=face_model.albedo(coefficients.texture),
+    )
+
+
+def pose_face(
+    face_model: FaceModel, shaped: ShapedFace, coefficients: Coefficients, camera: Camera
+) -> PosedFace:
+    """Rotate, translate, light and project a shaped face."""
+    rotation = rotation_matrix(coefficients.angles_rad)
+    posed = rotate(shaped.vertices_object, rotation) + coefficients.translation_dm[:, None]
+    vertices_camera = camera.from_object(posed)
+    normals = rotate(shaped.normals_object, rotation)
+    return PosedFace(
+        vertices_camera=vertices_camera,
+        normals=normals,
+        colours=shade(shaped.albedo, normals, coefficients.gamma),
+        landmarks_px=camera.project(face_model.landmarks(vertices_camera)),
+    )
+
+
+def reconstruct(
+    face_model: FaceModel, renderer: Renderer, camera: Camera, coefficients: Coefficients
+) -> Reconstruction:
+    """Run all stages: decode, pose, light, render."""
+    shaped = shape_face(face_model, coefficients)
+    posed = pose_face(face_model, shaped, coefficients, camera)
+    rendering = renderer(posed.vertices_camera, face_model.triangles, camera, posed.colours)
+    front = renderer.coverage(posed.vertices_camera, face_model.front_triangles, camera)
+    return Reconstruction(coefficients, shaped, posed, rendering, front)

@@ -1,0 +1,81 @@
+"""Options that every command of the trainer shares."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from options.flags import ParsedOptions
+from util.errors import InputError
+
+
+@dataclass(frozen=True)
+class BaseOptions:
+    """The run: its name, its place, its devices."""
+
+    name: str = "face_recon"
+    """Name of the run; its checkpoints and logs go to checkpoints_dir/name."""
+    gpu_ids: str = "0"
+    """GPUs, such as 0 or 0,1; -1 is the CPU, which is also taken where there is no GPU."""
+    checkpoints_dir: str = "./checkpoints"
+    """Folder of all runs."""
+    model: str = "facerecon"
+    """Model class, a key of models.MODELS."""
+    epoch: str = "latest"
+    """Checkpoint to load: latest, or a number such as 20."""
+    verbose: bool = False
+    """Print the networks and all options."""
+    suffix: str = ""
+    """Appended to the name; {model} and other flags in braces are filled in."""
+    seed: int = 0
+    """Seed of every random number of the run."""
+    num_cpu_threads: int = 0
+    """Threads for computing on the CPU; 0 takes all cores."""
+
+
+@dataclass(frozen=True)
+class DisplayOptions:
+    """How much is drawn and validated."""
+
+    vis_batch_nums: float = 1
+    """Batches drawn into TensorBoard at each validation."""
+    eval_batch_nums: float = float("inf")
+    """Batches used by a validation."""
+    display_per_batch: bool = True
+    """Draw all faces of a batch into one picture."""
+    add_image: bool = True
+    """Write pictures into TensorBoard."""
+
+
+@dataclass(frozen=True)
+class DistributedOptions:
+    """Several processes; kept so that public command lines work."""
+
+    use_ddp: bool = True
+    """Distributed data parallel where several GPUs are given."""
+    ddp_port: str = "12355"
+    """Port on which the processes meet."""
+    world_size: int = 1
+    """Number of processes; counted from gpu_ids."""
+
+
+def run_folder(options: ParsedOptions) -> Path:
+    """checkpoints_dir/name of a run, its suffix filled in.
+
+    Raises:
+        InputError: an empty name, or braces in the suffix that name no flag.
+    """
+    base = options[BaseOptions]
+    if not base.name.strip():
+        raise InputError("--name is empty; give the run a name such as --name my_faces")
+    suffix = base.suffix
+    if suffix:
+        flat = options.flat()
+        wanted = {field for _, field, _, _ in string.Formatter().parse(suffix) if field}
+        if unknown := wanted - flat.keys():
+            raise InputError(
+                f"--suffix {suffix}: {{{sorted(unknown)[0]}}} is no flag of this command"
+            )
+        suffix = "_" + suffix.format(**flat)
+    return Path(base.checkpoints_dir) / f"{base.name}{suffix}"

@@ -1,0 +1,237 @@
+"""Generate command-line flags from documented dataclasses and parse them back.
+
+A command is a list of frozen dataclasses, one per concern. Each field becomes the flag of its own
+name, with the docstring under the field as help. `--config file.yaml` becomes flags placed before
+the command line, so that command line > YAML > defaults and one path checks all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import itertools
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from util.errors import InputError
+
+Group = TypeVar("Group")
+
+
+class ParsedOptions:
+    """The parsed groups of one command, found by their class: `options[TrainOptions]`."""
+
+    def __init__(self, groups: Sequence[Any], given: frozenset[str] = frozenset()) -> None:
+        """Hold one instance of each group class, and the names of the flags that were given."""
+        self._groups = {type(group): group for group in groups}
+        self._given = given
+
+    def __getitem__(self, group: type[Group]) -> Group:
+        return self._groups[group]
+
+    def __contains__(self, group: type) -> bool:
+        return group in self._groups
+
+    def __iter__(self):
+        return iter(self._groups.values())
+
+    def given(self, flag: str) -> bool:
+        """Whether the command line or a config file set this flag."""
+        return flag in self._given
+
+    def flat(self) -> dict[str, Any]:
+        """Every flag with its value, in the order of the groups."""
+        return {f.name: getattr(g, f.name) for g in self for f in fields(g)}
+
+    def with_values(self, group: type, **values: Any) -> ParsedOptions:
+        """A copy in which some fields of one group differ."""
+        changed = [replace(g, **values) if type(g) is group else g for g in self]
+        return ParsedOptions(changed, self._given)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises in place of printing usage, so that errors look the same for flags and files."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; run with --help for all flags")
+
+
+def parse_command(
+    groups: Sequence[type] | Callable[[dict[str, str]], Sequence[type]],
+    argv: Sequence[str] | None = None,
+    description: str = "",
+) -> ParsedOptions:
+    """Parse a command line into its option groups.
+
+    Args:
+        groups: option dataclasses; or a function from the flags given so far (strings by name) to
+            them, for commands in which one flag (`--model`) decides which others exist.
+        argv: arguments without the program's name; default `sys.argv[1:]`.
+        description: first lines of `--help`.
+
+    Raises:
+        InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _expand_configs(arguments)
+    classes = list(groups(_peek(arguments)) if callable(groups) else groups)
+
+    parser = _Parser(
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", metavar="YAML", help="file of flags; the command line goes before it"
+    )
+    seen: dict[str, type] = {}
+    for group in classes:
+        title = textwrap.dedent(group.__doc__ or group.__name__).strip().splitlines()[0]
+        section = parser.add_argument_group(title.rstrip("."))
+        help_texts = field_docs(group)
+        hints = get_type_hints(group)
+        for field in fields(group):
+            if field.name in seen:
+                raise ValueError(f"--{field.name} is in {seen[field.name]} and {group}")
+            seen[field.name] = group
+            _add_flag(section, field, hints[field.name], help_texts.get(field.name, ""))
+
+    values = vars(parser.parse_args(arguments))
+    built = []
+    for group in classes:
+        try:
+            built.append(group(**{f.name: values[f.name] for f in fields(group)}))
+        except ValueError as error:  # a group's own __post_init__ checks
+            raise InputError(str(error)) from error
+    return ParsedOptions(built, frozenset(_peek(arguments)))
+
+
+def field_docs(group: type) -> dict[str, str]:
+    """The docstring literal under each field of a dataclass, as one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(group)))
+    body = tree.body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+    docs = {}
+    for statement, following in itertools.pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            text = ast.literal_eval(following.value)
+            docs[statement.target.id] = " ".join(text.split())  # pyright: ignore
+    return docs
+
+
+def _add_flag(section: argparse._ArgumentGroup, field: Field, hint: Any, help_text: str) -> None:
+    """Add the flag of one dataclass field."""
+    if field.default is MISSING:
+        raise ValueError(f"option {field.name} needs a default")
+    settings: dict[str, Any] = {"default": field.default, "help": help_text.replace("%", "%%")}
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        inner = next(a for a in get_args(hint) if a is not type(None))
+        settings["type"] = _optional(inner)
+        settings["metavar"] = inner.__name__.upper()
+    elif hint is bool:
+        # `--flag`, `--flag False` and `--flag=False`, as users of the public code write them.
+        settings |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+    elif origin is Literal:
+        settings |= {"choices": get_args(hint), "type": type(get_args(hint)[0])}
+    elif origin is tuple:
+        settings |= {"nargs": "+", "type": get_args(hint)[0], "action": _AsTuple}
+    else:
+        settings |= {"type": hint, "metavar": getattr(hint, "__name__", str(hint)).upper()}
+    section.add_argument(f"--{field.name}", **settings)
+
+
+class _AsTuple(argparse.Action):
+    """Stores many values as a tuple, since option dataclasses are immutable."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))  # pyright: ignore[reportArgumentType]
+
+
+def _boolean(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "t", "yes", "y", "1", "on"):
+        return True
+    if lowered in ("false", "f", "no", "n", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+def _optional(inner: type) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        return None if text.lower() == "none" else inner(text)
+
+    convert.__name__ = inner.__name__
+    return convert
+
+
+def _peek(arguments: Sequence[str]) -> dict[str, str]:
+    """The flags as given, last one wins, without knowing which exist."""
+    given: dict[str, str] = {}
+    for position, token in enumerate(arguments):
+        if not token.startswith("--"):
+            continue
+        name, has_value, value = token[2:].partition("=")
+        if not has_value and position + 1 < len(arguments):
+            value = arguments[position + 1]
+        given[name] = value
+    return given
+
+
+def _expand_configs(arguments: list[str]) -> list[str]:
+    """Replace `--config FILE` by the file's flags, placed before all others."""
+    expanded: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(arguments):
+        token = arguments[position]
+        if token == "--config":
+            if position + 1 == len(arguments):
+                raise InputError("--config needs a YAML file, such as configs/quick.yaml")
+            expanded += config_flags(Path(arguments[position + 1]))
+            position += 2
+        elif token.startswith("--config="):
+            expanded += config_flags(Path(token.removeprefix("--config=")))
+            position += 1
+        else:
+            rest.append(token)
+            position += 1
+    return expanded + rest
+
+
+def config_flags(path: Path) -> list[str]:
+    """A YAML file's entries as command-line flags.
+
+    Raises:
+        InputError: missing file, not YAML, not a mapping of flags to plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"--config {path} does not exist; configs/ holds the documented recipes")
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is not valid YAML: {error}") from error
+    if entries is None:
+        return []
+    if not isinstance(entries, dict):
+        raise InputError(f"--config {path} must map flags to values, as `batch_size: 32`")
+    flags = []
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            raise InputError(f"--config {path}: {key} holds a mapping; flags are one level deep")
+        flags += flag_tokens(str(key), value)
+    return flags
+
+
+def flag_tokens(name: str, value: Any) -> list[str]:
+    """One flag with its value as command-line tokens."""
+    if isinstance(value, (list, tuple)):
+        return [f"--{name}", *map(str, value)] if value else []
+    return [f"--{name}={value}"]

@@ -1,0 +1,61 @@
+"""Save a run's options: for people (`train_opt.txt`) and for `--config` (`options.yaml`)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from options.flags import ParsedOptions
+from util.atomic import write_text
+
+
+def write_options(options: ParsedOptions, folder: Path, phase: str) -> None:
+    """Write `<phase>_opt.txt` and `options.yaml` (or `<phase>_options.yaml`) into a run's folder.
+
+    The YAML names the git commit in a comment and can be given to `--config` as it is.
+    """
+    flat = options.flat()
+    commit = git_commit()
+    rows = [f"{name:>25}: {value!s:<30}" for name, value in flat.items()]
+    header = "----------------- Options ---------------"
+    footer = "----------------- End -------------------"
+    text = "\n".join([header, *rows, f"{'git_commit':>25}: {commit}", footer, ""])
+    write_text(folder / f"{phase}_opt.txt", text)
+
+    plain = {name: _plain(value) for name, value in flat.items() if value != ()}
+    name = "options.yaml" if phase == "train" else f"{phase}_options.yaml"
+    body = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    write_text(folder / name, f"# git commit {commit}\n{body}")
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, with "+changes" for an edited tree; "unknown" outside."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return result.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if value is None:
+        return "none"
+    return value

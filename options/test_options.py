@@ -1,0 +1,24 @@
+"""Options of `test.py` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """What is reconstructed, and how."""
+
+    __test__ = False  # not a test case, whatever its name says to test collectors
+
+    phase: str = "test"
+    """Name of the phase in file names."""
+    dataset_mode: str | None = None
+    """Kept for public command lines; test.py reads a folder of photos."""
+    img_folder: str = "examples"
+    """Folder of photos, or one photo; detections/<stem>.txt beside them are used where they are
+    there."""
+    test_batch_size: int = 8
+    """Photos that go through the network at once."""
+    solve_appearance: bool = False
+    """Replace the network's light and texture by the closed-form solution for each photo."""

@@ -1,0 +1,76 @@
+"""Options of `train.py` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from util.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Schedule of training."""
+
+    phase: Literal["train"] = "train"
+    """Name of the phase in file names."""
+    dataset_mode: str = "flist"
+    """Dataset class, a key of data.DATASETS."""
+    max_minutes: float = 0.0
+    """Stop after this many minutes of training, the learning rate following the clock under
+    --lr_policy clock; 0 counts epochs only."""
+    continue_train: bool = False
+    """Resume from the run's latest checkpoint: weights, optimiser, schedule, random states."""
+    pretrained_name: str | None = None
+    """Start from the weights of another run under checkpoints_dir."""
+    max_bad_steps: int = 10
+    """Stop after this many steps in a row whose loss is not finite."""
+    print_freq: int = 100
+    """Steps between lines of the loss log."""
+    display_freq: int = 1000
+    """Steps between pictures in TensorBoard."""
+    save_latest_freq: int = 5000
+    """Steps between saves of epoch_latest.pth."""
+    save_epoch_freq: int = 1
+    """Epochs between saves of epoch_<number>.pth."""
+    save_by_iter: bool = False
+    """Also keep epoch_iter_<step>.pth at every save of latest."""
+    evaluation_freq: int = 5000
+    """Steps between validations; one more follows each epoch's end."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no training could use."""
+        for flag in (
+            "max_bad_steps",
+            "print_freq",
+            "display_freq",
+            "save_latest_freq",
+            "save_epoch_freq",
+            "evaluation_freq",
+        ):
+            if getattr(self, flag) < 1:
+                raise InputError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How samples become batches."""
+
+    batch_size: int = 32
+    """Faces in a step, over all GPUs."""
+    batch_size_val: int = 32
+    """Faces in a validation batch."""
+    num_threads: int = 4
+    """Processes that load images; 0 loads in the main one."""
+    serial_batches: bool = False
+    """Take images in the order of the list, not shuffled."""
+    max_dataset_size: float = float("inf")
+    """Use at most so many images."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that give no batch."""
+        for flag in ("batch_size", "batch_size_val"):
+            if getattr(self, flag) < 1:
+                raise InputError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+        if self.num_threads < 0:
+            raise InputError(f"--num_threads is {self.num_threads}; it must be 0 or more")

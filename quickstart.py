@@ -1,0 +1,128 @@
+"""From a fresh clone to 3D faces, or to passing tests, in one command.
+
+python3 quickstart.py            trains an R-Net on rendered faces and reconstructs two portraits
+python3 quickstart.py --tests    runs the tests
+
+Needs Python 3.10 or newer and nothing else: it makes its own environment in .venv and runs the
+ordinary commands there, printing each, so that they can be repeated one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+EXTRAS = "dev,demo"
+
+
+def main() -> int:
+    """Prepare the environment, then run the demo or the tests."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tests", action="store_true", help="run the tests, not the demo")
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="minutes of training (default 8)"
+    )
+    parser.add_argument(
+        "--faces", type=int, default=12000, help="faces to render for training (default 12000)"
+    )
+    parser.add_argument("--name", default="quickstart", help="name of the run in checkpoints/")
+    arguments, rest = parser.parse_known_args()
+    if rest and not arguments.tests:
+        parser.error(f"unknown arguments: {' '.join(rest)} (those of pytest go with --tests)")
+    if not 0 < arguments.minutes < 10000:
+        parser.error(f"--minutes is {arguments.minutes}; it must be above 0, such as 8")
+    if arguments.faces < 100:
+        parser.error(f"--faces is {arguments.faces}; at least 100 are needed to train")
+    if sys.version_info < (3, 10):
+        parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
+
+    try:
+        python = prepare_environment()
+        if arguments.tests:
+            run_tests(python, rest)
+        else:
+            run_demo(python, arguments)
+    except subprocess.CalledProcessError as error:
+        print(f"error: this command failed with exit code {error.returncode}: {shown(error.cmd)}")
+        return error.returncode or 1
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again, finished steps are kept")
+        return 130
+    return 0
+
+
+def prepare_environment() -> Path:
+    """Create .venv with all dependencies, unless it is up to date; returns its Python."""
+    folder = "Scripts" if os.name == "nt" else "bin"
+    python = ENVIRONMENT / folder / ("python.exe" if os.name == "nt" else "python")
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = ENVIRONMENT / "installed.txt"
+    if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return python
+    print(f"Installing the dependencies into {ENVIRONMENT} ...", flush=True)
+    if not python.exists():
+        venv.create(ENVIRONMENT, with_pip=True)
+    # pyproject.toml names no packages: this installs dependencies, never models/ or data/.
+    run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[{EXTRAS}]"])
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def run_tests(python: Path, pytest_arguments: list[str]) -> None:
+    """Run all but the slow tests, two at a time."""
+    selection = pytest_arguments or ["-m", "not slow", "-n", "2"]
+    run([python, "-m", "pytest", *selection])
+
+
+def run_demo(python: Path, arguments: argparse.Namespace) -> None:
+    """Portraits, synthetic faces, preparation, training, reconstruction."""
+    started = time.monotonic()
+    run([python, "-m", "data.portraits", "datasets/portraits"])
+    run([python, "make_synthetic.py", "--count", arguments.faces])
+    run([python, "data_preparation.py", "--img_folder", "portraits", "--mode", "val"])
+    run(
+        [python, "train.py", "--config", "configs/quick.yaml"]
+        + ["--name", arguments.name, "--max_minutes", arguments.minutes]
+    )
+    run(
+        [python, "test.py", "--name", arguments.name, "--epoch", "latest"]
+        + ["--img_folder", "datasets/portraits", "--solve_appearance"]
+    )
+    results = ROOT / "checkpoints" / arguments.name / "results" / "portraits"
+    print(
+        f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes. Look at:\n"
+        f"  {results / 'epoch_latest_000000'}   pictures (.png), meshes (.obj), coefficients\n"
+        f"  {ROOT / 'checkpoints' / arguments.name}   the trained network, its log and options\n"
+        "Your own photos:\n"
+        f"  {shown([python, 'test.py', '--name', arguments.name, '--img_folder', 'FOLDER'])}"
+        " --solve_appearance"
+    )
+
+
+def run(command: list[object]) -> None:
+    """Print and run a command in the project's root; an error ends the whole."""
+    words = [str(word) for word in command]
+    print(f"\n$ {shown(words)}", flush=True)
+    subprocess.run(words, cwd=ROOT, check=True)
+
+
+def shown(words: list[object]) -> str:
+    """A command as one would type it in the project's root."""
+    texts = [str(word) for word in words]
+    short = [text.removeprefix(f"{ROOT}{os.sep}") for text in texts]
+    return " ".join(shlex.quote(text) for text in short)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Train an R-Net, or another model, on a prepared folder of faces.
+
+python train.py --name my_faces --flist datalist/train/masks.txt --flist_val datalist/val/masks.txt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from data import DATASETS, FaceLoader, create_dataset
+from models import create_model, find_model
+from models.base_model import BaseModel
+from options import ParsedOptions, parse_command, write_options
+from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
+from options.train_options import LoaderOptions, TrainOptions
+from util.assets import initialise_weights, load_assets
+from util.checkpoint import load_checkpoint, resolve_checkpoint
+from util.command import run_command
+from util.devices import choose_device
+from util.errors import InputError
+from util.training import Training
+from util.training_state import Progress, load_weights, resume_training
+
+
+def option_groups(given: dict[str, str]) -> list[type]:
+    """The options of a training: the model and the dataset bring their own."""
+    mode = given.get("dataset_mode", TrainOptions.dataset_mode)
+    if mode not in DATASETS:
+        raise InputError(f"--dataset_mode {mode} is unknown; choose one of {', '.join(DATASETS)}")
+    model = find_model(given.get("model", BaseOptions.model))
+    shared = [BaseOptions, TrainOptions, LoaderOptions, DisplayOptions, DistributedOptions]
+    # A group that model and dataset both name appears once.
+    return list(dict.fromkeys([*shared, *DATASETS[mode].option_groups, *model.option_groups]))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, create data and model, then for each epoch: train, validate, save."""
+    options = parse_command(option_groups, argv, __doc__ or "")
+    base, train = options[BaseOptions], options[TrainOptions]
+    device = choose_device(base.gpu_ids, options.given("gpu_ids"), base.num_cpu_threads)
+    torch.manual_seed(base.seed)
+    folder = run_folder(options)
+    write_options(options, folder, "train")
+
+    assets = load_assets(options)
+    train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
+    val_set = create_dataset(train.dataset_mode, options, assets, is_train=False)
+    faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True)
+    val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False)
+    model = create_model(base.model, options, assets, device)
+    progress = start(model, options, folder)
+    print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {device}")
+
+    with Training(model, options, folder, len(faces), progress) as training:
+        for epoch in range(progress.epoch, training.last_epoch + 1):
+            faces.set_epoch(epoch, skip=training.progress.batches)
+            for batch in faces:
+                training.step(batch, val_faces)
+                if training.out_of_time:
+                    break
+            training.end_epoch(epoch, val_faces)
+            if training.out_of_time:
+                break
+
+
+def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
+    """Give the model its first weights: a run's own, another run's, or initial ones."""
+    train, base = options[TrainOptions], options[BaseOptions]
+    if train.continue_train:
+        return resume_training(resolve_checkpoint(folder, base.epoch), model, options)
+    if train.pretrained_name:
+        path = resolve_checkpoint(Path(base.checkpoints_dir) / train.pretrained_name, base.epoch)
+        load_weights(load_checkpoint(path, tuple(model.networks)), path, model, options)
+        print(f"Weights from {path}")
+    else:
+        initialise_weights(model, options)
+    return Progress(epoch=model.first_epoch)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Reading and writing of every file format but images: checkpoints, meshes, coefficients."""

@@ -1,0 +1,63 @@
+"""Find and load the parts of a model that lie in files: face model, networks, first weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.assets import ModelAssets
+from models.base_model import BaseModel
+from models.face_model import FaceModel
+from models.facerecon_model import FaceModelOptions, FaceReconModel
+from models.networks.recognition import RecognitionOptions
+from models.networks.reconstruction import ReconstructionNetOptions
+from models.objective import ObjectiveOptions
+from options.flags import ParsedOptions
+from util.errors import InputError
+from util.face_model_file import read_face_model
+from util.recognition_file import load_recognition_net
+from util.reconstruction_file import initialise_reconstruction_net
+
+OPEN_FACE_MODEL = Path(__file__).resolve().parent.parent / "BFM" / "open_face_model.npz"
+
+
+def load_face_model(options: FaceModelOptions) -> FaceModel:
+    """Load the face model that `--face_model` names.
+
+    Raises:
+        InputError: unknown name, missing or unreadable file.
+    """
+    name = options.face_model
+    if name in ("auto", "open"):
+        path = OPEN_FACE_MODEL
+    elif name.endswith(".npz"):
+        path = Path(name)
+    else:
+        raise InputError(
+            f"--face_model {name} is unknown; take open, or the path of a native .npz file"
+        )
+    try:
+        return FaceModel(read_face_model(path))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {error}") from error
+
+
+def load_assets(options: ParsedOptions) -> ModelAssets | None:
+    """Load what the chosen model is built from; None for models that need nothing."""
+    if FaceModelOptions not in options:
+        return None
+    face_model = load_face_model(options[FaceModelOptions])
+    print(f"Face model: {face_model.card}")
+    net = None
+    if ObjectiveOptions in options and options[ObjectiveOptions].w_feat != 0:
+        net, message = load_recognition_net(options[RecognitionOptions])
+        print(message)
+    return ModelAssets(face_model, net)
+
+
+def initialise_weights(model: BaseModel, options: ParsedOptions) -> None:
+    """Load the weights that training starts from, and say where they come from."""
+    if isinstance(model, FaceReconModel):
+        net_options = options[ReconstructionNetOptions]
+        print(initialise_reconstruction_net(model.net_recon, net_options))

@@ -1,0 +1,50 @@
+"""Write files so that a reader, or a crash, sees the old content or the new, never a part."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator[IO]:
+    """Open a temporary file beside `path` that takes its place when the block succeeds.
+
+    Creates missing parent folders. After an exception the temporary file is gone and `path` is as
+    it was.
+
+    Args:
+        path: the file to write.
+        mode: "wb" for bytes, "w" for UTF-8 text.
+        durable: wait until the content is on the disk, so that it outlives a power cut too; worth
+            its milliseconds for checkpoints, not for one of a thousand results.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is only atomic within one file system.
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with temporary.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as f:
+            yield f
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_file(path, "w") as file:
+        file.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file atomically."""
+    with atomic_file(path) as file:
+        file.write(content)

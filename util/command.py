@@ -1,0 +1,28 @@
+"""Run a command's main function: user errors become one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from util.errors import InputError
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Call a command and end the process with its exit code.
+
+    0: done. 2: bad input, printed as `error: ...`. 130: interrupted by the user. Anything else is
+    a defect of the program and keeps its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A path that the terminal's encoding lacks must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

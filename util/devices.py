@@ -1,0 +1,62 @@
+"""Choose the device of a run from `--gpu_ids`, and say what was chosen."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from util.errors import InputError
+
+
+def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
+    """Numbers in `--gpu_ids`; empty for -1.
+
+    Raises:
+        InputError: not a list of numbers.
+    """
+    try:
+        numbers = tuple(int(part) for part in gpu_ids.replace(" ", "").split(",") if part)
+    except ValueError:
+        raise InputError(
+            f"--gpu_ids {gpu_ids} is no list of GPU numbers; write 0, or 0,1, or -1 for the CPU"
+        ) from None
+    if not numbers:
+        raise InputError("--gpu_ids is empty; write 0, or 0,1, or -1 for the CPU")
+    return tuple(number for number in numbers if number >= 0)
+
+
+def choose_device(gpu_ids: str, given: bool, threads: int = 0) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        gpu_ids: value of the flag.
+        given: whether the user wrote the flag. The default "0" means "the GPU, where there is
+            one"; a GPU that was asked for and is missing is an error.
+        threads: CPU threads; 0 takes all cores this process may use.
+
+    Raises:
+        InputError: a GPU was asked for that is not there.
+    """
+    torch.set_num_threads(threads or _usable_cores())
+    numbers = parse_gpu_ids(gpu_ids)
+    if not numbers:
+        return torch.device("cpu")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    missing = [number for number in numbers if number >= available]
+    if not missing:
+        return torch.device("cuda", numbers[0])
+    if given and (available or numbers != (0,)):
+        raise InputError(
+            f"--gpu_ids {gpu_ids}: this machine has {available or 'no'} usable GPU"
+            f"{'s' if available != 1 else ''}; choose among them, or -1 for the CPU"
+        )
+    print("No GPU found: computing on the CPU.")
+    return torch.device("cpu")
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on; containers and schedulers often grant fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,105 @@
+"""Read and write the native face model file (`.npz`, versioned keys, no pickles).
+
+Bases are stored on a coarse control mesh; a sparse matrix S subdivides them to the level's
+vertices, since subdivision is linear: basis = S @ control basis. One control mesh can serve
+several levels of detail, and its arrays give the model its fingerprint.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from models.face_model import FaceModelData, array_fingerprint
+from util.errors import InputError
+
+FORMAT_VERSION = 1
+
+_VERTEX_KEYS = (
+    "triangles",
+    "front_triangles",
+    "landmark_vertices",
+    "landmark_barycentrics",
+    "skin_mask",
+    "uv",
+    "alignment_points",
+    "identity_sigma",
+    "expression_sigma",
+    "albedo_sigma",
+    "unit_matrix",
+)
+_CONTROL_KEYS = ("control_mean_shape", "control_identity_basis", "control_expression_basis")
+
+
+def read_face_model(path: Path) -> FaceModelData:
+    """Read a native face model file.
+
+    Raises:
+        InputError: the file is missing, not such a file, or of a newer format.
+    """
+    if not path.is_file():
+        raise InputError(f"face model file {path} does not exist; give --face_model another path")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"face model file {path} cannot be read ({error}); restore it from the repository "
+            "or build it again as BFM/README.md says"
+        ) from error
+    try:
+        version = int(arrays["format_version"])
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"face model file {path} has format {version}, this program reads "
+                f"{FORMAT_VERSION}; update the program or take a matching file"
+            )
+        return _decode(arrays)
+    except KeyError as error:
+        raise InputError(
+            f"face model file {path} lacks the array {error}; it is not a native face model "
+            "(BFM/README.md lists the formats)"
+        ) from error
+
+
+def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
+    control = [arrays[key].astype(np.float32) for key in _CONTROL_KEYS]
+    vertices = len(arrays["subdivision_indptr"]) - 1
+    subdivision = csr_matrix(
+        (
+            arrays["subdivision_data"].astype(np.float32),
+            arrays["subdivision_indices"],
+            arrays["subdivision_indptr"],
+        ),
+        shape=(vertices, control[0].shape[0]),
+    )
+    mean_shape, identity, expression = (
+        np.asarray(subdivision @ part.reshape(part.shape[0], -1)).reshape(vertices, *part.shape[1:])
+        for part in control
+    )
+    albedo_basis = arrays["albedo_basis_int8"] * arrays["albedo_scale"].astype(np.float32)
+    return FaceModelData(
+        name=str(arrays["name"]),
+        version=str(arrays["version"]),
+        licence=str(arrays["licence"]),
+        mean_shape=mean_shape,
+        identity_basis=identity,
+        expression_basis=expression,
+        mean_albedo=arrays["mean_albedo"].astype(np.float32),
+        albedo_basis=albedo_basis.astype(np.float32),
+        unit_names=tuple(str(name) for name in arrays["unit_names"]),
+        regions={
+            key.removeprefix("region_"): arrays[key].astype(bool)
+            for key in sorted(arrays)
+            if key.startswith("region_")
+        },
+        fingerprint=array_fingerprint(
+            *(arrays[key] for key in _CONTROL_KEYS),
+            arrays["albedo_basis_int8"],
+            arrays["albedo_scale"],
+        ),
+        **{key: arrays[key] for key in _VERTEX_KEYS},
+    )

@@ -1,0 +1,119 @@
+"""Write the results of `test.py`: pictures, meshes, coefficients, and a summary of the folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.parameters import Coefficients
+from util.atomic import write_bytes, write_text
+from util.coefficient_file import write_mat
+from util.mesh_file import write_obj
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """One reconstructed face, as arrays ready to be written."""
+
+    stem: str
+    picture: np.ndarray
+    """(H, W, 3) uint8: crop, reconstruction over it, the same with landmarks."""
+    vertices: np.ndarray
+    """(V, 3) decimetres, posed, in the object frame (z = 10 - z_camera)."""
+    triangles: np.ndarray
+    """(F, 3)"""
+    colours: np.ndarray
+    """(V, 3) lit colours, RGB in [0, 1]."""
+    coefficients: Coefficients
+    """A batch of one."""
+    landmarks_index: np.ndarray
+    """(68, 2) predicted pixel indices of the crop, y down."""
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """What became of one photo."""
+
+    image: str
+    status: str
+    """ok, or failed."""
+    nme_inner: float | None = None
+    """Mean distance of the inner 51 landmarks from the detected ones, in outer-eye distances."""
+    nme_jaw: float | None = None
+    """The same for the 17 jaw points."""
+    pitch_deg: float | None = None
+    yaw_deg: float | None = None
+    roll_deg: float | None = None
+    message: str = ""
+
+
+class ResultWriter:
+    """Writes faces in threads while the next ones are computed; use as a context manager."""
+
+    def __init__(self, folder: Path, workers: int = 2) -> None:
+        """Create the folder."""
+        self.folder = folder
+        self.rows: list[SummaryRow] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pool = ThreadPoolExecutor(workers)
+        self._pending: list[Future[None]] = []
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for future in self._pending:
+                future.result()  # an error while writing must not pass unseen
+            self._write_summary()
+
+    def add(self, face: FaceResult, row: SummaryRow) -> None:
+        """Queue a face; waits when writing is far behind, so that memory stays bounded."""
+        self.rows.append(row)
+        while len(self._pending) >= 32:
+            self._pending.pop(0).result()
+        self._pending.append(self._pool.submit(write_face, self.folder, face))
+
+    def add_failure(self, row: SummaryRow) -> None:
+        """Record a photo that gave no face."""
+        self.rows.append(row)
+
+    @property
+    def succeeded(self) -> int:
+        """Photos with a face."""
+        return Counter(row.status for row in self.rows)["ok"]
+
+    def _write_summary(self) -> None:
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, [f.name for f in fields(SummaryRow)], lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            cells = {name: _cell(value) for name, value in asdict(row).items()}
+            writer.writerow(cells)
+        write_text(self.folder / "summary.csv", buffer.getvalue())
+
+
+def write_face(folder: Path, face: FaceResult) -> None:
+    """Write `<stem>.png`, `<stem>.obj` and `<stem>.mat`."""
+    write_png(folder / f"{face.stem}.png", face.picture)
+    write_obj(folder / f"{face.stem}.obj", face.vertices, face.triangles, face.colours)
+    write_mat(folder / f"{face.stem}.mat", face.coefficients, face.landmarks_index)
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write an (H, W, 3) uint8 picture; lightly compressed, since time matters more here."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=3)
+    write_bytes(path, buffer.getvalue())
+
+
+def _cell(value: object) -> object:
+    return f"{value:.5f}" if isinstance(value, float) else value

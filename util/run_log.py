@@ -1,0 +1,87 @@
+"""A training's log: progress bar, `loss_log.txt` flushed by line, TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+class RunLog:
+    """Writes what happens in one run; use as a context manager."""
+
+    def __init__(self, folder: Path, total_steps: int, first_step: int = 0) -> None:
+        """Open the files in the run's folder, appending to an earlier log.
+
+        Args:
+            folder: the run's folder.
+            total_steps: length of the bar; 0 if unknown.
+            first_step: where a resumed run goes on.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        # Line-buffered: a run that is killed keeps every finished line.
+        self._file = (folder / "loss_log.txt").open("a", encoding="utf-8", buffering=1)
+        self._file.write(
+            f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================\n"
+        )
+        self._board = SummaryWriter(folder / "logs", purge_step=first_step or None)
+        self._bar = tqdm(
+            total=total_steps or None, initial=first_step, unit="step", dynamic_ncols=True
+        )
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+    def advance(self, losses: Mapping[str, float] | None = None) -> None:
+        """Move the bar by one step, with the losses beside it."""
+        if losses:
+            self._bar.set_postfix_str(_joined(losses), refresh=False)
+        self._bar.update()
+
+    def line(self, text: str) -> None:
+        """Print a line above the bar and keep it in the log file."""
+        self._bar.write(text)
+        self._file.write(text + "\n")
+
+    def losses(self, epoch: int, step: int, losses: Mapping[str, float], phase: str, rate: float):
+        """Log weighted loss terms.
+
+        Args:
+            epoch: number of the epoch.
+            step: steps since the beginning of the training.
+            losses: terms by name.
+            phase: "train" or "val".
+            rate: learning rate.
+        """
+        line = f"({phase}, epoch {epoch}, step {step}, lr {rate:.2e}) {_joined(losses)}"
+        if phase == "train":
+            self._file.write(line + "\n")
+        else:
+            self.line(line)
+        for name, value in losses.items():
+            self._board.add_scalar(f"{phase}/{name}", value, step)
+        self._board.add_scalar("lr", rate, step)
+
+    def images(self, step: int, pictures: Tensor, phase: str, per_batch: bool = True) -> None:
+        """Log pictures (B, 3, H, W), below each other in one image or one by one."""
+        pictures = pictures.detach().cpu().clamp(0, 1)
+        if per_batch:
+            sheet = torch.cat(list(pictures[:8]), dim=1)
+            self._board.add_image(f"{phase}/faces", sheet, step)
+        else:
+            for number, picture in enumerate(pictures):
+                self._board.add_image(f"{phase}/face_{number:03d}", picture, step)
+
+
+def _joined(losses: Mapping[str, float]) -> str:
+    return " ".join(f"{name}: {value:.4f}" for name, value in losses.items())

@@ -1,0 +1,113 @@
+"""Save and restore a model, its optimisers and the position of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.base_model import BaseModel
+from models.facerecon_model import FaceReconModel
+from models.landmarks import LandmarkOptions
+from models.networks.reconstruction import ReconstructionNetOptions
+from options.flags import ParsedOptions
+from util.checkpoint import (
+    CheckpointCard,
+    check_card,
+    load_checkpoint,
+    load_network,
+    read_card,
+    save_checkpoint,
+)
+from util.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands."""
+
+    epoch: int = 1
+    """Epoch to go on with, from 1."""
+    batches: int = 0
+    """Batches of that epoch that are done."""
+    step: int = 0
+    """Steps taken in all."""
+    seconds: float = 0.0
+    """Time trained in all."""
+
+
+def card_of(model: FaceReconModel, options: ParsedOptions) -> CheckpointCard:
+    """What the running network's outputs mean."""
+    net, face = options[ReconstructionNetOptions], model.face_model.card
+    return CheckpointCard.for_run(
+        net_recon=net.net_recon,
+        use_last_fc=net.use_last_fc,
+        layout=model.layout,
+        face_model=face.name,
+        face_model_version=face.version,
+        face_model_hash=face.fingerprint,
+        landmark_origin=model.landmark_origin,
+    )
+
+
+def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path) -> ParsedOptions:
+    """Take what a checkpoint knows about itself for every flag that the user left open.
+
+    So `test.py` needs neither the architecture nor the landmark origin of the training.
+    """
+    card = read_card(checkpoint, path)
+    net = {"net_recon": card.net_recon, "use_last_fc": card.use_last_fc}
+    net = {name: value for name, value in net.items() if not options.given(name)}
+    options = options.with_values(ReconstructionNetOptions, **net)
+    if not options.given("landmark_origin"):
+        options = options.with_values(LandmarkOptions, landmark_origin=card.landmark_origin)
+    return options
+
+
+def save_training(path: Path, model: BaseModel, options: ParsedOptions, progress: Progress) -> None:
+    """Write a checkpoint from which training can go on."""
+    state: dict[str, Any] = {**model.state(), "progress": asdict(progress)}
+    state["random"] = torch.get_rng_state()
+    if isinstance(model, FaceReconModel):
+        state["card"] = card_of(model, options).to_dict()
+    save_checkpoint(path, state)
+
+
+def load_weights(
+    checkpoint: Mapping[str, Any], path: Path, model: BaseModel, options: ParsedOptions
+) -> None:
+    """Load a checkpoint's networks into a model.
+
+    Args:
+        checkpoint: from `load_checkpoint`.
+        path: its file, for messages.
+        model: filled in place.
+        options: of the run, which must mean the same network and face model.
+
+    Raises:
+        InputError: another architecture or face model.
+    """
+    if isinstance(model, FaceReconModel):
+        check_card(read_card(checkpoint, path), card_of(model, options), path)
+    for name, network in model.networks.items():
+        load_network(network, checkpoint[name], path)
+
+
+def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Progress:
+    """Load everything that a training needs to go on.
+
+    Raises:
+        InputError: as `load_weights`; or the checkpoint has no state of a training.
+    """
+    checkpoint = load_checkpoint(path, tuple(model.networks))
+    load_weights(checkpoint, path, model, options)
+    try:
+        model.load_training_state(checkpoint)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
+    if "random" in checkpoint:
+        torch.set_rng_state(checkpoint["random"])
+    return Progress(**checkpoint["progress"]) if "progress" in checkpoint else Progress()
