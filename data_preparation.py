@@ -11,20 +11,17 @@ from collections.abc import Sequence
 from data.detection import DetectionOptions
 from data.preparation import PreparationOptions, prepare_folders
 from options import parse_command
-from util.errors import InputError
+from util.command import run_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare the photos; the exit code is 0 if any can be used, 1 if none, 2 for bad input."""
-    try:
-        options = parse_command([PreparationOptions, DetectionOptions], arguments, __doc__ or "")
-        summary = prepare_folders(options[PreparationOptions], options[DetectionOptions])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prepare the photos; the exit code is 1 if none can be used."""
+    options = parse_command([PreparationOptions, DetectionOptions], arguments, __doc__ or "")
+    summary = prepare_folders(options[PreparationOptions], options[DetectionOptions])
     print(summary)
-    return 0 if summary.usable else 1
+    if not summary.usable:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

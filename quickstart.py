@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -110,14 +111,14 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     )
 
 
-def run(command: list[object]) -> None:
+def run(command: Sequence[object]) -> None:
     """Print and run a command in the project's root; an error ends the whole."""
     words = [str(word) for word in command]
     print(f"\n$ {shown(words)}", flush=True)
     subprocess.run(words, cwd=ROOT, check=True)
 
 
-def shown(words: list[object]) -> str:
+def shown(words: Sequence[object]) -> str:
     """A command as one would type it in the project's root."""
     texts = [str(word) for word in words]
     short = [text.removeprefix(f"{ROOT}{os.sep}") for text in texts]

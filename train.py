@@ -16,7 +16,7 @@ from models.base_model import BaseModel
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
 from options.train_options import LoaderOptions, TrainOptions
-from util.assets import initialise_weights, load_assets
+from util.assets import load_assets
 from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
 from util.devices import choose_device
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
-    """Give the model its first weights: a run's own, another run's, or initial ones."""
+    """Give the model its first weights: a run's own, another run's, or the initial ones."""
     train, base = options[TrainOptions], options[BaseOptions]
     if train.continue_train:
         return resume_training(resolve_checkpoint(folder, base.epoch), model, options)
@@ -75,8 +75,6 @@ def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
         path = resolve_checkpoint(Path(base.checkpoints_dir) / train.pretrained_name, base.epoch)
         load_weights(load_checkpoint(path, tuple(model.networks)), path, model, options)
         print(f"Weights from {path}")
-    else:
-        initialise_weights(model, options)
     return Progress(epoch=model.first_epoch)
 
 

@@ -7,6 +7,7 @@ The predictor's weights were trained on 300-W, whose licence is for research onl
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from data.landmarks import five_points
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class LandmarkDetector(Protocol):
 class DlibDetector:
     """dlib's HOG face detector and 68-point predictor on the CPU.
 
-    The models are loaded at the first use and again after unpickling.
+    The models are loaded at the first use and again after unpickling. Threads may share one
+    detector, but dlib holds the interpreter's lock: only processes make it faster.
     """
 
     COARSE_PIXELS = 0.3e6
@@ -174,7 +178,9 @@ class DlibDetector:
 
     def _load(self) -> tuple[Any, Any]:
         """Detector and predictor, created once in each process."""
-        if self._models is None:
+        with _loading:
+            if self._models is not None:
+                return self._models
             try:
                 import dlib
                 import face_recognition_models
@@ -189,7 +195,7 @@ class DlibDetector:
                     face_recognition_models.pose_predictor_model_location()
                 ),
             )
-        return self._models
+            return self._models
 
 
 def create_detector(options: DetectionOptions) -> LandmarkDetector:

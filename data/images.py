@@ -8,7 +8,7 @@ white.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +56,13 @@ def read_image(path: Path | str) -> np.ndarray:
     _check_file(path)
     try:
         with warnings.catch_warnings():
-            # Our own limit below is stricter than Pillow's error and replaces its warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=_FORMATS)
-        with opened:
-            _check_size(path, opened.size)
-            orientation = _orientation(opened)
-            image = _to_rgb(opened)
+            # Pillow warns of large sizes, for which there is our own limit, and of damaged EXIF
+            # blocks, which a picture may have.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(path, formats=_FORMATS) as opened:
+                _check_size(path, opened.size)
+                orientation = _orientation(opened)
+                image = _to_rgb(opened)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -134,7 +134,7 @@ def list_images(path: Path | str) -> list[Path]:
     return found
 
 
-def stems(paths: Iterable[Path]) -> dict[Path, str]:
+def stems(paths: Sequence[Path]) -> list[str]:
     """The name under which each picture's results are stored: `a.jpg` -> `a`.
 
     Where two pictures of a folder share a stem, the later ones in sorted order use their whole
@@ -142,10 +142,10 @@ def stems(paths: Iterable[Path]) -> dict[Path, str]:
     differ only in letter case count as shared, since some file systems do not tell them apart.
 
     Args:
-        paths: pictures of one folder, in any order.
+        paths: all pictures of one folder, in any order.
 
     Returns:
-        picture -> stem, in sorted order.
+        One stem for each path, in the order of the paths.
     """
     named: dict[Path, str] = {}
     taken: set[str] = set()
@@ -155,7 +155,7 @@ def stems(paths: Iterable[Path]) -> dict[Path, str]:
             stem += "_"
         taken.add(stem.casefold())
         named[path] = stem
-    return named
+    return [named[path] for path in paths]
 
 
 def _check_file(path: Path) -> None:

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from util.atomic import write_text
 from util.errors import InputError
 
-LandmarkOrigin = Literal["index", "centre"]
-"""How pixel indices become continuous pixels: "index" is the public convention, half a pixel off
-in x and y, which published weights have learned; "centre" puts the centre of pixel i at i + 0.5."""
+MIRROR_ORDER = np.array(
+    [
+        *range(16, -1, -1),  # jaw
+        *range(26, 16, -1),  # brows
+        *(27, 28, 29, 30, 35, 34, 33, 32, 31),  # nose
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
+        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
+        *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
+    ]
+)
+"""`points[MIRROR_ORDER]` puts the 68 points of a mirrored face back into iBUG order."""
 
-_ORIGIN_OFFSETS = {"index": (0.0, 1.0), "centre": (0.5, 0.5)}
 _FIVE_POINTS = "left eye, right eye, nose tip, left and right mouth corner, as seen in the image"
 _MAX_FILE_BYTES = 100_000
 _MIN_EXTENT_PX = 5.0
@@ -73,8 +79,8 @@ def write_landmarks(path: Path | str, points: np.ndarray) -> None:
 def five_from_68(points: np.ndarray) -> np.ndarray:
     """The five points of a 68-point face: (..., 68, 2) -> (..., 5, 2).
 
-    Eye centres are the means of the upper-lid outer and inner corners' points 37, 40 and 43, 46;
-    nose tip 31; mouth corners 49 and 55 (iBUG, counted from 1), as in the public code.
+    Eye centres are the means of the eye's corners (37 and 40, 43 and 46), then nose tip 31 and
+    mouth corners 49 and 55 (iBUG, counted from 1), as in the public code.
     """
     left_eye = (points[..., 36, :] + points[..., 39, :]) / 2
     right_eye = (points[..., 42, :] + points[..., 45, :]) / 2
@@ -85,16 +91,6 @@ def five_from_68(points: np.ndarray) -> np.ndarray:
 def five_points(points: np.ndarray) -> np.ndarray:
     """Five points, whether 5 or 68 are given: (5 | 68, 2) -> (5, 2)."""
     return five_from_68(points) if len(points) == 68 else points
-
-
-def indices_to_px(points: np.ndarray, origin: LandmarkOrigin) -> np.ndarray:
-    """Pixel indices (column, row) as continuous pixels, y down, in a run's landmark origin."""
-    return points + np.array(_ORIGIN_OFFSETS[origin], dtype=points.dtype)
-
-
-def px_to_indices(points_px: np.ndarray, origin: LandmarkOrigin) -> np.ndarray:
-    """The exact inverse of `indices_to_px`."""
-    return points_px - np.array(_ORIGIN_OFFSETS[origin], dtype=points_px.dtype)
 
 
 def check_landmarks(points: np.ndarray, image_shape: tuple[int, ...], source: str) -> None:

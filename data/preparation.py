@@ -162,11 +162,10 @@ def prepare_folders(
         folder.resolve(): folder
         for folder in (find_folder(name, options.data_root) for name in options.img_folder)
     }
-    photos = [
-        PhotoFiles(image, stem)
-        for folder in folders.values()
-        for image, stem in stems(list_images(folder)).items()
-    ]
+    photos = []
+    for folder in folders.values():
+        images = list_images(folder)
+        photos += map(PhotoFiles, images, stems(images))
     failed = {photo.image: failure for photo in photos if (failure := _bad_name(photo))}
     named = [photo for photo in photos if photo.image not in failed]
     skipped = () if options.overwrite else tuple(photo for photo in named if photo.finished())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from models.face_model import FaceModel
 from models.networks.recognition import RecognitionNet
@@ -15,3 +18,5 @@ class ModelAssets:
     face_model: FaceModel
     recognition_net: RecognitionNet | None = None
     """Absent where the identity loss is off, and at test time."""
+    initial_weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    """What the R-Net's backbone starts from; None for random weights."""

@@ -21,7 +21,7 @@ from models.camera import Camera, CameraOptions
 from models.drawing import draw_landmarks
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import ReconstructionNet, ReconstructionNetOptions
+from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
 from models.objective import ObjectiveOptions, WeakObjective
 from models.parameters import Coefficients
 from models.renderer import Renderer, RenderOptions
@@ -66,7 +66,7 @@ class FaceReconModel(BaseModel):
         Args:
             options: parsed groups, found by their class; with `OptimiserOptions` among them the
                 model can train, without it only reconstruct.
-            assets: face model and, to train, the recognition net.
+            assets: face model and, to train, the recognition net and first weights.
             device: where everything computes.
         """
         super().__init__(options, assets, device)
@@ -76,9 +76,11 @@ class FaceReconModel(BaseModel):
         self.renderer = Renderer(options[RenderOptions].renderer)
         self.landmark_origin = options[LandmarkOptions].landmark_origin
         net_options = options[ReconstructionNetOptions]
-        self.net_recon = ReconstructionNet(net_options, self.layout)
+        self.net_recon = create_reconstruction_net(
+            net_options, self.layout, assets.initial_weights
+        )
         # channels_last: convolutions run 1.2 to 2 times as fast on CPUs and on tensor cores.
-        self.net_recon.to(device=device, memory_format=torch.channels_last)
+        self.net_recon.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.networks = {"net_recon": self.net_recon}
         self.autocast_dtype: torch.dtype | None = None
         self._progress = 0.0

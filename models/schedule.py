@@ -44,9 +44,15 @@ class OptimiserOptions:
         """Refuse learning rates that diverge or stand still."""
         if not 0 < self.lr < 10:
             raise ValueError(f"--lr is {self.lr}; it must lie between 0 and 10, such as 1e-4")
-        for flag in ("n_epochs", "lr_decay_epochs"):
+        for flag in ("n_epochs", "epoch_count", "lr_decay_epochs"):
             if getattr(self, flag) < 1:
                 raise ValueError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+        for flag in ("beta1", "beta2"):
+            if not 0 <= getattr(self, flag) < 1:
+                raise ValueError(f"--{flag} is {getattr(self, flag)}; it must lie in [0, 1)")
+        # A negative limit would turn the gradient around.
+        if not self.grad_clip >= 0:
+            raise ValueError(f"--grad_clip is {self.grad_clip}; it must be 0 or more")
 
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):

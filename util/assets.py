@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.assets import ModelAssets
-from models.base_model import BaseModel
 from models.face_model import FaceModel
-from models.facerecon_model import FaceModelOptions, FaceReconModel
+from models.facerecon_model import FaceModelOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions
+from models.schedule import OptimiserOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.recognition_file import load_recognition_net
-from util.reconstruction_file import initialise_reconstruction_net
+from util.reconstruction_file import read_initial_weights
 
 OPEN_FACE_MODEL = Path(__file__).resolve().parent.parent / "BFM" / "open_face_model.npz"
 
@@ -49,15 +49,11 @@ def load_assets(options: ParsedOptions) -> ModelAssets | None:
         return None
     face_model = load_face_model(options[FaceModelOptions])
     print(f"Face model: {face_model.card}")
-    net = None
+    net = weights = None
+    if OptimiserOptions in options:
+        weights, message = read_initial_weights(options[ReconstructionNetOptions])
+        print(f"R-Net: {message}")
     if ObjectiveOptions in options and options[ObjectiveOptions].w_feat != 0:
         net, message = load_recognition_net(options[RecognitionOptions])
-        print(message)
-    return ModelAssets(face_model, net)
-
-
-def initialise_weights(model: BaseModel, options: ParsedOptions) -> None:
-    """Load the weights that training starts from, and say where they come from."""
-    if isinstance(model, FaceReconModel):
-        net_options = options[ReconstructionNetOptions]
-        print(initialise_reconstruction_net(model.net_recon, net_options))
+        print(f"Identity loss: {message}")
+    return ModelAssets(face_model, net, weights)

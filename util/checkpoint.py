@@ -112,7 +112,8 @@ def list_checkpoints(folder: Path | str) -> list[str]:
         return []
     matches = (_FILE_NAME.fullmatch(path.name) for path in folder.iterdir() if path.is_file())
     epochs = [match.group(1) for match in matches if match]
-    return sorted(epochs, key=lambda epoch: (not epoch.isdecimal(), epoch.zfill(9)))
+    numbers = sorted((epoch for epoch in epochs if epoch.isdecimal()), key=int)
+    return numbers + sorted(epoch for epoch in epochs if not epoch.isdecimal())
 
 
 def resolve_checkpoint(folder: Path | str, epoch: str) -> Path:

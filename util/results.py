@@ -48,6 +48,8 @@ class SummaryRow:
     """Mean distance of the inner 51 landmarks from the detected ones, in outer-eye distances."""
     nme_jaw: float | None = None
     """The same for the 17 jaw points."""
+    nme_inner_mean_face: float | None = None
+    """What the mean face in the pose of the five points has: the yardstick for nme_inner."""
     pitch_deg: float | None = None
     yaw_deg: float | None = None
     roll_deg: float | None = None

@@ -107,7 +107,7 @@ class Training:
             )
 
     def _losses(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.model.losses.items()}
+        return {name: float(value.detach()) for name, value in self.model.losses.items()}
 
     def validate(self, val_faces: Iterable[FaceBatch]) -> float | None:
         """Mean loss over the validation faces; None if there are none."""

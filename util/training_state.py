@@ -42,10 +42,10 @@ class Progress:
 def card_of(model: FaceReconModel, options: ParsedOptions) -> CheckpointCard:
     """What the running network's outputs mean."""
     net, face = options[ReconstructionNetOptions], model.face_model.card
-    return CheckpointCard.for_run(
+    return CheckpointCard(
         net_recon=net.net_recon,
         use_last_fc=net.use_last_fc,
-        layout=model.layout,
+        layout=tuple((block.name, block.size) for block in model.layout.blocks),
         face_model=face.name,
         face_model_version=face.version,
         face_model_hash=face.fingerprint,

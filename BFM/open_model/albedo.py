@@ -26,12 +26,15 @@ FIELD_ODD_SHARE = 0.4
 HAIR = np.array([[26, 20, 18], [44, 31, 25], [74, 52, 38], [110, 80, 54], [150, 120, 84]]) / 255
 GREY_HAIR = np.array([150, 146, 142]) / 255
 IRIS = np.array([[46, 28, 20], [74, 46, 28], [104, 78, 48], [98, 104, 82], [104, 128, 146]]) / 255
-SCLERA = np.array([224, 216, 208]) / 255
+SCLERA = np.array([210, 201, 193]) / 255
 SCLERA_VEINS = np.array([196, 142, 132]) / 255
 PUPIL = np.array([12, 10, 10]) / 255
 LASHES = np.array([38, 26, 22]) / 255
 NOSTRIL = np.array([52, 26, 22]) / 255
 MOUTH_INSIDE = np.array([34, 12, 12]) / 255
+
+# Opacity of moustache, chin beard and cheek beard: full beard, goatee, moustache.
+BEARD_STYLES = np.array([[1.0, 1.0, 0.9], [1.0, 1.0, 0.2], [1.0, 0.2, 0.2]])
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def paint(person: Person, masks: SkinMasks, mesh: FaceMesh, colour: SkinColour) 
     blood += person.lip_blood * masks.lips + 1.1 * in_lids + 0.9 * masks.mouth_line * masks.lips
     melanin -= (0.25 * masks.lips + 0.7 * in_lids) * np.clip((melanin + 4) / 2, 0, 1)
     melanin += 0.5 * masks.mouth_line * masks.lips
+    blood += 0.6 * masks.mouth_corners
+    melanin += 0.3 * masks.mouth_corners
     skin = colour(melanin, blood)
 
     # 2. Hair.
@@ -132,18 +137,19 @@ def paint(person: Person, masks: SkinMasks, mesh: FaceMesh, colour: SkinColour) 
 
     # 3. Cavities.
     skin = _mix(skin, NOSTRIL, masks.nostrils)
-    skin = _mix(skin, MOUTH_INSIDE, smooth_step(masks.inside_mouth, 0.1, 0.9))
+    skin = _mix(skin, MOUTH_INSIDE, smooth_step(masks.inside_mouth, 0.04, 0.6))
 
     # 4. Eyes: veins towards the corners, a dark limbal ring, a brighter middle of the iris.
     polar = np.degrees(mesh.eye_polar_rad)
     eye = np.isfinite(polar)
     angle = polar[eye]
-    edge = smooth_step(angle, 36, 75)
+    edge = smooth_step(angle, 28, 62)
     eyeball = _mix(np.tile(SCLERA, (len(angle), 1)), SCLERA_VEINS, (0.25 + person.veins) * edge)
-    ring = 1 - 0.55 * smooth_step(angle, 22, LIMBUS_DEG) + 0.25 * np.exp(-(((angle - 15) / 4) ** 2))
+    ring = 1 - 0.55 * smooth_step(angle, 17, LIMBUS_DEG)
+    ring += 0.25 * np.exp(-(((angle - 12.5) / 3.5) ** 2))
     iris = np.clip(person.iris * ring[:, None], 0, 1)
-    eyeball = _mix(eyeball, iris, smooth_step(angle, LIMBUS_DEG + 2, LIMBUS_DEG - 0.5))
-    skin[eye] = _mix(eyeball, PUPIL, smooth_step(angle, PUPIL_DEG + 1.5, PUPIL_DEG - 1))
+    eyeball = _mix(eyeball, iris, smooth_step(angle, LIMBUS_DEG + 1.4, LIMBUS_DEG - 0.8))
+    skin[eye] = _mix(eyeball, PUPIL, smooth_step(angle, PUPIL_DEG + 1.2, PUPIL_DEG - 1))
     return skin
 
 
@@ -165,15 +171,16 @@ def _random_person(masks: SkinMasks, waves: list[np.ndarray], rng) -> Person:
     melanin_map += rng.normal(0.05, 0.06) * masks.forehead
     blood_map += rng.normal(0, 0.2) * masks.under_eye
 
-    shade = np.clip(lightness * rng.beta(1.6, 1.6) + rng.normal(0, 0.04), 0, 1)
+    shade = np.clip(lightness * rng.beta(1.4, 2.0) + rng.normal(0, 0.04), 0, 1)
     hair = _palette(HAIR, shade)
-    grey = np.clip(rng.normal(1.6 * age - 0.7, 0.2), 0, 0.9)
+    grey = np.clip(rng.normal(1.4 * age - 0.85, 0.15), 0, 0.7)
     hair = (1 - grey) * hair + grey * GREY_HAIR
     iris = _palette(IRIS, np.clip(lightness * rng.beta(1.0, 1.0) + rng.normal(0, 0.05), 0, 1))
     stubble = rng.beta(1.2, 3.0) * 0.55 if male else 0.0
     beard = np.full(3, stubble)
     if male and rng.random() < 0.25:
-        beard = np.maximum(beard, rng.uniform(0.4, 0.85) * (rng.random(3) < [0.85, 0.85, 0.6]))
+        style = BEARD_STYLES[rng.choice(len(BEARD_STYLES), p=[0.6, 0.28, 0.12])]
+        beard = np.maximum(beard, rng.uniform(0.35, 0.8) * style)
     return Person(
         melanin=melanin_map,
         blood=blood_map,

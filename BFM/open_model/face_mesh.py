@@ -40,11 +40,11 @@ RIGHT_EYE_HELPER = slice(14670, 14742)
 LEFT_EYE_HELPER = slice(14598, 14670)
 
 LID_CAVITY_RINGS = 4  # level-0 rings kept behind the lid margins; the eyeball hides the rest
-# Polar angles of the eyeball's rings: the pupil (11 degrees, radius 2.3 mm) and the limbus
-# (29.5 degrees, radius 5.9 mm) have a ring on either side, which keeps their edges sharp.
-EYE_RINGS_DEG = [9.0, 12.5, 19.0, 25.5, 28.5, 32.0, 38.0, 46.0, 56.0, 68.0, 80.0]
+# MakeHuman's eyeballs have a radius of 15.4 mm; pupil and iris keep their anatomical radii of
+# 2.2 and 5.9 mm, and a ring on either side keeps their edges sharp.
+PUPIL_DEG, LIMBUS_DEG = 8.2, 22.5
+EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 35.0, 43.0, 53.0, 65.0]
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
-PUPIL_DEG, LIMBUS_DEG = 10.5, 29.5
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from .face_mesh import FaceMesh
 from .source import AnnyWheel, BaseMesh
 
-IDENTITY_SAMPLES = 3600
+IDENTITY_SAMPLES = 2800
 EXPRESSION_SAMPLES = 3000
 SLIDER_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "asym")
 # The two ends of one slider are two targets; (suffix of the negative, suffix of the positive end).
@@ -356,7 +356,7 @@ def _sample_expressions(names: list[str], rng, samples: int) -> np.ndarray:
         if twin != name and not _is_direction(name):
             alike = np.clip(value * rng.normal(1, 0.12, samples), 0, 1)
             alone = active * rng.beta(1.2, 1.6, samples)
-            together = rng.random(samples) < 0.85
+            together = rng.random(samples) < 0.75
             strength[:, index[twin]] = np.where(together, alike, alone)
     return strength
 

@@ -33,6 +33,7 @@ class SkinMasks:
         lids: (V,) skin of both lids.
         under_eye: (V,) the hollow below the lower lid.
         cheeks, nose_tip, chin, forehead: (V,) regions whose blood supply varies.
+        mouth_corners: (V,) the darker folds beside the mouth.
         moustache, chin_beard, cheek_beard: (V,) where a beard grows.
         nostrils: (V,) inside of the nose.
         inside_lids, inside_mouth: (V,) cavity vertices, deeper is larger, in [0, 1].
@@ -52,6 +53,7 @@ class SkinMasks:
     cheeks: np.ndarray
     nose_tip: np.ndarray
     chin: np.ndarray
+    mouth_corners: np.ndarray
     forehead: np.ndarray
     moustache: np.ndarray
     chin_beard: np.ndarray
@@ -64,13 +66,13 @@ class SkinMasks:
     def brow(self, thickness: float | np.ndarray = 1.0, height_dm: float = 0.0) -> np.ndarray:
         """Density (V,) of a brow that is ``thickness`` times as thick and sits higher."""
         # Half-width along the brow: full in the inner half, pointed at the outer end.
-        half_width = np.interp(self.brow_along, [0, 0.15, 0.5, 1.0], [0.034, 0.044, 0.042, 0.016])
+        half_width = np.interp(self.brow_along, [0, 0.2, 0.55, 1.0], [0.030, 0.042, 0.040, 0.014])
         lifted = np.hypot(
             np.sqrt(np.maximum(self.brow_distance**2 - self.brow_offset**2, 0)),
             self.brow_offset - height_dm,
         )
-        density = smooth_step(lifted, half_width * thickness + 0.018, half_width * thickness - 0.018)
-        return density * np.interp(self.brow_along, [0, 0.2, 0.7, 1], [0.75, 1, 1, 0.8])
+        density = smooth_step(lifted, half_width * thickness + 0.022, half_width * thickness - 0.02)
+        return density * np.interp(self.brow_along, [0, 0.12, 0.3, 0.7, 1], [0.25, 0.8, 1, 1, 0.8])
 
 
 def smooth_step(value: np.ndarray, zero_at, one_at) -> np.ndarray:
@@ -99,8 +101,12 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
     lids = smooth_step(lid_distance, 0.09, 0.03) * on_face
     under_eye = np.exp(-(((x - eye_x + 0.03) / 0.14) ** 2) - ((y - eye_y + 0.15) / 0.07) ** 2) * below
 
+    # MakeHuman's picture of the lips ends at the margin, the red goes on behind it.
+    from_margin = _distance_to(vertices, in_mouth > 0)
     lips = smooth_step(mesh.masks["lips"], 0.3, 0.75) * on_face
-    mouth_line = smooth_step(_distance_to(vertices, in_mouth > 0), 0.022, 0.004) * on_face
+    lips = np.where(in_mouth > 0, 1.0, np.maximum(lips, smooth_step(from_margin, 0.03, 0.01)))
+    lips = np.where(mesh.regions["eyeballs"], 0.0, lips)
+    mouth_line = smooth_step(from_margin, 0.022, 0.004)
 
     def spot(place: np.ndarray, width: tuple[float, float]) -> np.ndarray:
         gap = np.stack([x - abs(place[0]), y - place[1]]) / np.array(width)[:, None]
@@ -109,20 +115,22 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
     mouth = landmarks[48:60].mean(axis=0)
     cheek = np.array([abs(landmarks[36, 0]) - 0.02, (eye_y + landmarks[30, 1]) / 2 - 0.1])
     nose_tip = spot(landmarks[30], (0.16, 0.16)) * smooth_step(z, landmarks[31, 2] - 0.1, landmarks[33, 2])
+    mouth_corners = spot(landmarks[48], (0.05, 0.04))
     chin = spot(landmarks[8] + [0, 0.16, 0], (0.22, 0.15))
     forehead = smooth_step(y, landmarks[17:27, 1].max() + 0.02, landmarks[17:27, 1].max() + 0.3)
 
-    nose_base, lip_top = landmarks[33, 1], landmarks[51, 1]
-    moustache = smooth_step(y, nose_base - 0.005, nose_base - 0.05)
-    moustache *= smooth_step(y, mouth[1] - 0.06, mouth[1] + 0.04) * smooth_step(x, 0.36, 0.26)
-    moustache *= 0.65 + 0.35 * smooth_step(x, 0.01, 0.05)  # the philtrum is barer
-    del lip_top
-    chin_beard = smooth_step(y, mouth[1] - 0.05, mouth[1] - 0.14) * smooth_step(x, 0.42, 0.26)
-    # Along the jaw up to the sideburns: the edge rises from the mouth's corner to the ear.
-    edge = mouth[1] + 0.02 + 0.75 * np.maximum(0, x - 0.42)
-    edge = np.where(z < landmarks[1, 2] + 0.25, np.maximum(edge, eye_y - 0.1), edge)
-    cheek_beard = smooth_step(y, edge + 0.06, edge - 0.12) * smooth_step(x, 0.22, 0.4)
-    bare = on_face * (1 - lips)
+    # The moustache ends above along the fold from the nose to the mouth's corners; the beard on
+    # the cheeks below a line from the mouth's corner to the ear, where sideburns begin.
+    nose_base = landmarks[33, 1]
+    fold = nose_base - 0.02 - 0.5 * np.maximum(0, x - 0.13)
+    moustache = smooth_step(y, fold + 0.03, fold - 0.05) * smooth_step(y, mouth[1] - 0.14, mouth[1])
+    moustache *= smooth_step(x, 0.42, 0.2) * (0.6 + 0.4 * smooth_step(x, 0.01, 0.06))
+    chin_beard = smooth_step(y, mouth[1] - 0.06, mouth[1] - 0.17) * smooth_step(x, 0.5, 0.22)
+    sideburn = smooth_step(z, landmarks[1, 2] + 0.42, landmarks[1, 2] + 0.12)
+    edge = mouth[1] + 0.05 + 0.55 * np.maximum(0, x - 0.36)
+    edge = edge + sideburn * np.maximum(0, eye_y - 0.1 - edge)
+    cheek_beard = smooth_step(y, edge + 0.12, edge - 0.2) * smooth_step(x, 0.14, 0.46)
+    bare = on_face * (1 - lips) * smooth_step(from_margin, 0.01, 0.05)
     moustache, chin_beard, cheek_beard = (m * bare for m in (moustache, chin_beard, cheek_beard))
 
     nostrils = _nostrils(vertices, landmarks, mesh) * on_face
@@ -140,6 +148,7 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
         cheeks=spot(cheek, (0.26, 0.24)),
         nose_tip=nose_tip,
         chin=chin,
+        mouth_corners=mouth_corners,
         forehead=forehead * on_face,
         moustache=moustache,
         chin_beard=chin_beard,
@@ -160,18 +169,17 @@ def _brow_coordinates(vertices: np.ndarray, landmarks: np.ndarray):
     best = np.full(len(vertices), np.inf)
     along, offset = np.zeros(len(vertices)), np.zeros(len(vertices))
     for indices in BROWS:
-        corners = landmarks[indices] - [0, 0.012, 0]  # the points lie on the upper half
-        steps = np.linspace(0, 1, 81)
+        # The points lie on the upper half of the brow; a parabola rounds their corners.
+        corners = landmarks[indices] - [0, 0.010, 0]
+        corners[0, 1] += 0.012
+        steps = np.linspace(0, 1.02, 101)
         knots = np.linspace(0, 1, len(corners))
-        line = np.stack([np.interp(steps, knots, corners[:, i]) for i in range(3)], axis=1)
-        # Smoothing rounds the corners of the polyline.
-        kernel = np.hanning(15) / np.hanning(15).sum()
-        padded = np.concatenate([np.repeat(line[:1], 7, 0), line, np.repeat(line[-1:], 7, 0)])
-        line = np.stack([np.convolve(padded[:, i], kernel, "valid") for i in range(3)], axis=1)
+        powers = np.polynomial.polynomial.polyfit(knots, corners, 2)
+        line = np.polynomial.polynomial.polyval(steps, powers).T
         distance, nearest = cKDTree(line).query(vertices)
         closer = distance < best
         best[closer] = distance[closer]
-        along[closer] = steps[nearest][closer]
+        along[closer] = np.clip(steps[nearest][closer], 0, 1)
         offset[closer] = (vertices[:, 1] - line[nearest, 1])[closer]
     return along, offset, best
 
@@ -220,23 +228,22 @@ def _nostrils(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> np
     rays = np.stack([level * np.cos(turn), height, level * np.sin(turn)], axis=1)
     a = vertices[near_triangles[:, 0]]
     edge1, edge2 = (vertices[near_triangles[:, i]] - a for i in (1, 2))
-    closed = np.zeros(len(vertices))
+    across = np.cross(edge1, edge2)
+    origin = vertices[near] + 1e-3 * normals[near]
+    closed, counted = np.zeros(near.sum()), np.zeros(near.sum())
     for ray in rays:
-        p = np.cross(ray, edge2)
+        # Triple products with (origin - a): each is one matrix product over all pairs.
+        p, q = np.cross(ray, edge2), np.cross(edge1, ray)
         determinant = (edge1 * p).sum(axis=1)
-        usable = np.abs(determinant) > 1e-12
-        inverse = 1 / np.where(usable, determinant, 1)
-        facing = near & (normals @ ray > 0.1)
-        origin = vertices[facing] + 1e-3 * normals[facing]
-        gap = origin[:, None] - a
-        u = (gap * p).sum(axis=-1) * inverse
-        q = np.cross(gap, edge1)
-        v = (q @ ray) * inverse
-        t = (q * edge2).sum(axis=-1) * inverse
-        hit = usable & (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
-        closed[facing] += hit.any(axis=1)
-    counted = np.zeros(len(vertices))
-    counted[near] = (normals[near] @ rays.T > 0.1).sum(axis=1)
-    share = closed / np.maximum(counted, 1)
+        inverse = 1 / np.where(np.abs(determinant) > 1e-12, determinant, np.inf)
+        u, v, t = (
+            (origin @ normal.T - (a * normal).sum(axis=1)) * inverse for normal in (p, q, across)
+        )
+        hit = ((u > 0) & (v > 0) & (u + v < 1) & (t > 0)).any(axis=1)
+        facing = normals[near] @ ray > 0.1
+        closed += hit & facing
+        counted += facing
+    share = np.zeros(len(vertices))
+    share[near] = closed / np.maximum(counted, 1)
     share = (share + share[mesh.mirror]) / 2
-    return smooth_step(share, 0.55, 0.85)
+    return smooth_step(share, 0.33, 0.62)

@@ -96,7 +96,7 @@ def sample_style(rng: np.random.Generator) -> SceneStyle:
     elif rng.uniform() < 0.12:  # red
         hair = np.array([0.5, 0.25, 0.13]) * rng.uniform(0.6, 1.2)
     if hat:
-        hair = rng.uniform(0.03, 0.9, 3)
+        hair = random_colour(rng)
     fringe = rng.uniform() < 0.3
     shades = rng.uniform() < 0.18
     rim_colour = rng.uniform(0.02, 0.15) * np.ones(3)
@@ -119,9 +119,9 @@ def sample_style(rng: np.random.Generator) -> SceneStyle:
         curtain_length=rng.uniform(0.5, 1.8),
         curtain_opening=rng.uniform(0.75, 1.35),
         curtain_width=rng.uniform(0.82, 1.05),
-        garment_colour=rng.uniform(0.03, 0.95, 3) * rng.uniform(0.3, 1.0),
+        garment_colour=random_colour(rng),
         collar=rng.uniform(-1.35, -0.95),
-        neck_width=rng.uniform(0.48, 0.6),
+        neck_width=rng.uniform(0.42, 0.54),
         teeth=rng.uniform(0.6, 0.92),
         glasses=float(rng.uniform() < 0.16),
         shades=float(shades),
@@ -137,6 +137,13 @@ def sample_style(rng: np.random.Generator) -> SceneStyle:
         rim_colour=rim_colour,
         lens_colour=rng.uniform(0.01, 0.2, 3),
     )
+
+
+def random_colour(rng: np.random.Generator) -> np.ndarray:
+    """An sRGB colour (3,), mostly muted."""
+    grey = rng.uniform(0.03, 0.95)
+    saturation = rng.uniform(0, 1) ** 2
+    return (grey + saturation * (rng.uniform(0, 1, 3) - 0.5)).clip(0.02, 0.97)
 
 
 def stack_styles(styles: list[SceneStyle]) -> dict[str, np.ndarray]:
@@ -172,7 +179,8 @@ class SceneBuilder:
         """Find the face's border and lay out the triangles."""
         triangles = face_model.triangles.numpy()
         mean = face_model.mean_shape.reshape(-1, 3).numpy()
-        self.border = border_loop(triangles, mean)
+        # Every third vertex: long thin triangles are what rasterising costs most for.
+        self.border = border_loop(triangles, mean)[::3]
         self._skin_vertices = np.flatnonzero(face_model.skin_mask.numpy() > 0.5)
         grids = {
             "skull": grid_triangles(SKULL_RINGS + 1, len(self.border), closed=True),
@@ -313,7 +321,7 @@ def _ear(border, skin, eyes, side):
     turned_x, turned_z = x * 0.9 - z * 0.42, x * 0.42 + z * 0.9
     outline = np.stack([side * (turned_x - 0.04 * hollow), y, turned_z], axis=-1)
     width = np.abs(border[..., 0]).max(axis=1)
-    centre = np.stack([side * (width + 0.06), eyes[:, 1] - 0.12, np.full_like(width, -0.68)], -1)
+    centre = np.stack([side * (width + 0.03), eyes[:, 1] - 0.12, np.full_like(width, -0.70)], -1)
     shade = 1 - 0.4 * hollow[..., None]
     redder = skin * np.array([1.03, 0.93, 0.92], dtype=np.float32)
     return centre[:, None, None] + outline, redder[:, None, None] * shade
@@ -341,15 +349,23 @@ def _neck(skin, style):
         axis=-1,
     )
     cloth = (np.arange(rows) >= skin_rows)[:, None, None]
-    shadowed = 0.86 * skin[:, None, None]
+    # The jaw takes light from the neck.
+    shadow = np.concatenate([np.linspace(0.5, 0.9, skin_rows), np.ones(5)]).astype(np.float32)
+    shadowed = skin[:, None, None] * shadow[:, None, None]
     return position, np.where(cloth, style["garment_colour"][:, None, None], shadowed)
 
 
 def _curtain(eyes, style):
     """Long hair: a sheet around the head that is open in front, (B, R, C, 3)."""
     rows, columns = CURTAIN_SHAPE
-    opening = style["curtain_opening"][:, None]
-    angle = opening + (2 * np.pi - 2 * opening) * np.linspace(0, 1, columns, dtype=np.float32)
+    # The edge beside the face swings in and out on its way down, each side in its own way.
+    sway = style["texture_offset"][:, None, None] * 50
+    along = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
+    sides = np.array([0.0, 2.0], dtype=np.float32)
+    swing = 0.14 * np.sin(5 * along + sway + 3 * sides) + 0.05 * np.sin(17 * along + 2 * sway)
+    opening = style["curtain_opening"][:, None, None] + swing * along
+    start, stop = opening[..., :1], 2 * np.pi - opening[..., 1:]
+    angle = start + (stop - start) * np.linspace(0, 1, columns, dtype=np.float32)
     # From the crown as a dome, then straight down.
     t = np.linspace(0, 1, rows, dtype=np.float32)
     crown = 1.12
@@ -358,16 +374,16 @@ def _curtain(eyes, style):
     dome = np.sqrt(np.clip(1 - np.clip((y - 0.25) / (crown - 0.25), 0, 1) ** 2, 0.02, 1))
     flare = 1 + 0.12 * np.clip(-y, 0, 2)
     radius = style["curtain_width"][:, None] * dome * flare
-    phase = style["texture_offset"][:, None] * 60
+    phase = style["texture_offset"][:, None, None] * 60
     waves = 1 + 0.035 * np.sin(7 * angle + phase) + 0.02 * np.sin(17 * angle + 2 * phase)
-    ragged = 1 + 0.08 * np.sin(11 * angle + phase) * 1.0
-    across = radius[..., None] * waves[:, None]
-    height = crown - (crown - y[..., None]) * np.where(y[..., None] < 0, ragged[:, None], 1)
+    ragged = 1 + 0.08 * np.sin(11 * angle + phase)
+    across = radius[..., None] * waves
+    height = crown - (crown - y[..., None]) * np.where(y[..., None] < 0, ragged, 1)
     position = np.stack(
         [
-            across * np.sin(angle)[:, None],
+            across * np.sin(angle),
             eyes[:, 1, None, None] + height,
-            -0.5 + across * np.cos(angle)[:, None],
+            -0.5 + across * np.cos(angle),
         ],
         axis=-1,
     )
@@ -386,10 +402,10 @@ def _teeth(landmarks, jaw_drop, style, upper):
         # The chin swings about the jaw joint; teeth half way there move less.
         position = position + 0.85 * jaw_drop[:, None, None]
     gaps = 1 - 0.12 * (np.abs(np.sin(x * 40)) < 0.2) - 6 * x * x
-    gum = np.array([1.0, 1.0, 0.95], dtype=np.float32)[:, None, None]
-    ivory = np.array([1.0, 0.96, 0.88], dtype=np.float32) * gaps[:, None].clip(0.4, 1) * gum
-    dim = 1.0 if upper else 0.85
-    return position, (style["teeth"] * dim)[:, None, None, None] * ivory
+    ivory = np.array([1.0, 0.96, 0.88], dtype=np.float32) * gaps[:, None].clip(0.4, 1)
+    gum = np.array([0.8, 0.45, 0.42], dtype=np.float32) * gaps[:, None].clip(0.4, 1)
+    rows = np.stack([gum, ivory, ivory] if upper else [0.85 * ivory, 0.85 * ivory, gum])
+    return position, style["teeth"][:, None, None, None] * rows
 
 
 def _glasses(eyes, landmarks, style):
@@ -402,13 +418,14 @@ def _glasses(eyes, landmarks, style):
     power = 2 / squareness
     outline_x = np.sign(cos) * np.abs(cos) ** power
     outline_y = np.sign(sin) * np.abs(sin) ** power
-    middle_y = (eyes[:, 1, None] - drop)[..., None]
-    front = (landmarks[:, 27:29, 2].mean(axis=1) + 0.04)[:, None, None]
+    middle_y = eyes[:, 1, None] - drop
+    front = landmarks[:, 27:29, 2].mean(axis=1) + 0.04
     middle_x = 0.05 + half_width
 
     def plane(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Onto the slightly curved front of the glasses."""
-        return np.stack([x, y + 0 * x, front - 0.22 * x * x], axis=-1)
+        z = front.reshape(-1, *[1] * (x.ndim - 1)) - 0.22 * x * x
+        return np.stack([x, y + 0 * x, z], axis=-1)
 
     rim_colour = style["rim_colour"][:, None, None]
     lens_colour = style["lens_colour"][:, None, None]
@@ -423,15 +440,15 @@ def _glasses(eyes, landmarks, style):
                 grow = 0.0 if scale is None else 1 + scale * thickness / half_height
                 grow_x = 0.0 if scale is None else 1 + scale * thickness / half_width
                 x = side * middle_x + half_width * grow_x * outline_x
-                y = middle_y[..., 0] + half_height * grow * outline_y
+                y = middle_y + half_height * grow * outline_y
                 rings.append(plane(x, y))
             parts.append((_hide(np.stack(rings, axis=1), wanted), colour))
     x = np.linspace(-1, 1, 5, dtype=np.float32) * 0.055
     x = np.broadcast_to(x, (len(eyes), 2, 5))
     strip = np.array([1.0, -1.0], dtype=np.float32)[:, None] * thickness[:, None] * 0.6
-    parts.append((_hide(plane(x, middle_y + 0.05 + strip), wears), rim_colour))
+    parts.append((_hide(plane(x, middle_y[..., None] + 0.05 + strip), wears), rim_colour))
     for side in (-1.0, 1.0):
-        hinge = plane(side * (middle_x + half_width), middle_y[..., 0] + 0.06)[:, 0]
+        hinge = plane(side * (middle_x + half_width), middle_y + 0.06)[:, 0]
         temple = np.stack(
             [np.full(len(eyes), side * 0.80), eyes[:, 1] + 0.02, np.full(len(eyes), -0.6)], -1
         )

@@ -51,6 +51,8 @@ class RecognitionNet(nn.Module, ABC):
         self, network: nn.Module, template: tuple[tuple[float, float], ...], input_size: int
     ) -> None:
         super().__init__()
+        # Convolutions on the CPU run faster with the channels innermost; numbers do not change.
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network
         self.input_size = input_size
         self.register_buffer("template", torch.tensor(template), persistent=False)
@@ -91,7 +93,8 @@ class RecognitionNet(nn.Module, ABC):
             images: RGB in [0, 1], of any size.
             transforms: image -> template in pixel indices; see `align`.
         """
-        return self.embed(self.align(images, transforms))
+        faces = self.align(images, transforms)
+        return self.embed(faces.contiguous(memory_format=torch.channels_last))
 
     @abstractmethod
     def embed(self, faces: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch features"]:

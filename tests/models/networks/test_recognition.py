@@ -52,7 +52,7 @@ def test_knows_its_template_and_input(net: RecognitionNet):
 def test_gradient_reaches_picture_and_transform(net: RecognitionNet):
     images = torch.rand(1, 3, 224, 224, requires_grad=True)
     transforms = torch.tensor([[[0.6, 0.05, 2.0], [-0.05, 0.6, 3.0]]], requires_grad=True)
-    net(images, transforms).square().mul(torch.arange(1.0, 2.0)).sum().backward()
+    net(images, transforms)[:, 0].sum().backward()
     for leaf in (images, transforms):
         assert leaf.grad is not None and torch.isfinite(leaf.grad).all()
     assert images.grad is not None and images.grad.abs().sum() > 0

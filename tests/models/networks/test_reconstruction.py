@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -19,8 +21,9 @@ from models.parameters import ParameterBlock, ParameterLayout
 LAYOUT = ParameterLayout.for_sizes()
 
 
-def _net(name: str, **options) -> ReconstructionNet:
-    return ReconstructionNet(ReconstructionNetOptions(net_recon=name, **options), LAYOUT)
+def _net(name: str, use_last_fc: bool = False) -> ReconstructionNet:
+    options = ReconstructionNetOptions(cast(Any, name), use_last_fc=use_last_fc)
+    return ReconstructionNet(options, LAYOUT)
 
 
 def _random_dlib_net() -> ReconstructionNet:

@@ -1,0 +1,120 @@
+"""Where a training step goes: batch 8 on the CPU, split into its parts, both R-Nets.
+
+python -m benchmarks.training_step
+
+Everything but the R-Net and the recognition network (decoding, normals, light, rendering, losses,
+backward through them) should stay below a tenth of the step of resnet50.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.timing import compare
+from models.batch import FaceBatch
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.facerecon_model import FaceModelOptions
+from models.landmarks import five_from_68
+from models.networks.recognition import RecognitionNet, RecognitionOptions
+from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.objective import ObjectiveOptions, WeakObjective
+from models.parameters import Coefficients
+from models.renderer import Renderer
+from models.similarity import estimate_similarity
+from models.stages import pose_face, reconstruct, shape_face
+from util.assets import load_face_model
+from util.recognition_file import load_recognition_net
+
+BATCH = 8
+
+
+def main() -> None:
+    """Print the parts of a step for the open face model at its level."""
+    torch.manual_seed(0)
+    face_model = load_face_model(FaceModelOptions())
+    recognition, message = load_recognition_net(RecognitionOptions(net_recog="dlib"))
+    assert recognition is not None
+    print(f"{face_model.card}, {face_model.vertex_count} vertices; {message}")
+    camera, renderer = Camera.rnet(), Renderer()
+    batch = _batch(face_model, camera, renderer, recognition)
+    flat = 0.3 * torch.randn(BATCH, face_model.layout.size)
+    flat[:, face_model.layout.slices["translation_dm"]] = 0
+
+    objective = WeakObjective(face_model, None, ObjectiveOptions())
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    rendered = reconstruct(face_model, renderer, camera, _leaf(face_model, flat))
+    nets = {
+        name: create_reconstruction_net(ReconstructionNetOptions(name), face_model.layout).to(
+            memory_format=torch.channels_last
+        )
+        for name in ("resnet50", "dlib")
+    }
+
+    def network(name: str) -> None:
+        nets[name](images).square().sum().backward()
+
+    def recognition_only() -> None:
+        image, transforms = rendered.rendering.image, batch.recognition_transforms
+        assert image is not None and transforms is not None
+        with torch.no_grad():
+            target = recognition(batch.images, transforms)
+        feature = recognition(image.detach().requires_grad_(), transforms)
+        recognition.distance(feature, target).sum().backward()
+
+    def decode() -> None:
+        shaped = shape_face(face_model, _leaf(face_model, flat))
+        (shaped.normals_object.square().sum() + shaped.albedo.sum()).backward()
+
+    def decode_and_pose() -> None:
+        coefficients = _leaf(face_model, flat)
+        posed = pose_face(face_model, shape_face(face_model, coefficients), coefficients, camera)
+        (posed.vertices_camera.sum() + posed.colours.sum()).backward()
+
+    def all_but_networks() -> None:
+        reconstruction = reconstruct(face_model, renderer, camera, _leaf(face_model, flat))
+        torch.stack(list(objective(reconstruction, batch).values())).sum().backward()
+
+    table = compare(
+        {
+            "R-Net resnet50": lambda: network("resnet50"),
+            "R-Net dlib": lambda: network("dlib"),
+            "recognition dlib: photo, rendering": recognition_only,
+            "decode: shape, normals, albedo": decode,
+            "decode, pose, light": decode_and_pose,
+            "all but networks: decode to losses": all_but_networks,
+        },
+        repeats=8,
+        title=f"forward + backward, batch {BATCH}, {torch.get_num_threads()} threads",
+    )
+    print(table)
+    recognition_time = table["recognition dlib: photo, rendering"].median
+    rest = table["all but networks: decode to losses"].median
+    for name in nets:
+        step = table[f"R-Net {name}"].median + recognition_time + rest
+        print(f"step with {name}: {1e3 * step:.0f} ms, all but the networks {rest / step:.1%}")
+
+
+def _leaf(face_model: FaceModel, flat: torch.Tensor) -> Coefficients:
+    """Coefficients that gradients stop at."""
+    return face_model.layout.split(flat.clone().requires_grad_())
+
+
+def _batch(
+    face_model: FaceModel, camera: Camera, renderer: Renderer, recognition: RecognitionNet
+) -> FaceBatch:
+    """Renderings of the mean face as photos, with all supervision."""
+    mean = reconstruct(face_model, renderer, camera, face_model.layout.zeros(BATCH))
+    assert mean.rendering.image is not None
+    landmarks = mean.posed.landmarks_px
+    return FaceBatch(
+        images=mean.rendering.image.clamp(0, 1),
+        paths=("mean face",) * BATCH,
+        landmarks_px=landmarks,
+        skin_mask=mean.rendering.mask,
+        recognition_transforms=estimate_similarity(five_from_68(landmarks), recognition.template),
+    )
+
+
+if __name__ == "__main__":
+    main()

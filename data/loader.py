@@ -1,0 +1,182 @@
+"""Batches of face samples in a reproducible order, made by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.base_dataset import FaceDataset, FaceSample
+from models.batch import FaceBatch
+from models.landmarks import LandmarkOrigin, five_from_68, from_index
+from models.similarity import estimate_similarity
+from util.errors import InputError
+
+if TYPE_CHECKING:
+    from options.train_options import LoaderOptions
+
+
+def collate(
+    samples: Sequence[FaceSample],
+    landmark_origin: LandmarkOrigin = "index",
+    recognition_template: np.ndarray | None = None,
+) -> FaceBatch:
+    """Samples as one batch; what one sample lacks, the batch lacks.
+
+    Args:
+        samples: of one image size.
+        landmark_origin: how pixel indices become continuous pixels.
+        recognition_template: (5, 2) points of the recognition net's crop, in pixel indices;
+            None leaves out `recognition_transforms`.
+    """
+    images = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    landmarks = _stack([sample.landmarks for sample in samples])
+    masks = _stack([sample.mask for sample in samples])
+    transforms = None
+    if landmarks is not None and recognition_template is not None:
+        template = torch.from_numpy(recognition_template).float()
+        transforms = estimate_similarity(five_from_68(landmarks), template)
+    return FaceBatch(
+        images=images.permute(0, 3, 1, 2).contiguous().float() / 255,
+        paths=tuple(sample.path for sample in samples),
+        landmarks_px=None if landmarks is None else from_index(landmarks, landmark_origin),
+        skin_mask=None if masks is None else masks[:, None] / 255,
+        recognition_transforms=transforms,
+        coefficients=_stack([sample.coefficients for sample in samples]),
+    )
+
+
+class FaceLoader:
+    """The batches of one epoch at a time: `set_epoch`, then a for loop.
+
+    Order and augmentation follow from seed and epoch alone, whatever the number of workers, so
+    that a resumed training goes on as if it had not stopped.
+    """
+
+    def __init__(
+        self, dataset: FaceDataset, options: LoaderOptions, seed: int, is_train: bool
+    ) -> None:
+        """Prepare; the workers start with the first batch.
+
+        Args:
+            dataset: where samples come from.
+            options: batch sizes, workers, order, largest number of samples.
+            seed: of order and augmentation.
+            is_train: shuffle and leave out an incomplete last batch; otherwise keep the order and
+                all samples.
+
+        Raises:
+            InputError: no samples.
+        """
+        size = int(min(len(dataset), options.max_dataset_size))
+        if size < 1:
+            raise InputError(
+                f"no faces to load ({len(dataset)} in the data, "
+                f"--max_dataset_size {options.max_dataset_size:g})"
+            )
+        self._dataset, self._seed = dataset, seed
+        self._plan = _EpochPlan(
+            size=size,
+            # Few samples still make one batch.
+            batch_size=min(options.batch_size if is_train else options.batch_size_val, size),
+            seed=seed,
+            shuffle=is_train and not options.serial_batches,
+            drop_last=is_train,
+        )
+        workers = min(options.num_threads, len(self))
+        self._batches = DataLoader(
+            _ErrorsAsSamples(dataset),
+            batch_sampler=self._plan,
+            num_workers=workers,
+            collate_fn=_Collate(dataset.landmark_origin, dataset.recognition_template),
+            # Starting processes takes seconds on some platforms: once a run, not once an epoch.
+            persistent_workers=workers > 0,
+        )
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Choose the order and augmentation of an epoch, leaving out its first `skip` batches."""
+        self._dataset.set_epoch(self._seed, epoch)
+        self._plan.epoch, self._plan.skip = epoch, skip
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return self._plan.batches
+
+    def __iter__(self) -> Iterator[FaceBatch]:
+        for batch in self._batches:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+@dataclass
+class _EpochPlan:
+    """The sample numbers of each batch of the current epoch, as a DataLoader's batch sampler."""
+
+    size: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    epoch: int = 0
+    skip: int = 0
+
+    @property
+    def batches(self) -> int:
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
+
+    def __len__(self) -> int:
+        return max(self.batches - self.skip, 0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.size)
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        for number in range(self.skip, self.batches):
+            yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+
+
+class _ErrorsAsSamples(Dataset):
+    """Hands a user's error over as a sample, since DataLoader would bury it in a traceback."""
+
+    def __init__(self, dataset: FaceDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> FaceSample | InputError:
+        try:
+            return self._dataset[index]
+        except InputError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """`collate` with its settings, or the first error; a class, to be sent to processes."""
+
+    landmark_origin: LandmarkOrigin
+    recognition_template: np.ndarray | None
+
+    def __call__(self, samples: list[FaceSample | InputError]) -> FaceBatch | InputError:
+        good: list[FaceSample] = []
+        for sample in samples:
+            if isinstance(sample, InputError):
+                return sample
+            good.append(sample)
+        return collate(good, self.landmark_origin, self.recognition_template)
+
+
+def _stack(arrays: Sequence[np.ndarray | None]) -> Tensor | None:
+    """One float32 tensor, or None if any is missing."""
+    if any(array is None for array in arrays):
+        return None
+    return torch.from_numpy(np.stack([np.asarray(array) for array in arrays])).float()

@@ -1,0 +1,35 @@
+"""Datasets by name: what `--dataset_mode` chooses from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.base_dataset import FaceDataset
+from data.flist_dataset import FlistDataset
+from data.template_dataset import TemplateDataset
+from models.assets import ModelAssets
+from util.errors import InputError
+
+DATASETS: dict[str, type[FaceDataset]] = {
+    "flist": FlistDataset,
+    "template": TemplateDataset,
+}
+
+
+def create_dataset(
+    mode: str, options: Any, assets: ModelAssets | None, *, is_train: bool
+) -> FaceDataset:
+    """Build a dataset from its parsed options.
+
+    Args:
+        mode: key of DATASETS.
+        options: parsed groups, found by their class.
+        assets: face model and networks.
+        is_train: the training part, augmented, or the validation part.
+
+    Raises:
+        InputError: unknown mode, or data that is not there.
+    """
+    if mode not in DATASETS:
+        raise InputError(f"--dataset_mode {mode} is unknown; choose one of {', '.join(DATASETS)}")
+    return DATASETS[mode](options, assets, is_train)

@@ -1,0 +1,30 @@
+"""Render synthetic faces with their true coefficients from the face model.
+
+python make_synthetic.py --count 12000 --val_count 600 --output datasets/synthetic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data.synthetic.generate import SynthesisOptions, generate
+from models.facerecon_model import FaceModelOptions
+from options import parse_command
+from util.assets import load_face_model
+from util.command import run_command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the training faces and, if wanted, the validation faces."""
+    options = parse_command([SynthesisOptions, FaceModelOptions], arguments, __doc__ or "")
+    wanted = options[SynthesisOptions]
+    face_model = load_face_model(options[FaceModelOptions])
+    print(f"Face model: {face_model.card}")
+    for part in [wanted, wanted.validation()] if wanted.val_count else [wanted]:
+        made = generate(part, face_model)
+        print(f"{part.count} faces in {part.output}: {made} made, {part.count - made} kept")
+        print(f"Lists: datalist/{part.mode}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,104 @@
+"""The detector on real portraits: large, small, tight, rotated by EXIF, in other processes."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.detection import DetectionOptions, DlibDetector, create_detector
+from data.landmarks import check_landmarks, five_from_68
+
+
+def outer_eye_px(landmarks: np.ndarray) -> float:
+    return float(np.linalg.norm(landmarks[36] - landmarks[45]))
+
+
+def zoomed(image: np.ndarray, zoom: float) -> np.ndarray:
+    size = (round(image.shape[1] * zoom), round(image.shape[0] * zoom))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def test_portraits(detector, astronaut, hopper) -> None:
+    for image in (astronaut, hopper):
+        (face,) = detector.detect(image, largest_only=True)
+        check_landmarks(face.landmarks_px, image.shape, "found")
+        left, top, right, bottom = face.box
+        inside = (face.landmarks_px > [left, top]) & (face.landmarks_px < [right, bottom])
+        assert inside.mean() > 0.8
+        assert face.score > 0
+
+
+def test_eleven_times_the_size_makes_no_difference(detector, astronaut, astronaut_landmarks):
+    """From 0.35 to 4 times: landmarks follow, to 2.5 per cent of the outer eye distance."""
+    for zoom in (0.35, 0.6, 2.0, 4.0):
+        image = zoomed(astronaut, zoom)
+        (face,) = detector.detect(image, largest_only=True)
+        back = (face.landmarks_px + 0.5) / zoom - 0.5
+        error = np.linalg.norm(back - astronaut_landmarks, axis=1).mean()
+        assert error < 0.025 * outer_eye_px(astronaut_landmarks), zoom
+
+
+def test_all_faces_largest_first(detector, astronaut, hopper) -> None:
+    small = zoomed(astronaut, 0.6)
+    group = np.full((620, 860, 3), 128, np.uint8)
+    group[: hopper.shape[0], : hopper.shape[1]] = hopper[:620]
+    group[: small.shape[0], -small.shape[1] :] = small
+    faces = detector.detect(group)
+    assert len(faces) >= 2
+    areas = [face.area_px for face in faces]
+    assert areas == sorted(areas, reverse=True)
+    assert faces[0].landmarks_px[:, 0].mean() < 512 < faces[1].landmarks_px[:, 0].mean()
+    assert len(detector.detect(group, largest_only=True)) == 1
+
+
+def test_a_face_that_fills_the_image(detector, astronaut, astronaut_landmarks) -> None:
+    x0, y0 = np.floor(astronaut_landmarks.min(0)).astype(int)
+    x1, y1 = np.ceil(astronaut_landmarks.max(0)).astype(int)
+    tight = np.ascontiguousarray(astronaut[y0 - 25 : y1 + 2, x0:x1])
+    (face,) = detector.detect(tight, largest_only=True)
+    error = np.linalg.norm(face.landmarks_px + [x0, y0 - 25] - astronaut_landmarks, axis=1)
+    assert error.mean() < 0.1 * outer_eye_px(astronaut_landmarks)
+
+
+def test_no_face(detector) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    assert detector.detect(noise) == []
+    assert detector.detect(noise, largest_only=True) == []
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (20, 20000), (3000, 16)])
+def test_odd_sizes_are_searched_without_complaint(detector, shape) -> None:
+    assert detector.detect(np.zeros((*shape, 3), np.uint8), largest_only=True) == []
+
+
+def test_five_points_drive_the_predictor(detector, astronaut, hopper) -> None:
+    for image in (astronaut, hopper):
+        landmarks = detector.detect(image, largest_only=True)[0].landmarks_px
+        driven = detector.landmarks_from_five(image, five_from_68(landmarks))
+        error = np.linalg.norm(driven - landmarks, axis=1).mean()
+        assert error < 0.04 * outer_eye_px(landmarks)
+
+
+def test_detection_is_deterministic(detector, hopper) -> None:
+    first, second = detector.detect(hopper)[0], DlibDetector().detect(hopper)[0]
+    np.testing.assert_array_equal(first.landmarks_px, second.landmarks_px)
+    assert first.box == second.box
+
+
+def test_survives_pickling_with_and_without_models(detector, hopper) -> None:
+    copy = pickle.loads(pickle.dumps(detector))
+    assert len(pickle.dumps(detector)) < 1000
+    assert copy.options == detector.options
+    np.testing.assert_array_equal(
+        copy.landmarks_from_five(hopper, np.array([[200.0, 200], [280, 200], [240, 250],
+                                                   [210, 290], [270, 290]])),
+        detector.landmarks_from_five(hopper, np.array([[200.0, 200], [280, 200], [240, 250],
+                                                       [210, 290], [270, 290]])),
+    )
+
+
+def test_options() -> None:
+    assert isinstance(create_detector(DetectionOptions()), DlibDetector)
+    with pytest.raises(ValueError, match="--detection_upsample is 9"):
+        DetectionOptions(detection_upsample=9)

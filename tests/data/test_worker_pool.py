@@ -1,0 +1,101 @@
+"""Work in several processes: order of results does not matter, deaths cost one item."""
+
+import os
+import time
+
+import pytest
+
+from data.worker_pool import WorkerDied, default_num_workers, map_in_processes
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die_on_three(number: int) -> int:
+    if number == 3:
+        os._exit(7)
+    return number
+
+
+def fail_on_three(number: int) -> int:
+    if number == 3:
+        raise KeyError("three")
+    return number
+
+
+def thread_limit(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+class Slow:
+    """Keeps count of its calls, to show that a worker keeps its copy."""
+
+    calls = 0
+
+    def __call__(self, number: int) -> int:
+        time.sleep(0.01)
+        self.calls += 1
+        return self.calls
+
+
+class DiesAtBirth:
+    def __setstate__(self, state: dict) -> None:
+        os._exit(9)
+
+    def __getstate__(self) -> dict:
+        return {"not": "empty"}
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_every_item_once(workers: int) -> None:
+    results = dict(map_in_processes(square, list(range(7)), workers))
+    assert results == {n: n * n for n in range(7)}
+
+
+def test_nothing_to_do() -> None:
+    assert list(map_in_processes(square, [], 2)) == []
+
+
+def test_a_death_costs_one_item() -> None:
+    results = dict(map_in_processes(die_on_three, [3, 0, 1, 2, 4, 5], 2))
+    died = results.pop(3)
+    assert results == {n: n for n in (0, 1, 2, 4, 5)}
+    assert isinstance(died, WorkerDied)
+    assert died.exit_code == 7
+    assert "exit code 7" in str(died)
+
+
+def test_even_the_last_worker_is_replaced() -> None:
+    results = dict(map_in_processes(die_on_three, [3, 1], 1))
+    assert results[1] == 1
+    assert isinstance(results[3], WorkerDied)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_exceptions_reach_the_caller(workers: int) -> None:
+    with pytest.raises(KeyError, match="three"):
+        list(map_in_processes(fail_on_three, [1, 3, 5], workers))
+
+
+def test_workers_that_cannot_start_are_an_error_not_a_loop() -> None:
+    with pytest.raises(RuntimeError, match="cannot start"):
+        list(map_in_processes(DiesAtBirth(), [1, 2, 3], 2))
+
+
+def test_a_worker_keeps_what_it_loaded() -> None:
+    results = [result for _, result in map_in_processes(Slow(), [1, 2, 3], 1)]
+    assert results == [1, 2, 3]
+
+
+def test_workers_compute_with_one_thread_each(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert [result for _, result in map_in_processes(thread_limit, [0], 1)] == ["1"]
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+
+
+def test_default_number() -> None:
+    assert default_num_workers() >= 1

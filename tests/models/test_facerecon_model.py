@@ -1,0 +1,214 @@
+"""The R-Net's training model: which losses are on when, robust steps, pictures, precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models import create_model
+from models.assets import ModelAssets
+from models.batch import FaceBatch
+from models.camera import CameraOptions
+from models.face_model import FaceModel
+from models.facerecon_model import FaceModelOptions, FaceReconModel, autocast_dtype
+from models.landmarks import LandmarkOptions
+from models.networks.recognition import RecognitionOptions
+from models.networks.reconstruction import ReconstructionNetOptions
+from models.objective import ObjectiveOptions
+from models.renderer import RenderOptions
+from models.schedule import OptimiserOptions
+from models.truth import TruthOptions
+from options.flags import ParsedOptions
+
+CPU = torch.device("cpu")
+WEAK = ["color", "lm", "reg", "gamma", "reflc"]
+TRUTH = ["t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff"]
+
+
+def make(face_model: FaceModel, *changed: object, training: bool = True) -> FaceReconModel:
+    """A model on resnet18 with some option groups in place of the defaults."""
+    groups: list[object] = [
+        ReconstructionNetOptions(net_recon="resnet18"),
+        FaceModelOptions(),
+        CameraOptions(),
+        RenderOptions(renderer="torch"),
+        LandmarkOptions(),
+        RecognitionOptions(),
+    ]
+    if training:
+        groups += [ObjectiveOptions(), TruthOptions(), OptimiserOptions(lr=1e-3)]
+    replaced = {type(group): group for group in (*groups, *changed)}
+    model = create_model(
+        "facerecon", ParsedOptions(list(replaced.values())), ModelAssets(face_model), CPU
+    )
+    assert isinstance(model, FaceReconModel)
+    return model
+
+
+def make_batch(model: FaceReconModel, supervised: bool, size: int = 2) -> FaceBatch:
+    return FaceBatch(
+        images=torch.rand(size, 3, 224, 224),
+        paths=("a",) * size,
+        landmarks_px=model.camera.project(
+            model.camera.from_object(
+                model.face_model.landmarks(model.face_model.mean_shape.reshape(1, -1, 3))
+            )
+        ).expand(size, -1, -1),
+        skin_mask=torch.ones(size, 1, 224, 224),
+        coefficients=0.1 * torch.randn(size, model.layout.size) if supervised else None,
+    )
+
+
+def terms_of(model: FaceReconModel, batch: FaceBatch, progress: float = 0.0) -> list[str]:
+    model.set_progress(progress)
+    model.set_input(batch)
+    model.evaluate()
+    return [name for name in model.losses if name != "all"]
+
+
+ACTIVE = TruthOptions(w_truth_shape=1.0, w_truth_px=0.1)
+
+
+def test_without_truth_the_weak_losses_are_on(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    assert terms_of(model, make_batch(model, supervised=False)) == WEAK
+    # True coefficients alone change nothing while their weights are 0.
+    assert terms_of(model, make_batch(model, supervised=True)) == WEAK
+
+
+def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.6))
+    batch = make_batch(model, supervised=True)
+    assert terms_of(model, batch, 0.0) == TRUTH
+    assert model.reconstruction is None
+    assert terms_of(model, batch, 0.59) == TRUTH
+    assert terms_of(model, batch, 0.6) == TRUTH + WEAK
+    assert model.reconstruction is not None
+    # Photos without truth are never without a loss.
+    assert terms_of(model, make_batch(model, supervised=False), 0.0) == WEAK
+
+
+def test_a_reconstruction_of_an_earlier_batch_is_not_reused(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.6))
+    assert terms_of(model, make_batch(model, supervised=False)) == WEAK
+    assert terms_of(model, make_batch(model, supervised=True)) == TRUTH
+
+
+def test_an_untrained_network_predicts_the_mean_face(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    batch = make_batch(model, supervised=False)
+    model.eval()
+    coefficients = model.predict(batch.images)
+    assert not model.layout.join(coefficients).any()
+    model.set_input(batch)
+    model.evaluate()
+    assert float(model.losses["lm"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_training_reduces_the_losses(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, ACTIVE, OptimiserOptions(lr=1e-4))
+    model.set_input(make_batch(model, supervised=True))
+    totals = []
+    for _ in range(5):
+        assert model.optimize_parameters()
+        totals.append(float(model.losses["all"].detach()))
+    assert totals[-1] < totals[0]
+    names = [name for name in model.losses if name != "all"]
+    assert names == TRUTH + WEAK
+
+
+def test_a_broken_photo_leaves_the_network_as_it_was(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    good = make_batch(model, supervised=False)
+    model.set_input(good)
+    assert model.optimize_parameters()
+    before = {key: value.clone() for key, value in model.net_recon.state_dict().items()}
+    images = good.images.clone()
+    images[0, 0, 5, 5] = float("nan")
+    model.set_input(replace(good, images=images))
+    assert not model.optimize_parameters()
+    after = model.net_recon.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert any("running_mean" in key for key in before)
+
+
+def test_clipping_limits_the_gradient(tiny_face_model: FaceModel):
+    clipped = make(tiny_face_model, OptimiserOptions(lr=1e-3, grad_clip=1e-3))
+    clipped.set_input(make_batch(clipped, supervised=False))
+    assert clipped.optimize_parameters()
+    gradients = [p.grad for p in clipped.net_recon.parameters() if p.grad is not None]
+    assert float(torch.nn.utils.get_total_norm(gradients)) <= 1.001e-3
+
+
+@pytest.mark.parametrize("landmarks", [False, True])
+def test_visuals_are_photo_overlay_landmarks(tiny_face_model: FaceModel, landmarks: bool):
+    model = make(tiny_face_model, training=False)
+    batch = make_batch(model, supervised=False)
+    if not landmarks:
+        batch = replace(batch, landmarks_px=None)
+    model.set_input(batch)
+    model.eval()
+    with torch.inference_mode():
+        model.forward_inference()
+    pictures = model.visuals()
+    assert pictures.shape == (2, 3, 224, 672)
+    photo, overlay, marked = pictures.split(224, dim=3)
+    assert torch.equal(photo, batch.images)
+    assert model.reconstruction is not None
+    outside = (model.reconstruction.rendering.mask == 0).expand_as(photo)
+    assert torch.equal(overlay[outside], photo[outside])
+    red = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
+    assert 68 < int((marked == red).all(dim=1).sum(dim=(1, 2))[0]) <= 9 * 68
+
+
+def test_visuals_render_where_training_did_not(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.9))
+    model.set_input(make_batch(model, supervised=True))
+    model.evaluate()
+    assert model.reconstruction is None
+    assert model.visuals().shape == (2, 3, 224, 672)
+
+
+def test_show_renders_given_coefficients(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, training=False)
+    coefficients = model.layout.zeros(1)
+    coefficients = replace(coefficients, gamma=torch.full((1, 27), 0.1))
+    model.show(coefficients)
+    assert model.reconstruction is not None
+    assert model.reconstruction.coefficients is coefficients
+
+
+def test_a_model_for_inference_has_nothing_to_train(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, training=False)
+    assert model.optimizers == [] and model.schedules == []
+    assert list(model.state()) == ["net_recon"]
+
+
+def test_checkpoints_hold_the_network_alone(tiny_face_model: FaceModel):
+    """No face model, no recognition net: their licences are not ours to pass on."""
+    state = make(tiny_face_model).state()
+    assert list(state) == ["net_recon", "opt_00", "sched_00"]
+    assert all(key.startswith(("backbone.", "final_layers.")) for key in state["net_recon"])
+
+
+def test_the_camera_follows_its_flags(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, CameraOptions(focal=900.0), training=False)
+    assert model.camera.focal_px.tolist() == [[900.0, 900.0]]
+
+
+def test_autocast_dtypes():
+    assert autocast_dtype("none", CPU) is None
+    assert autocast_dtype("bf16", CPU) is torch.bfloat16
+    assert autocast_dtype("auto", torch.device("cuda")) is None
+    assert autocast_dtype("auto", CPU) in (None, torch.bfloat16)
+
+
+def test_reduced_precision_ends_at_the_coefficients(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, OptimiserOptions(lr=1e-3, amp="bf16"))
+    model.set_input(make_batch(model, supervised=False))
+    assert model.optimize_parameters()
+    assert {block.dtype for _, block in model.coefficients.items()} == {torch.float32}
+    assert {p.dtype for p in model.net_recon.parameters()} == {torch.float32}
+    assert all(value.dtype == torch.float32 for value in model.losses.values())

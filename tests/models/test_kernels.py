@@ -1,0 +1,65 @@
+"""Compilation without a writable cache, and work spread over threads."""
+
+import threading
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from models.kernels import for_each_item, kernel
+
+
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch) -> None:
+    njit = numba.njit
+
+    def without_cache_folder(*, cache: bool = False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", without_cache_folder)
+
+    def double(array):
+        for index in range(len(array)):
+            array[index] *= 2
+
+    values = np.arange(4.0)
+    kernel(double)(values)
+    np.testing.assert_array_equal(values, [0, 2, 4, 6])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_item_is_done_once(threads: int) -> None:
+    torch.set_num_threads(threads)
+    try:
+        done: list[int] = []
+        for_each_item(done.append, 7)
+    finally:
+        torch.set_num_threads(1)
+    assert sorted(done) == list(range(7))
+
+
+def test_items_share_the_threads() -> None:
+    torch.set_num_threads(2)
+    barrier = threading.Barrier(2, timeout=30)  # passes only if two items run at once
+
+    def meet(_: int) -> None:
+        barrier.wait()
+
+    try:
+        for_each_item(meet, 2)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    def fail(item: int) -> None:
+        raise ArithmeticError(f"item {item}")
+
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ArithmeticError, match="item"):
+            for_each_item(fail, 4)
+    finally:
+        torch.set_num_threads(1)

@@ -1,0 +1,162 @@
+"""Learning-rate schedules against the public formulas, and their saved states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.schedule import (
+    DECAY_FROM_SHARE,
+    WARM_UP_SHARE,
+    OptimiserOptions,
+    Schedule,
+    clock_factor,
+    create_optimizer,
+)
+from util.checkpoint import load_checkpoint, save_checkpoint
+
+POLICIES = ("linear", "step", "plateau", "cosine", "clock")
+
+
+def make(options: OptimiserOptions, *rates: float) -> tuple[torch.optim.Optimizer, Schedule]:
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(2))], "lr": rate}
+        for rate in rates or (options.lr,)
+    ]
+    optimizer = create_optimizer(groups, options)
+    return optimizer, Schedule(optimizer, options)
+
+
+def rates_by_epoch(options: OptimiserOptions, epochs: int) -> list[float]:
+    """Learning rate during each epoch."""
+    optimizer, schedule = make(options)
+    rates = []
+    for _ in range(epochs):
+        rates.append(schedule.rate)
+        optimizer.step()
+        schedule.end_epoch(1.0)
+    return rates
+
+
+def test_step_divides_by_five_every_lr_decay_epochs():
+    rates = rates_by_epoch(OptimiserOptions(lr=1e-4, lr_policy="step", lr_decay_epochs=10), 31)
+    assert rates == pytest.approx([1e-4 * 0.2 ** (epoch // 10) for epoch in range(31)])
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_linear_is_the_public_formula(first: int):
+    options = OptimiserOptions(lr=1e-4, lr_policy="linear", n_epochs=7, epoch_count=first)
+    expected = [1e-4 * (1 - max(0, epoch + first - 7) / float(7 + 1)) for epoch in range(7)]
+    assert rates_by_epoch(options, 7) == pytest.approx(expected)
+
+
+def test_cosine_falls_to_zero():
+    options = OptimiserOptions(lr=2e-4, lr_policy="cosine", n_epochs=20)
+    expected = [2e-4 * (1 + math.cos(math.pi * epoch / 20)) / 2 for epoch in range(21)]
+    assert rates_by_epoch(options, 21) == pytest.approx(expected, abs=1e-18)
+
+
+def test_plateau_waits_five_epochs_without_one_per_cent_of_gain():
+    options = OptimiserOptions(lr=1e-3, lr_policy="plateau")
+    _, schedule = make(options)
+    schedule.end_epoch(1.0)
+    for _ in range(5):
+        schedule.end_epoch(0.995)  # better, but by less than 1 %
+        assert schedule.rate == pytest.approx(1e-3)
+    schedule.end_epoch(0.995)
+    assert schedule.rate == pytest.approx(2e-4)
+
+
+def test_plateau_without_a_validation_stays():
+    _, schedule = make(OptimiserOptions(lr=1e-3, lr_policy="plateau"))
+    for _ in range(20):
+        schedule.end_epoch(None)
+    assert schedule.rate == pytest.approx(1e-3)
+
+
+def test_clock_warms_up_holds_and_falls():
+    assert clock_factor(0.0) == pytest.approx(0.01)
+    assert clock_factor(WARM_UP_SHARE / 2) == pytest.approx(0.5)
+    assert clock_factor(WARM_UP_SHARE) == 1
+    assert clock_factor(DECAY_FROM_SHARE) == pytest.approx(1)
+    assert clock_factor((1 + DECAY_FROM_SHARE) / 2) == pytest.approx(0.5)
+    assert clock_factor(1.0) == 0
+    assert clock_factor(1.2) == 0
+    values = [clock_factor(x / 1000) for x in range(1001)]
+    assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 0.025
+
+
+def test_clock_keeps_the_ratio_of_groups():
+    optimizer, schedule = make(OptimiserOptions(lr=1e-3, lr_policy="clock"), 1e-3, 3e-4)
+    schedule.set_progress(0.9)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == pytest.approx([5e-4, 1.5e-4])
+    schedule.set_progress(0.5)  # from the base, not from the last value
+    assert schedule.rate == pytest.approx(1e-3)
+    schedule.end_epoch(1.0)
+    assert schedule.rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "clock"])
+def test_policies_by_epoch_do_not_heed_the_clock(policy):
+    _, schedule = make(OptimiserOptions(lr=1e-3, lr_policy=policy))
+    schedule.set_progress(0.99)
+    assert schedule.rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_saved_schedule_goes_on_alike(policy, tmp_path: Path):
+    """Five epochs in one go, or three, a checkpoint file, and two more."""
+    options = OptimiserOptions(lr=1e-3, lr_policy=policy, lr_decay_epochs=2, n_epochs=5)
+
+    def run(optimizer: torch.optim.Optimizer, schedule: Schedule, epochs: range) -> list[float]:
+        rates = []
+        for epoch in epochs:
+            schedule.set_progress(epoch / 5)
+            rates.append(schedule.rate)
+            optimizer.step()
+            schedule.end_epoch(1.0)
+        return rates
+
+    whole = run(*make(options), range(5))
+    optimizer, schedule = make(options)
+    parts = run(optimizer, schedule, range(3))
+    state = {"net": {}, "opt": optimizer.state_dict(), "sched": schedule.state_dict()}
+    save_checkpoint(tmp_path / "a.pth", state)
+    state = load_checkpoint(tmp_path / "a.pth", ("net",))
+    optimizer, schedule = make(options)
+    optimizer.load_state_dict(state["opt"])
+    schedule.load_state_dict(state["sched"])
+    assert parts + run(optimizer, schedule, range(3, 5)) == pytest.approx(whole, abs=1e-15)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_optimizers_by_name(name, kind: type):
+    options = OptimiserOptions(optimizer=name, lr=1e-3, beta1=0.8, beta2=0.99)
+    optimizer, _ = make(options)
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("lr", 0.0),
+        ("lr", -1e-4),
+        ("lr", float("nan")),
+        ("lr", 1e4),
+        ("n_epochs", 0),
+        ("lr_decay_epochs", 0),
+        ("grad_clip", -1.0),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("epoch_count", 0),
+    ],
+)
+def test_useless_values_are_refused_by_flag(flag: str, value: float):
+    with pytest.raises(ValueError, match=rf"--{flag} is {value}"):
+        replace(OptimiserOptions(), **{flag: value})
