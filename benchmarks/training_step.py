@@ -13,8 +13,7 @@ import torch
 from benchmarks.timing import compare
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel
-from models.facerecon_model import FaceModelOptions
+from models.face_model import FaceModel, FaceModelOptions
 from models.landmarks import five_from_68
 from models.networks.recognition import RecognitionNet, RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net

@@ -109,12 +109,7 @@ class DlibDetector:
         found: list[tuple[np.ndarray, float]] = []
         for budget in budgets:
             found = found or self._search(image, budget)
-        if not found:
-            margin = max(image.shape[:2]) // 3
-            bordered = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-            found = [
-                (box - margin, score) for box, score in self._search(bordered, self.COARSE_PIXELS)
-            ]
+        found = found or self._search(image, self.COARSE_PIXELS, bordered=True)
         found.sort(key=lambda item: np.prod(item[0][2:] - item[0][:2]), reverse=True)
         if largest_only:
             found = found[:1]
@@ -138,19 +133,26 @@ class DlibDetector:
         middle = five_points(five).mean(axis=0)
         return self._predict(image, np.concatenate([middle - half, middle + half]))
 
-    def _search(self, image: np.ndarray, budget: float) -> list[tuple[np.ndarray, float]]:
+    def _search(
+        self, image: np.ndarray, budget: float, *, bordered: bool = False
+    ) -> list[tuple[np.ndarray, float]]:
         """Boxes (4,) in pixel indices and scores, found in the image scaled to `budget` pixels."""
         height, width = image.shape[:2]
         zoom = min(2.0**self.options.detection_upsample, (budget / (height * width)) ** 0.5)
         size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
-        scaled = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        scaled = np.asarray(
+            Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        )
+        margin = min(size) // 2 if bordered else 0
+        if bordered:
+            scaled = np.pad(scaled, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         hog, _ = self._load()
-        boxes, scores, _ = hog.run(np.asarray(scaled), 0, 0.0)
+        boxes, scores, _ = hog.run(scaled, 0, 0.0)
         ratio = np.array([size[0] / width, size[1] / height] * 2)
         found = []
         for box, score in zip(boxes, scores, strict=True):
             edges = np.array([box.left(), box.top(), box.right(), box.bottom()], dtype=np.float64)
-            found.append(((edges + 0.5) / ratio - 0.5, float(score)))
+            found.append(((edges - margin + 0.5) / ratio - 0.5, float(score)))
         return found
 
     def _predict(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -174,7 +174,7 @@ def _order_problem(five: np.ndarray) -> str | None:
     down = mouth - eyes
     length = float(np.linalg.norm(down))
     widths = np.linalg.norm([right_eye - left_eye, right_mouth - left_mouth], axis=1)
-    if length < 0.25 * widths.max():
+    if length < 0.2 * widths.max():
         return "eyes and mouth are at the same height"
     if down[1] <= 0:
         return "the mouth is above the eyes; turn the picture upright or put the eyes first"
@@ -185,8 +185,12 @@ def _order_problem(five: np.ndarray) -> str | None:
         # In a full profile both of a pair may coincide, or cross a little.
         if across @ right < -0.2:
             return f"the {name} are swapped (mirrored order)"
-        if abs(across @ down) > 0.7:
-            return f"the {name} are not side by side"
-    if not -0.25 < (nose - eyes) @ down < 1.25:
+    # The line of the eyes and that of the mouth are parallel, and so are their images; of short
+    # ones, in a profile, the direction is uncertain.
+    (eyes_x, eyes_y), (mouth_x, mouth_y) = pairs.values()
+    sine = abs(eyes_x * mouth_y - eyes_y * mouth_x) / max(widths.prod(), 1e-9)
+    if sine > 0.6 and widths.min() > 0.3 * length:
+        return "eyes and mouth corners are not in line"
+    if not -0.5 < (nose - eyes) @ down < 1.5:
         return "the nose tip, third point, is not between eyes and mouth"
     return None

@@ -28,7 +28,6 @@ from data.images import list_images, read_image, stems, write_image
 from data.landmarks import (
     check_landmarks,
     five_from_68,
-    five_points,
     read_landmarks,
     write_landmarks,
 )
@@ -38,9 +37,6 @@ from util.atomic import write_text
 from util.errors import InputError
 
 REPORT_NAME = "preparation_report.csv"
-
-_MAX_DISAGREEMENT = 0.5
-"""Largest mean distance between given and predicted five points, over the eye-mouth distance."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +286,6 @@ def _landmarks(
         if len(given) == 68:
             return given
         landmarks = detector.landmarks_from_five(image, given)
-        _check_agreement(given, landmarks, files)
     else:
         faces = detector.detect(image, largest_only=True)
         if not faces:
@@ -298,19 +293,6 @@ def _landmarks(
         landmarks = faces[0].landmarks_px
     check_landmarks(landmarks, image.shape, f"{files.image}, landmarks found")
     return landmarks
-
-
-def _check_agreement(given: np.ndarray, landmarks: np.ndarray, files: PhotoFiles) -> None:
-    """Refuse five points around which the predictor sees another face, or none."""
-    found = five_points(landmarks)
-    size = np.linalg.norm(given[:2].mean(axis=0) - given[3:].mean(axis=0))
-    error = np.linalg.norm(found - given, axis=1).mean() / size
-    if error > _MAX_DISAGREEMENT:
-        raise InputError(
-            f"{files.detection}: the points do not lie on a face ({error:.0%} of the distance of "
-            "eyes and mouth off what is seen there); correct them or delete the file to have "
-            "them detected"
-        )
 
 
 def _bad_name(photo: PhotoFiles) -> Failure | None:

@@ -6,12 +6,14 @@ from typing import Any
 
 from data.base_dataset import FaceDataset
 from data.flist_dataset import FlistDataset
+from data.synthetic_dataset import SyntheticDataset
 from data.template_dataset import TemplateDataset
 from models.assets import ModelAssets
 from util.errors import InputError
 
 DATASETS: dict[str, type[FaceDataset]] = {
     "flist": FlistDataset,
+    "synthetic": SyntheticDataset,
     "template": TemplateDataset,
 }
 

@@ -20,6 +20,7 @@ from data.images import read_mask
 from data.synthetic.coefficients import read_truth
 from data.synthetic.lighting import brighten, turn_light
 from models.assets import ModelAssets
+from models.kernels import kernel
 from models.landmarks import LandmarkOptions
 from models.parameters import ParameterLayout
 from util.errors import InputError
@@ -114,7 +115,8 @@ def augment(
         sample = turn(sample, layout, angle)
     image = sample.image
     if gain != 1:
-        image = (np.arange(256) * gain + 0.5).clip(0, 255).astype(np.uint8)[image]
+        levels = (np.arange(256) * gain + 0.5).clip(0, 255).astype(np.uint8)
+        image = levels.take(image)
         sample = replace(
             sample, coefficients=_changed(sample, layout, "gamma", brighten, np.full(3, gain))
         )
@@ -143,8 +145,8 @@ def turn(sample: FaceSample, layout: ParameterLayout, angle_rad: float) -> FaceS
     height, width = sample.image.shape[:2]
     turned = replace(
         sample,
-        image=warp.apply_to_image(sample.image, "bilinear"),
-        mask=None if sample.mask is None else warp.apply_to_image(sample.mask, "bilinear"),
+        image=rotate_picture(sample.image, angle_rad, extend=True),
+        mask=None if sample.mask is None else rotate_picture(sample.mask, angle_rad, extend=False),
         landmarks=(
             None
             if sample.landmarks is None
@@ -154,6 +156,58 @@ def turn(sample: FaceSample, layout: ParameterLayout, angle_rad: float) -> FaceS
     if sample.coefficients is None:
         return turned
     return replace(turned, coefficients=turn_coefficients(sample.coefficients, layout, angle_rad))
+
+
+def rotate_picture(picture: np.ndarray, angle_rad: float, *, extend: bool) -> np.ndarray:
+    """Rotate (H, W) or (H, W, C) uint8 clockwise about its centre, bilinearly.
+
+    Args:
+        picture: to rotate.
+        angle_rad: as seen in the picture.
+        extend: continue the picture beyond its edges by their own pixels, in place of black:
+            black corners would tell a network the angle.
+    """
+    out = np.empty_like(picture)
+    shape = (*picture.shape[:2], -1)
+    _rotate(
+        np.ascontiguousarray(picture).reshape(shape),
+        np.float32(math.sin(angle_rad)),
+        np.float32(math.cos(angle_rad)),
+        extend,
+        out.reshape(shape),
+    )
+    return out
+
+
+@kernel
+def _rotate(picture, sine, cosine, extend, out):
+    """Sample (H, W, C) `picture` at the places that the rotation takes to the pixels of `out`."""
+    height, width, channels = picture.shape
+    middle_x, middle_y = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
+    half = np.float32(0.5)
+    for row in range(height):
+        dy = np.float32(row) - middle_y
+        for column in range(width):
+            dx = np.float32(column) - middle_x
+            x = cosine * dx + sine * dy + middle_x
+            y = -sine * dx + cosine * dy + middle_y
+            inside = -half < x < width - half and -half < y < height - half
+            if not (inside or extend):
+                for channel in range(channels):
+                    out[row, column, channel] = 0
+                continue
+            x = min(max(x, np.float32(0)), np.float32(width - 1))
+            y = min(max(y, np.float32(0)), np.float32(height - 1))
+            x0, y0 = int(np.floor(x)), int(np.floor(y))
+            fx, fy = x - np.float32(x0), y - np.float32(y0)
+            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+            for channel in range(channels):
+                a = np.float32(picture[y0, x0, channel])
+                b = np.float32(picture[y0, x1, channel])
+                c = np.float32(picture[y1, x0, channel])
+                d = np.float32(picture[y1, x1, channel])
+                upper, lower = a + fx * (b - a), c + fx * (d - c)
+                out[row, column, channel] = np.uint8(upper + fy * (lower - upper) + half)
 
 
 def turn_coefficients(

@@ -26,8 +26,6 @@ def find_model(name: str) -> type[BaseModel]:
     return MODELS[name]
 
 
-def create_model(
-    name: str, options, assets: ModelAssets | None, device: torch.device
-) -> BaseModel:
+def create_model(name: str, options, assets: ModelAssets | None, device: torch.device) -> BaseModel:
     """Build a model from its parsed options and loaded parts."""
     return find_model(name)(options, assets, device)

@@ -25,6 +25,18 @@ from models.parameters import ParameterLayout
 
 
 @dataclass(frozen=True)
+class FaceModelOptions:
+    """Which face model gives coefficients their meaning."""
+
+    face_model: str = "auto"
+    """open (comes with the program) or the path of a native .npz file; auto takes open."""
+    bfm_folder: str = "BFM"
+    """Folder of the user's own face model files."""
+    bfm_model: str = "BFM_model_front.mat"
+    """The user's own face model file in bfm_folder."""
+
+
+@dataclass(frozen=True)
 class IdentityCard:
     """Says which face model gave coefficients their meaning.
 

@@ -8,7 +8,6 @@ few minutes on a CPU enough for a first network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from models.base_model import BaseModel
 from models.batch import FaceBatch
 from models.camera import Camera, CameraOptions
 from models.drawing import draw_landmarks
+from models.face_model import FaceModelOptions
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
@@ -28,18 +28,6 @@ from models.renderer import Renderer, RenderOptions
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
 from models.truth import TruthObjective, TruthOptions
-
-
-@dataclass(frozen=True)
-class FaceModelOptions:
-    """Which face model gives coefficients their meaning."""
-
-    face_model: str = "auto"
-    """open (comes with the program) or the path of a native .npz file; auto takes open."""
-    bfm_folder: str = "BFM"
-    """Folder of the user's own face model files."""
-    bfm_model: str = "BFM_model_front.mat"
-    """The user's own face model file in bfm_folder."""
 
 
 class FaceReconModel(BaseModel):
@@ -76,9 +64,7 @@ class FaceReconModel(BaseModel):
         self.renderer = Renderer(options[RenderOptions].renderer)
         self.landmark_origin = options[LandmarkOptions].landmark_origin
         net_options = options[ReconstructionNetOptions]
-        self.net_recon = create_reconstruction_net(
-            net_options, self.layout, assets.initial_weights
-        )
+        self.net_recon = create_reconstruction_net(net_options, self.layout, assets.initial_weights)
         # channels_last: convolutions run 1.2 to 2 times as fast on CPUs and on tensor cores.
         self.net_recon.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.networks = {"net_recon": self.net_recon}

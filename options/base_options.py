@@ -33,6 +33,13 @@ class BaseOptions:
     num_cpu_threads: int = 0
     """Threads for computing on the CPU; 0 takes all cores."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no run could use."""
+        if self.num_cpu_threads < 0:
+            raise InputError(
+                f"--num_cpu_threads is {self.num_cpu_threads}; it must be 0 (all cores) or more"
+            )
+
 
 @dataclass(frozen=True)
 class DisplayOptions:
@@ -72,10 +79,18 @@ def run_folder(options: ParsedOptions) -> Path:
     suffix = base.suffix
     if suffix:
         flat = options.flat()
-        wanted = {field for _, field, _, _ in string.Formatter().parse(suffix) if field}
-        if unknown := wanted - flat.keys():
+        try:
+            parts = list(string.Formatter().parse(suffix))
+            wanted = {field for _, field, _, _ in parts if field is not None}
+            if unknown := wanted - flat.keys():
+                raise InputError(
+                    f"--suffix {suffix}: {{{sorted(unknown)[0]}}} is no flag of this command"
+                )
+            suffix = "_" + suffix.format(**flat)
+        except InputError:
+            raise
+        except ValueError as error:
             raise InputError(
-                f"--suffix {suffix}: {{{sorted(unknown)[0]}}} is no flag of this command"
-            )
-        suffix = "_" + suffix.format(**flat)
+                f"--suffix {suffix}: {error}; write flags in braces, such as {{model}}"
+            ) from error
     return Path(base.checkpoints_dir) / f"{base.name}{suffix}"

@@ -81,8 +81,11 @@ def parse_command(
         InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    arguments = _expand_configs(arguments)
-    classes = list(groups(_peek(arguments)) if callable(groups) else groups)
+    arguments, sources = _expand_configs(arguments)
+    try:
+        classes = list(groups(_peek(arguments)) if callable(groups) else groups)
+    except ValueError as error:  # a registry does not know a name
+        raise InputError(str(error)) from error
 
     parser = _Parser(
         description=description,
@@ -90,7 +93,7 @@ def parse_command(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--config", metavar="YAML", help="file of flags; the command line goes before it"
+        "--config", metavar="YAML", help="file of flags; those on the command line win"
     )
     seen: dict[str, type] = {}
     for group in classes:
@@ -104,6 +107,11 @@ def parse_command(
             seen[field.name] = group
             _add_flag(section, field, hints[field.name], help_texts.get(field.name, ""))
 
+    for name, path in sources.items():
+        if name not in seen:
+            raise InputError(
+                f"--config {path}: {name} is no flag of this command; run with --help for all flags"
+            )
     values = vars(parser.parse_args(arguments))
     built = []
     for group in classes:
@@ -185,25 +193,36 @@ def _peek(arguments: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _expand_configs(arguments: list[str]) -> list[str]:
-    """Replace `--config FILE` by the file's flags, placed before all others."""
+def _expand_configs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
+    """Replace `--config FILE` by the file's flags, placed before all others.
+
+    Returns:
+        The arguments, and the file that each of its flags comes from.
+    """
     expanded: list[str] = []
     rest: list[str] = []
+    sources: dict[str, Path] = {}
+
+    def expand(path: Path) -> None:
+        flags = config_flags(path)
+        expanded.extend(flags)
+        sources.update(dict.fromkeys(_peek(flags), path))
+
     position = 0
     while position < len(arguments):
         token = arguments[position]
         if token == "--config":
             if position + 1 == len(arguments):
                 raise InputError("--config needs a YAML file, such as configs/quick.yaml")
-            expanded += config_flags(Path(arguments[position + 1]))
+            expand(Path(arguments[position + 1]))
             position += 2
         elif token.startswith("--config="):
-            expanded += config_flags(Path(token.removeprefix("--config=")))
+            expand(Path(token.removeprefix("--config=")))
             position += 1
         else:
             rest.append(token)
             position += 1
-    return expanded + rest
+    return expanded + rest, sources
 
 
 def config_flags(path: Path) -> list[str]:

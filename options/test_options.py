@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from util.errors import InputError
+
 
 @dataclass(frozen=True)
 class TestOptions:
@@ -22,3 +24,8 @@ class TestOptions:
     """Photos that go through the network at once."""
     solve_appearance: bool = False
     """Replace the network's light and texture by the closed-form solution for each photo."""
+
+    def __post_init__(self) -> None:
+        """Refuse a batch of nothing."""
+        if self.test_batch_size < 1:
+            raise InputError(f"--test_batch_size is {self.test_batch_size}; it must be at least 1")

@@ -50,6 +50,8 @@ class TrainOptions:
         ):
             if getattr(self, flag) < 1:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+        if not self.max_minutes >= 0:
+            raise InputError(f"--max_minutes is {self.max_minutes}; it must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,5 @@ class LoaderOptions:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
         if self.num_threads < 0:
             raise InputError(f"--num_threads is {self.num_threads}; it must be 0 or more")
+        if not self.max_dataset_size >= 1:  # NaN is refused too
+            raise InputError(f"--max_dataset_size is {self.max_dataset_size}; it must be 1 or more")

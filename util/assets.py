@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.assets import ModelAssets
-from models.face_model import FaceModel
-from models.facerecon_model import FaceModelOptions
+from models.face_model import FaceModel, FaceModelOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions

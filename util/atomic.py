@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -27,7 +27,9 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
     # In the same folder, since a rename is only atomic within one file system.
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
-        with temporary.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as f:
+        # The same bytes on every system: no translation of line ends.
+        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+        with temporary.open(mode.replace("w", "x"), **text) as f:
             yield f
             if durable:
                 f.flush()

@@ -7,7 +7,6 @@ several levels of detail, and its arrays give the model its fingerprint.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +41,7 @@ def read_face_model(path: Path) -> FaceModelData:
     """
     if not path.is_file():
         raise InputError(f"face model file {path} does not exist; give --face_model another path")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"face model file {path} cannot be read ({error}); restore it from the repository "
-            "or build it again as BFM/README.md says"
-        ) from error
+    arrays = _read_arrays(path)
     try:
         version = int(arrays["format_version"])
         if version != FORMAT_VERSION:
@@ -62,6 +54,30 @@ def read_face_model(path: Path) -> FaceModelData:
         raise InputError(
             f"face model file {path} lacks the array {error}; it is not a native face model "
             "(BFM/README.md lists the formats)"
+        ) from error
+    except InputError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"face model file {path} contradicts itself ({error}); restore it from the repository "
+            "or build it again as BFM/README.md says"
+        ) from error
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # Opened here, since np.load leaves a damaged archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array")
+            return {key: archive[key] for key in archive.files}
+    except Exception as error:
+        # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
+        # raises what it happens to raise.
+        raise InputError(
+            f"face model file {path} cannot be read ({error}); restore it from the repository "
+            "or build it again as BFM/README.md says"
         ) from error
 
 
@@ -76,6 +92,8 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
         ),
         shape=(vertices, control[0].shape[0]),
     )
+    # SciPy trusts the indices of a product, and would read outside the arrays.
+    subdivision.check_format(full_check=True)
     mean_shape, identity, expression = (
         np.asarray(subdivision @ part.reshape(part.shape[0], -1)).reshape(vertices, *part.shape[1:])
         for part in control

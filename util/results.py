@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from models.parameters import Coefficients
 from util.atomic import write_bytes, write_text
@@ -65,7 +66,8 @@ class ResultWriter:
         self.rows: list[SummaryRow] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(workers)
-        self._pending: list[Future[None]] = []
+        self._pending: list[tuple[int, Future[None]]] = []
+        """Rows whose files are being written."""
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -73,20 +75,30 @@ class ResultWriter:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
-            for future in self._pending:
-                future.result()  # an error while writing must not pass unseen
+            for number, future in self._pending:
+                self._collect(number, future)
             self._write_summary()
 
     def add(self, face: FaceResult, row: SummaryRow) -> None:
         """Queue a face; waits when writing is far behind, so that memory stays bounded."""
         self.rows.append(row)
         while len(self._pending) >= 32:
-            self._pending.pop(0).result()
-        self._pending.append(self._pool.submit(write_face, self.folder, face))
+            self._collect(*self._pending.pop(0))
+        future = self._pool.submit(write_face, self.folder, face)
+        self._pending.append((len(self.rows) - 1, future))
 
     def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face."""
         self.rows.append(row)
+
+    def _collect(self, number: int, future: Future[None]) -> None:
+        """Wait for a face's files; one that cannot be written must not cost the others."""
+        try:
+            future.result()
+        except (OSError, ValueError) as error:
+            image = self.rows[number].image
+            tqdm.write(f"{image}: {error}")
+            self.rows[number] = SummaryRow(image, "failed", message=str(error))
 
     @property
     def succeeded(self) -> int:
@@ -104,10 +116,15 @@ class ResultWriter:
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
-    """Write `<stem>.png`, `<stem>.obj` and `<stem>.mat`."""
-    write_png(folder / f"{face.stem}.png", face.picture)
+    """Write `<stem>.obj`, `<stem>.mat` and `<stem>.png`.
+
+    Raises:
+        ValueError: a number is not finite; nothing is written.
+        OSError: no space, no permission.
+    """
     write_obj(folder / f"{face.stem}.obj", face.vertices, face.triangles, face.colours)
     write_mat(folder / f"{face.stem}.mat", face.coefficients, face.landmarks_index)
+    write_png(folder / f"{face.stem}.png", face.picture)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -61,7 +61,10 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
     card = read_card(checkpoint, path)
     net = {"net_recon": card.net_recon, "use_last_fc": card.use_last_fc}
     net = {name: value for name, value in net.items() if not options.given(name)}
-    options = options.with_values(ReconstructionNetOptions, **net)
+    try:
+        options = options.with_values(ReconstructionNetOptions, **net)
+    except ValueError as error:
+        raise InputError(f"{path} was trained with {net}: {error}") from error
     if not options.given("landmark_origin"):
         options = options.with_values(LandmarkOptions, landmark_origin=card.landmark_origin)
     return options
@@ -110,4 +113,19 @@ def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Pro
         raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
     if "random" in checkpoint:
         torch.set_rng_state(checkpoint["random"])
-    return Progress(**checkpoint["progress"]) if "progress" in checkpoint else Progress()
+    return _read_progress(checkpoint["progress"], path) if "progress" in checkpoint else Progress()
+
+
+def _read_progress(record: Any, path: Path) -> Progress:
+    try:
+        return Progress(
+            epoch=int(record["epoch"]),
+            batches=int(record["batches"]),
+            step=int(record["step"]),
+            seconds=float(record["seconds"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: its position in the training is malformed; start from its weights by "
+            "--pretrained_name"
+        ) from error

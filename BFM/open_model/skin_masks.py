@@ -5,10 +5,10 @@ All masks are per vertex in [0, 1], smooth, and mirror-symmetric because the mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .face_mesh import FaceMesh
 from .mesh import vertex_normals
@@ -66,7 +66,7 @@ class SkinMasks:
     def brow(self, thickness: float | np.ndarray = 1.0, height_dm: float = 0.0) -> np.ndarray:
         """Density (V,) of a brow that is ``thickness`` times as thick and sits higher."""
         # Half-width along the brow: full in the inner half, pointed at the outer end.
-        half_width = np.interp(self.brow_along, [0, 0.2, 0.55, 1.0], [0.030, 0.042, 0.040, 0.014])
+        half_width = np.interp(self.brow_along, [0, 0.2, 0.55, 1.0], [0.028, 0.038, 0.036, 0.013])
         lifted = np.hypot(
             np.sqrt(np.maximum(self.brow_distance**2 - self.brow_offset**2, 0)),
             self.brow_offset - height_dm,
@@ -99,7 +99,9 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
     crease = np.exp(-(((lid_distance - 0.055) / 0.018) ** 2)) * above
     crease *= smooth_step(np.abs(x - eye_x), 0.2, 0.1)
     lids = smooth_step(lid_distance, 0.09, 0.03) * on_face
-    under_eye = np.exp(-(((x - eye_x + 0.03) / 0.14) ** 2) - ((y - eye_y + 0.15) / 0.07) ** 2) * below
+    under_eye = (
+        np.exp(-(((x - eye_x + 0.03) / 0.14) ** 2) - ((y - eye_y + 0.15) / 0.07) ** 2) * below
+    )
 
     # MakeHuman's picture of the lips ends at the margin, the red goes on behind it.
     from_margin = _distance_to(vertices, in_mouth > 0)
@@ -114,7 +116,9 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
 
     mouth = landmarks[48:60].mean(axis=0)
     cheek = np.array([abs(landmarks[36, 0]) - 0.02, (eye_y + landmarks[30, 1]) / 2 - 0.1])
-    nose_tip = spot(landmarks[30], (0.16, 0.16)) * smooth_step(z, landmarks[31, 2] - 0.1, landmarks[33, 2])
+    nose_tip = spot(landmarks[30], (0.16, 0.16)) * smooth_step(
+        z, landmarks[31, 2] - 0.1, landmarks[33, 2]
+    )
     mouth_corners = spot(landmarks[48], (0.05, 0.04))
     chin = spot(landmarks[8] + [0, 0.16, 0], (0.22, 0.15))
     forehead = smooth_step(y, landmarks[17:27, 1].max() + 0.02, landmarks[17:27, 1].max() + 0.3)
@@ -160,8 +164,7 @@ def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> S
     )
     covered = lips + masks.brow(1.2) + nostrils + masks.upper_lashes + masks.lower_lashes
     skin = on_face & ~mesh.regions["border"] & (covered < 0.15) & (lid_distance > 0.03)
-    object.__setattr__(masks, "skin", skin)
-    return masks
+    return replace(masks, skin=skin)
 
 
 def _brow_coordinates(vertices: np.ndarray, landmarks: np.ndarray):
@@ -169,14 +172,14 @@ def _brow_coordinates(vertices: np.ndarray, landmarks: np.ndarray):
     best = np.full(len(vertices), np.inf)
     along, offset = np.zeros(len(vertices)), np.zeros(len(vertices))
     for indices in BROWS:
-        # The points lie on the upper half of the brow; a parabola rounds their corners.
-        corners = landmarks[indices] - [0, 0.010, 0]
+        # Detectors put the points on the upper edge of the brow; a parabola rounds the corners.
+        corners = landmarks[indices] - [0, 0.034, 0]
         corners[0, 1] += 0.012
         steps = np.linspace(0, 1.02, 101)
         knots = np.linspace(0, 1, len(corners))
         powers = np.polynomial.polynomial.polyfit(knots, corners, 2)
         line = np.polynomial.polynomial.polyval(steps, powers).T
-        distance, nearest = cKDTree(line).query(vertices)
+        distance, nearest = KDTree(line).query(vertices)
         closer = distance < best
         best[closer] = distance[closer]
         along[closer] = np.clip(steps[nearest][closer], 0, 1)
@@ -208,7 +211,7 @@ def _lid_lines(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh):
 
 def _distance_to(vertices: np.ndarray, selected: np.ndarray) -> np.ndarray:
     """Distance from each vertex to the nearest selected one: (V,)."""
-    return cKDTree(vertices[selected]).query(vertices)[0]
+    return KDTree(vertices[selected]).query(vertices)[0]
 
 
 def _nostrils(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> np.ndarray:

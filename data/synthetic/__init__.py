@@ -1,8 +1,7 @@
-"""Faces rendered from the face model with their true coefficients: sampling, scene, picture.
+"""Faces rendered from the face model with their true coefficients.
 
-sampling     random coefficients, pose, light
-scene        head, hair, neck, teeth, glasses around the face
-rendering    both as one antialiased picture in front of nothing
-compositing  background, occluders, camera
-generate     a folder of them; coefficients: the file of their truth
+`sampling` draws coefficients, pose and light; `scene` puts head, hair, neck, teeth and glasses
+around the face; `rendering` makes both one antialiased picture in front of nothing; `compositing`
+adds background, occluders and camera; `generate` fills a folder, with `coefficients` as the file
+of its truth.
 """

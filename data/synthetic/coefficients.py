@@ -83,7 +83,8 @@ def read_truth(path: Path) -> SyntheticTruth:
             f"`python make_synthetic.py --output {path.parent}`"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         version = int(arrays["format_version"])
         if version != FORMAT_VERSION:

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from data.landmarks import five_from_68, write_landmarks
 from data.preparation import PhotoFiles, write_lists
-from data.synthetic.compositing import compose
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
+from data.synthetic.compositing import compose
 from data.synthetic.lighting import brighten
 from data.synthetic.rendering import SceneRenderer
 from data.synthetic.sampling import PICTURE, FaceSampler, generator
@@ -112,11 +112,11 @@ def generate(
         RuntimeError: a worker process died.
     """
     folder = Path(options.output)
-    chunk = RenderChunk(face_model, folder, options.seed, options.count)
+    chunk = RenderChunk(face_model, folder, options.seed, options.count, CHUNK)
     if options.overwrite:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         (folder / "coefficients.npz").unlink(missing_ok=True)
-    starts = range(0, options.count, CHUNK)
+    starts = range(0, options.count, chunk.size)
     finished = _finished_chunks(folder, chunk)
     missing = [start for start in starts if start not in finished]
     workers = default_num_workers() if options.num_workers is None else options.num_workers
@@ -149,6 +149,8 @@ class RenderChunk:
     folder: Path
     seed: int
     count: int
+    size: int = CHUNK
+    """Samples of a whole chunk."""
 
     @cached_property
     def _tools(self) -> tuple[FaceSampler, SceneRenderer]:
@@ -157,9 +159,11 @@ class RenderChunk:
 
     def indices(self, start: int) -> range:
         """Samples of the chunk that begins at `start`."""
-        return range(start, min(start + CHUNK, self.count))
+        return range(start, min(start + self.size, self.count))
 
-    def describe(self, indices: Sequence[int], coefficients: np.ndarray, landmarks: np.ndarray):
+    def describe(
+        self, indices: Sequence[int], coefficients: np.ndarray, landmarks: np.ndarray
+    ) -> SyntheticTruth:
         """Truth of some samples with all that gives it its meaning."""
         return SyntheticTruth(
             names=tuple(name(i) for i in indices),
@@ -240,7 +244,7 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
                     f"{ours}; give another folder, or --overwrite to replace them"
                 )
         position = {image: k for k, image in enumerate(truth.names)}
-        for start in range(0, chunk.count, CHUNK):
+        for start in range(0, chunk.count, chunk.size):
             names = [name(i) for i in chunk.indices(start)]
             if all(n in position and n in present for n in names):
                 found[start] = truth.part([position[n] for n in names])

@@ -200,6 +200,8 @@ class SceneRenderer:
             along = points @ direction - np.float32(rng.normal(0, 0.3))
             width = np.float32(rng.uniform(0.04, 0.4))
             shade = 1 - np.float32(rng.uniform(0.15, 0.6)) / (1 + np.exp(-along / width))
+            # Relative to the whole face, whose brightness stays that of the true light.
+            shade /= shade[:face].mean()
             colours *= shade[:, None]
             brightness *= shade
         to_lamp = np.array([rng.normal(0, 0.7), rng.normal(0.5, 0.5), 1.0])
@@ -207,7 +209,7 @@ class SceneRenderer:
         half = (half / np.linalg.norm(half)).astype(np.float32)
         towards = np.maximum(normals[:face] @ half, 0)
         if rng.uniform() < 0.5:
-            gloss = towards ** np.float32(rng.uniform(6, 50)) * np.float32(rng.uniform(0.03, 0.3))
+            gloss = towards ** np.float32(rng.uniform(4, 25)) * np.float32(rng.uniform(0.03, 0.2))
             colours[:face] += (gloss * self._skin)[:, None]
         glint = towards[self._eyes] ** 60 * np.float32(rng.uniform(0.0, 0.8))
         colours[:face][self._eyes] += glint[:, None]

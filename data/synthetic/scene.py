@@ -9,6 +9,7 @@ one pass with the face, whose vertices they never move.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def sample_style(rng: np.random.Generator) -> SceneStyle:
         curtain_width=rng.uniform(0.82, 1.05),
         garment_colour=random_colour(rng),
         collar=rng.uniform(-1.35, -0.95),
-        neck_width=rng.uniform(0.42, 0.54),
+        neck_width=rng.uniform(0.38, 0.5),
         teeth=rng.uniform(0.6, 0.92),
         glasses=float(rng.uniform() < 0.16),
         shades=float(shades),
@@ -226,7 +227,10 @@ class SceneBuilder:
         eyes = landmarks[:, 36:48].mean(axis=1)
         skull, skull_colour, skull_hair = self._skull(vertices, albedo, skin, eyes, style)
         neck, neck_colour = _neck(skin, style)
-        grids = [(skull, skull_colour, skull_hair, 1.0)]
+        # Positions, colours, hair field, share of the head's rotation.
+        grids: list[tuple[np.ndarray, np.ndarray, Any, Any]] = [
+            (skull, skull_colour, skull_hair, 1.0)
+        ]
         for side in (-1.0, 1.0):
             ear, colour = _ear(vertices[:, self.border], skin, eyes, side)
             grids.append((ear, colour, NOT_HAIR, 1.0))

@@ -36,6 +36,11 @@ class ReconstructionNetOptions:
     use_last_fc: bool = False
     """Predict all coefficients by one linear layer instead of seven heads (resnet only)."""
 
+    def __post_init__(self) -> None:
+        """Refuse a combination that no network has."""
+        if self.use_last_fc and self.net_recon == "dlib":
+            raise ValueError("--use_last_fc needs a resnet: --net_recon dlib has heads only")
+
 
 class DlibBackbone(nn.Module):
     """Features of the R-Net on the first layers of dlib's recognition network.

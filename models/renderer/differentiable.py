@@ -75,12 +75,15 @@ class _Rasterize(torch.autograd.Function):
         ctx.save_for_backward(clip, triangles, ids)
         ctx.epsilon, ctx.backend = epsilon, backend
         ctx.mark_non_differentiable(ids, depth)
+        ctx.set_materialize_grads(False)  # no images of zeros for these two
         return ids, weights, depth
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _ids: Tensor, gradient: Tensor, _depth: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, _ids: None, gradient: Tensor | None, _depth: None) -> tuple[Any, ...]:
         clip, triangles, ids = ctx.saved_tensors
+        if gradient is None:
+            return (None,) * 6
         clip_gradient = ctx.backend.barycentrics_backward(
             clip, triangles, ids, gradient.contiguous(), ctx.epsilon
         )

@@ -35,10 +35,10 @@ def test_chunks_do_not_show(astronaut) -> None:
 
 
 def test_skin_is_found_on_skin(astronaut, hopper) -> None:
-    mask = skin_mask(astronaut)
-    assert mask[90:150, 200:250].mean() > 200  # her face
-    assert mask[200:500, :90].mean() < 60  # the flag and the shuttle behind her
-    assert skin_mask(np.zeros((4, 4, 3), np.uint8)).max() < 128
+    assert skin_mask(astronaut)[90:150, 200:250].mean() > 200
+    assert skin_mask(hopper)[200:280, 220:300].mean() > 200
+    others = [[0, 0, 255], [0, 200, 0], [60, 120, 200], [128, 128, 128], [10, 60, 20]]
+    assert skin_mask(np.array([others], np.uint8)).max() < 100
     skin_tones = np.array([[[224, 172, 105], [198, 134, 66], [141, 85, 36]]], np.uint8)
     assert skin_mask(skin_tones).min() > 220
 

@@ -92,7 +92,9 @@ def test_a_bad_batch_changes_nothing(value: float):
     model.set_input(torch.randn(8, 2))
     model.optimize_parameters()
     before = snapshot(model)
-    moments = {k: v["exp_avg"].clone() for k, v in model.optimizers[0].state_dict()["state"].items()}
+    moments = {
+        k: v["exp_avg"].clone() for k, v in model.optimizers[0].state_dict()["state"].items()
+    }
     bad = torch.randn(8, 2)
     bad[3, 1] = value
     model.set_input(bad)

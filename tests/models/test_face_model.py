@@ -129,9 +129,7 @@ def test_non_finite_arrays_are_named(tiny_face_data: FaceModelData, name: str):
 
 @pytest.mark.parametrize("name", ["triangles", "front_triangles", "landmark_vertices"])
 @pytest.mark.parametrize("index", [-1, 224])
-def test_indices_outside_the_mesh_are_named(
-    tiny_face_data: FaceModelData, name: str, index: int
-):
+def test_indices_outside_the_mesh_are_named(tiny_face_data: FaceModelData, name: str, index: int):
     array = getattr(tiny_face_data, name).copy()
     array[1, 1] = index
     with pytest.raises(ValueError, match=rf"{name} must index its 224 vertices"):
@@ -172,15 +170,13 @@ class TestOpenModel:
 
     def test_alignment_points_are_those_of_the_landmarks(self, open_face_model: FaceModel):
         zero = open_face_model.layout.zeros(1)
-        landmarks = open_face_model.landmarks(
-            open_face_model.shape(zero.identity, zero.expression)
-        )
+        landmarks = open_face_model.landmarks(open_face_model.shape(zero.identity, zero.expression))
         distance = (five_from_68(landmarks)[0] - open_face_model.alignment_points).norm(dim=-1)
         assert distance.max() < 0.05
 
     def test_albedo_lies_in_range(self, open_face_model: FaceModel):
         albedo = open_face_model.albedo(torch.zeros(1, 80))
-        assert 0 <= albedo.min() and albedo.max() <= 1
+        assert albedo.min() >= 0 and albedo.max() <= 1
 
     def test_front_is_a_part_that_holds_the_inner_face(self, open_face_model: FaceModel):
         every = {tuple(row) for row in open_face_model.triangles.tolist()}

@@ -11,8 +11,8 @@ from models import create_model
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import CameraOptions
-from models.face_model import FaceModel
-from models.facerecon_model import FaceModelOptions, FaceReconModel, autocast_dtype
+from models.face_model import FaceModel, FaceModelOptions
+from models.facerecon_model import FaceReconModel, autocast_dtype
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions

@@ -83,9 +83,7 @@ def test_all_terms_equal_plain_loops(
     mask = array(batch.skin_mask) * array(reconstruction.face_mask)
     difference = array(reconstruction.rendering.image) - array(batch.images)
     distance = np.sqrt(1e-6 + (difference**2).sum(axis=1, keepdims=True))
-    assert terms["color"] == pytest.approx(
-        1.92 * (distance * mask).sum() / mask.sum(), rel=1e-4
-    )
+    assert terms["color"] == pytest.approx(1.92 * (distance * mask).sum() / mask.sum(), rel=1e-4)
 
     predicted, given = array(reconstruction.posed.landmarks_px), array(batch.landmarks_px)
     total = 0.0
@@ -175,7 +173,9 @@ def test_without_crop_face_the_whole_mesh_counts(
     mask = array(batch.skin_mask) * array(reconstruction.rendering.mask)
     difference = array(reconstruction.rendering.image) - array(batch.images)
     distance = np.sqrt(1e-6 + (difference**2).sum(axis=1, keepdims=True))
-    assert float(term.detach()) == pytest.approx(1.92 * (distance * mask).sum() / mask.sum(), rel=1e-4)
+    assert float(term.detach()) == pytest.approx(
+        1.92 * (distance * mask).sum() / mask.sum(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("predefined", [False, True])

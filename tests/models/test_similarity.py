@@ -37,8 +37,13 @@ def test_recovers_a_known_transform() -> None:
 def test_equals_umeyama(dtype) -> None:
     rng = np.random.default_rng(0)
     # A face, noise, and a mirrored face, for which the best rotation is a poor one.
-    source = np.stack([TARGET.numpy() + rng.normal(0, 5, (5, 2)), rng.uniform(0, 224, (5, 2)),
-                       TARGET.numpy() * [-1, 1] + [300, 50]])
+    source = np.stack(
+        [
+            TARGET.numpy() + rng.normal(0, 5, (5, 2)),
+            rng.uniform(0, 224, (5, 2)),
+            TARGET.numpy() * [-1, 1] + [300, 50],
+        ]
+    )
     found = estimate_similarity(torch.from_numpy(source).to(dtype), TARGET.to(dtype))
     expected = np.stack([umeyama(points, TARGET.numpy()) for points in source])
     tolerance = 2e-3 if dtype == torch.float32 else 1e-9
@@ -46,13 +51,15 @@ def test_equals_umeyama(dtype) -> None:
 
 
 def test_degenerate_points_give_the_identity_without_nan() -> None:
-    source = torch.stack([
-        torch.full((5, 2), 77.7),
-        torch.full((5, 2), float("nan")),
-        TARGET.float() * float("inf"),
-        torch.zeros(5, 2),
-        TARGET.float(),
-    ]).requires_grad_()
+    source = torch.stack(
+        [
+            torch.full((5, 2), 77.7),
+            torch.full((5, 2), float("nan")),
+            TARGET.float() * float("inf"),
+            torch.zeros(5, 2),
+            TARGET.float(),
+        ]
+    ).requires_grad_()
     found = estimate_similarity(source, TARGET.float())
     identity = torch.eye(2, 3)
     for item in range(5):

@@ -40,7 +40,7 @@ def test_it_is_zero_at_the_truth_with_finite_gradients(tiny_face_model: FaceMode
     predicted = true.clone().requires_grad_()
     terms = make(tiny_face_model)(tiny_face_model.layout.split(predicted), true)
     assert list(terms) == list(TERMS.values())
-    assert all(float(term) == pytest.approx(0, abs=1e-6) for term in terms.values())
+    assert all(float(term.detach()) == pytest.approx(0, abs=1e-6) for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()
     assert predicted.grad is not None and torch.isfinite(predicted.grad).all()
 

@@ -1,0 +1,202 @@
+"""Prepared folders as training samples: found by stem, complete or refused by name."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data.alignment import align_face
+from data.augmentation import AugmentationOptions
+from data.flist_dataset import FlistDataset, FlistOptions, read_list
+from data.images import write_image
+from data.landmarks import write_landmarks
+from data.skin_mask import skin_mask
+from models.landmarks import LandmarkOptions, LandmarkOrigin
+from util.errors import InputError
+
+
+def add_photo(folder: Path, name: str, image, landmarks, stem: str | None = None) -> str:
+    """A prepared photo; returns the mask's line for the list."""
+    stem = stem or Path(name).stem
+    write_image(folder / name, image)
+    write_landmarks(folder / "landmarks" / f"{stem}.txt", landmarks)
+    write_image(folder / "mask" / f"{stem}.png", skin_mask(image))
+    return (folder / "mask" / f"{stem}.png").as_posix()
+
+
+def write_list(path: Path, *entries: str) -> Path:
+    path.write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(astronaut, astronaut_landmarks):
+    """(image, landmarks): the face alone, so that files are quick."""
+    return np.ascontiguousarray(astronaut[20:260, 120:340]), astronaut_landmarks - [120, 20]
+
+
+@pytest.fixture
+def assets(standard_points):
+    points = torch.from_numpy(standard_points).float()
+    return SimpleNamespace(
+        face_model=SimpleNamespace(alignment_points=points), recognition_net=None
+    )
+
+
+def options(
+    flist: Path, root: Path | str = "./", origin: LandmarkOrigin = "index", **augmentation
+) -> dict:
+    return {
+        FlistOptions: FlistOptions(str(root), str(flist), str(flist)),
+        AugmentationOptions: AugmentationOptions(**augmentation),
+        LandmarkOptions: LandmarkOptions(origin),
+    }
+
+
+def test_a_sample_is_the_aligned_photo(tmp_path, small, assets, standard_points) -> None:
+    image, landmarks = small
+    entry = add_photo(tmp_path / "faces", "a.png", image, landmarks)
+    flist = write_list(tmp_path / "masks.txt", entry)
+    dataset = FlistDataset(options(flist), assets, is_train=False)
+    assert len(dataset) == 1
+    sample = dataset[0]
+    points = standard_points.astype(np.float32)
+    face = align_face(image, landmarks.round(4), points, skin_mask(image))
+    np.testing.assert_array_equal(sample.image, face.image)
+    np.testing.assert_array_equal(sample.mask, face.mask)
+    assert sample.landmarks is not None
+    assert face.landmarks is not None
+    np.testing.assert_allclose(sample.landmarks, face.landmarks, atol=1e-3)
+    assert sample.path == str(tmp_path / "faces" / "a.png")
+    exact = FlistDataset(options(flist, origin="centre"), assets, is_train=False)[0]
+    expected = face.alignment.crop_landmarks(landmarks, exact=True)
+    assert exact.landmarks is not None
+    np.testing.assert_allclose(exact.landmarks, expected, atol=1e-3)
+
+
+def test_training_changes_from_epoch_to_epoch_and_repeats(tmp_path, small, assets) -> None:
+    entry = add_photo(tmp_path / "faces", "a.png", *small)
+    dataset = FlistDataset(options(write_list(tmp_path / "m.txt", entry)), assets, is_train=True)
+    dataset.set_epoch(seed=1, epoch=1)
+    first, again = dataset[0], dataset[0]
+    np.testing.assert_array_equal(first.image, again.image)
+    dataset.set_epoch(seed=1, epoch=2)
+    assert (dataset[0].image != first.image).any()
+    dataset.set_epoch(seed=1, epoch=1)
+    np.testing.assert_array_equal(dataset[0].landmarks, first.landmarks)
+
+
+def test_augmentation_only_in_training_and_only_if_wanted(tmp_path, small, assets) -> None:
+    entry = add_photo(tmp_path / "faces", "a.png", *small)
+    flist = write_list(tmp_path / "m.txt", entry)
+    plain = FlistDataset(options(flist), assets, is_train=False)[0].image
+    off = FlistDataset(options(flist, use_aug=False), assets, is_train=True)[0].image
+    none = FlistDataset(options(flist, preprocess="none"), assets, is_train=True)[0].image
+    augmented = FlistDataset(options(flist), assets, is_train=True)[0].image
+    np.testing.assert_array_equal(off, plain)
+    np.testing.assert_array_equal(none, plain)
+    assert (augmented != plain).any()
+
+
+@pytest.mark.parametrize("folder", ["mask", "facemask", "png_faces", "landmarks", "ä mask/mask"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "b.c.png"])
+def test_only_the_last_folder_is_exchanged(tmp_path, small, assets, folder, name) -> None:
+    entry = add_photo(tmp_path / folder, name, *small)
+    flist = write_list(tmp_path / "m.txt", entry)
+    (photo,) = read_list(flist, Path(), "--flist")
+    assert photo.image == tmp_path / folder / name
+    assert photo.landmarks == tmp_path / folder / "landmarks" / f"{Path(name).stem}.txt"
+    assert FlistDataset(options(flist), assets, is_train=False)[0].image.shape == (224, 224, 3)
+
+
+def test_paths_count_from_the_data_root(tmp_path, small) -> None:
+    add_photo(tmp_path / "datasets" / "x", "a.png", *small)
+    flist = write_list(tmp_path / "m.txt", "datasets/x/mask/a.png\r", "", "  ")
+    (photo,) = read_list(flist, tmp_path, "--flist")
+    assert photo.image == tmp_path / "datasets" / "x" / "a.png"
+
+
+def test_twins_by_our_rule(tmp_path, small) -> None:
+    """a.jpg has stem a, a.png has stem a.png."""
+    image, landmarks = small
+    entries = [
+        add_photo(tmp_path / "x", "a.jpg", image, landmarks),
+        add_photo(tmp_path / "x", "a.png", image, landmarks, stem="a.png"),
+    ]
+    photos = read_list(write_list(tmp_path / "m.txt", *entries), Path(), "--flist")
+    assert [photo.image.name for photo in photos] == ["a.jpg", "a.png"]
+
+
+def test_public_masks_bear_the_photos_own_name(tmp_path, small) -> None:
+    image, landmarks = small
+    add_photo(tmp_path / "x", "a.jpg", image, landmarks)
+    add_photo(tmp_path / "x", "a.jpeg", image, landmarks)  # landmarks/a.txt serves both
+    for name in ("a.jpg", "a.jpeg"):
+        write_image(tmp_path / "x" / "mask" / name, np.stack([skin_mask(image)] * 3, -1))
+    entries = [(tmp_path / "x" / "mask" / name).as_posix() for name in ("a.jpg", "a.jpeg")]
+    photos = read_list(write_list(tmp_path / "m.txt", *entries), Path(), "--flist")
+    assert [photo.image.name for photo in photos] == ["a.jpg", "a.jpeg"]
+    assert [photo.landmarks.name for photo in photos] == ["a.txt", "a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("mask/b.png", r"m\.txt, line 2: .*b\.png does not exist"),
+        ("landmarks/b.txt", r"m\.txt, line 2: .*b\.txt does not exist"),
+        ("b.png", r"m\.txt, line 2: .* has no photo for .*b\.png"),
+    ],
+)
+def test_missing_files_are_named_with_list_and_line(tmp_path, small, missing, message) -> None:
+    entries = [add_photo(tmp_path / "x", name, *small) for name in ("a.png", "b.png")]
+    (tmp_path / "x" / missing).unlink()
+    flist = write_list(tmp_path / "m.txt", *entries)
+    with pytest.raises(InputError, match=message):
+        read_list(flist, Path(), "--flist")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([], "names no masks"),
+        (["x/images/a.png"], r"line 1: .* does not lie in a folder named mask"),
+        (["nowhere/mask/a.png"], "line 1: .*nowhere has no photo"),
+    ],
+)
+def test_bad_lists(tmp_path, entries, message) -> None:
+    flist = write_list(tmp_path / "m.txt", *entries)
+    with pytest.raises(InputError, match=message):
+        read_list(flist, tmp_path, "--flist")
+
+
+def test_a_missing_list_names_the_flag(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--flist_val .*nowhere\.txt cannot be read"):
+        read_list(tmp_path / "nowhere.txt", tmp_path, "--flist_val")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("a.png", b"", r"a\.png is empty.*m\.txt, line 1"),
+        ("landmarks/a.txt", b"1 2\n", r"a\.txt holds 1 points.*m\.txt, line 1"),
+        ("landmarks/a.txt", b"1 2\n" * 5, r"a\.txt holds 5 points; expected 68.*line 1"),
+        ("landmarks/a.txt", b"nan 2\n" * 68, r"a\.txt: point 1 .*line 1"),
+        ("mask/a.png", b"x", r"mask.a\.png is not a .*line 1"),
+    ],
+)
+def test_broken_files_are_named_when_met(tmp_path, small, assets, file, content, message) -> None:
+    entry = add_photo(tmp_path / "x", "a.png", *small)
+    (tmp_path / "x" / file).write_bytes(content)
+    dataset = FlistDataset(options(write_list(tmp_path / "m.txt", entry)), assets, is_train=False)
+    with pytest.raises(InputError, match=message):
+        dataset[0]
+
+
+def test_a_mask_of_another_photo(tmp_path, small, assets) -> None:
+    entry = add_photo(tmp_path / "x", "a.png", *small)
+    write_image(tmp_path / "x" / "mask" / "a.png", np.zeros((50, 60), np.uint8))
+    dataset = FlistDataset(options(write_list(tmp_path / "m.txt", entry)), assets, is_train=False)
+    with pytest.raises(InputError, match=r"mask is 60 x 50 pixels.*line 1"):
+        dataset[0]

@@ -1,0 +1,183 @@
+"""Batches: complete, in a reproducible order, the same for any number of workers."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data import DATASETS, FaceLoader, create_dataset
+from data.base_dataset import FaceDataset, FaceSample
+from data.loader import collate
+from data.template_dataset import TemplateDatasetOptions
+from models.landmarks import LandmarkOptions, LandmarkOrigin, five_from_68, to_index
+from models.similarity import estimate_similarity
+from options.train_options import LoaderOptions
+from util.errors import InputError
+
+TEMPLATE = np.array(
+    [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], dtype=np.float32
+)
+
+
+class Numbers(FaceDataset):
+    """Images whose colour is their number, with a random landmark; number 13 may be bad."""
+
+    def __init__(self, count: int, bad: int | None = None) -> None:
+        super().__init__({}, None, is_train=True)
+        self.count, self.bad = count, bad
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> FaceSample:
+        if index == self.bad:
+            raise InputError(f"photo {index} is bad")
+        landmarks = self.random(index).uniform(0, 8, (68, 2))
+        return FaceSample(np.full((8, 8, 3), index, np.uint8), f"{index}", landmarks)
+
+
+def order(loader: FaceLoader) -> list[int]:
+    return [int(path) for batch in loader for path in batch.paths]
+
+
+def loader(count=10, workers=0, is_train=True, seed=5, bad=None, **fields) -> FaceLoader:
+    fields = {"batch_size": 3, "batch_size_val": 4, "num_threads": workers, **fields}
+    return FaceLoader(Numbers(count, bad), LoaderOptions(**fields), seed, is_train)
+
+
+def test_training_shuffles_and_drops_the_rest() -> None:
+    faces = loader()
+    assert len(faces) == 3
+    seen = order(faces)
+    assert len(set(seen)) == 9
+    assert seen != sorted(seen)
+    faces.set_epoch(1)
+    assert order(faces) != seen
+    faces.set_epoch(0)
+    assert order(faces) == seen
+    assert order(loader(seed=6)) != seen
+
+
+def test_validation_keeps_order_and_all() -> None:
+    faces = loader(is_train=False)
+    assert [len(batch) for batch in faces] == [4, 4, 2]
+    assert order(faces) == list(range(10))
+
+
+def test_options_of_order_and_size() -> None:
+    assert order(loader(serial_batches=True)) == list(range(9))
+    assert set(order(loader(max_dataset_size=6))) == set(range(6))
+    few = loader(count=2)
+    assert len(few) == 1
+    assert sorted(order(few)) == [0, 1]
+    with pytest.raises(InputError, match="no faces to load"):
+        loader(count=0)
+
+
+def test_resuming_leaves_out_what_was_seen() -> None:
+    faces = loader()
+    faces.set_epoch(2)
+    whole = order(faces)
+    faces.set_epoch(2, skip=2)
+    assert order(faces) == whole[6:]
+    assert len(faces) == 3
+
+
+def test_workers_change_nothing_and_follow_the_epoch() -> None:
+    alone, helped = loader(workers=0), loader(workers=2)
+    for epoch in (0, 1):
+        alone.set_epoch(epoch)
+        helped.set_epoch(epoch)
+        for one, other in zip(alone, helped, strict=True):
+            assert one.paths == other.paths
+            torch.testing.assert_close(one.landmarks_px, other.landmarks_px)
+            torch.testing.assert_close(one.images, other.images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_sample_is_one_clear_error(workers: int) -> None:
+    with pytest.raises(InputError) as error:
+        list(loader(workers=workers, bad=4, serial_batches=True))
+    assert str(error.value) == "photo 4 is bad"
+
+
+def test_collate_fills_the_contract() -> None:
+    random = np.random.default_rng(0)
+    samples = [
+        FaceSample(
+            random.integers(0, 256, (224, 224, 3), dtype=np.uint8),
+            f"{n}",
+            random.uniform(0, 223, (68, 2)),
+            random.integers(0, 256, (224, 224), dtype=np.uint8),
+            random.normal(size=257),
+        )
+        for n in range(2)
+    ]
+    shifts: dict[LandmarkOrigin, list[float]] = {"index": [0.0, 1.0], "centre": [0.5, 0.5]}
+    for origin, shift in shifts.items():
+        batch = collate(samples, origin, TEMPLATE)
+        assert batch.images.dtype == torch.float32
+        assert batch.skin_mask is not None
+        assert batch.landmarks_px is not None
+        assert batch.coefficients is not None
+        assert batch.recognition_transforms is not None
+        for n, sample in enumerate(samples):
+            assert sample.landmarks is not None
+            assert sample.mask is not None
+            assert sample.coefficients is not None
+            np.testing.assert_allclose(
+                batch.images[n].permute(1, 2, 0), sample.image / 255, atol=1e-7
+            )
+            np.testing.assert_allclose(batch.skin_mask[n, 0], sample.mask / 255, atol=1e-7)
+            np.testing.assert_allclose(batch.landmarks_px[n], sample.landmarks + shift, atol=1e-4)
+            np.testing.assert_allclose(batch.coefficients[n], sample.coefficients, atol=1e-6)
+        # The crop for the recognition net is counted in pixel indices, whatever the origin.
+        five = five_from_68(to_index(batch.landmarks_px, origin))
+        expected = estimate_similarity(five, torch.from_numpy(TEMPLATE))
+        torch.testing.assert_close(batch.recognition_transforms, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_collate_leaves_out_what_one_sample_lacks() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    batch = collate([FaceSample(image, "a", np.zeros((68, 2))), FaceSample(image, "b")])
+    assert batch.landmarks_px is None
+    assert batch.skin_mask is None
+    assert batch.coefficients is None
+    assert batch.recognition_transforms is None
+
+
+def test_recognition_template_comes_from_the_net() -> None:
+    net = SimpleNamespace(template=torch.from_numpy(TEMPLATE))
+    assets = SimpleNamespace(face_model=None, recognition_net=net)
+    options = {
+        TemplateDatasetOptions: TemplateDatasetOptions(),
+        LandmarkOptions: LandmarkOptions("centre"),
+    }
+    dataset = create_dataset("template", options, assets, is_train=True)  # pyright: ignore
+    np.testing.assert_array_equal(dataset.recognition_template, TEMPLATE)
+    assert dataset.landmark_origin == "centre"
+
+
+def test_the_template_dataset_runs() -> None:
+    """What newcomers copy must work as it stands, for training and validation."""
+    options = {TemplateDatasetOptions: TemplateDatasetOptions(num_discs=8, disc_size_px=32)}
+    for is_train, count in ((True, 8), (False, 2)):
+        dataset = create_dataset("template", options, None, is_train=is_train)
+        assert len(dataset) == count
+        loaded = FaceLoader(dataset, LoaderOptions(batch_size=4, num_threads=1), 0, is_train)
+        batches = list(loaded)
+        assert sum(len(batch) for batch in batches) == count
+        image = batches[0].images[0]
+        assert image.shape == (3, 32, 32)
+        assert (image[:, 0, 0] == 0).all()
+        assert image[:, 16, 16].max() > 0
+
+
+def test_every_dataset_names_its_options() -> None:
+    assert {"flist", "synthetic", "template"} <= DATASETS.keys()
+    for dataset_class in DATASETS.values():
+        assert dataset_class.option_groups
+        assert dataset_class.__doc__
+    with pytest.raises(InputError, match="--dataset_mode nowhere is unknown"):
+        create_dataset("nowhere", {}, None, is_train=True)

@@ -1,0 +1,331 @@
+"""Preparing folders: what is written, what is skipped, what is reported, and nothing lost."""
+
+import csv
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import data.preparation
+from data.detection import DetectionOptions, DlibDetector
+from data.images import read_image, read_mask, write_image
+from data.landmarks import five_from_68, read_landmarks, write_landmarks
+from data.preparation import (
+    PhotoFiles,
+    PreparationOptions,
+    find_folder,
+    prepare_folders,
+    prepare_photo,
+)
+from data.skin_mask import skin_mask
+from util.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def one_detector(monkeypatch, detector: DlibDetector) -> None:
+    """Load dlib's weights once for all tests, not once a test."""
+    monkeypatch.setattr(data.preparation, "create_detector", lambda options: detector)
+
+
+def prepare(tmp_path: Path, *folders: str, **settings):
+    settings = {"num_workers": 0, "data_root": str(tmp_path / "datasets"), **settings}
+    return prepare_folders(
+        PreparationOptions(img_folder=folders, **settings),
+        list_root=tmp_path / "datalist",
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def astronaut(astronaut: np.ndarray) -> np.ndarray:
+    """Her head alone, so that the tests are quick."""
+    return np.ascontiguousarray(astronaut[:256, 100:340])
+
+
+@pytest.fixture(scope="module")
+def hopper(hopper: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(hopper[50:400, 80:400])
+
+
+@pytest.fixture(scope="module")
+def astronaut_landmarks(astronaut: np.ndarray, detector: DlibDetector) -> np.ndarray:
+    return detector.detect(astronaut, largest_only=True)[0].landmarks_px
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def faces(tmp_path: Path, astronaut, hopper) -> Path:
+    """datasets/faces with two portraits."""
+    folder = tmp_path / "datasets" / "faces"
+    write_image(folder / "astronaut.png", astronaut)
+    write_image(folder / "hopper.jpg", hopper)
+    return folder
+
+
+def test_writes_landmarks_masks_detections_and_lists(tmp_path: Path, faces: Path, astronaut):
+    summary = prepare(tmp_path, "faces")
+    assert [photo.stem for photo in summary.done] == ["astronaut", "hopper"]
+    assert not summary.failed
+    landmarks = read_landmarks(faces / "landmarks" / "astronaut.txt")
+    assert landmarks.shape == (68, 2)
+    five = read_landmarks(faces / "detections" / "astronaut.txt")
+    np.testing.assert_allclose(five, five_from_68(landmarks), atol=2e-4)
+    np.testing.assert_array_equal(read_mask(faces / "mask" / "astronaut.png"), skin_mask(astronaut))
+    root = faces.as_posix()
+    lists = tmp_path / "datalist" / "train"
+    assert lines(lists / "images.txt") == [f"{root}/astronaut.png", f"{root}/hopper.jpg"]
+    assert lines(lists / "landmarks.txt") == [
+        f"{root}/landmarks/astronaut.txt",
+        f"{root}/landmarks/hopper.txt",
+    ]
+    assert lines(lists / "masks.txt") == [f"{root}/mask/astronaut.png", f"{root}/mask/hopper.png"]
+
+
+def test_lists_name_paths_as_given(tmp_path: Path, faces: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_folders(
+        PreparationOptions(img_folder=("faces/",), num_workers=0, mode="val"), progress=False
+    )
+    assert lines(Path("datalist/val/masks.txt"))[0] == "datasets/faces/mask/astronaut.png"
+
+
+def test_finished_photos_are_skipped_and_overwrite_redoes_them(tmp_path, faces) -> None:
+    prepare(tmp_path, "faces")
+    mask = faces / "mask" / "astronaut.png"
+    write_image(mask, np.zeros((256, 240), np.uint8))
+    again = prepare(tmp_path, "faces")
+    assert len(again.skipped) == 2
+    assert not again.done
+    assert read_mask(mask).max() == 0
+    assert len(lines(again.lists / "masks.txt")) == 2
+    redone = prepare(tmp_path, "faces", overwrite=True)
+    assert len(redone.done) == 2
+    assert read_mask(mask).max() > 200
+
+
+def test_an_interrupted_run_goes_on(tmp_path, faces) -> None:
+    prepare(tmp_path, "faces")
+    (faces / "mask" / "hopper.png").unlink()  # the file written last
+    summary = prepare(tmp_path, "faces")
+    assert [photo.stem for photo in summary.done] == ["hopper"]
+    assert [photo.stem for photo in summary.skipped] == ["astronaut"]
+    assert (faces / "mask" / "hopper.png").is_file()
+
+
+def test_the_users_detections_are_used_and_kept(tmp_path, faces, detector) -> None:
+    photo = read_image(faces / "hopper.jpg")
+    (face,) = detector.detect(photo, largest_only=True)
+    given = five_from_68(face.landmarks_px) - [-1.5, 1.0]
+    path = faces / "detections" / "hopper.txt"
+    write_landmarks(path, given)
+    before = path.read_bytes()
+    prepare(tmp_path, "faces", overwrite=True)
+    assert path.read_bytes() == before
+    expected = detector.landmarks_from_five(photo, read_landmarks(path))
+    found = read_landmarks(faces / "landmarks" / "hopper.txt")
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_users_landmarks_are_used_and_kept(tmp_path, faces, astronaut_landmarks) -> None:
+    path = faces / "landmarks" / "astronaut.txt"
+    write_landmarks(path, astronaut_landmarks + 0.25)
+    prepare(tmp_path, "faces")
+    np.testing.assert_allclose(read_landmarks(path), astronaut_landmarks + 0.25, atol=1e-4)
+    assert (faces / "mask" / "astronaut.png").is_file()
+    five = read_landmarks(faces / "detections" / "astronaut.txt")
+    np.testing.assert_allclose(five, five_from_68(astronaut_landmarks + 0.25), atol=1e-4)
+
+
+def test_what_cannot_be_used_is_reported_and_left_where_it_is(
+    tmp_path, faces, astronaut, astronaut_landmarks
+) -> None:
+    bad = {
+        "empty.png": b"",
+        "text.PNG": b"just words",
+        "cut.jpg": (faces / "hopper.jpg").read_bytes()[:9000],
+    }
+    for name, content in bad.items():
+        (faces / name).write_bytes(content)
+    write_image(faces / "dot.png", np.zeros((1, 1), np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    write_image(faces / "noface.png", noise)
+    write_image(faces / "swapped.png", astronaut)
+    five = five_from_68(astronaut_landmarks)
+    write_landmarks(faces / "detections" / "swapped.txt", five[[1, 0, 2, 4, 3]])
+    write_image(faces / "outside.png", astronaut)
+    write_landmarks(faces / "detections" / "outside.txt", five - [0, -900])
+    write_image(faces / "short.png", astronaut)
+    (faces / "detections" / "short.txt").write_text("1 2\n3 4\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in faces.rglob("*") if path.is_file()}
+
+    summary = prepare(tmp_path, "faces")
+    kinds = {path.name: failure.kind for path, failure in summary.failed.items()}
+    assert kinds == {
+        "cut.jpg": "picture",
+        "dot.png": "picture",
+        "empty.png": "picture",
+        "noface.png": "no face",
+        "outside.png": "landmarks",
+        "short.png": "landmarks",
+        "swapped.png": "landmarks",
+        "text.PNG": "picture",
+    }
+    assert len(summary.done) == 2
+    assert len(lines(summary.lists / "images.txt")) == 2
+    assert all(path.read_bytes() == content for path, content in before.items())
+    with (faces / "preparation_report.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert {name: row["kind"] for name, row in rows.items()} == kinds
+    assert "swapped" in rows["swapped.png"]["reason"]
+    assert "far outside the image" in rows["outside.png"]["reason"]
+    assert "done 2, skipped 0, failed 8" in str(summary)
+    assert "4 x picture" in str(summary)
+
+
+def test_nothing_usable_leaves_the_lists_as_they_were(tmp_path) -> None:
+    folder = tmp_path / "datasets" / "bad"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"")
+    (tmp_path / "datalist" / "train").mkdir(parents=True)
+    (tmp_path / "datalist" / "train" / "masks.txt").write_text("old\n", encoding="utf-8")
+    summary = prepare(tmp_path, "bad")
+    assert summary.usable == 0
+    assert lines(tmp_path / "datalist" / "train" / "masks.txt") == ["old"]
+    assert "No photo can be used" in str(summary)
+
+
+def test_a_repaired_photo_leaves_the_report(tmp_path, faces, astronaut) -> None:
+    (faces / "bad.png").write_bytes(b"")
+    assert prepare(tmp_path, "faces").failed
+    write_image(faces / "bad.png", astronaut)
+    assert not prepare(tmp_path, "faces").failed
+    assert lines(faces / "preparation_report.csv") == ["image,kind,reason"]
+
+
+def test_folders_merge_into_one_list_and_count_once(tmp_path, faces, astronaut) -> None:
+    second = tmp_path / "datasets" / "more"
+    write_image(second / "b.png", astronaut)
+    summary = prepare(tmp_path, "faces", str(second), "more/")
+    assert [Path(line).name for line in lines(summary.lists / "images.txt")] == [
+        "astronaut.png",
+        "hopper.jpg",
+        "b.png",
+    ]
+
+
+@pytest.mark.parametrize("folder", ["mask", "png_faces", "Gesichter für später 顔", "facemask"])
+def test_names_that_break_path_surgery(tmp_path, astronaut, folder: str) -> None:
+    root = tmp_path / "datasets" / folder
+    write_image(root / "mask of png.png", astronaut)
+    summary = prepare(tmp_path, folder)
+    assert len(summary.done) == 1
+    assert (root / "mask" / "mask of png.png").is_file()
+    assert (root / "landmarks" / "mask of png.txt").is_file()
+    assert lines(summary.lists / "masks.txt") == [(root / "mask" / "mask of png.png").as_posix()]
+
+
+def test_two_photos_with_one_stem(tmp_path, astronaut, hopper) -> None:
+    root = tmp_path / "datasets" / "twins"
+    write_image(root / "a.jpg", astronaut)
+    write_image(root / "a.png", hopper)
+    assert len(prepare(tmp_path, "twins").done) == 2
+    assert read_mask(root / "mask" / "a.png").shape == (256, 240)
+    assert read_mask(root / "mask" / "a.png.png").shape == (350, 320)
+    assert (root / "landmarks" / "a.png.txt").is_file()
+
+
+def test_exif_rotated_photo(tmp_path, astronaut, astronaut_landmarks) -> None:
+    root = tmp_path / "datasets" / "side"
+    root.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    side = np.ascontiguousarray(np.rot90(astronaut[:, 20:], -1))
+    Image.fromarray(side).save(root / "a.png", exif=exif)
+    prepare(tmp_path, "side")
+    assert read_mask(root / "mask" / "a.png").shape == read_image(root / "a.png").shape[:2]
+    found = read_landmarks(root / "landmarks" / "a.txt")
+    assert np.linalg.norm(found - (astronaut_landmarks - [20, 0]), axis=1).mean() < 3
+
+
+def test_two_processes_give_the_files_of_none(tmp_path, faces) -> None:
+    prepare(tmp_path, "faces")
+    copy = tmp_path / "datasets" / "copy"
+    copy.mkdir()
+    for name in ("astronaut.png", "hopper.jpg"):
+        shutil.copy(faces / name, copy / name)
+    assert len(prepare(tmp_path, "copy", num_workers=2).done) == 2
+    for name in ("landmarks/astronaut.txt", "mask/hopper.png", "detections/hopper.txt"):
+        assert (copy / name).read_bytes() == (faces / name).read_bytes()
+
+
+@dataclass
+class DeadlyDetector:
+    """Ends the process on dark images, as a crash in a native library would."""
+
+    def detect(self, image, *, largest_only=False):
+        if image.max() < 10:
+            os._exit(11)
+        return DlibDetector().detect(image, largest_only=largest_only)
+
+    def landmarks_from_five(self, image, five):
+        raise NotImplementedError
+
+
+def test_a_worker_that_dies_costs_one_photo(tmp_path, faces, monkeypatch) -> None:
+    write_image(faces / "dark.png", np.zeros((100, 100, 3), np.uint8))
+    monkeypatch.setattr(data.preparation, "create_detector", lambda options: DeadlyDetector())
+    summary = prepare(tmp_path, "faces", num_workers=1)
+    assert len(summary.done) == 2
+    ((path, failure),) = summary.failed.items()
+    assert path.name == "dark.png"
+    assert failure.kind == "process died"
+    assert "exit code 11" in failure.reason
+
+
+def test_a_failed_write_is_reported_and_leaves_no_parts(faces, monkeypatch, detector) -> None:
+    def full(path, image):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data.preparation, "write_image", full)
+    files = PhotoFiles(faces / "astronaut.png", "astronaut")
+    failure = prepare_photo(files, detector)
+    assert failure is not None
+    assert failure.kind == "writing"
+    assert "No space left" in failure.reason
+    assert not files.finished()
+    assert not list(faces.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ((), "--img_folder is missing"),
+        (("nowhere",), "--img_folder nowhere: neither .*nowhere is a folder"),
+        (("void",), "void has no pictures"),
+    ],
+)
+def test_bad_folders(tmp_path: Path, folders, message: str) -> None:
+    (tmp_path / "datasets" / "void").mkdir(parents=True)
+    with pytest.raises(InputError, match=message):
+        prepare(tmp_path, *folders)
+
+
+def test_a_folder_under_the_root_comes_first(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    assert find_folder("a", "datasets") == Path("a")
+    Path("datasets/a").mkdir(parents=True)
+    assert find_folder("a/", "datasets") == Path("datasets/a")
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="--num_workers is -1"):
+        PreparationOptions(num_workers=-1)
+    assert DetectionOptions().detection_upsample == 1

@@ -1,0 +1,353 @@
+"""Synthetic faces: reproducible, true to their coefficients, resumable."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.flist_dataset import read_list
+from data.images import read_image, read_mask
+from data.landmarks import five_from_68, read_landmarks
+from data.synthetic import generate as generation
+from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
+from data.synthetic.compositing import background, compose
+from data.synthetic.generate import RenderChunk, SynthesisOptions, generate
+from data.synthetic.lighting import brighten, turn_light
+from data.synthetic.rendering import SceneRenderer
+from data.synthetic.sampling import (
+    COEFFICIENTS,
+    PRESETS,
+    FaceSampler,
+    generator,
+    lamp_coefficients,
+    sample_angles,
+    sample_light,
+)
+from data.synthetic.scene import border_loop, grid_normals, grid_triangles
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.lighting import light_coefficients, sh_basis
+from models.renderer import Renderer
+from models.stages import reconstruct
+from util.errors import InputError
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def face_model(open_face_data) -> FaceModel:
+    return FaceModel(open_face_data)
+
+
+def make(folder: Path, face_model: FaceModel, **fields) -> int:
+    fields = {"count": COUNT, "num_workers": 0, "output": str(folder / "faces"), **fields}
+    return generate(
+        SynthesisOptions(**fields), face_model, list_root=folder / "datalist", progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, face_model) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic")
+    assert make(folder, face_model) == COUNT
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in (".jpg", ".png", ".txt")
+    }
+
+
+def unit_vectors(count: int) -> np.ndarray:
+    vectors = np.random.default_rng(0).standard_normal((count, 3))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+# --- the files -----------------------------------------------------------------------------------
+
+
+def test_folder_is_that_of_prepared_photos(made) -> None:
+    folder = made / "faces"
+    photos = read_list(made / "datalist/train/masks.txt", Path(), "--flist")
+    assert [photo.image.name for photo in photos] == [f"{i:06d}.jpg" for i in range(COUNT)]
+    for photo in photos:
+        assert read_image(photo.image).shape == (224, 224, 3)
+        assert set(np.unique(read_mask(photo.mask))) == {0, 255}
+        points = read_landmarks(photo.landmarks)
+        assert points.shape == (68, 2)
+        five = read_landmarks(folder / "detections" / f"{photo.image.stem}.txt")
+        np.testing.assert_allclose(five, five_from_68(points), atol=2e-4)
+    assert not (folder / "unfinished").exists()
+    for name in ("images", "landmarks"):
+        assert len((made / f"datalist/train/{name}.txt").read_text("utf-8").split()) == COUNT
+
+
+def test_faces_depend_on_seed_and_number_alone(made, face_model, tmp_path, monkeypatch) -> None:
+    """Two processes, another chunk size and another total give the same files."""
+    monkeypatch.setattr(generation, "CHUNK", 10)
+    assert make(tmp_path, face_model, count=20, num_workers=2) == 20
+    one, two = contents(made / "faces"), contents(tmp_path / "faces")
+    assert len(two) == 20 * 4
+    assert all(two[name] == content for name, content in one.items())
+    first = read_truth(made / "faces/coefficients.npz")
+    second = read_truth(tmp_path / "faces/coefficients.npz")
+    np.testing.assert_array_equal(first.coefficients, second.coefficients[:COUNT])
+    np.testing.assert_array_equal(first.landmarks_px, second.landmarks_px[:COUNT])
+
+
+def test_interrupted_and_extended_runs_make_only_what_is_missing(
+    made, face_model, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(generation, "CHUNK", 10)
+    # A run that was stopped after its second chunk.
+    RenderChunk(face_model, tmp_path / "faces", seed=0, count=30, size=10)(10)
+    assert not (tmp_path / "faces/coefficients.npz").exists()
+    assert make(tmp_path, face_model, count=20) == 10
+    assert make(tmp_path, face_model, count=20) == 0
+    assert make(tmp_path, face_model, count=22) == 2
+    (tmp_path / "faces/000003.jpg").unlink()
+    assert make(tmp_path, face_model, count=22) == 10
+    assert contents(made / "faces").items() <= contents(tmp_path / "faces").items()
+    assert len(read_truth(tmp_path / "faces/coefficients.npz").names) == 22
+
+
+def test_faces_of_other_settings_are_not_mixed(made, face_model, tmp_path) -> None:
+    make(tmp_path, face_model, count=2)
+    with pytest.raises(InputError, match=r"--seed was 0, now it is 1.*--overwrite"):
+        make(tmp_path, face_model, count=2, seed=1)
+    assert make(tmp_path, face_model, count=2, seed=1, overwrite=True) == 2
+    first, other = made / "faces/000000.jpg", tmp_path / "faces/000000.jpg"
+    assert first.read_bytes() != other.read_bytes()
+
+
+def test_validation_has_its_own_folder_and_seed() -> None:
+    options = SynthesisOptions(count=9, val_count=4, output="a/faces", seed=3).validation()
+    assert (options.count, options.seed, options.mode) == (4, 4, "val")
+    assert Path(options.output) == Path("a/faces_val")
+
+
+@pytest.mark.parametrize("flag", ["count", "val_count", "seed", "num_workers"])
+def test_impossible_numbers_are_refused(flag) -> None:
+    values: dict[str, Any] = {flag: -1}
+    with pytest.raises(InputError, match=f"--{flag} is -1"):
+        SynthesisOptions(**values)
+
+
+def test_damaged_truth_is_refused(tmp_path) -> None:
+    path = tmp_path / "coefficients.npz"
+    with pytest.raises(InputError, match="does not exist; make synthetic faces"):
+        read_truth(path)
+    truth = SyntheticTruth(
+        ("a.jpg",), np.zeros((1, 5)), np.zeros((1, 68, 2)), "tiny 1", "abc", 0, 1
+    )
+    write_truth(path, truth)
+    assert read_truth(path).names == ("a.jpg",)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_truth(path)
+    path.write_text("no archive", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_truth(path)
+    bad = SyntheticTruth(**{**vars(truth), "coefficients": np.full((1, 5), np.nan)})
+    write_truth(path, bad)
+    with pytest.raises(InputError, match="damaged"):
+        read_truth(path)
+
+
+# --- the truth -----------------------------------------------------------------------------------
+
+
+def test_coefficients_explain_the_pictures(made, face_model) -> None:
+    """Decoded and rendered again they give the landmarks, the mask and about the colours."""
+    truth = read_truth(made / "faces/coefficients.npz")
+    assert truth.fingerprint == face_model.card.fingerprint
+    coefficients = face_model.layout.split(torch.from_numpy(truth.coefficients))
+    with torch.no_grad():
+        again = reconstruct(face_model, Renderer(), Camera.rnet(), coefficients)
+    np.testing.assert_allclose(again.posed.landmarks_px, truth.landmarks_px, atol=1e-3)
+    assert again.rendering.image is not None
+    differences = []
+    for index, name in enumerate(truth.names):
+        stem = Path(name).stem
+        points = read_landmarks(made / f"faces/landmarks/{stem}.txt")
+        np.testing.assert_allclose(points + 0.5, truth.landmarks_px[index], atol=1e-3)
+        skin = read_mask(made / f"faces/mask/{stem}.png") > 0
+        assert skin.sum() > 2000
+        assert again.rendering.mask[index, 0].numpy()[skin].mean() > 0.995
+        picture = read_image(made / f"faces/{name}") / 255
+        rendered = again.rendering.image[index].permute(1, 2, 0).numpy()
+        differences.append(np.abs(picture - rendered)[skin].mean())
+    # Gloss, shadow, noise, tone curve and JPEG remain.
+    assert np.median(differences) < 0.06
+
+
+def test_poses_and_translations_are_those_of_aligned_photos(face_model) -> None:
+    sampler = FaceSampler(face_model, Camera.rnet())
+    coefficients = sampler.sample(0, range(300))
+    parts = {n: coefficients[:, part] for n, part in face_model.layout.slices.items()}
+    assert np.isfinite(coefficients).all()
+    np.testing.assert_allclose(parts["identity"].std(), 1, atol=0.03)
+    assert (np.abs(np.degrees(parts["angles_rad"])) <= [25, 55, 20]).all()
+    spread = parts["translation_dm"].std(axis=0)
+    assert (spread > [0.01, 0.02, 0.3]).all()
+    assert (spread < [0.1, 0.12, 1.2]).all()
+    # Named units alone leave no expression at zero strength.
+    assert (np.abs(parts["expression"]).sum(axis=1) > 0).all()
+
+
+def test_sample_is_its_own_stream(face_model) -> None:
+    sampler = FaceSampler(face_model, Camera.rnet())
+    np.testing.assert_array_equal(sampler.sample(3, [7])[0], sampler.sample(3, range(5, 9))[2])
+    assert not np.array_equal(sampler.sample(3, [7]), sampler.sample(4, [7]))
+
+
+def test_every_preset_uses_units_of_the_open_model(face_model) -> None:
+    names = set(face_model.unit_names)
+    for preset in PRESETS:
+        for unit in preset:
+            assert {unit, f"{unit}Left"} & names, unit
+
+
+def test_face_models_without_units_work(tiny_face_data) -> None:
+    plain = FaceModel(
+        type(tiny_face_data)(
+            **{**vars(tiny_face_data), "unit_names": (), "unit_matrix": np.zeros((0, 0))}
+        )
+    )
+    camera = Camera.rnet()
+    coefficients = FaceSampler(plain, camera).sample(0, range(3))
+    faces = SceneRenderer(plain, camera).render(torch.from_numpy(coefficients), 0, range(3))
+    assert faces.colour.shape == (3, 224, 224, 3)
+    assert np.isfinite(faces.colour).all()
+    assert (faces.coverage.mean(axis=(1, 2)) > 0.2).all()
+
+
+# --- light ---------------------------------------------------------------------------------------
+
+
+def test_lamp_is_the_best_fit_of_a_clamped_cosine() -> None:
+    """Oracle: least squares over a sphere of normals."""
+    normals, direction = unit_vectors(20000), np.array([0.48, 0.6, 0.64])
+    basis = sh_basis(torch.from_numpy(normals)).numpy()
+    fitted = np.linalg.lstsq(basis, np.maximum(normals @ direction, 0), rcond=None)[0]
+    np.testing.assert_allclose(lamp_coefficients(direction), fitted, atol=0.005)
+
+
+def test_sampled_light_is_positive_and_varied() -> None:
+    lights = np.stack([sample_light(generator(0, i, COEFFICIENTS)) for i in range(200)])
+    basis = sh_basis(torch.from_numpy(unit_vectors(500))).float()
+    gamma = torch.from_numpy(lights).float()
+    brightness = (basis @ light_coefficients(gamma)).mean(dim=(1, 2))
+    assert 0.3 < brightness.min() < brightness.max() < 1.5
+    assert lights[:, 1:9].std(axis=0).min() > 0.02
+
+
+def test_brighten_scales_irradiance() -> None:
+    gamma = np.random.default_rng(0).normal(0, 0.2, 27)
+    gain = np.array([0.8, 1.0, 1.3])
+    basis = sh_basis(torch.from_numpy(unit_vectors(50)))
+    before = basis @ light_coefficients(torch.from_numpy(gamma)[None])[0]
+    after = basis @ light_coefficients(torch.from_numpy(brighten(gamma, gain))[None])[0]
+    torch.testing.assert_close(after, before * torch.from_numpy(gain))
+
+
+def test_turned_light_falls_on_turned_normals_alike() -> None:
+    gamma = np.random.default_rng(0).normal(0, 0.2, 27)
+    normals, phi = unit_vectors(50), 0.7
+    cosine, sine = np.cos(phi), np.sin(phi)
+    rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    before = sh_basis(torch.from_numpy(normals)).numpy() @ gamma.reshape(3, 9).T
+    turned = turn_light(gamma, phi).reshape(3, 9)
+    after = sh_basis(torch.from_numpy(normals @ rotation.T)).numpy() @ turned.T
+    np.testing.assert_allclose(after, before, atol=1e-12)
+
+
+def test_angles_are_within_their_limits() -> None:
+    angles = np.stack([sample_angles(generator(0, i, 0)) for i in range(500)])
+    assert np.degrees(angles[:, 1]).std() > 15
+    assert np.degrees(np.abs(angles)).max(axis=0) == pytest.approx([25, 55, 20], abs=6)
+
+
+# --- geometry and picture ------------------------------------------------------------------------
+
+
+def test_border_loop_goes_around_the_mesh(tiny_mesh) -> None:
+    columns, rows = 12, 14
+    loop = border_loop(tiny_mesh.triangles.numpy(), tiny_mesh.vertices.numpy())
+    assert len(loop) == len(set(loop.tolist())) == 2 * (columns + rows) - 4
+    steps = np.abs(np.diff(np.append(loop, loop[0])))
+    assert set(steps.tolist()) <= {1, columns}
+
+
+def test_closed_surface_has_no_border() -> None:
+    tetrahedron = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+    with pytest.raises(ValueError, match="no border"):
+        border_loop(tetrahedron, np.eye(4, 3))
+
+
+def test_grid_of_a_cylinder() -> None:
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    height = np.linspace(1, -1, 5)
+    ring = np.stack([np.cos(angle), 0 * angle, np.sin(angle)], axis=-1)
+    points = ring[None] + height[:, None, None] * np.array([0, 1, 0])
+    triangles = grid_triangles(5, 16, closed=True)
+    assert triangles.shape == (2 * 4 * 16, 3)
+    a, b, c = (points.reshape(-1, 3)[triangles[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    assert area == pytest.approx(2 * 16 * 2 * np.sin(np.pi / 16))
+    expected = np.broadcast_to(ring, points.shape)
+    np.testing.assert_allclose(grid_normals(points[None])[0], expected, atol=1e-12)
+
+
+def test_rendering_is_premultiplied_and_shows_skin_on_the_face_only(face_model) -> None:
+    camera = Camera.rnet()
+    coefficients = torch.from_numpy(FaceSampler(face_model, camera).sample(0, range(4)))
+    faces = SceneRenderer(face_model, camera).render(coefficients, 0, range(4))
+    assert (faces.colour <= faces.coverage[..., None] + 1e-5).all()
+    assert (faces.skin <= faces.coverage + 1e-5).all()
+    # Antialiased: some pixels are covered in part.
+    partial = (faces.coverage > 0.1) & (faces.coverage < 0.9)
+    assert 100 < partial.sum() / 4 < 5000
+
+
+def test_pictures_vary_and_hide_what_they_cover() -> None:
+    """Masks lose what occluders cover; gains are reported as they were applied."""
+    height = width = 64
+    colour = np.full((height, width, 3), 0.5, dtype=np.float32)
+    ones = np.ones((height, width), dtype=np.float32)
+    landmarks = np.random.default_rng(0).uniform(10, 54, (68, 2))
+    masks, gains, sizes = [], [], []
+    for index in range(60):
+        rng = generator(0, index, 2)
+        photo = compose(rng, colour, ones, ones, landmarks, np.full(3, 0.5))
+        masks.append((photo.skin_mask > 0).mean())
+        gains.append(photo.gain)
+        sizes.append(len(photo.jpeg))
+    assert min(masks) < 0.95
+    assert np.mean(np.array(masks) == 1) > 0.4
+    assert 0.03 < np.std(gains) < 0.15
+    assert len(set(sizes)) > 20
+
+
+def test_backgrounds_are_pictures() -> None:
+    looks = [background(generator(0, i, 2), 40, 50) for i in range(40)]
+    for look in looks:
+        assert look.shape == (40, 50, 3)
+        assert look.min() >= 0
+        assert look.max() <= 1
+    assert np.std([look.mean() for look in looks]) > 0.1
+
+
+def test_jpeg_quality_varies(made) -> None:
+    tables = set()
+    for path in (made / "faces").glob("*.jpg"):
+        with Image.open(path) as image:
+            tables.add(tuple(image.quantization[0]))  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(tables) > COUNT // 2

@@ -1,0 +1,71 @@
+"""The command itself: exit codes and what it prints."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data_preparation
+from data.images import write_image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As a user runs it, from a folder of his own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "data_preparation.py"), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_prepares_a_folder_and_prints_the_summary(tmp_path, astronaut_head) -> None:
+    write_image(tmp_path / "datasets" / "mine" / "a.png", astronaut_head)
+    (tmp_path / "datasets" / "mine" / "b.png").write_bytes(b"")
+    result = run(tmp_path, "--img_folder", "mine", "--num_workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert "done 1, skipped 0, failed 1" in result.stdout
+    assert "b.png is empty" in result.stdout
+    assert (tmp_path / "datalist" / "train" / "masks.txt").read_text(
+        encoding="utf-8"
+    ) == "datasets/mine/mask/a.png\n"
+
+
+def test_nothing_usable_is_exit_code_1(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "empty" / "a.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(SystemExit) as ended:
+        data_preparation.main(["--img_folder", "empty", "--num_workers", "0"])
+    assert ended.value.code == 1
+    assert "1 x no face" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--img_folder", "nowhere"], "--img_folder nowhere: neither"),
+        ([], "--img_folder is missing"),
+        (["--img_folder", "a", "--colour", "red"], "--colour"),
+        (["--img_folder", "a", "--mode", "test"], "--mode"),
+        (["--img_folder", "a", "--num_workers", "-3"], "--num_workers is -3"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message) -> None:
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def astronaut_head() -> np.ndarray:
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    return np.ascontiguousarray(astronaut[:256, 100:340])

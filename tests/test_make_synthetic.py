@@ -1,0 +1,29 @@
+"""The command that makes synthetic faces, end to end."""
+
+import pytest
+
+import make_synthetic
+from data.synthetic.coefficients import read_truth
+from util.errors import InputError
+
+
+def test_command_makes_training_and_validation_faces(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--count", "3", "--val_count", "2", "--num_workers", "0", "--output", "faces"]
+    make_synthetic.main(flags)
+    assert len(list((tmp_path / "faces").glob("*.jpg"))) == 3
+    assert len(list((tmp_path / "faces_val/mask").glob("*.png"))) == 2
+    train, val = (read_truth(tmp_path / f"{n}/coefficients.npz") for n in ("faces", "faces_val"))
+    assert (train.seed, val.seed) == (0, 1)
+    listed = (tmp_path / "datalist/val/masks.txt").read_text("utf-8").splitlines()
+    assert listed == ["faces_val/mask/000000.png", "faces_val/mask/000001.png"]
+    assert "3 faces in faces: 3 made, 0 kept" in capsys.readouterr().out
+
+    make_synthetic.main(flags)
+    assert "3 faces in faces: 0 made, 3 kept" in capsys.readouterr().out
+
+
+def test_unknown_face_model_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"missing\.npz"):
+        make_synthetic.main(["--face_model", "missing.npz"])

@@ -1,0 +1,186 @@
+"""`test.py` from the outside: what a folder of photos becomes, and bad input."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from scipy.io import loadmat
+
+from data.images import write_image
+from data.landmarks import write_landmarks
+from models import create_model
+from models.assets import ModelAssets
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.facerecon_model import FaceReconModel
+from models.stages import reconstruct
+from options import parse_command
+from tests.test_train_command import load_script
+from util.errors import InputError
+from util.training_state import Progress, save_training
+
+command = load_script("test")
+RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--name", "faces", "--renderer", "torch"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def trained(folder: Path, open_face_model: FaceModel) -> Path:
+    """A run whose network always predicts the same, slightly turned, face."""
+    argv = ["--net_recon", "resnet18", "--landmark_origin", "centre"]
+    options = parse_command(FaceReconModel.option_groups, argv)
+    torch.manual_seed(0)
+    model = create_model("facerecon", options, ModelAssets(open_face_model), torch.device("cpu"))
+    assert isinstance(model, FaceReconModel)
+    heads = model.net_recon.final_layers
+    assert heads is not None
+    with torch.no_grad():
+        heads[3].get_parameter("bias").copy_(torch.tensor([0.05, 0.1, -0.05]))
+    path = folder / "checkpoints" / "faces" / "epoch_20.pth"
+    save_training(path, model, options, Progress(epoch=21))
+    return path
+
+
+@pytest.fixture
+def photos(folder: Path, open_face_model: FaceModel) -> Path:
+    """Two rendered faces with landmark files, a picture without a face, and rubbish."""
+    root = folder / "png_faces" / "mask"
+    zero = open_face_model.layout.zeros(1)
+    from models.renderer import Renderer
+
+    result = reconstruct(open_face_model, Renderer("torch"), Camera.rnet(), zero)
+    assert result.rendering.image is not None
+    face = (result.rendering.image[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    for name in ("a.png", "a.jpg"):
+        write_image(root / name, face)
+    landmarks = result.posed.landmarks_px[0].double().numpy() - 0.5
+    for stem in ("a", "a.png"):
+        write_landmarks(root / "landmarks" / f"{stem}.txt", landmarks)
+    write_image(root / "grey sky.PNG", np.full((200, 200, 3), 128, np.uint8))
+    (root / "broken.jpeg").write_bytes(b"not a picture")
+    return root
+
+
+def rows(results: Path) -> dict[str, dict[str, str]]:
+    with (results / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return {Path(row["image"]).name: row for row in csv.DictReader(file)}
+
+
+def test_a_folder_of_photos(
+    trained: Path, photos: Path, open_face_model: FaceModel, capsys: pytest.CaptureFixture[str]
+):
+    command.main([*RUN, "--epoch", "20", "--img_folder", f"{photos}/"])
+    results = trained.parent / "results" / "mask" / "epoch_20_000000"
+    names = {path.name for path in results.iterdir() if path.suffix in (".png", ".obj", ".mat")}
+    stems = ("a", "a.png")
+    assert names == {f"{stem}{end}" for stem in stems for end in (".png", ".obj", ".mat")}
+
+    summary = rows(results)
+    status = {name: row["status"] for name, row in summary.items()}
+    assert status == {
+        "a.jpg": "ok",
+        "a.png": "ok",
+        "broken.jpeg": "failed",
+        "grey sky.PNG": "failed",
+    }
+    assert "no face" in summary["grey sky.PNG"]["message"]
+    assert "broken.jpeg" in summary["broken.jpeg"]["message"]
+    assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(np.rad2deg(0.1), abs=1e-3)
+    # The mean face was rendered: the yardstick finds it again, the turned one is further off.
+    assert float(summary["a.png"]["nme_inner_mean_face"]) < 0.01
+    assert 0.01 < float(summary["a.png"]["nme_inner"]) < 0.2
+    assert "2 of 4 photos" in capsys.readouterr().out
+
+    with Image.open(results / "a.png") as picture:
+        assert picture.size == (672, 224)
+    content = loadmat(results / "a.mat")
+    assert content["coeff"].shape == (1, 257) and content["lm68"].shape == (1, 68, 2)
+    np.testing.assert_allclose(content["angle"][0], [0.05, 0.1, -0.05], atol=1e-6)
+
+    # The files hold what the stages compute from these coefficients.
+    coefficients = open_face_model.layout.split(torch.from_numpy(content["coeff"]))
+    from models.renderer import Renderer
+
+    camera = Camera.rnet()
+    expected = reconstruct(open_face_model, Renderer("torch"), camera, coefficients).posed
+    np.testing.assert_allclose(
+        content["lm68"][0], expected.landmarks_px[0].numpy() - 0.5, atol=1e-3
+    )
+    mesh = trimesh.load_mesh(results / "a.obj", process=False, maintain_order=True)
+    world = camera.to_object(expected.vertices_camera)[0].numpy()
+    np.testing.assert_allclose(mesh.vertices, world, atol=1e-5)
+    np.testing.assert_array_equal(mesh.faces, open_face_model.triangles.numpy())
+
+
+def test_a_single_photo_and_closed_form_light(trained: Path, photos: Path):
+    argv = ["--epoch", "20", "--img_folder", str(photos / "a.png"), "--solve_appearance"]
+    command.main([*RUN, *argv])
+    results = trained.parent / "results" / "mask" / "epoch_20_000000"
+    assert {path.name for path in results.glob("a*")} == {"a.png.png", "a.png.obj", "a.png.mat"}
+    content = loadmat(results / "a.png.mat")
+    np.testing.assert_allclose(content["angle"][0], [0.05, 0.1, -0.05], atol=1e-6)
+    assert np.abs(content["gamma"]).max() > 1e-4
+
+
+def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path):
+    photos.joinpath("a.png").unlink()
+    photos.joinpath("a.jpg").unlink()
+    with pytest.raises(InputError, match=r"none of 2 photos gave a face.*summary\.csv"):
+        command.main([*RUN, "--epoch", "20", "--img_folder", str(photos)])
+    results = trained.parent / "results" / "mask" / "epoch_20_000000"
+    assert {row["status"] for row in rows(results).values()} == {"failed"}
+
+
+def test_landmarks_that_belong_elsewhere_fail_one_photo_only(trained: Path, photos: Path):
+    path = photos / "landmarks" / "a.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace(".", "9."), encoding="utf-8")
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(photos)])
+    summary = rows(trained.parent / "results" / "mask" / "epoch_20_000000")
+    assert summary["a.jpg"]["status"] == "failed"
+    assert "a.txt" in summary["a.jpg"]["message"]
+    assert summary["a.png"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--img_folder", "nowhere"], "--img_folder nowhere"),
+        (["--img_folder", "empty"], "empty"),
+        (["--epoch", "7"], "--epoch 7"),
+        (["--name", "nobody"], "nobody"),
+        (["--net_recon", "resnet50"], "resnet18"),
+        (["--net_recon", "dlib", "--use_last_fc"], "use_last_fc|resnet18"),
+        (["--face_model", "nowhere.npz"], r"nowhere\.npz"),
+        (["--model", "nothing"], "--model nothing"),
+        (["--model", "template"], "--model template"),
+        (["--gpu_ids", "777"], "--gpu_ids 777"),
+        (["--test_batch_size", "0"], "--test_batch_size"),
+        (["--no_such_flag"], "--no_such_flag"),
+    ],
+)
+def test_bad_input_is_named(trained: Path, photos: Path, argv: list[str], named: str):
+    Path("empty").mkdir()
+    with pytest.raises(InputError, match=named):
+        command.main([*RUN, "--epoch", "20", "--img_folder", str(photos), *argv])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_named(trained: Path, photos: Path, content: bytes | None):
+    whole = trained.read_bytes()
+    trained.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(InputError, match=r"epoch_20\.pth"):
+        command.main([*RUN, "--epoch", "20", "--img_folder", str(photos)])

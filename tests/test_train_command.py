@@ -1,0 +1,184 @@
+"""`train.py` from the outside: a run's files, resuming, and bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from data.images import write_image
+from data.landmarks import write_landmarks
+from models.camera import Camera
+from models.face_model import FaceModel
+from util.checkpoint import list_checkpoints, load_checkpoint
+from util.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--num_discs", "8"]
+SMALL = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1", "--disc_size_px", "16"]
+
+
+def load_script(name: str) -> ModuleType:
+    """A command as a module, under a name that no installed module has."""
+    spec = importlib.util.spec_from_file_location(f"{name}_command", ROOT / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train = load_script("train")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run in an empty folder, with the number of threads put back."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def run_template(*argv: str) -> Path:
+    """Eight discs in batches of four: two steps an epoch."""
+    train.main([*TEMPLATE, *SMALL, "--batch_size", "4", "--name", "a", *argv])
+    return Path("checkpoints") / "a"
+
+
+def test_a_run_leaves_its_files():
+    run = run_template("--n_epochs", "2", "--print_freq", "1")
+    assert list_checkpoints(run) == ["1", "2", "latest"]
+    assert "model: template" in (run / "options.yaml").read_text(encoding="utf-8")
+    assert "git_commit" in (run / "train_opt.txt").read_text(encoding="utf-8")
+    log = (run / "loss_log.txt").read_text(encoding="utf-8")
+    assert log.count("(train, ") == 4 and log.count("(val, ") == 2
+    assert any((run / "logs").iterdir())
+    assert not list(run.glob(".*"))
+
+
+def test_a_run_repeats_from_its_saved_options():
+    first = run_template("--n_epochs", "1", "--lr", "0.05", "--seed", "7")
+    state = load_checkpoint(first / "epoch_1.pth", ("net_colour",))["net_colour"]
+    train.main(["--config", str(first / "options.yaml"), "--name", "b"])
+    again = load_checkpoint(Path("checkpoints/b/epoch_1.pth"), ("net_colour",))["net_colour"]
+    assert torch.equal(state["colour"], again["colour"])
+
+
+def test_resuming_equals_one_run():
+    train.main([*TEMPLATE, *SMALL, "--batch_size", "4", "--name", "whole", "--n_epochs", "3"])
+    run = run_template("--n_epochs", "1")
+    run_template("--n_epochs", "3", "--continue_train")
+    assert list_checkpoints(run) == ["1", "2", "3", "latest"]
+    states = [
+        load_checkpoint(Path("checkpoints") / name / "epoch_3.pth", ("net_colour",))
+        for name in ("whole", "a")
+    ]
+    assert torch.equal(states[0]["net_colour"]["colour"], states[1]["net_colour"]["colour"])
+    assert states[0]["progress"]["step"] == states[1]["progress"]["step"] == 6
+
+
+def test_weights_of_another_run_start_a_new_one(capsys: pytest.CaptureFixture[str]):
+    run_template("--n_epochs", "2", "--lr", "0.1")
+    train.main([*TEMPLATE, *SMALL, "--name", "b", "--pretrained_name", "a", "--n_epochs", "1"])
+    assert "Weights from" in capsys.readouterr().out
+    progress = load_checkpoint(Path("checkpoints/b/epoch_1.pth"), ("net_colour",))["progress"]
+    assert progress["step"] == 1
+
+
+def test_time_ends_a_run():
+    run = run_template(
+        "--n_epochs", "100000", "--max_minutes", "0.02", "--save_epoch_freq", "10000"
+    )
+    epochs = list_checkpoints(run)
+    assert "latest" in epochs and len(epochs) == 2
+    assert load_checkpoint(run / "epoch_latest.pth", ("net_colour",))["progress"]["seconds"] >= 1.2
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--model", "nothing"], "--model nothing"),
+        (["--dataset_mode", "nothing"], "--dataset_mode nothing"),
+        (["--no_such_flag", "1"], "--no_such_flag"),
+        (["--gpu_ids", "777"], "--gpu_ids 777"),
+        (["--name", ""], "--name is empty"),
+        (["--lr", "0"], "--lr is 0"),
+        (["--continue_train"], r"epoch_latest\.pth does not exist"),
+        (["--pretrained_name", "nobody"], "nobody"),
+        (["--config", "missing.yaml"], r"missing\.yaml"),
+    ],
+)
+def test_bad_input_is_named(argv: list[str], named: str):
+    with pytest.raises(InputError, match=named):
+        train.main([*TEMPLATE, *SMALL, *argv])
+
+
+def test_a_failed_start_leaves_an_earlier_run_as_it_was():
+    run = run_template("--n_epochs", "1")
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for argv in (["--continue_train", "--epoch", "55"], ["--pretrained_name", "nobody"]):
+        with pytest.raises(InputError):
+            run_template("--n_epochs", "9", *argv)
+    after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert after == before
+
+
+def make_photos(root: Path, face_model: FaceModel, count: int = 2) -> Path:
+    """A prepared folder of noise with plausible landmarks, and its list."""
+    points = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))
+    camera = Camera.rnet()
+    landmarks = camera.project(camera.from_object(points))[0].double().numpy()
+    random = np.random.default_rng(0)
+    names = []
+    for number in range(count):
+        image = random.integers(0, 256, (240, 230, 3), dtype=np.uint8)
+        write_image(root / f"photo {number}.png", image)
+        write_landmarks(root / "landmarks" / f"photo {number}.txt", landmarks + number)
+        write_image(root / "mask" / f"photo {number}.png", np.full((240, 230), 255, np.uint8))
+        names.append(f"{root.name}/mask/photo {number}.png\n")
+    flist = root / "masks.txt"
+    flist.write_text("".join(names), encoding="utf-8")
+    return flist
+
+
+FACES = ["--net_recon", "resnet18", "--w_feat", "0", "--renderer", "torch", "--batch_size", "2"]
+RUN = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1", "--name", "faces"]
+
+
+def test_two_steps_of_the_real_training(folder: Path, open_face_model: FaceModel):
+    flist = make_photos(folder / "größe x", open_face_model)
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    train.main([*FACES, *RUN, *lists, "--n_epochs", "2", "--print_freq", "1"])
+    run = folder / "checkpoints" / "faces"
+    assert list_checkpoints(run) == ["1", "2", "latest"]
+    first, second = (load_checkpoint(run / f"epoch_{k}.pth") for k in (1, 2))
+    assert second["card"]["face_model"]["name"] == "open"
+    key = "final_layers.0.weight"
+    assert not torch.equal(first["net_recon"][key], second["net_recon"][key])
+    log = (run / "loss_log.txt").read_text(encoding="utf-8")
+    for term in ("all", "color", "lm", "reg", "gamma", "reflc"):
+        assert f" {term}: " in log
+    assert "nan" not in log
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--flist", "nowhere.txt"], r"--flist nowhere\.txt"),
+        (["--face_model", "nowhere.npz"], r"nowhere\.npz"),
+        (["--net_recon", "dlib", "--use_last_fc"], "--use_last_fc"),
+        (["--net_recog_path", "nowhere.pth", "--w_feat", "1"], r"nowhere\.pth"),
+    ],
+)
+def test_bad_input_of_a_face_training_is_named(
+    folder: Path, open_face_model: FaceModel, argv: list[str], named: str
+):
+    flist = make_photos(folder / "photos", open_face_model)
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    with pytest.raises(InputError, match=named):
+        train.main([*FACES, *RUN, *lists, *argv])

@@ -1,0 +1,97 @@
+"""Atomic writes: the old content or the new, never a part, and no litter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from util.atomic import atomic_file, write_bytes, write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_content_is_written_and_parents_are_made(tmp_path: Path):
+    path = tmp_path / "neu & ö" / "a.txt"
+    write_text(path, "zwölf\n")
+    assert path.read_bytes() == "zwölf\n".encode()
+    write_bytes(path, b"\x00\xff\r\n")
+    assert path.read_bytes() == b"\x00\xff\r\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_line_ends_are_the_same_on_every_system(tmp_path: Path):
+    with atomic_file(tmp_path / "a.txt", "w") as file:
+        assert getattr(file, "newlines", None) is None
+        file.write("a\nb\r\nc")
+    assert (tmp_path / "a.txt").read_bytes() == b"a\nb\r\nc"
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, durable: bool, error: type[BaseException]
+):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(error), atomic_file(path, durable=durable) as file:
+        file.write(b"new")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path: Path):
+    with pytest.raises(ValueError), atomic_file(tmp_path / "a.bin") as file:
+        file.write(b"new")
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_readers_see_the_old_content_until_the_end(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with atomic_file(path, "w", durable=True) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_text(encoding="utf-8") == "new"
+
+
+def test_a_killed_process_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    program = f"""
+        import os, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT)!r})
+        from util.atomic import atomic_file
+        with atomic_file(Path({str(path)!r})) as file:
+            file.write(b"half of the new")
+            file.flush()
+            os._exit(9)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=60)
+    assert result.returncode == 9
+    assert path.read_bytes() == b"old"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    with atomic_file(path, "w") as first, atomic_file(path, "w") as second:
+        first.write("first")
+        second.write("second")
+    assert path.read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions as on POSIX systems")
+def test_the_file_gets_ordinary_permissions(tmp_path: Path):
+    plain = tmp_path / "plain"
+    plain.write_text("x", encoding="utf-8")
+    write_text(tmp_path / "atomic", "x")
+    assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode

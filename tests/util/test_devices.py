@@ -1,0 +1,82 @@
+"""--gpu_ids: what it means with and without GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from util.devices import choose_device, parse_gpu_ids
+from util.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The number of threads is global; put it back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("0", (0,)), ("0,1", (0, 1)), ("0, 2", (0, 2)), ("-1", ()), ("3,", (3,)), (" 1 ", (1,))],
+)
+def test_lists_of_numbers(text: str, numbers: tuple[int, ...]):
+    assert parse_gpu_ids(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["cuda", "0;1", "", ",", "0.5", "one"])
+def test_anything_else_is_an_input_error(text: str):
+    with pytest.raises(InputError, match="--gpu_ids"):
+        parse_gpu_ids(text)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("count", [0, 2])
+def test_minus_one_is_the_cpu(monkeypatch: pytest.MonkeyPatch, count: int, given: bool):
+    with_gpus(monkeypatch, count)
+    assert choose_device("-1", given).type == "cpu"
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_without_gpu_the_default_is_the_cpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: bool
+):
+    with_gpus(monkeypatch, 0)
+    assert choose_device("0", given).type == "cpu"
+    assert "CPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gpu_ids", ["7", "0,1", "1"])
+def test_a_gpu_that_was_asked_for_and_is_missing(monkeypatch: pytest.MonkeyPatch, gpu_ids: str):
+    with_gpus(monkeypatch, 0)
+    with pytest.raises(InputError, match=rf"--gpu_ids {gpu_ids}: this machine has no usable GPUs"):
+        choose_device(gpu_ids, given=True)
+
+
+def test_a_number_beyond_the_last_gpu(monkeypatch: pytest.MonkeyPatch):
+    with_gpus(monkeypatch, 1)
+    with pytest.raises(InputError, match=r"--gpu_ids 7: this machine has 1 usable GPU;.*-1"):
+        choose_device("7", given=True)
+    with pytest.raises(InputError, match="0,1"):
+        choose_device("0,1", given=True)
+
+
+def test_the_first_listed_gpu_is_taken(monkeypatch: pytest.MonkeyPatch):
+    with_gpus(monkeypatch, 3)
+    assert choose_device("2,1", given=True) == torch.device("cuda", 2)
+    assert choose_device("0", given=False) == torch.device("cuda", 0)
+
+
+def test_the_number_of_threads():
+    choose_device("-1", given=True, threads=1)
+    assert torch.get_num_threads() == 1
+    choose_device("-1", given=True)
+    assert torch.get_num_threads() >= 1

@@ -1,0 +1,117 @@
+"""Results of a folder of photos: files, summary, and a photo whose files cannot be written."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from scipy.io import loadmat
+
+from models.parameters import ParameterLayout
+from util.results import FaceResult, ResultWriter, SummaryRow
+
+
+def face(stem: str, seed: int = 0) -> FaceResult:
+    random = np.random.default_rng(seed)
+    return FaceResult(
+        stem=stem,
+        picture=random.integers(0, 256, (24, 72, 3), dtype=np.uint8),
+        vertices=random.normal(size=(3, 3)).astype(np.float32),
+        triangles=np.array([[0, 1, 2]], np.int32),
+        colours=random.random((3, 3), dtype=np.float32),
+        coefficients=ParameterLayout.for_sizes().split(torch.randn(1, 257)),
+        landmarks_index=random.uniform(0, 224, (68, 2)),
+    )
+
+
+def row(name: str, error: float = 0.04) -> SummaryRow:
+    return SummaryRow(image=f"photos/{name}.jpg", status="ok", nme_inner=error, yaw_deg=-12.5)
+
+
+def read_png(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def summary(folder: Path) -> list[dict[str, str]]:
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_face_becomes_three_files(tmp_path: Path):
+    one = face("größe 1")
+    with ResultWriter(tmp_path / "results" / "epoch_20_000000") as writer:
+        writer.add(one, row("größe 1"))
+    folder = tmp_path / "results" / "epoch_20_000000"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "größe 1.mat",
+        "größe 1.obj",
+        "größe 1.png",
+        "summary.csv",
+    ]
+    np.testing.assert_array_equal(read_png(folder / "größe 1.png"), one.picture)
+    mesh = trimesh.load_mesh(folder / "größe 1.obj", process=False)
+    np.testing.assert_allclose(mesh.vertices, one.vertices, atol=1e-6)
+    stored = loadmat(folder / "größe 1.mat")["coeff"]
+    np.testing.assert_array_equal(stored, ParameterLayout.for_sizes().join(one.coefficients))
+
+
+def test_the_summary_has_one_line_for_each_photo_in_order(tmp_path: Path):
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a", 0.0412345678))
+        writer.add_failure(
+            SummaryRow("photos/ü, b.jpg", "failed", message='no face; "so", said it\ntwice')
+        )
+        writer.add(face("c"), row("c"))
+        assert writer.succeeded == 2
+    rows = summary(tmp_path)
+    assert [line["image"] for line in rows] == ["photos/a.jpg", "photos/ü, b.jpg", "photos/c.jpg"]
+    assert [line["status"] for line in rows] == ["ok", "failed", "ok"]
+    assert float(rows[0]["nme_inner"]) == pytest.approx(0.04123, abs=1e-5)
+    assert rows[0]["yaw_deg"] == "-12.50000"
+    assert rows[1]["nme_inner"] == ""
+    assert rows[1]["message"] == 'no face; "so", said it\ntwice'
+
+
+def test_more_faces_than_the_queue_holds(tmp_path: Path):
+    with ResultWriter(tmp_path) as writer:
+        for number in range(70):
+            writer.add(face(f"f{number:02d}", number), row(f"f{number:02d}"))
+    assert len(list(tmp_path.glob("*.obj"))) == 70
+    assert len(summary(tmp_path)) == 70
+
+
+def test_a_face_that_cannot_be_written_is_reported_and_the_others_stay(tmp_path: Path):
+    broken = replace(face("b"), vertices=np.full((3, 3), np.nan, np.float32))
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+        writer.add(broken, row("b"))
+        for number in range(40):
+            writer.add(face(f"c{number}"), row(f"c{number}"))
+    rows = {line["image"]: line for line in summary(tmp_path)}
+    assert len(rows) == 42
+    assert rows["photos/b.jpg"]["status"] == "failed"
+    assert "non-finite" in rows["photos/b.jpg"]["message"]
+    assert writer.succeeded == 41
+    assert (tmp_path / "a.obj").is_file() and (tmp_path / "c39.mat").is_file()
+    assert not list(tmp_path.glob("b.*"))
+
+
+def test_an_error_of_the_run_is_not_hidden(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="stop"), ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+        raise RuntimeError("stop")
+
+
+def test_results_are_replaced_by_a_second_run(tmp_path: Path):
+    for seed in (1, 2):
+        with ResultWriter(tmp_path) as writer:
+            writer.add(face("a", seed), row("a"))
+    np.testing.assert_array_equal(read_png(tmp_path / "a.png"), face("a", 2).picture)
+    assert len(summary(tmp_path)) == 1
