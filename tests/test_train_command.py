@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
+from util.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--num_discs", "8"]
@@ -80,6 +82,34 @@ def test_resuming_equals_one_run():
     ]
     assert torch.equal(states[0]["net_colour"]["colour"], states[1]["net_colour"]["colour"])
     assert states[0]["progress"]["step"] == states[1]["progress"]["step"] == 6
+
+
+def test_an_interrupted_epoch_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch):
+    """The second half of epoch 2 sees the batches that it would have seen."""
+    argv = ["--n_epochs", "2", "--lr", "0.1"]
+    train.main([*TEMPLATE, *SMALL, "--batch_size", "2", "--name", "whole", *argv])
+    step = Training.step
+
+    def interrupted(self: Training, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.progress.step == 6:
+            raise KeyboardInterrupt
+
+    parts = [*TEMPLATE, *SMALL, "--batch_size", "2", "--name", "parts", *argv]
+    monkeypatch.setattr(Training, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.main([*parts, "--save_latest_freq", "1"])
+    monkeypatch.setattr(Training, "step", step)
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Training, "_watch", lambda self, good, paths: seen.append(tuple(paths)))
+    train.main([*parts, "--continue_train"])
+    assert len(seen) == 2
+    states = [
+        load_checkpoint(Path("checkpoints") / name / "epoch_2.pth", ("net_colour",))
+        for name in ("whole", "parts")
+    ]
+    assert torch.equal(states[0]["net_colour"]["colour"], states[1]["net_colour"]["colour"])
+    assert states[1]["progress"]["step"] == 8
 
 
 def test_weights_of_another_run_start_a_new_one(capsys: pytest.CaptureFixture[str]):

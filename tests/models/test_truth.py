@@ -130,7 +130,8 @@ def test_terms_equal_the_stages_of_the_reconstruction(tiny_face_model: FaceModel
 def test_light_is_compared_on_the_mean_face_in_the_true_pose(tiny_face_model: FaceModel):
     flat, other = two_faces(tiny_face_model)
     true = tiny_face_model.layout.split(flat)
-    predicted = replace(true, gamma=tiny_face_model.layout.split(other).gamma)
+    guess = tiny_face_model.layout.split(other)
+    predicted = replace(true, gamma=guess.gamma, angles_rad=guess.angles_rad)
     zero = tiny_face_model.layout.zeros(2)
     turned = replace(zero, angles_rad=true.angles_rad)
     normals = pose_face(
