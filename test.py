@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     base, test = options[BaseOptions], options[TestOptions]
     if not issubclass(MODELS.get(base.model, object), FaceReconModel):
         raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
-    device = choose_device(base.gpu_ids, options.given("gpu_ids"), base.num_cpu_threads)
+    device = choose_device(base.gpu_ids, base.num_cpu_threads)
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)

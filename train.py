@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, create data and model, then for each epoch: train, validate, save."""
     options = parse_command(option_groups, argv, __doc__ or "")
     base, train = options[BaseOptions], options[TrainOptions]
-    device = choose_device(base.gpu_ids, options.given("gpu_ids"), base.num_cpu_threads)
+    device = choose_device(base.gpu_ids, base.num_cpu_threads)
     torch.manual_seed(base.seed)
     folder = run_folder(options)
 

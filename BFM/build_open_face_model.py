@@ -15,7 +15,12 @@ import numpy as np
 from open_model.albedo import albedo_model
 from open_model.face_mesh import FaceMesh, build_face_mesh
 from open_model.geometry_bases import expression_basis, identity_basis, reference_face
-from open_model.landmarks import landmark_embedding, landmark_positions, standard_points
+from open_model.landmarks import (
+    calibrated,
+    landmark_embedding,
+    landmark_positions,
+    standard_points,
+)
 from open_model.source import AnnyWheel
 
 IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
@@ -54,6 +59,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     matrix = mesh.subdivision.astype(np.float32).tocsr()
     matrix.eliminate_zeros()
     matrix.sort_indices()
+    landmark_vertices, barycentrics = calibrated(vertices, mesh, landmark_vertices, barycentrics)
     arrays = {
         "format_version": np.array(1, dtype=np.int32),
         "name": np.array("open"),

@@ -16,7 +16,9 @@ from PIL import Image
 
 from data.landmarks import five_points
 
-_loading = threading.Lock()
+# dlib's detector keeps its image pyramid inside itself and lets other threads run meanwhile: two
+# searches at once return boxes of each other's pictures.
+_one_at_a_time = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class DlibDetector:
     """dlib's HOG face detector and 68-point predictor on the CPU.
 
     The models are loaded at the first use and again after unpickling. Threads may share one
-    detector, but dlib holds the interpreter's lock: only processes make it faster.
+    detector; they wait for each other, so only processes make it faster.
     """
 
     COARSE_PIXELS = 0.3e6
@@ -146,8 +148,9 @@ class DlibDetector:
         margin = min(size) // 2 if bordered else 0
         if bordered:
             scaled = np.pad(scaled, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        hog, _ = self._load()
-        boxes, scores, _ = hog.run(scaled, 0, 0.0)
+        with _one_at_a_time:
+            hog, _ = self._load()
+            boxes, scores, _ = hog.run(scaled, 0, 0.0)
         ratio = np.array([size[0] / width, size[1] / height] * 2)
         found = []
         for box, score in zip(boxes, scores, strict=True):
@@ -172,15 +175,16 @@ class DlibDetector:
         zoom = size / (high - low)
 
         edges = np.rint((box + 0.5 - np.tile(low, 2)) * np.tile(zoom, 2) - 0.5).astype(int)
-        _, predictor = self._load()
         rectangle = dlib.rectangle(*edges.tolist())  # pyright: ignore[reportAttributeAccessIssue]
-        shape = predictor(chip, rectangle)
+        with _one_at_a_time:
+            _, predictor = self._load()
+            shape = predictor(chip, rectangle)
         points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
         return (points + 0.5) / zoom - 0.5 + low
 
     def _load(self) -> tuple[Any, Any]:
         """Detector and predictor, created once in each process."""
-        with _loading:
+        with _one_at_a_time:
             if self._models is not None:
                 return self._models
             try:

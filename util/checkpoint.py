@@ -153,7 +153,7 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> None:
             network must not replace a good one.
     """
     _check_content(state, "")
-    with atomic_file(Path(path)) as file:
+    with atomic_file(Path(path), durable=True) as file:
         torch.save(dict(state), file)
 
 

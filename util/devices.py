@@ -26,13 +26,12 @@ def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
     return tuple(number for number in numbers if number >= 0)
 
 
-def choose_device(gpu_ids: str, given: bool, threads: int = 0) -> torch.device:
+def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
     """The device to compute on.
 
     Args:
-        gpu_ids: value of the flag.
-        given: whether the user wrote the flag. The default "0" means "the GPU, where there is
-            one"; a GPU that was asked for and is missing is an error.
+        gpu_ids: value of the flag. "0", the default, means "the GPU, where there is one"; any
+            other GPU that is missing is an error.
         threads: CPU threads; 0 takes all cores this process may use.
 
     Raises:
@@ -46,7 +45,7 @@ def choose_device(gpu_ids: str, given: bool, threads: int = 0) -> torch.device:
     missing = [number for number in numbers if number >= available]
     if not missing:
         return torch.device("cuda", numbers[0])
-    if given and (available or numbers != (0,)):
+    if numbers != (0,):
         raise InputError(
             f"--gpu_ids {gpu_ids}: this machine has {available or 'no'} usable GPU"
             f"{'s' if available != 1 else ''}; choose among them, or -1 for the CPU"

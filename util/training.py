@@ -122,7 +122,7 @@ class Training:
             for name, value in self._losses().items():
                 sums[name] = sums.get(name, 0.0) + value
             if number < self.display.vis_batch_nums and self.display.add_image:
-                self.log.images(self.progress.step, self.model.visuals(), "val")
+                self.log.images(self.progress.step, self.model.visuals(), f"val_{number}")
         if not batches:
             return None
         means = {name: value / batches for name, value in sums.items()}

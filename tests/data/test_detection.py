@@ -1,6 +1,7 @@
 """The detector on real portraits: large, small, tight, rotated by EXIF, in other processes."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -105,3 +106,14 @@ def test_options() -> None:
     assert isinstance(create_detector(DetectionOptions()), DlibDetector)
     with pytest.raises(ValueError, match="--detection_upsample is 9"):
         DetectionOptions(detection_upsample=9)
+
+
+def test_threads_do_not_disturb_each_other(detector, astronaut, hopper) -> None:
+    pictures = [astronaut, hopper]
+    alone = [detector.detect(picture, largest_only=True)[0] for picture in pictures]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(detector.detect, pictures[k % 2], largest_only=True) for k in range(12)]
+    for number, job in enumerate(jobs):
+        (face,) = job.result()
+        assert face.box == alone[number % 2].box
+        np.testing.assert_array_equal(face.landmarks_px, alone[number % 2].landmarks_px)

@@ -38,19 +38,17 @@ def test_anything_else_is_an_input_error(text: str):
         parse_gpu_ids(text)
 
 
-@pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("count", [0, 2])
-def test_minus_one_is_the_cpu(monkeypatch: pytest.MonkeyPatch, count: int, given: bool):
+def test_minus_one_is_the_cpu(monkeypatch: pytest.MonkeyPatch, count: int):
     with_gpus(monkeypatch, count)
-    assert choose_device("-1", given).type == "cpu"
+    assert choose_device("-1").type == "cpu"
 
 
-@pytest.mark.parametrize("given", [False, True])
 def test_without_gpu_the_default_is_the_cpu_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: bool
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     with_gpus(monkeypatch, 0)
-    assert choose_device("0", given).type == "cpu"
+    assert choose_device("0").type == "cpu"
     assert "CPU" in capsys.readouterr().out
 
 
@@ -58,25 +56,25 @@ def test_without_gpu_the_default_is_the_cpu_and_says_so(
 def test_a_gpu_that_was_asked_for_and_is_missing(monkeypatch: pytest.MonkeyPatch, gpu_ids: str):
     with_gpus(monkeypatch, 0)
     with pytest.raises(InputError, match=rf"--gpu_ids {gpu_ids}: this machine has no usable GPUs"):
-        choose_device(gpu_ids, given=True)
+        choose_device(gpu_ids)
 
 
 def test_a_number_beyond_the_last_gpu(monkeypatch: pytest.MonkeyPatch):
     with_gpus(monkeypatch, 1)
     with pytest.raises(InputError, match=r"--gpu_ids 7: this machine has 1 usable GPU;.*-1"):
-        choose_device("7", given=True)
+        choose_device("7")
     with pytest.raises(InputError, match="0,1"):
-        choose_device("0,1", given=True)
+        choose_device("0,1")
 
 
 def test_the_first_listed_gpu_is_taken(monkeypatch: pytest.MonkeyPatch):
     with_gpus(monkeypatch, 3)
-    assert choose_device("2,1", given=True) == torch.device("cuda", 2)
-    assert choose_device("0", given=False) == torch.device("cuda", 0)
+    assert choose_device("2,1") == torch.device("cuda", 2)
+    assert choose_device("0") == torch.device("cuda", 0)
 
 
 def test_the_number_of_threads():
-    choose_device("-1", given=True, threads=1)
+    choose_device("-1", threads=1)
     assert torch.get_num_threads() == 1
-    choose_device("-1", given=True)
+    choose_device("-1")
     assert torch.get_num_threads() >= 1
