@@ -1,6 +1,6 @@
 """Render synthetic faces with their true coefficients from the face model.
 
-python make_synthetic.py --count 12000 --val_count 600 --output datasets/synthetic
+python make_synthetic.py --count 12000 --val_count 256 --output datasets/synthetic
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from util.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the training faces and, if wanted, the validation faces."""
+    """Make the training faces and, unless --val_count is 0, the validation faces."""
     options = parse_command([SynthesisOptions, FaceModelOptions], arguments, __doc__ or "")
     wanted = options[SynthesisOptions]
     face_model = load_face_model(options[FaceModelOptions])
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for part in [wanted, wanted.validation()] if wanted.val_count else [wanted]:
         made = generate(part, face_model)
         print(f"{part.count} faces in {part.output}: {made} made, {part.count - made} kept")
-        print(f"Lists: datalist/{part.mode}")
+        print(f"Lists: datalist/{part.list_name}")
 
 
 if __name__ == "__main__":

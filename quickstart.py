@@ -25,10 +25,17 @@ ENVIRONMENT = ROOT / ".venv"
 EXTRAS = "dev,demo"
 
 
-def main() -> int:
-    """Prepare the environment, then run the demo or the tests."""
+class NoEnvironment(Exception):
+    """The environment cannot be made; the message says what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare the environment, then run the demo or the tests; returns the exit code."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Else --test would be --tests, and -k of pytest could be anything.
+        allow_abbrev=False,
     )
     parser.add_argument("--tests", action="store_true", help="run the tests, not the demo")
     parser.add_argument(
@@ -38,7 +45,7 @@ def main() -> int:
         "--faces", type=int, default=12000, help="faces to render for training (default 12000)"
     )
     parser.add_argument("--name", default="quickstart", help="name of the run in checkpoints/")
-    arguments, rest = parser.parse_known_args()
+    arguments, rest = parser.parse_known_args(argv)
     if rest and not arguments.tests:
         parser.error(f"unknown arguments: {' '.join(rest)} (those of pytest go with --tests)")
     if not 0 < arguments.minutes < 10000:
@@ -54,11 +61,17 @@ def main() -> int:
             run_tests(python, rest)
         else:
             run_demo(python, arguments)
+    except NoEnvironment as error:
+        print(f"error: {error}")
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"error: this command failed with exit code {error.returncode}: {shown(error.cmd)}")
         return error.returncode or 1
     except KeyboardInterrupt:
-        print("interrupted; run the same command again, finished steps are kept")
+        print(
+            "interrupted; the same command goes on: rendered faces and prepared photos are kept, "
+            "training starts anew"
+        )
         return 130
     return 0
 
@@ -72,12 +85,36 @@ def prepare_environment() -> Path:
     if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     print(f"Installing the dependencies into {ENVIRONMENT} ...", flush=True)
-    if not python.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
+    if not python.exists() or not has_pip(python):
+        create_environment()
     # pyproject.toml names no packages: this installs dependencies, never models/ or data/.
     run(python, "-m", "pip", "install", "--quiet", f"{ROOT}[{EXTRAS}]")
     stamp.write_text(wanted, encoding="utf-8")
     return python
+
+
+def has_pip(python: Path) -> bool:
+    """Whether pip runs; an environment whose making was stopped has Python alone."""
+    command = [str(python), "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def create_environment() -> None:
+    """Make .venv with pip.
+
+    Raises:
+        NoEnvironment: parts of Python are missing, or the folder cannot be written.
+    """
+    try:
+        venv.create(ENVIRONMENT, with_pip=True)
+    except (subprocess.CalledProcessError, ImportError) as error:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        raise NoEnvironment(
+            f"{ENVIRONMENT} cannot be made, this Python cannot install pip. On Debian and Ubuntu "
+            f"a package is missing: `sudo apt install {package}`, then run the same command again"
+        ) from error
+    except OSError as error:
+        raise NoEnvironment(f"{ENVIRONMENT} cannot be made: {error}") from error
 
 
 def run_tests(python: Path, pytest_arguments: list[str]) -> None:
@@ -91,8 +128,8 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     name, photos = arguments.name, "datasets/portraits"
     run(python, "-m", "data.portraits", photos)
-    run(python, "make_synthetic.py", "--count", arguments.faces, "--val_count", 256)
-    run(python, "data_preparation.py", "--img_folder", "portraits", "--mode", "val")
+    run(python, "make_synthetic.py", "--count", arguments.faces)
+    run(python, "data_preparation.py", "--img_folder", "portraits", "--mode", "test")
     recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
     run(python, "train.py", "--name", name, *recipe)
     run(python, "test.py", "--name", name, "--img_folder", photos, "--solve_appearance")

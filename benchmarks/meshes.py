@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.camera import Camera
-
-OPEN_FACE_MODEL = Path(__file__).parents[1] / "BFM" / "open_face_model.npz"
+from util.assets import OPEN_FACE_MODEL
+from util.face_model_file import read_face_model
 
 
 def dome(columns: int, rows: int) -> tuple[Tensor, Tensor]:
@@ -33,16 +31,11 @@ def dome(columns: int, rows: int) -> tuple[Tensor, Tensor]:
 
 def benchmark_meshes() -> dict[str, tuple[Tensor, Tensor]]:
     """Name -> vertices, triangles: about 10k and 36k vertices."""
-    if OPEN_FACE_MODEL.exists():
-        from util.face_model_file import read_face_model
-
-        data = read_face_model(OPEN_FACE_MODEL)
-        shape = torch.from_numpy(np.asarray(data.mean_shape, np.float32)).reshape(-1, 3)
-        small = "open face model", (shape, torch.from_numpy(np.ascontiguousarray(data.triangles)))
-    else:
-        small = "dome", dome(95, 105)
-    large = "dome", dome(180, 199)
-    return {f"{name}, {len(mesh[0])} vertices": mesh for name, mesh in (small, large)}
+    data = read_face_model(OPEN_FACE_MODEL)
+    shape = torch.from_numpy(np.asarray(data.mean_shape, np.float32)).reshape(-1, 3)
+    triangles = torch.from_numpy(np.ascontiguousarray(data.triangles))
+    meshes = {"open face model": (shape, triangles), "dome": dome(180, 199)}
+    return {f"{name}, {len(mesh[0])} vertices": mesh for name, mesh in meshes.items()}
 
 
 def in_front_of_camera(vertices: Tensor, batch: int, camera: Camera) -> Tensor:

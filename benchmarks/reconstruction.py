@@ -42,7 +42,7 @@ def main() -> None:
         for folder in ("given", "found"):
             write_photos(root / folder, arguments.photos)
         options = PreparationOptions(img_folder=(str(root / "given"),), num_workers=1)
-        prepare_folders(options, list_root=root)
+        prepare_folders(options, list_root=root, progress=False)
         cases = {
             f"{net}, detections {folder}": runner(root, net, folder)
             for folder in ("given", "found")

@@ -13,15 +13,18 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import compare
-from data.skin_mask import NOT_SKIN, SKIN, SKIN_PRIOR, GaussianMixture, skin_mask
+from data.skin_mask import (
+    NOT_SKIN,
+    RGB_TO_YCBCR,
+    SKIN,
+    SKIN_PRIOR,
+    YCBCR_OFFSET,
+    GaussianMixture,
+    skin_mask,
+)
 
 TARGETS = {"loop with math.exp": 30, "(e @ C) * e": 10}
 SIDE_PX = 1024
-
-_RGB_TO_YCBCR = (
-    np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]])
-    / 255.0
-)
 
 
 def loop_exp(powers: np.ndarray) -> np.ndarray:
@@ -31,7 +34,7 @@ def loop_exp(powers: np.ndarray) -> np.ndarray:
 
 def plain_mask(image: np.ndarray, exp: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The mask with one row a pixel, in double precision."""
-    colours = image.reshape(-1, 3) @ _RGB_TO_YCBCR.T + [16.0, 128.0, 128.0]
+    colours = image.reshape(-1, 3) @ RGB_TO_YCBCR.T + YCBCR_OFFSET
 
     def likelihood(mixture: GaussianMixture) -> np.ndarray:
         total = np.zeros(len(colours))

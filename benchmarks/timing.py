@@ -1,4 +1,4 @@
-"""Timing side by side: the cases take turns in one run, so that they share the machine's moods.
+"""Timing side by side: the cases take turns in one run, so that the load acts on all alike.
 
 `table = compare({"plain": plain, "fast": fast})`, then `print(table)`; `table.ratio("fast")` says
 how many times as fast as the first case it was.

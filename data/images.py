@@ -134,6 +134,25 @@ def list_images(path: Path | str) -> list[Path]:
     return found
 
 
+def find_folder(name: str, data_root: Path) -> Path:
+    """The photos that `--img_folder` means: `data_root/name` if it exists, else `name` itself.
+
+    Args:
+        name: folder or, where a command takes one, a single picture.
+        data_root: folder of the data sets.
+
+    Raises:
+        InputError: neither exists.
+    """
+    for path in (data_root / name, Path(name)):
+        if path.exists():
+            return path
+    raise InputError(
+        f"--img_folder {name}: neither {data_root / name} nor {Path(name)} exists; "
+        "give the folder that holds the photos"
+    )
+
+
 def stems(paths: Sequence[Path]) -> list[str]:
     """The name under which each picture's results are stored: `a.jpg` -> `a`.
 

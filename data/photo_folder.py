@@ -20,19 +20,26 @@ from util.errors import InputError
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo, aligned, or the reason why it cannot be."""
+    """One photo with its face aligned."""
 
     path: Path
     stem: str
     """Name of its results, unique in the folder."""
-    face: AlignedFace | None = None
-    landmarks: np.ndarray | None = None
+    face: AlignedFace
+    landmarks: np.ndarray
     """(68, 2) detected or given landmarks: pixel indices of the crop, moved exactly as its
     content."""
     skin: np.ndarray | None = None
     """(224, 224) uint8 skin probability of the crop; None unless asked for."""
-    problem: str = ""
-    """Empty where there is a face."""
+
+
+@dataclass(frozen=True)
+class FailedPhoto:
+    """A photo that gave no face."""
+
+    path: Path
+    problem: str
+    """What is wrong, and the remedy."""
 
 
 class PhotoFolder:
@@ -71,18 +78,18 @@ class PhotoFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Photo:
+    def __getitem__(self, index: int) -> Photo | FailedPhoto:
         """Load one photo; a bad one comes back with its problem."""
         path, stem = self.paths[index], self.stems[index]
         try:
             return self._load(path, stem)
         except InputError as error:
-            return Photo(path, stem, problem=str(error))
+            return FailedPhoto(path, str(error))
 
-    def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo]:
+    def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo | FailedPhoto]:
         """All photos in order, loaded by threads while earlier ones are used."""
         with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future[Photo]] = deque()
+            waiting: deque[Future[Photo | FailedPhoto]] = deque()
             for index in range(len(self)):
                 waiting.append(pool.submit(self.__getitem__, index))
                 if len(waiting) >= depth:

@@ -1,8 +1,8 @@
 """Turn folders of photos into training data: detections, landmarks, skin masks and lists.
 
     <folder>/a.jpg                        stays as it is
-    <folder>/detections/a.txt             five points; the user's own are used, else detected
     <folder>/landmarks/a.txt              68 points
+    <folder>/detections/a.txt             five points; the user's own are used, else those of the 68
     <folder>/mask/a.png                   skin mask, written last: it marks a finished photo
     <folder>/preparation_report.csv       the photos that cannot be used, and why
     datalist/<mode>/{images,landmarks,masks}.txt
@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
-from data.images import list_images, read_image, stems, write_image
+from data.images import find_folder, list_images, read_image, stems, write_image
 from data.landmarks import (
     check_landmarks,
     five_from_68,
@@ -47,12 +47,12 @@ class PreparationOptions:
     """Folders of photos: names under data_root, or paths."""
     data_root: str = "datasets"
     """Folder of the data sets."""
-    mode: Literal["train", "val"] = "train"
+    mode: Literal["train", "val", "test"] = "train"
     """Which list the photos join: datalist/train or datalist/val."""
     num_workers: int | None = None
     """Processes; none takes one for each core, 0 works without any others."""
     overwrite: bool = False
-    """Also redo photos that are finished. Files in detections/ are always kept."""
+    """Also redo photos that are finished. Your own files in detections/ are always kept."""
 
     def __post_init__(self) -> None:
         """Refuse a negative number of processes."""
@@ -156,7 +156,7 @@ def prepare_folders(
         raise InputError("--img_folder is missing; name one or more folders of photos")
     folders = {
         folder.resolve(): folder
-        for folder in (find_folder(name, options.data_root) for name in options.img_folder)
+        for folder in (_find_folder(name, options.data_root) for name in options.img_folder)
     }
     photos = []
     for folder in folders.values():
@@ -198,8 +198,9 @@ def prepare_photo(
 ) -> Failure | None:
     """Write the missing parts of one photo; returns why that cannot be, or None.
 
-    Landmarks come, in this order, from the landmark file (not if overwriting), from the five
-    points in detections/, from the largest face found.
+    Landmarks come, in this order, from the landmark file (not if overwriting), from the user's
+    points in detections/, from the largest face found. Whenever the process is stopped, the next
+    run ends with the files that it would have left.
     """
     try:
         image = read_image(files.image)
@@ -216,30 +217,20 @@ def prepare_photo(
             f"points in {files.detection}",
         )
     try:
-        if not files.detection.is_file():
-            write_landmarks(files.detection, five_from_68(landmarks))
+        # A photo that is redone is not finished until its mask is there again.
+        files.mask.unlink(missing_ok=True)
+        # Points that we found are written after the landmarks they are taken from, and go before
+        # these change: at no time they could be mistaken for the user's.
+        if _is_ours(files):
+            files.detection.unlink()
         write_landmarks(files.landmarks, landmarks)
+        if not files.detection.is_file():
+            # Of the rounded points in the file, as a run that goes on here would take them.
+            write_landmarks(files.detection, five_from_68(read_landmarks(files.landmarks)))
         write_image(files.mask, skin_mask(image))
     except OSError as error:
         return Failure("writing", f"{files.image}: its files cannot be written: {error}")
     return None
-
-
-def find_folder(name: str, data_root: str) -> Path:
-    """`data_root/name` if it exists, else `name` itself.
-
-    Raises:
-        InputError: neither is a folder.
-    """
-    under_root = Path(data_root) / name
-    if under_root.is_dir():
-        return under_root
-    if Path(name).is_dir():
-        return Path(name)
-    raise InputError(
-        f"--img_folder {name}: neither {under_root} nor {Path(name)} is a folder; "
-        "give the folder that holds the photos"
-    )
 
 
 def write_lists(folder: Path, photos: Sequence[PhotoFiles]) -> None:
@@ -280,7 +271,7 @@ def _landmarks(
             raise InputError(f"{files.landmarks} holds {len(landmarks)} points; expected 68")
         check_landmarks(landmarks, image.shape, str(files.landmarks))
         return landmarks
-    if files.detection.is_file():
+    if files.detection.is_file() and not _is_ours(files):
         given = read_landmarks(files.detection)
         check_landmarks(given, image.shape, str(files.detection))
         if len(given) == 68:
@@ -293,6 +284,28 @@ def _landmarks(
         landmarks = faces[0].landmarks_px
     check_landmarks(landmarks, image.shape, f"{files.image}, landmarks found")
     return landmarks
+
+
+def _is_ours(files: PhotoFiles) -> bool:
+    """Whether detections/ holds the five points of landmarks/, as this program writes them."""
+    if not (files.detection.is_file() and files.landmarks.is_file()):
+        return False
+    try:
+        five, landmarks = read_landmarks(files.detection), read_landmarks(files.landmarks)
+    except InputError:
+        return False
+    if (len(five), len(landmarks)) != (5, 68):
+        return False
+    # Both files are rounded to 1/10000 pixel.
+    return bool(np.allclose(five, five_from_68(landmarks), rtol=0, atol=2e-4))
+
+
+def _find_folder(name: str, data_root: str) -> Path:
+    """`find_folder`, but no single picture: its results are those of a folder."""
+    folder = find_folder(name, Path(data_root))
+    if not folder.is_dir():
+        raise InputError(f"--img_folder {name}: {folder} is not a folder; give the photos' folder")
+    return folder
 
 
 def _bad_name(photo: PhotoFiles) -> Failure | None:

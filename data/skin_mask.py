@@ -16,12 +16,12 @@ import numpy as np
 SKIN_PRIOR = 0.8
 """Probability of skin before a pixel's colour is known."""
 
-_RGB_TO_YCBCR = (
+RGB_TO_YCBCR = (
     np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]])
     / 255.0
 )
 """ITU-R BT.601, studio range: rows Y, Cb, Cr for RGB in 0..255."""
-_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
+YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 _CHUNK_PIXELS = 8192
 """Pixels at a time: their 24 planes stay in the second-level cache."""
 
@@ -97,7 +97,7 @@ def skin_mask_reference(image: np.ndarray) -> np.ndarray:
     """
     mask = np.empty(image.shape[:2], dtype=np.uint8)
     for row, column in np.ndindex(*mask.shape):
-        colour = _RGB_TO_YCBCR @ image[row, column].astype(np.float64) + _YCBCR_OFFSET
+        colour = RGB_TO_YCBCR @ image[row, column].astype(np.float64) + YCBCR_OFFSET
         likelihoods = []
         for mixture in (SKIN, NOT_SKIN):
             likelihood = 0.0
@@ -150,7 +150,7 @@ def _linear_forms() -> tuple[np.ndarray, np.ndarray]:
 
     Rows are ordered form by form: the first form of all components, skin first, then the second.
     """
-    ycbcr = np.concatenate([_RGB_TO_YCBCR, _YCBCR_OFFSET[:, None]], axis=1)
+    ycbcr = np.concatenate([RGB_TO_YCBCR, YCBCR_OFFSET[:, None]], axis=1)
     forms, log_factors = [], []
     for mixture, prior in ((SKIN, SKIN_PRIOR), (NOT_SKIN, 1 - SKIN_PRIOR)):
         for component, mean in enumerate(mixture.means):

@@ -17,7 +17,7 @@ from PIL import Image
 from data.augmentation import Warp
 from data.base_dataset import FaceDataset, FaceSample
 from data.images import read_mask
-from data.synthetic.coefficients import read_truth
+from data.synthetic.coefficients import VALIDATION_COUNT, read_truth
 from data.synthetic.lighting import brighten, turn_light
 from models.assets import ModelAssets
 from models.kernels import kernel
@@ -61,7 +61,8 @@ class SyntheticDataset(FaceDataset):
         self.options: SyntheticOptions = options[SyntheticOptions]
         flag = "synthetic_folder" if is_train else "synthetic_folder_val"
         self.folder = Path(getattr(self.options, flag))
-        truth = read_truth(self.folder / "coefficients.npz")
+        command = "" if is_train else _validation_command(self.options)
+        truth = read_truth(self.folder / "coefficients.npz", command)
         card = assets.face_model.card
         if truth.fingerprint != card.fingerprint:
             raise InputError(
@@ -159,7 +160,7 @@ def turn(sample: FaceSample, layout: ParameterLayout, angle_rad: float) -> FaceS
 
 
 def rotate_picture(picture: np.ndarray, angle_rad: float, *, extend: bool) -> np.ndarray:
-    """Rotate (H, W) or (H, W, C) uint8 clockwise about its centre, bilinearly.
+    """Rotate (H, W) or (H, W, 3) uint8 clockwise about its centre, bilinearly.
 
     Args:
         picture: to rotate.
@@ -167,47 +168,86 @@ def rotate_picture(picture: np.ndarray, angle_rad: float, *, extend: bool) -> np
         extend: continue the picture beyond its edges by their own pixels, in place of black:
             black corners would tell a network the angle.
     """
-    out = np.empty_like(picture)
+    out = np.empty_like(picture, order="C")
     shape = (*picture.shape[:2], -1)
     _rotate(
         np.ascontiguousarray(picture).reshape(shape),
-        np.float32(math.sin(angle_rad)),
-        np.float32(math.cos(angle_rad)),
+        round(math.sin(angle_rad) * _ONE),
+        round(math.cos(angle_rad) * _ONE),
         extend,
         out.reshape(shape),
     )
     return out
 
 
+# Coordinates are integers with 32 fractional bits, weights of the four neighbours have 12 bits.
+_ONE = 1 << 32
+_WEIGHT_BITS = 12
+_WEIGHTS = 1 << _WEIGHT_BITS
+# The channels of a pixel share one integer, 21 bits each, and are so weighted at once: 255 * 2^12
+# takes 20 bits.
+_CHANNEL_BITS = 21
+_HALF_WEIGHTS = (_WEIGHTS // 2) * (1 + (1 << _CHANNEL_BITS) + (1 << 2 * _CHANNEL_BITS))
+
+
 @kernel
 def _rotate(picture, sine, cosine, extend, out):
-    """Sample (H, W, C) `picture` at the places that the rotation takes to the pixels of `out`."""
+    """Sample (H, W, 1 or 3) `picture` at the places that the rotation takes to those of `out`."""
     height, width, channels = picture.shape
-    middle_x, middle_y = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
-    half = np.float32(0.5)
+    packed = np.empty((height, width), np.int64)
     for row in range(height):
-        dy = np.float32(row) - middle_y
         for column in range(width):
-            dx = np.float32(column) - middle_x
-            x = cosine * dx + sine * dy + middle_x
-            y = -sine * dx + cosine * dy + middle_y
-            inside = -half < x < width - half and -half < y < height - half
-            if not (inside or extend):
-                for channel in range(channels):
-                    out[row, column, channel] = 0
+            if channels == 3:
+                packed[row, column] = (
+                    np.int64(picture[row, column, 0])
+                    | np.int64(picture[row, column, 1]) << _CHANNEL_BITS
+                    | np.int64(picture[row, column, 2]) << 2 * _CHANNEL_BITS
+                )
+            else:
+                packed[row, column] = picture[row, column, 0]
+
+    right, bottom, half = (width - 1) * _ONE, (height - 1) * _ONE, _ONE // 2
+    for row in range(height):
+        # Twice the distance from the middle is whole.
+        dx, dy = 1 - width, 2 * row - (height - 1)
+        x = (cosine * dx + sine * dy + right) >> 1
+        y = (cosine * dy - sine * dx + bottom) >> 1
+        # 1. Columns whose four neighbours all exist: 0 <= start + column * step < end.
+        first, last = 0, width
+        for start, step, end in ((x, cosine, right), (y, -sine, bottom)):
+            if step == 0:
+                last = last if 0 <= start < end else first
                 continue
-            x = min(max(x, np.float32(0)), np.float32(width - 1))
-            y = min(max(y, np.float32(0)), np.float32(height - 1))
-            x0, y0 = int(np.floor(x)), int(np.floor(y))
-            fx, fy = x - np.float32(x0), y - np.float32(y0)
-            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-            for channel in range(channels):
-                a = np.float32(picture[y0, x0, channel])
-                b = np.float32(picture[y0, x1, channel])
-                c = np.float32(picture[y1, x0, channel])
-                d = np.float32(picture[y1, x1, channel])
-                upper, lower = a + fx * (b - a), c + fx * (d - c)
-                out[row, column, channel] = np.uint8(upper + fy * (lower - upper) + half)
+            # From the other end where the coordinate falls: 0 <= end - 1 - start - column * step.
+            start, step = (start, step) if step > 0 else (end - 1 - start, -step)
+            first = max(first, -(start // step))
+            last = min(last, -((start - end) // step))
+        # 2. Each pixel: the four neighbours, those beyond the edge being the edge itself.
+        for column in range(width):
+            inner_x, inner_y, step_x, step_y = x, y, 1, 1
+            shown = True
+            if not first <= column < last:
+                shown = extend or (-half < x < right + half and -half < y < bottom + half)
+                inner_x, inner_y = min(max(x, 0), right), min(max(y, 0), bottom)
+                step_x, step_y = int(inner_x < right), int(inner_y < bottom)
+            x, y = x + cosine, y - sine
+            value = 0
+            if shown:
+                x0, y0 = inner_x // _ONE, inner_y // _ONE
+                fx = (inner_x % _ONE) * _WEIGHTS // _ONE
+                fy = (inner_y % _ONE) * _WEIGHTS // _ONE
+                both = fx * fy // _WEIGHTS
+                value = (
+                    (_WEIGHTS - fx - fy + both) * packed[y0, x0]
+                    + (fx - both) * packed[y0, x0 + step_x]
+                    + (fy - both) * packed[y0 + step_y, x0]
+                    + both * packed[y0 + step_y, x0 + step_x]
+                    + _HALF_WEIGHTS
+                )
+            out[row, column, 0] = (value >> _WEIGHT_BITS) & 255
+            if channels == 3:
+                out[row, column, 1] = (value >> _WEIGHT_BITS + _CHANNEL_BITS) & 255
+                out[row, column, 2] = (value >> _WEIGHT_BITS + 2 * _CHANNEL_BITS) & 255
 
 
 def turn_coefficients(
@@ -232,12 +272,12 @@ def turn_coefficients(
 
 @dataclass(frozen=True)
 class _Box:
-    """A rectangle of one colour, or of noise, in a picture."""
+    """A rectangle of one colour in a picture."""
 
     rows: slice
     columns: slice
     colour: np.ndarray
-    """(3,) or (h, w, 3) uint8."""
+    """(3,) uint8."""
 
     @classmethod
     def draw(cls, random: np.random.Generator, size: tuple[int, int]) -> _Box:
@@ -256,6 +296,40 @@ class _Box:
     def clear(self, mask: np.ndarray) -> np.ndarray:
         mask[self.rows, self.columns] = 0
         return mask
+
+
+def _validation_command(options: SyntheticOptions) -> str:
+    """What makes the validation faces that belong to the training faces: those of the next seed.
+
+    The training faces' own seed would give the same faces again.
+    """
+    folder, folder_val = Path(options.synthetic_folder), Path(options.synthetic_folder_val)
+    seed, count = 0, None
+    if (folder / "coefficients.npz").is_file():
+        truth = read_truth(folder / "coefficients.npz")
+        seed, count = truth.seed, len(truth.names)
+    if str(folder_val) == f"{folder}_val":
+        # Made together with the training faces, of which those that are there are kept.
+        flags = {
+            "output": folder,
+            "count": count,
+            "val_count": VALIDATION_COUNT,
+            "seed": seed or None,
+        }
+    else:
+        flags = {
+            "output": folder_val,
+            "count": VALIDATION_COUNT,
+            "val_count": 0,
+            "seed": seed + 1,
+        }
+    words = [f"--{flag} {_quoted(value)}" for flag, value in flags.items() if value is not None]
+    return " ".join(["python make_synthetic.py", *words])
+
+
+def _quoted(value: object) -> str:
+    """As every shell takes it."""
+    return f'"{value}"' if " " in str(value) else str(value)
 
 
 def _changed(

@@ -8,6 +8,7 @@ from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.facerecon_model import FaceReconModel
 from models.template_model import TemplateModel
+from util.errors import InputError
 
 MODELS: dict[str, type[BaseModel]] = {
     "facerecon": FaceReconModel,
@@ -27,5 +28,12 @@ def find_model(name: str) -> type[BaseModel]:
 
 
 def create_model(name: str, options, assets: ModelAssets | None, device: torch.device) -> BaseModel:
-    """Build a model from its parsed options and loaded parts."""
-    return find_model(name)(options, assets, device)
+    """Build a model from its parsed options and loaded parts.
+
+    Raises:
+        InputError: options that contradict each other, the device or the parts.
+    """
+    try:
+        return find_model(name)(options, assets, device)
+    except ValueError as error:
+        raise InputError(str(error)) from error

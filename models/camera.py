@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+CROP_PX = 224
+"""Side of the R-Net's aligned crop in pixels."""
+
 
 @dataclass(frozen=True)
 class CameraOptions:
@@ -22,13 +25,24 @@ class CameraOptions:
     focal: float = 1015.0
     """Focal length in pixels of the 224 crop."""
     center: float = 112.0
-    """Principal point, half the side of the crop in pixels."""
+    """Principal point of the 224 crop in pixels, in x and in y."""
     camera_d: float = 10.0
     """Distance of the camera from the object origin in decimetres."""
     z_near: float = 5.0
     """Nearest depth that is drawn, in decimetres."""
     z_far: float = 15.0
     """Farthest depth that is drawn, in decimetres."""
+
+    def __post_init__(self) -> None:
+        """Refuse cameras that see nothing."""
+        if not (self.focal > 0 and self.camera_d > 0):
+            raise ValueError(
+                f"--focal is {self.focal} and --camera_d {self.camera_d}; both must be above 0"
+            )
+        if not 0 < self.z_near < self.z_far:
+            raise ValueError(
+                f"--z_near is {self.z_near} and --z_far {self.z_far}; needed is 0 < near < far"
+            )
 
 
 def rotation_matrix(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
@@ -92,12 +106,11 @@ class Camera:
     def rnet(cls, options: CameraOptions | None = None) -> Camera:
         """The fixed camera of the R-Net: 224 x 224, focal 1015 px, 10 dm away."""
         o = options or CameraOptions()
-        size = round(2 * o.center)
         return cls(
             focal_px=torch.full((1, 2), o.focal),
             centre_px=torch.full((1, 2), o.center),
-            height=size,
-            width=size,
+            height=CROP_PX,
+            width=CROP_PX,
             distance_dm=o.camera_d,
             near_dm=o.z_near,
             far_dm=o.z_far,

@@ -31,9 +31,9 @@ class FaceModelOptions:
     face_model: str = "auto"
     """open (comes with the program) or the path of a native .npz file; auto takes open."""
     bfm_folder: str = "BFM"
-    """Folder of the user's own face model files."""
+    """Reserved for the user's own Basel Face Model; this version reads none."""
     bfm_model: str = "BFM_model_front.mat"
-    """The user's own face model file in bfm_folder."""
+    """Reserved likewise."""
 
 
 @dataclass(frozen=True)

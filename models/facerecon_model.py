@@ -19,15 +19,17 @@ from models.batch import FaceBatch
 from models.camera import Camera, CameraOptions
 from models.drawing import draw_landmarks
 from models.face_model import FaceModelOptions
-from models.landmarks import LandmarkOptions
+from models.landmarks import LandmarkOptions, from_index, to_index
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
 from models.objective import ObjectiveOptions, WeakObjective
 from models.parameters import Coefficients
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
 from models.truth import TruthObjective, TruthOptions
+
+RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
 class FaceReconModel(BaseModel):
@@ -61,7 +63,9 @@ class FaceReconModel(BaseModel):
         self.face_model = assets.face_model.to(device)
         self.layout = self.face_model.layout
         self.camera = Camera.rnet(options[CameraOptions]).to(device)
-        self.renderer = Renderer(options[RenderOptions].renderer)
+        backend = options[RenderOptions].renderer
+        resolve_backend(backend, device)  # now, not in the first step
+        self.renderer = Renderer(backend)
         self.landmark_origin = options[LandmarkOptions].landmark_origin
         net_options = options[ReconstructionNetOptions]
         self.net_recon = create_reconstruction_net(net_options, self.layout, assets.initial_weights)
@@ -85,6 +89,8 @@ class FaceReconModel(BaseModel):
         ).to(self.device)
         self.truth = TruthObjective(self.face_model, self.camera, options[TruthOptions])
         self.truth.to(self.device)
+        if not self.objective.weights and not self.truth.active:
+            raise ValueError("no loss has a weight; give at least one of the --w_... flags above 0")
         self.grad_clip = optimiser_options.grad_clip
         groups = self.net_recon.parameter_groups(optimiser_options.lr)
         self.optimizers = [create_optimizer(groups, optimiser_options)]
@@ -132,7 +138,7 @@ class FaceReconModel(BaseModel):
     def _weak(self) -> bool:
         """Whether the weakly-supervised losses are on now."""
         supervised = self.batch.coefficients is not None and self.truth.active
-        return not supervised or self._progress >= self.objective.options.weak_from
+        return not supervised or self._progress >= self.truth.options.weak_from
 
     def compute_losses(self) -> Mapping[str, Tensor]:
         """Weighted terms of the objective and of the true coefficients, where there are any."""
@@ -161,9 +167,12 @@ class FaceReconModel(BaseModel):
         assert rendering.image is not None
         overlay = torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photo)
         marked = overlay
-        if self.batch.landmarks_px is not None:
-            marked = draw_landmarks(marked, self.batch.landmarks_px, (0.0, 0.0, 1.0))
-        marked = draw_landmarks(marked, reconstruction.posed.landmarks_px, (1.0, 0.0, 0.0))
+        given = self.batch.landmarks_px
+        for points, colour in ((given, BLUE), (reconstruction.posed.landmarks_px, RED)):
+            if points is not None:
+                # Whatever the origin, a dot belongs on the pixel that its index names.
+                exact = from_index(to_index(points, self.landmark_origin), "centre")
+                marked = draw_landmarks(marked, exact, colour)
         return torch.cat([photo, overlay, marked], dim=3)
 
 
@@ -171,6 +180,15 @@ def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """The reduced precision that the networks run in, or None for float32."""
     if amp == "bf16":
         return torch.bfloat16
-    if amp == "auto" and device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if amp == "auto" and device.type == "cpu" and _cpu_computes_bf16():
         return torch.bfloat16
     return None
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether the CPU has bfloat16 instructions; emulated, it would be slower than float32."""
+    # No public function tells; a torch without these private ones counts as "no".
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return torch.backends.mkldnn.is_available() and any(
+        getattr(torch.cpu, name, bool)() for name in checks
+    )

@@ -47,8 +47,6 @@ class ObjectiveOptions:
     """Photometric loss on the front of the face only, not on the whole mesh."""
     use_predef_M: bool = False
     """Crop the rendering for the recognition net by the given landmarks, not the predicted."""
-    weak_from: float = 0.0
-    """Share of the training after which these losses join the supervision by true coefficients."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models import losses
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
+from models.landmarks import INNER
 from models.lighting import irradiance
 from models.mesh import vertex_areas
 from models.parameters import Coefficients
@@ -41,6 +42,8 @@ class TruthOptions:
     """Absolute difference of the light on the true normals."""
     w_truth_coefficients: float = 0.0
     """Squared difference of identity, expression and texture in standard deviations."""
+    weak_from: float = 0.0
+    """Share of the training after which the weakly-supervised losses join this supervision."""
 
 
 class TruthObjective(nn.Module):
@@ -70,7 +73,7 @@ class TruthObjective(nn.Module):
             return torch.cat([vertices[:, probes], face_model.landmarks(vertices)], dim=1)
 
         weights = torch.ones(len(probes) + 68)
-        weights[len(probes) + 17 :] = INNER_LANDMARK_WEIGHT
+        weights[len(probes) :][INNER] = INNER_LANDMARK_WEIGHT
         sigma = torch.cat(
             [face_model.identity_sigma, face_model.expression_sigma, face_model.albedo_sigma]
         )
@@ -90,7 +93,8 @@ class TruthObjective(nn.Module):
     @property
     def active(self) -> bool:
         """Whether any term has a weight."""
-        return any(vars(self.options).values())
+        weights = vars(self.options).items()
+        return any(value for name, value in weights if name.startswith("w_"))
 
     def forward(
         self, predicted: Coefficients, true: Float[Tensor, "batch parameters"]

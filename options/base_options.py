@@ -25,7 +25,7 @@ class BaseOptions:
     epoch: str = "latest"
     """Checkpoint to load: latest, or a number such as 20."""
     verbose: bool = False
-    """Print the networks and all options."""
+    """Print all options."""
     suffix: str = ""
     """Appended to the name; {model} and other flags in braces are filled in."""
     seed: int = 0
@@ -60,11 +60,11 @@ class DistributedOptions:
     """Several processes; kept so that public command lines work."""
 
     use_ddp: bool = True
-    """Distributed data parallel where several GPUs are given."""
+    """Accepted for public command lines, no effect: one process trains."""
     ddp_port: str = "12355"
-    """Port on which the processes meet."""
+    """Accepted, no effect."""
     world_size: int = 1
-    """Number of processes; counted from gpu_ids."""
+    """Accepted, no effect."""
 
 
 def run_folder(options: ParsedOptions) -> Path:

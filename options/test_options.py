@@ -14,9 +14,9 @@ class TestOptions:
     __test__ = False  # not a test case, whatever its name says to test collectors
 
     phase: str = "test"
-    """Name of the phase in file names."""
+    """Accepted for public command lines, no effect."""
     dataset_mode: str | None = None
-    """Kept for public command lines; test.py reads a folder of photos."""
+    """Accepted for public command lines, no effect: test.py reads photos."""
     img_folder: str = "examples"
     """Folder of photos, or one photo; detections/<stem>.txt beside them are used where they are
     there."""

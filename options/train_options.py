@@ -13,7 +13,7 @@ class TrainOptions:
     """Schedule of training."""
 
     phase: Literal["train"] = "train"
-    """Name of the phase in file names."""
+    """Accepted for public command lines, no effect."""
     dataset_mode: str = "flist"
     """Dataset class, a key of data.DATASETS."""
     max_minutes: float = 0.0

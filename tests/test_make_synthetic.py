@@ -15,12 +15,25 @@ def test_command_makes_training_and_validation_faces(tmp_path, monkeypatch, caps
     assert len(list((tmp_path / "faces_val/mask").glob("*.png"))) == 2
     train, val = (read_truth(tmp_path / f"{n}/coefficients.npz") for n in ("faces", "faces_val"))
     assert (train.seed, val.seed) == (0, 1)
-    listed = (tmp_path / "datalist/val/masks.txt").read_text("utf-8").splitlines()
+    listed = (tmp_path / "datalist/faces_val/masks.txt").read_text("utf-8").splitlines()
     assert listed == ["faces_val/mask/000000.png", "faces_val/mask/000001.png"]
     assert "3 faces in faces: 3 made, 0 kept" in capsys.readouterr().out
 
     make_synthetic.main(flags)
     assert "3 faces in faces: 0 made, 3 kept" in capsys.readouterr().out
+
+
+def test_lists_of_photos_stay(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for mode in ("train", "val"):
+        (tmp_path / "datalist" / mode).mkdir(parents=True)
+        (tmp_path / "datalist" / mode / "masks.txt").write_text("mine\n", encoding="utf-8")
+    make_synthetic.main(["--count", "1", "--val_count", "1", "--num_workers", "0"])
+    for mode in ("train", "val"):
+        assert (tmp_path / "datalist" / mode / "masks.txt").read_text("utf-8") == "mine\n"
+    for name in ("synthetic", "synthetic_val"):
+        listed = (tmp_path / "datalist" / name / "masks.txt").read_text("utf-8")
+        assert listed == f"datasets/{name}/mask/000000.png\n"
 
 
 def test_unknown_face_model_is_named(tmp_path, monkeypatch) -> None:

@@ -25,6 +25,13 @@ def load_face_model(options: FaceModelOptions) -> FaceModel:
     Raises:
         InputError: unknown name, missing or unreadable file.
     """
+    defaults = FaceModelOptions()
+    for flag in ("bfm_folder", "bfm_model"):
+        if getattr(options, flag) != getattr(defaults, flag):
+            raise InputError(
+                f"--{flag} {getattr(options, flag)}: the Basel Face Model is not read by this "
+                "version; leave the flag out to use the open face model"
+            )
     name = options.face_model
     if name in ("auto", "open"):
         path = OPEN_FACE_MODEL

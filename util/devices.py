@@ -44,6 +44,8 @@ def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     missing = [number for number in numbers if number >= available]
     if not missing:
+        if len(numbers) > 1:
+            print(f"Only GPU {numbers[0]} is used: this version trains in one process.")
         return torch.device("cuda", numbers[0])
     if numbers != (0,):
         raise InputError(

@@ -57,6 +57,9 @@ class SummaryRow:
     message: str = ""
 
 
+_COLUMNS = [field.name for field in fields(SummaryRow)]
+
+
 class ResultWriter:
     """Writes faces in threads while the next ones are computed; use as a context manager."""
 
@@ -73,11 +76,12 @@ class ResultWriter:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-        if kind is None:
-            for number, future in self._pending:
-                self._collect(number, future)
-            self._write_summary()
+        # After an error or Ctrl-C too: the few faces in the queue are finished and the summary
+        # names all that the folder holds.
+        self._pool.shutdown(wait=True)
+        for number, future in self._pending:
+            self._collect(number, future)
+        self._write_summary()
 
     def add(self, face: FaceResult, row: SummaryRow) -> None:
         """Queue a face; waits when writing is far behind, so that memory stays bounded."""
@@ -106,13 +110,17 @@ class ResultWriter:
         return Counter(row.status for row in self.rows)["ok"]
 
     def _write_summary(self) -> None:
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, [f.name for f in fields(SummaryRow)], lineterminator="\n")
-        writer.writeheader()
+        """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row."""
+        path = self.folder / "summary.csv"
+        by_photo = {_photo(cells["image"]): cells for cells in _read_summary(path)}
         for row in self.rows:
             cells = {name: _cell(value) for name, value in asdict(row).items()}
-            writer.writerow(cells)
-        write_text(self.folder / "summary.csv", buffer.getvalue())
+            by_photo[_photo(row.image)] = cells
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(by_photo.values())
+        write_text(path, buffer.getvalue())
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
@@ -134,5 +142,24 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _cell(value: object) -> object:
-    return f"{value:.5f}" if isinstance(value, float) else value
+def _read_summary(path: Path) -> list[dict[str, str]]:
+    """Rows of a summary; none if it is missing, damaged, or of another version."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file, strict=True)
+    except (OSError, ValueError, csv.Error):
+        return []
+    if header != _COLUMNS or any(len(line) != len(header) for line in lines):
+        return []
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def _photo(image: str) -> Path:
+    """A photo's identity, however its path is written."""
+    return Path(image).resolve()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.5f}"
+    return "" if value is None else str(value)

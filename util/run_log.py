@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,14 @@ class RunLog:
             f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================\n"
         )
         self._board = SummaryWriter(folder / "logs", purge_step=first_step or None)
+        # Into a file a line now and then; on a terminal the bar is alive.
+        interval = 0.2 if sys.stderr.isatty() else 20
         self._bar = tqdm(
-            total=total_steps or None, initial=first_step, unit="step", dynamic_ncols=True
+            total=total_steps or None,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=interval,
         )
 
     def __enter__(self) -> RunLog:
@@ -42,10 +49,18 @@ class RunLog:
         self._board.close()
         self._file.close()
 
-    def advance(self, losses: Mapping[str, float] | None = None) -> None:
-        """Move the bar by one step, with the losses beside it."""
+    def advance(
+        self, losses: Mapping[str, float] | None = None, seconds_left: float | None = None
+    ) -> None:
+        """Move the bar by one step.
+
+        Args:
+            losses: shown beside the bar.
+            seconds_left: of a training that ends by the clock, for which the bar knows no end.
+        """
         if losses:
-            self._bar.set_postfix_str(_joined(losses), refresh=False)
+            left = "" if seconds_left is None else f"{tqdm.format_interval(seconds_left)} left, "
+            self._bar.set_postfix_str(left + _joined(losses), refresh=False)
         self._bar.update()
 
     def line(self, text: str) -> None:

@@ -59,6 +59,13 @@ class Training:
         return 0 < self.train.max_minutes * 60 <= self.seconds
 
     @property
+    def seconds_left(self) -> float | None:
+        """Time until `--max_minutes` are over; None for a training by epochs."""
+        if self.train.max_minutes == 0:
+            return None
+        return max(0.0, 60 * self.train.max_minutes - self.seconds)
+
+    @property
     def share_done(self) -> float:
         """Share of the training that is over, by the clock or by steps."""
         by_steps = self.progress.step / max(self.total_steps, 1)
@@ -82,7 +89,7 @@ class Training:
         if good and (step == 1 or step % train.print_freq == 0):
             losses = self._losses()
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)
-        self.log.advance(self._losses() if good and step % 10 == 0 else None)
+        self.log.advance(self._losses() if good and step % 10 == 0 else None, self.seconds_left)
         if good and self.display.add_image and (step == 1 or step % train.display_freq == 0):
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
         if step % train.evaluation_freq == 0:

@@ -113,7 +113,9 @@ def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Pro
         raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
     if "random" in checkpoint:
         torch.set_rng_state(checkpoint["random"])
-    return _read_progress(checkpoint["progress"], path) if "progress" in checkpoint else Progress()
+    if "progress" not in checkpoint:  # a public one
+        return Progress(epoch=model.first_epoch)
+    return _read_progress(checkpoint["progress"], path)
 
 
 def _read_progress(record: Any, path: Path) -> Progress:

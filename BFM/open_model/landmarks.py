@@ -17,7 +17,25 @@ MOVED_LANDMARK, ITS_NEIGHBOURS = 3, (2, 4)
 # and inner lips stay, since they must keep to the edges that close, and so do the points that
 # alignment uses.
 DETECTOR_OFFSETS = {
-@TABLE@}
+    17: (-3.7, 2.1),
+    18: (0.8, -2.8),
+    19: (-2.4, -1.1),
+    20: (2.1, 1.3),
+    21: (4.2, -0.7),
+    27: (0.0, -0.6),
+    28: (0.0, -1.8),
+    29: (0.0, 1.1),
+    31: (2.0, -1.2),
+    32: (0.6, 0.0),
+    33: (0.0, 0.1),
+    49: (3.0, 1.4),
+    50: (-1.3, 1.1),
+    51: (0.0, 2.5),
+    57: (0.0, -1.2),
+    58: (-0.2, -1.3),
+    59: (-2.7, -3.0),
+}
+SLIDES = 8
 
 
 def calibrated(
@@ -42,7 +60,10 @@ def calibrated(
     unit = 0.01 * np.linalg.norm(points[36] - points[45])
     for number, (x, y) in DETECTOR_OFFSETS.items():
         target = points[number] + unit * np.array([x, -y, 0.0])
-        corners, weight = nearest_surface_point(vertices, mesh.triangles, target)
+        for _ in range(SLIDES):
+            corners, weight = nearest_surface_point(vertices, mesh.triangles, target)
+            # The offset is one in the image: where the surface falls away, follow it in depth.
+            target[2] = weight @ vertices[corners][:, 2]
         twin = MIRROR_68[number]
         triangles[number], weights[number] = corners, weight
         if twin != number:

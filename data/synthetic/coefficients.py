@@ -13,6 +13,8 @@ from util.atomic import atomic_file
 from util.errors import InputError
 
 FORMAT_VERSION = 1
+VALIDATION_COUNT = 256
+"""Faces that are rendered for validation unless another number is wanted."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ def write_truth(path: Path, truth: SyntheticTruth) -> None:
         )
 
 
-def read_truth(path: Path) -> SyntheticTruth:
+def read_truth(path: Path, command: str = "") -> SyntheticTruth:
     """Read a `coefficients.npz`.
+
+    Args:
+        path: the file.
+        command: what to recommend where it is missing; none names a plain make_synthetic.py.
 
     Raises:
         InputError: missing, damaged, of a newer format, or with numbers that are not finite.
@@ -80,7 +86,7 @@ def read_truth(path: Path) -> SyntheticTruth:
     if not path.is_file():
         raise InputError(
             f"{path} does not exist; make synthetic faces with "
-            f"`python make_synthetic.py --output {path.parent}`"
+            f"`{command or f'python make_synthetic.py --output {path.parent}'}`"
         )
     try:
         # Opened here, since numpy leaves a file open that turns out to be no archive.

@@ -4,7 +4,7 @@
     <folder>/landmarks/000000.txt      68 points, detections/ five
     <folder>/mask/000000.png           where the face's skin is seen
     <folder>/coefficients.npz          coefficients and exact landmarks of all
-    datalist/<mode>/{images,landmarks,masks}.txt
+    datalist/<name of the folder>/{images,landmarks,masks}.txt
 
 Samples are made in chunks, each finished by a file of its own under `<folder>/unfinished/`, so
 that an interrupted run goes on where it stopped. Sample i depends on the seed and i alone.
@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from tqdm import tqdm
 
 from data.landmarks import five_from_68, write_landmarks
 from data.preparation import PhotoFiles, write_lists
-from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
+from data.synthetic.coefficients import VALIDATION_COUNT, SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import compose
 from data.synthetic.lighting import brighten
 from data.synthetic.rendering import SceneRenderer
@@ -53,12 +52,10 @@ class SynthesisOptions:
 
     count: int = 12000
     """Number of faces."""
-    val_count: int = 0
+    val_count: int = VALIDATION_COUNT
     """Further faces for validation, in a second folder <output>_val with the next seed."""
     output: str = "datasets/synthetic"
-    """Folder of the faces."""
-    mode: Literal["train", "val"] = "train"
-    """Which list the faces make: datalist/train or datalist/val."""
+    """Folder of the faces; their lists go to datalist/<name of the folder>/."""
     seed: int = 0
     """Random seed; a face depends on it and on its number."""
     num_workers: int | None = None
@@ -75,6 +72,18 @@ class SynthesisOptions:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be 0 or more")
         if self.num_workers is not None and self.num_workers < 0:
             raise InputError(f"--num_workers is {self.num_workers}; it must be 0 or more")
+        if Path(self.output).name in ("", ".."):
+            raise InputError(f"--output is {self.output!r}; give a folder by its name")
+        if Path(self.output).name in ("train", "val"):
+            raise InputError(
+                f"--output is {self.output!r}; its list would replace the one that "
+                "data_preparation.py writes for photos, give the folder another name"
+            )
+
+    @property
+    def list_name(self) -> str:
+        """Folder of the lists: one for each set of faces, apart from those of photos."""
+        return Path(self.output).name
 
     def validation(self) -> SynthesisOptions:
         """The same for the validation folder."""
@@ -84,7 +93,6 @@ class SynthesisOptions:
             count=self.val_count,
             val_count=0,
             output=str(folder.with_name(f"{folder.name}_val")),
-            mode="val",
             seed=self.seed + 1,
         )
 
@@ -101,7 +109,7 @@ def generate(
     Args:
         options: what to make, and where.
         face_model: which faces; its own fingerprint goes into the coefficient file.
-        list_root: the lists go to list_root/<mode>/.
+        list_root: the lists go to list_root/<name of the folder>/.
         progress: show a progress bar.
 
     Returns:
@@ -132,7 +140,7 @@ def generate(
     write_truth(folder / "coefficients.npz", SyntheticTruth.join([finished[s] for s in starts]))
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     photos = [PhotoFiles(folder / name(i), Path(name(i)).stem) for i in range(options.count)]
-    write_lists(list_root / options.mode, photos)
+    write_lists(list_root / options.list_name, photos)
     return made
 
 

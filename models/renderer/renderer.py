@@ -25,6 +25,8 @@ class RenderOptions:
 
     renderer: Literal["auto", "torch", "numba", "nvdiffrast"] = "auto"
     """Rasteriser: auto takes numba on the CPU, nvdiffrast on CUDA if installed, torch elsewhere."""
+    use_opengl: bool = True
+    """Accepted for public command lines, no effect: nvdiffrast has no OpenGL context any more."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from PIL import Image
 
 from data.images import (
     MAX_MEGAPIXELS,
+    find_folder,
     list_images,
     read_image,
     read_mask,
@@ -283,3 +284,17 @@ def test_read_image_never_leaves_files_open(tmp_path: Path, picture) -> None:
     with pytest.raises(InputError):
         read_image(path)
     path.unlink()
+
+
+def test_a_folder_under_the_root_comes_first(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    root = Path("datasets")
+    assert find_folder("a", root) == Path("a")
+    (root / "a").mkdir(parents=True)
+    assert find_folder("a/", root) == root / "a"
+    (root / "b.png").write_bytes(b"")
+    assert find_folder("b.png", root) == root / "b.png"
+    assert find_folder(str(tmp_path / "a"), root) == tmp_path / "a"
+    with pytest.raises(InputError, match=r"--img_folder c: neither datasets.c nor c exists"):
+        find_folder("c", root)

@@ -17,7 +17,6 @@ from data.landmarks import five_from_68, read_landmarks, write_landmarks
 from data.preparation import (
     PhotoFiles,
     PreparationOptions,
-    find_folder,
     prepare_folders,
     prepare_photo,
 )
@@ -131,6 +130,67 @@ def test_the_users_detections_are_used_and_kept(tmp_path, faces, detector) -> No
     expected = detector.landmarks_from_five(photo, read_landmarks(path))
     found = read_landmarks(faces / "landmarks" / "hopper.txt")
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_our_own_detections_are_not_taken_for_the_users(tmp_path, faces) -> None:
+    """Overwriting any number of times gives the files of the first run."""
+    prepare(tmp_path, "faces")
+    first = contents(faces)
+    for _ in range(2):
+        prepare(tmp_path, "faces", overwrite=True)
+        assert contents(faces) == first
+
+
+def test_overwriting_detects_anew(tmp_path, faces, detector) -> None:
+    """Also where landmarks and our points of them were those of another detector."""
+    prepare(tmp_path, "faces")
+    first = contents(faces)
+    moved = read_landmarks(faces / "landmarks" / "hopper.txt") + 3
+    write_landmarks(faces / "landmarks" / "hopper.txt", moved)
+    write_landmarks(faces / "detections" / "hopper.txt", five_from_68(moved))
+    prepare(tmp_path, "faces", overwrite=True)
+    assert contents(faces) == first
+
+
+@pytest.mark.parametrize(("overwrite", "again"), [(False, False), (True, True), (True, False)])
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_run_stopped_at_any_file_ends_alike(
+    tmp_path, faces, detector, monkeypatch, overwrite, again, step
+) -> None:
+    """Landmarks are written first, then detections, then masks."""
+    prepare(tmp_path, "faces")
+    first = contents(faces)
+    if not overwrite:
+        for folder in ("detections", "landmarks", "mask"):
+            shutil.rmtree(faces / folder)
+    written = []
+
+    def stopping(write):
+        def stop(path, content):
+            if len(written) == step:
+                raise KeyboardInterrupt
+            written.append(path.parent.name)
+            write(path, content)
+
+        return stop
+
+    files = PhotoFiles(faces / "hopper.jpg", "hopper")
+    with monkeypatch.context() as patch:
+        patch.setattr(data.preparation, "write_landmarks", stopping(write_landmarks))
+        patch.setattr(data.preparation, "write_image", stopping(write_image))
+        with pytest.raises(KeyboardInterrupt):
+            prepare_photo(files, detector, overwrite=overwrite)
+    assert written == ["landmarks", "detections", "mask"][:step]
+    prepare(tmp_path, "faces", overwrite=again)
+    assert contents(faces) == first
 
 
 def test_the_users_landmarks_are_used_and_kept(tmp_path, faces, astronaut_landmarks) -> None:
@@ -307,22 +367,16 @@ def test_a_failed_write_is_reported_and_leaves_no_parts(faces, monkeypatch, dete
     ("folders", "message"),
     [
         ((), "--img_folder is missing"),
-        (("nowhere",), "--img_folder nowhere: neither .*nowhere is a folder"),
+        (("nowhere",), "--img_folder nowhere: neither .*nowhere exists"),
         (("void",), "void has no pictures"),
+        (("one.png",), "one.png is not a folder"),
     ],
 )
 def test_bad_folders(tmp_path: Path, folders, message: str) -> None:
     (tmp_path / "datasets" / "void").mkdir(parents=True)
+    (tmp_path / "datasets" / "one.png").write_bytes(b"")
     with pytest.raises(InputError, match=message):
         prepare(tmp_path, *folders)
-
-
-def test_a_folder_under_the_root_comes_first(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("a").mkdir()
-    assert find_folder("a", "datasets") == Path("a")
-    Path("datasets/a").mkdir(parents=True)
-    assert find_folder("a/", "datasets") == Path("datasets/a")
 
 
 def test_bad_options() -> None:

@@ -74,7 +74,7 @@ def unit_vectors(count: int) -> np.ndarray:
 
 def test_folder_is_that_of_prepared_photos(made) -> None:
     folder = made / "faces"
-    photos = read_list(made / "datalist/train/masks.txt", Path(), "--flist")
+    photos = read_list(made / "datalist/faces/masks.txt", Path(), "--flist")
     assert [photo.image.name for photo in photos] == [f"{i:06d}.jpg" for i in range(COUNT)]
     for photo in photos:
         assert read_image(photo.image).shape == (224, 224, 3)
@@ -85,7 +85,7 @@ def test_folder_is_that_of_prepared_photos(made) -> None:
         np.testing.assert_allclose(five, five_from_68(points), atol=2e-4)
     assert not (folder / "unfinished").exists()
     for name in ("images", "landmarks"):
-        assert len((made / f"datalist/train/{name}.txt").read_text("utf-8").split()) == COUNT
+        assert len((made / f"datalist/faces/{name}.txt").read_text("utf-8").split()) == COUNT
 
 
 def test_faces_depend_on_seed_and_number_alone(made, face_model, tmp_path, monkeypatch) -> None:
@@ -128,8 +128,16 @@ def test_faces_of_other_settings_are_not_mixed(made, face_model, tmp_path) -> No
 
 def test_validation_has_its_own_folder_and_seed() -> None:
     options = SynthesisOptions(count=9, val_count=4, output="a/faces", seed=3).validation()
-    assert (options.count, options.seed, options.mode) == (4, 4, "val")
+    assert (options.count, options.seed, options.list_name) == (4, 4, "faces_val")
     assert Path(options.output) == Path("a/faces_val")
+    # Without further flags there are faces to validate on.
+    assert SynthesisOptions().validation().count == 256
+
+
+@pytest.mark.parametrize("output", ["", ".", "..", "datasets/train", "val/"])
+def test_folders_whose_lists_would_be_others_are_refused(output) -> None:
+    with pytest.raises(InputError, match="--output is "):
+        SynthesisOptions(output=output)
 
 
 @pytest.mark.parametrize("flag", ["count", "val_count", "seed", "num_workers"])

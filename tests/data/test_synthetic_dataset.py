@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from data import FaceLoader, create_dataset
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
+from data.synthetic.coefficients import read_truth, write_truth
 from data.synthetic.generate import SynthesisOptions, generate
 from data.synthetic.sampling import FaceSampler
 from data.synthetic_dataset import (
@@ -219,6 +221,61 @@ def test_missing_folder_and_images_are_named(folder, face_model, tmp_path) -> No
     (tmp_path / "coefficients.npz").write_bytes((folder / "coefficients.npz").read_bytes())
     with pytest.raises(InputError, match=rf"lacks {COUNT} of its images, such as 000000\.jpg"):
         dataset(tmp_path, face_model)
+
+
+def test_missing_validation_faces_name_the_command(folder, face_model, tmp_path) -> None:
+    """With the next seed: the same one would validate on the training faces."""
+
+    def problem(**fields: Any) -> str:
+        with pytest.raises(InputError) as raised:
+            dataset(folder, face_model, is_train=False, **fields)
+        return str(raised.value)
+
+    missing = tmp_path / "faces_val"
+    command = f"--output {tmp_path / 'faces'} --val_count 256`"
+    fields: dict[str, Any] = {
+        "synthetic_folder": str(tmp_path / "faces"),
+        "synthetic_folder_val": str(missing),
+    }
+    assert f"`python make_synthetic.py {command}" in problem(**fields)
+    # The training faces' number and seed are kept.
+    made = tmp_path / "faces"
+    made.mkdir()
+    write_truth(made / "coefficients.npz", replace(read_truth(folder / "coefficients.npz"), seed=7))
+    command = f"--output {made} --count {COUNT} --val_count 256 --seed 7`"
+    assert command in problem(**fields)
+    # A folder of another name is made alone; the training folder's name has spaces.
+    command = f"--output {tmp_path / 'other'} --count 256 --val_count 0 --seed 1`"
+    assert command in problem(synthetic_folder_val=str(tmp_path / "other"))
+    command = f'--output "{folder}" --count {COUNT} --val_count 256`'
+    assert command in problem(synthetic_folder_val=f"{folder}_val")
+
+
+@pytest.mark.parametrize("shape", [(60, 51, 3), (224, 224), (1, 1, 3), (2, 9)])
+@pytest.mark.parametrize("extend", [False, True])
+def test_rotation_is_that_of_plain_bilinear_sampling(shape, extend) -> None:
+    """Oracle: the formula in double precision."""
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    size = np.array(shape[:2])[:, None, None]
+    middle = (size - 1) / 2
+    dy, dx = np.indices(shape[:2]) - middle
+    for angle in (0.0, 0.14, -0.6, math.pi / 2, 2.5, math.pi):
+        sine, cosine = math.sin(angle), math.cos(angle)
+        where = np.stack([cosine * dy - sine * dx, cosine * dx + sine * dy]) + middle
+        inside = ((where > -0.5) & (where < size - 0.5)).all(axis=0)
+        where = np.clip(where, 0, size - 1)
+        first = np.floor(where).astype(int)
+        (y0, x0), (y1, x1) = first, np.minimum(first + 1, size - 1)
+        fy, fx = (where - first).reshape(2, *shape[:2], *[1] * (len(shape) - 2))
+        upper = (1 - fx) * picture[y0, x0] + fx * picture[y0, x1]
+        lower = (1 - fx) * picture[y1, x0] + fx * picture[y1, x1]
+        expected = (1 - fy) * upper + fy * lower
+        if not extend:
+            expected[~inside] = 0
+        difference = np.abs(rotate_picture(picture, angle, extend=extend) - expected)
+        # Half a level from rounding, the rest from the weights' twelve bits.
+        assert difference[inside if not extend else ...].max() < 0.7
+        assert (difference > 0.7).mean() < 0.001
 
 
 def test_damaged_image_is_named(folder, face_model, tmp_path) -> None:

@@ -109,6 +109,60 @@ def test_an_error_of_the_run_is_not_hidden(tmp_path: Path):
         raise RuntimeError("stop")
 
 
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path, stop: type[BaseException]):
+    broken = replace(face("b"), vertices=np.full((3, 3), np.nan, np.float32))
+    with pytest.raises(stop), ResultWriter(tmp_path) as writer:
+        writer.add(broken, row("b"))
+        for number in range(20):
+            writer.add(face(f"c{number}"), row(f"c{number}"))
+        raise stop
+    rows = summary(tmp_path)
+    assert len(rows) == 21
+    # What is said to be there is there.
+    for line in rows:
+        there = (tmp_path / f"{Path(line['image']).stem}.png").is_file()
+        assert there == (line["status"] == "ok")
+
+
+def test_a_run_on_one_photo_keeps_the_others_rows(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    with ResultWriter(results) as writer:
+        for name in "abc":
+            writer.add(face(name), row(name))
+    again = replace(row("b", 0.09), image=str(tmp_path / "photos" / "b.jpg"))
+    with ResultWriter(results) as writer:
+        writer.add(face("b"), again)
+        writer.add_failure(SummaryRow("photos/d.jpg", "failed", message='a "b",\nc'))
+    rows = summary(results)
+    assert [Path(line["image"]).stem for line in rows] == ["a", "b", "c", "d"]
+    assert [line["nme_inner"] for line in rows] == ["0.04000", "0.09000", "0.04000", ""]
+    assert rows[3]["message"] == 'a "b",\nc'
+    # The outcome is that of this run.
+    assert (len(writer.rows), writer.succeeded) == (2, 1)
+
+
+@pytest.mark.parametrize("damage", ["empty", "binary", "cut", "other columns", "quote"])
+def test_a_damaged_summary_is_ignored(tmp_path: Path, damage: str):
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+    path = tmp_path / "summary.csv"
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "binary": b"\xff\xfe\x00" + whole,
+            "cut": whole[:-8],
+            "other columns": whole.replace(b"nme_jaw", b"jaw"),
+            "quote": whole + b'"photos/x.jpg,',
+        }[damage]
+    )
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("b"), row("b"))
+    assert [line["image"] for line in summary(tmp_path)] == ["photos/b.jpg"]
+
+
 def test_results_are_replaced_by_a_second_run(tmp_path: Path):
     for seed in (1, 2):
         with ResultWriter(tmp_path) as writer:
