@@ -48,7 +48,7 @@ class PreparationOptions:
     data_root: str = "datasets"
     """Folder of the data sets."""
     mode: Literal["train", "val", "test"] = "train"
-    """Which list the photos join: datalist/train or datalist/val."""
+    """Which list the photos join: datalist/train, datalist/val or datalist/test."""
     num_workers: int | None = None
     """Processes; none takes one for each core, 0 works without any others."""
     overwrite: bool = False
