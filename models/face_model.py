@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.mesh import VertexNormals
-from models.parameters import ParameterLayout
+from models.parameters import ParameterBlock, ParameterLayout
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,10 @@ class FaceModelData:
     unit_matrix: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """(units, Ke): expression coefficients of each unit at full strength."""
     regions: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Named (V,) bool masks, such as lips, brows, eyes."""
+    """Named (V,) bool masks, such as lips, brows, eyes; numpy-like, always on the CPU."""
+    parities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Block name (identity, expression, texture) -> (K,) signs of the mirror image's coefficients;
+    empty for models without mirror symmetry."""
     fingerprint: str = ""
     """Hash of the defining arrays; computed from the bases when empty."""
 
@@ -153,7 +156,14 @@ class FaceModel(nn.Module):
         self.unit_names = data.unit_names
         self.regions = {name: torch.from_numpy(mask.copy()) for name, mask in data.regions.items()}
         n_id, n_exp = data.identity_basis.shape[2], data.expression_basis.shape[2]
-        self.layout = ParameterLayout.for_sizes(n_id, n_exp, data.albedo_basis.shape[2])
+        sigmas = {
+            "identity": data.identity_sigma,
+            "expression": data.expression_sigma,
+            "texture": data.albedo_sigma,
+        }
+        self.layout = ParameterLayout.for_bases(
+            *(_basis_block(name, sigma, data.parities.get(name)) for name, sigma in sigmas.items())
+        )
 
         # One matrix product decodes both: identity and expression share a basis matrix.
         shape_basis = np.concatenate([data.identity_basis, data.expression_basis], axis=2)
@@ -230,6 +240,16 @@ class FaceModel(nn.Module):
         return strength[None] @ self.unit_matrix
 
 
+def _basis_block(name: str, sigma: np.ndarray, parity: np.ndarray | None) -> ParameterBlock:
+    return ParameterBlock(
+        name,
+        len(sigma),
+        "sigma",
+        sigma=tuple(float(value) for value in sigma),
+        parity=None if parity is None else tuple(int(sign) for sign in parity),
+    )
+
+
 def _check(data: FaceModelData) -> None:
     """Hold every array of a face model against the others."""
     vertices = data.mean_shape.shape[0]
@@ -260,6 +280,10 @@ def _check(data: FaceModelData) -> None:
             raise ValueError(f"face model {data.name}: {name} is {array.shape}, expected {shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"face model {data.name}: {name} holds non-finite numbers")
+    for name, parity in data.parities.items():
+        size = {"identity": n_id, "expression": n_exp, "texture": n_tex}[name]
+        if parity.shape != (size,) or not np.isin(parity, (-1, 1)).all():
+            raise ValueError(f"face model {data.name}: the {name} parity must be {size} signs")
     for name in ("triangles", "front_triangles", "landmark_vertices"):
         array = getattr(data, name)
         if array.size == 0 or array.min() < 0 or array.max() >= vertices:

@@ -25,6 +25,11 @@ class ParameterBlock:
     """Number of coefficients."""
     unit: str
     """Physical unit; "sigma" where a coefficient counts standard deviations of a basis."""
+    sigma: tuple[float, ...] | None = None
+    """Prior standard deviation of each coefficient; None where there is no prior (pose, light)."""
+    parity: tuple[int, ...] | None = None
+    """What the mirror image of a face has: the same coefficient (1) or its negative (-1); None
+    where the basis has no such symmetry."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,26 @@ class ParameterLayout:
         cls, identity: int = 80, expression: int = 64, texture: int = 80
     ) -> ParameterLayout:
         """Layout of a linear face model with these basis sizes; the defaults are the paper's."""
+        return cls.for_bases(
+            ParameterBlock("identity", identity, "sigma"),
+            ParameterBlock("expression", expression, "sigma"),
+            ParameterBlock("texture", texture, "sigma"),
+        )
+
+    @classmethod
+    def for_bases(cls, *bases: ParameterBlock) -> ParameterLayout:
+        """The blocks of a face model's bases, then pose and light.
+
+        Mirroring the scene at x = 0 negates yaw, roll, the shift along x, and the harmonics that
+        are odd in x (numbers 3, 4 and 7 of `models.lighting.sh_basis`).
+        """
+        light = (1, 1, 1, -1, -1, 1, 1, -1, 1)
         return cls(
             (
-                ParameterBlock("identity", identity, "sigma"),
-                ParameterBlock("expression", expression, "sigma"),
-                ParameterBlock("texture", texture, "sigma"),
-                ParameterBlock("angles_rad", 3, "rad"),
-                ParameterBlock("gamma", 27, "radiance"),
-                ParameterBlock("translation_dm", 3, "dm"),
+                *bases,
+                ParameterBlock("angles_rad", 3, "rad", parity=(1, -1, -1)),
+                ParameterBlock("gamma", 27, "radiance", parity=3 * light),
+                ParameterBlock("translation_dm", 3, "dm", parity=(-1, 1, 1)),
             )
         )
 
@@ -116,6 +133,19 @@ class ParameterLayout:
     def join(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
         """Inverse of `split`."""
         return torch.cat([getattr(coefficients, block.name) for block in self.blocks], dim=1)
+
+    def mirror(self, flat: Float[Tensor, "batch parameters"]) -> Float[Tensor, "batch parameters"]:
+        """Coefficients of the mirror image: of a photo flipped left to right.
+
+        Raises:
+            ValueError: a basis of the face model is not mirror-symmetric.
+        """
+        signs: list[int] = []
+        for block in self.blocks:
+            if block.parity is None:
+                raise ValueError(f"the face model's {block.name} basis has no mirror symmetry")
+            signs += block.parity
+        return flat * flat.new_tensor(signs)
 
     def zeros(self, batch: int, device: torch.device | str = "cpu") -> Coefficients:
         """Coefficients of the mean face: unrotated, centred, under the constant light."""

@@ -52,7 +52,7 @@ def test_nothing_usable_is_exit_code_1(tmp_path, monkeypatch, capsys) -> None:
         (["--img_folder", "nowhere"], "--img_folder nowhere: neither"),
         ([], "--img_folder is missing"),
         (["--img_folder", "a", "--colour", "red"], "--colour"),
-        (["--img_folder", "a", "--mode", "test"], "--mode"),
+        (["--img_folder", "a", "--mode", "demo"], "--mode"),
         (["--img_folder", "a", "--num_workers", "-3"], "--num_workers is -3"),
     ],
 )

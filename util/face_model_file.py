@@ -30,6 +30,11 @@ _VERTEX_KEYS = (
     "albedo_sigma",
     "unit_matrix",
 )
+_PARITY_KEYS = {
+    "identity": "identity_parity",
+    "expression": "expression_parity",
+    "texture": "albedo_parity",
+}
 _CONTROL_KEYS = ("control_mean_shape", "control_identity_basis", "control_expression_basis")
 
 
@@ -113,6 +118,11 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
             key.removeprefix("region_"): arrays[key].astype(bool)
             for key in sorted(arrays)
             if key.startswith("region_")
+        },
+        parities={
+            block: arrays[key].astype(np.int64)
+            for block, key in _PARITY_KEYS.items()
+            if key in arrays
         },
         fingerprint=array_fingerprint(
             *(arrays[key] for key in _CONTROL_KEYS),

@@ -73,10 +73,19 @@ def test_rnet_camera_golden_numbers():
 def test_options_make_the_camera():
     options = CameraOptions(focal=800.0, center=64.0, camera_d=8.0, z_near=2.0, z_far=20.0)
     camera = Camera.rnet(options)
-    assert (camera.width, camera.height) == (128, 128)
+    # The crop keeps its size: center only moves the principal point.
+    assert (camera.width, camera.height) == (224, 224)
     assert (camera.distance_dm, camera.near_dm, camera.far_dm) == (8.0, 2.0, 20.0)
     one = camera.project(torch.tensor([[[1.0, 1.0, 8.0]]]))
     assert one[0, 0].tolist() == pytest.approx([164.0, -36.0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"focal": 0.0}, {"camera_d": -1.0}, {"z_near": 0.0}, {"z_near": 9.0, "z_far": 8.0}]
+)
+def test_cameras_that_see_nothing_are_refused(wrong: dict[str, float]):
+    with pytest.raises(ValueError, match="--" + next(iter(wrong))):
+        CameraOptions(**wrong)
 
 
 def test_from_object_and_to_object_are_inverse():
@@ -102,7 +111,7 @@ def public_clip(vertices: np.ndarray, focal: float, centre: float, near: float, 
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ matrix.T
 
 
-@pytest.mark.parametrize("options", [CameraOptions(), CameraOptions(900.0, 96.0, 9.0, 4.0, 30.0)])
+@pytest.mark.parametrize("options", [CameraOptions(), CameraOptions(900.0, 112.0, 9.0, 4.0, 30.0)])
 def test_clip_is_the_public_projection(options: CameraOptions):
     camera = Camera.rnet(options).to(torch.float64)
     vertices = torch.randn(2, 50, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 10.0])

@@ -79,7 +79,7 @@ def test_without_truth_the_weak_losses_are_on(tiny_face_model: FaceModel):
 
 
 def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
-    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.6))
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=0.6))
     batch = make_batch(model, supervised=True)
     assert terms_of(model, batch, 0.0) == TRUTH
     assert model.reconstruction is None
@@ -91,7 +91,7 @@ def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
 
 
 def test_a_reconstruction_of_an_earlier_batch_is_not_reused(tiny_face_model: FaceModel):
-    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.6))
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=0.6))
     assert terms_of(model, make_batch(model, supervised=False)) == WEAK
     assert terms_of(model, make_batch(model, supervised=True)) == TRUTH
 
@@ -164,7 +164,7 @@ def test_visuals_are_photo_overlay_landmarks(tiny_face_model: FaceModel, landmar
 
 
 def test_visuals_render_where_training_did_not(tiny_face_model: FaceModel):
-    model = make(tiny_face_model, ACTIVE, ObjectiveOptions(weak_from=0.9))
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=0.9))
     model.set_input(make_batch(model, supervised=True))
     model.evaluate()
     assert model.reconstruction is None

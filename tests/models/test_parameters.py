@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models.camera import Camera
 from models.parameters import Coefficients, ParameterLayout
+from models.renderer import Renderer
+from models.stages import reconstruct
 
 PUBLISHED = {
     "identity": slice(0, 80),
@@ -82,3 +85,38 @@ def test_blocks_of_different_batch_sizes_are_refused():
     blocks = dict(good.items()) | {"gamma": torch.zeros(3, 27)}
     with pytest.raises(Exception, match="gamma"):
         Coefficients(**blocks)
+
+
+def test_mirroring_twice_changes_nothing(open_face_model):
+    flat = torch.randn(4, open_face_model.layout.size)
+    mirrored = open_face_model.layout.mirror(flat)
+    assert not torch.equal(mirrored, flat)
+    torch.testing.assert_close(open_face_model.layout.mirror(mirrored), flat)
+
+
+def test_mirrored_coefficients_give_the_flipped_picture(open_face_model):
+    """Pose, light, shape and colour at once: rendered, and compared with the flipped rendering."""
+    layout, camera = open_face_model.layout, Camera.rnet()
+    flat = 0.7 * torch.randn(2, layout.size)
+    flat[:, layout.slices["angles_rad"]] *= 0.4
+    flat[:, layout.slices["gamma"]] *= 0.2
+    flat[:, layout.slices["translation_dm"]] *= 0.1
+    images = []
+    for coefficients in (flat, layout.mirror(flat)):
+        rendered = reconstruct(open_face_model, Renderer(), camera, layout.split(coefficients))
+        assert rendered.rendering.image is not None
+        images.append(rendered.rendering.image)
+    difference = (images[0].flip(3) - images[1]).abs().amax(dim=1)
+    # Pixels on an edge may fall to the other side's triangle.
+    assert (difference > 0.02).float().mean() < 2e-3
+
+
+def test_models_without_symmetry_cannot_be_mirrored():
+    with pytest.raises(ValueError, match="identity basis has no mirror symmetry"):
+        ParameterLayout.for_sizes().mirror(torch.zeros(1, 257))
+
+
+def test_sigmas_come_with_the_blocks(tiny_face_model):
+    blocks = {block.name: block for block in tiny_face_model.layout.blocks}
+    assert blocks["identity"].sigma == pytest.approx(tiny_face_model.identity_sigma.tolist())
+    assert blocks["angles_rad"].sigma is None
