@@ -39,7 +39,7 @@ def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
     """
     torch.set_num_threads(threads or _usable_cores())
     numbers = parse_gpu_ids(gpu_ids)
-    if not numbers:
+    if len(numbers) == 0:
         return torch.device("cpu")
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     missing = [number for number in numbers if number >= available]

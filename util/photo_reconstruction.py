@@ -34,7 +34,8 @@ def reconstruct_photos(
     model.forward_inference()
     if appearance:
         assert model.reconstruction is not None
-        skin = torch.from_numpy(np.stack([photo.skin for photo in photos]))[:, None]
+        masks = [photo.skin for photo in photos if photo.skin is not None]
+        skin = torch.from_numpy(np.stack(masks))[:, None]
         solved = solve_appearance(
             model.face_model,
             model.camera,
