@@ -131,7 +131,7 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     run(python, "make_synthetic.py", "--count", arguments.faces)
     run(python, "data_preparation.py", "--img_folder", "portraits", "--mode", "test")
     recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
-    run(python, "train.py", "--name", name, *recipe)
+    run(python, "train.py", "--name", name, "--overwrite", *recipe)
     run(python, "test.py", "--name", name, "--img_folder", photos, "--solve_appearance")
     results = ROOT / "checkpoints" / name / "results" / "portraits"
     print(

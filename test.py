@@ -1,6 +1,6 @@
 """Reconstruct the faces of a folder of photos with a trained R-Net.
 
-python test.py --name my_faces --epoch latest --img_folder datasets/examples
+python test.py --name my_faces --epoch latest --img_folder my_photos
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
 from util.photo_reconstruction import reconstruct_photos
-from util.results import ResultWriter, SummaryRow
+from util.results import ResultWriter, SummaryRow, results_folder
 from util.training_state import adopt_card, load_weights
 
 GROUPS = (
@@ -62,12 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         create_detector(options[DetectionOptions]),
         with_skin=test.solve_appearance,
     )
-    results = run_folder(options) / "results" / photos.name / f"epoch_{base.epoch}_000000"
+    results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
     write_options(options, results, "test")
     with ResultWriter(results) as writer, tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
             for failed in (photo for photo in group if isinstance(photo, FailedPhoto)):
-                tqdm.write(f"{failed.path}: {failed.problem}")
+                named = failed.problem.startswith(str(failed.path))
+                tqdm.write(failed.problem if named else f"{failed.path}: {failed.problem}")
                 writer.add_failure(
                     SummaryRow(str(failed.path), status="failed", message=failed.problem)
                 )

@@ -5,6 +5,7 @@ python train.py --name my_faces --flist datalist/train/masks.txt --flist_val dat
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
 from options.train_options import LoaderOptions, TrainOptions
 from util.assets import load_assets
-from util.checkpoint import load_checkpoint, resolve_checkpoint
+from util.checkpoint import (
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    resolve_checkpoint,
+)
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
@@ -43,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     torch.manual_seed(base.seed)
     folder = run_folder(options)
+    claim_folder(folder, train)
 
     assets = load_assets(options)
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
@@ -67,13 +74,39 @@ def main(argv: Sequence[str] | None = None) -> None:
                 break
 
 
+def claim_folder(folder: Path, train: TrainOptions) -> None:
+    """Protect an earlier run in the folder: go on with it, or replace it only when told to."""
+    epochs = list_checkpoints(folder)
+    if not epochs or train.continue_train:
+        return
+    if not train.overwrite:
+        raise InputError(
+            f"--name: {folder} holds a run already (epoch {', '.join(epochs)}); go on with it by "
+            "--continue_train, replace it by --overwrite, or give another name"
+        )
+    for epoch in epochs:
+        checkpoint_path(folder, epoch).unlink()
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+    (folder / "loss_log.txt").unlink(missing_ok=True)
+
+
 def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
     """Give the model its first weights: a run's own, another run's, or the initial ones."""
     train, base = options[TrainOptions], options[BaseOptions]
     if train.continue_train:
-        return resume_training(resolve_checkpoint(folder, base.epoch), model, options)
+        path = resolve_checkpoint(folder, base.epoch)
+        progress = resume_training(path, model, options)
+        print(f"Resumed from {path}: epoch {progress.epoch}, {progress.step} steps done")
+        if progress.epoch > model.last_epoch:
+            print(f"Nothing is left to do: raise --n_epochs above {model.last_epoch}")
+        return progress
     if train.pretrained_name:
-        path = resolve_checkpoint(Path(base.checkpoints_dir) / train.pretrained_name, base.epoch)
+        try:
+            path = resolve_checkpoint(
+                Path(base.checkpoints_dir) / train.pretrained_name, base.epoch
+            )
+        except InputError as error:
+            raise InputError(f"--pretrained_name {train.pretrained_name}: {error}") from error
         load_weights(load_checkpoint(path, tuple(model.networks)), path, model, options)
         print(f"Weights from {path}")
     return Progress(epoch=model.first_epoch)

@@ -149,7 +149,10 @@ class _PreparedFolder:
             # The public code gives masks their photo's name, also where two share a stem.
             image = same_name
         if image is None:
-            raise InputError(f"{origin}: {self.root} has no photo for {mask}")
+            raise InputError(
+                f"{origin}: {self.root} has no photo for {mask}; put it "
+                "back, or run data_preparation.py on the folder again"
+            )
         photo = ListedPhoto(image, self.root / "landmarks" / f"{mask.stem}.txt", mask, origin)
         for path, known in ((photo.mask, self._masks), (photo.landmarks, self._landmarks)):
             if path not in known:

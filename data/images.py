@@ -147,9 +147,10 @@ def find_folder(name: str, data_root: Path) -> Path:
     for path in (data_root / name, Path(name)):
         if path.exists():
             return path
+    places = " and ".join(dict.fromkeys([str(data_root / name), str(Path(name))]))
     raise InputError(
-        f"--img_folder {name}: neither {data_root / name} nor {Path(name)} exists; "
-        "give the folder that holds the photos"
+        f"--img_folder {name} does not exist (looked for {places}); give the folder that holds "
+        "the photos"
     )
 
 

@@ -112,7 +112,13 @@ def parse_command(
             raise InputError(
                 f"--config {path}: {name} is no flag of this command; run with --help for all flags"
             )
-    values = vars(parser.parse_args(arguments))
+    try:
+        values = vars(parser.parse_args(arguments))
+    except InputError as error:
+        for name, path in sources.items():
+            if f"--{name}:" in str(error):
+                raise InputError(f"{error} (from --config {path}, or given after it)") from error
+        raise
     built = []
     for group in classes:
         try:
@@ -236,7 +242,9 @@ def config_flags(path: Path) -> list[str]:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} is not valid YAML: {error}") from error
+        raise InputError(
+            f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if entries is None:
         return []
     if not isinstance(entries, dict):

@@ -21,6 +21,8 @@ class TrainOptions:
     --lr_policy clock; 0 counts epochs only."""
     continue_train: bool = False
     """Resume from the run's latest checkpoint: weights, optimiser, schedule, random states."""
+    overwrite: bool = False
+    """Replace an earlier run of this name; without it a finished or broken-off run is protected."""
     pretrained_name: str | None = None
     """Start from the weights of another run under checkpoints_dir."""
     max_bad_steps: int = 10

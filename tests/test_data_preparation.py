@@ -49,7 +49,7 @@ def test_nothing_usable_is_exit_code_1(tmp_path, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--img_folder", "nowhere"], "--img_folder nowhere: neither"),
+        (["--img_folder", "nowhere"], "--img_folder nowhere does not exist"),
         ([], "--img_folder is missing"),
         (["--img_folder", "a", "--colour", "red"], "--colour"),
         (["--img_folder", "a", "--mode", "demo"], "--mode"),

@@ -120,6 +120,24 @@ def test_weights_of_another_run_start_a_new_one(capsys: pytest.CaptureFixture[st
     assert progress["step"] == 1
 
 
+def test_an_earlier_run_is_protected():
+    folder = run_template("--n_epochs", "2")
+    first = (folder / "epoch_2.pth").read_bytes()
+    with pytest.raises(InputError, match=r"holds a run already \(epoch 1, 2, latest\)"):
+        run_template("--n_epochs", "1")
+    assert (folder / "epoch_2.pth").read_bytes() == first
+    run_template("--n_epochs", "1", "--overwrite")
+    assert list_checkpoints(folder) == ["1", "latest"]
+
+
+def test_resuming_says_where_and_when_nothing_is_left(capsys: pytest.CaptureFixture[str]):
+    run_template("--n_epochs", "1")
+    run_template("--n_epochs", "1", "--continue_train")
+    shown = capsys.readouterr().out
+    assert "epoch_latest.pth: epoch 2" in shown
+    assert "raise --n_epochs above 1" in shown
+
+
 def test_time_ends_a_run():
     run = run_template(
         "--n_epochs", "100000", "--max_minutes", "0.02", "--save_epoch_freq", "10000"

@@ -11,6 +11,7 @@ from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions
 from models.schedule import OptimiserOptions
 from options.flags import ParsedOptions
+from options.train_options import TrainOptions
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.recognition_file import load_recognition_net
@@ -56,10 +57,18 @@ def load_assets(options: ParsedOptions) -> ModelAssets | None:
     face_model = load_face_model(options[FaceModelOptions])
     print(f"Face model: {face_model.card}")
     net = weights = None
-    if OptimiserOptions in options:
+    if OptimiserOptions in options and not _has_weights(options):
         weights, message = read_initial_weights(options[ReconstructionNetOptions])
         print(f"R-Net: {message}")
     if ObjectiveOptions in options and options[ObjectiveOptions].w_feat != 0:
         net, message = load_recognition_net(options[RecognitionOptions])
         print(f"Identity loss: {message}")
     return ModelAssets(face_model, net, weights)
+
+
+def _has_weights(options: ParsedOptions) -> bool:
+    """Whether the training starts from a checkpoint, and so needs no first weights."""
+    if TrainOptions not in options:
+        return False
+    train = options[TrainOptions]
+    return train.continue_train or train.pretrained_name is not None

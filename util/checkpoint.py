@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from models.parameters import ParameterLayout
-from util.atomic import atomic_file
+from util.atomic import atomic_file, interrupts_deferred
 from util.errors import InputError
 
 FORMAT_VERSION = 1
@@ -153,7 +153,8 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> None:
             network must not replace a good one.
     """
     _check_content(state, "")
-    with atomic_file(Path(path), durable=True) as file:
+    # torch's writer turns a Ctrl-C in its midst into an error of its own.
+    with interrupts_deferred(), atomic_file(Path(path), durable=True) as file:
         torch.save(dict(state), file)
 
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 
 from util.errors import InputError
+
+_OUTPUT_ERRORS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What the user's disk or folders may refuse; other system errors are defects of the program."""
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -22,6 +34,15 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        print(
+            f"error: cannot write {error.filename or 'a file'}: {error.strerror}; "
+            "free space or give a folder that can be written",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

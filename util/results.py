@@ -60,6 +60,27 @@ class SummaryRow:
 _COLUMNS = [field.name for field in fields(SummaryRow)]
 
 
+def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
+    """Where the results of a folder of photos go: `<run>/results/<name>/epoch_<epoch>_000000`.
+
+    Another folder of the same name, whose results lie there already, gets `<name>_2` and so on.
+
+    Args:
+        run: the run's folder.
+        photos: folder of the photos.
+        name: its name.
+        epoch: of the checkpoint.
+    """
+    number = 1
+    while True:
+        suffix = "" if number == 1 else f"_{number}"
+        folder = run / "results" / f"{name}{suffix}" / f"epoch_{epoch}_000000"
+        owners = {_photo(row["image"]).parent for row in _read_summary(folder / "summary.csv")}
+        if owners <= {photos.resolve()}:
+            return folder
+        number += 1
+
+
 class ResultWriter:
     """Writes faces in threads while the next ones are computed; use as a context manager."""
 

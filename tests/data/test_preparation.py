@@ -367,7 +367,7 @@ def test_a_failed_write_is_reported_and_leaves_no_parts(faces, monkeypatch, dete
     ("folders", "message"),
     [
         ((), "--img_folder is missing"),
-        (("nowhere",), "--img_folder nowhere: neither .*nowhere exists"),
+        (("nowhere",), "--img_folder nowhere does not exist .*nowhere"),
         (("void",), "void has no pictures"),
         (("one.png",), "one.png is not a folder"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from util.atomic import atomic_file, write_bytes, write_text
+from util.atomic import atomic_file, interrupts_deferred, write_bytes, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,3 +96,13 @@ def test_the_file_gets_ordinary_permissions(tmp_path: Path):
     plain.write_text("x", encoding="utf-8")
     write_text(tmp_path / "atomic", "x")
     assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode
+
+
+def test_an_interrupt_waits_for_the_file(tmp_path: Path):
+    path = tmp_path / "a.bin"
+    with pytest.raises(KeyboardInterrupt), interrupts_deferred(), atomic_file(path) as file:
+        signal.raise_signal(signal.SIGINT)
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(KeyboardInterrupt):  # the usual handler is back
+        signal.raise_signal(signal.SIGINT)

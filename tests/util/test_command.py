@@ -65,3 +65,17 @@ def test_a_path_that_the_terminal_cannot_show_is_still_reported():
     assert result.returncode == 2
     assert "\\u011f" in result.stdout
     assert result.stderr == "error: no \\u011f.jpg\n"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path):
+    blocker = tmp_path / "file"
+    blocker.write_text("", encoding="utf-8")
+    result = run(f"import pathlib; pathlib.Path({str(blocker / 'x')!r}).mkdir(parents=True)")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot write ")
+    assert str(blocker) in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_missing_file_of_the_program_keeps_its_traceback():
+    result = run("open('nowhere')")
+    assert result.returncode == 1 and "FileNotFoundError" in result.stderr

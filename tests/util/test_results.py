@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from models.parameters import ParameterLayout
-from util.results import FaceResult, ResultWriter, SummaryRow
+from util.results import FaceResult, ResultWriter, SummaryRow, results_folder
 
 
 def face(stem: str, seed: int = 0) -> FaceResult:
@@ -169,3 +169,16 @@ def test_results_are_replaced_by_a_second_run(tmp_path: Path):
             writer.add(face("a", seed), row("a"))
     np.testing.assert_array_equal(read_png(tmp_path / "a.png"), face("a", 2).picture)
     assert len(summary(tmp_path)) == 1
+
+
+def test_folders_of_one_name_do_not_share_results(tmp_path: Path):
+    photos = [tmp_path / parent / "few" for parent in ("a", "b")]
+    folders = []
+    for folder in photos:
+        folders.append(results_folder(tmp_path / "run", folder, "few", "20"))
+        with ResultWriter(folders[-1]) as writer:
+            writer.add_failure(SummaryRow(str(folder / "x.jpg"), "failed"))
+    results = tmp_path / "run" / "results"
+    assert folders == [results / "few" / "epoch_20_000000", results / "few_2" / "epoch_20_000000"]
+    # A second run on either goes to its own place again.
+    assert [results_folder(tmp_path / "run", f, "few", "20") for f in photos] == folders
