@@ -296,5 +296,5 @@ def test_a_folder_under_the_root_comes_first(tmp_path: Path, monkeypatch) -> Non
     (root / "b.png").write_bytes(b"")
     assert find_folder("b.png", root) == root / "b.png"
     assert find_folder(str(tmp_path / "a"), root) == tmp_path / "a"
-    with pytest.raises(InputError, match=r"--img_folder c does not exist \(looked for datasets.c and c\)"):
+    with pytest.raises(InputError, match=r"--img_folder c does not exist .*datasets.c and c\)"):
         find_folder("c", root)
