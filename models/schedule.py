@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch.optim import lr_scheduler
 
-# Clock policy: warm-up, then constant, then linear to zero. The shares are those of an eight-minute
-# training with 25 s of warm-up that decays from minute 6.5.
+# Clock policy: warm-up, then constant, then linear to zero. Of eight minutes the long descent, at
+# half as high a rate again, left smaller errors than one over the last fifth.
 WARM_UP_SHARE = 0.05
-DECAY_FROM_SHARE = 0.8
+DECAY_FROM_SHARE = 0.4
 
 
 @dataclass(frozen=True)

@@ -93,10 +93,10 @@ def test_clock_warms_up_holds_and_falls():
 
 def test_clock_keeps_the_ratio_of_groups():
     optimizer, schedule = make(OptimiserOptions(lr=1e-3, lr_policy="clock"), 1e-3, 3e-4)
-    schedule.set_progress(0.9)
+    schedule.set_progress(0.7)
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([5e-4, 1.5e-4])
-    schedule.set_progress(0.5)  # from the base, not from the last value
+    schedule.set_progress(0.3)  # from the base, not from the last value
     assert schedule.rate == pytest.approx(1e-3)
     schedule.end_epoch(1.0)
     assert schedule.rate == pytest.approx(1e-3)
