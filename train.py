@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from data import DATASETS, FaceLoader, create_dataset
+from data import FaceLoader, create_dataset
+from data.registry import find_dataset
 from models import create_model, find_model
 from models.base_model import BaseModel
 from options import ParsedOptions, parse_command, write_options
@@ -34,12 +35,11 @@ from util.training_state import Progress, load_weights, resume_training
 def option_groups(given: dict[str, str]) -> list[type]:
     """The options of a training: the model and the dataset bring their own."""
     mode = given.get("dataset_mode", TrainOptions.dataset_mode)
-    if mode not in DATASETS:
-        raise InputError(f"--dataset_mode {mode} is unknown; choose one of {', '.join(DATASETS)}")
+    dataset = find_dataset(mode)
     model = find_model(given.get("model", BaseOptions.model))
     shared = [BaseOptions, TrainOptions, LoaderOptions, DisplayOptions, DistributedOptions]
     # A group that model and dataset both name appears once.
-    return list(dict.fromkeys([*shared, *DATASETS[mode].option_groups, *model.option_groups]))
+    return list(dict.fromkeys([*shared, *dataset.option_groups, *model.option_groups]))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     torch.manual_seed(base.seed)
     folder = run_folder(options)
-    claim_folder(folder, train)
+    protect_earlier_run(folder, train)
 
     assets = load_assets(options)
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False)
     model = create_model(base.model, options, assets, device)
     progress = start(model, options, folder)
-    # Only now, so that a start that fails leaves the record of an earlier run alone.
+    # Only now, so that a start that fails leaves an earlier run as it was.
+    if train.overwrite and not train.continue_train:
+        remove_earlier_run(folder)
     write_options(options, folder, "train")
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {device}")
 
@@ -74,17 +76,19 @@ def main(argv: Sequence[str] | None = None) -> None:
                 break
 
 
-def claim_folder(folder: Path, train: TrainOptions) -> None:
-    """Protect an earlier run in the folder: go on with it, or replace it only when told to."""
+def protect_earlier_run(folder: Path, train: TrainOptions) -> None:
+    """Refuse a folder that holds a run, unless it is resumed or replaced on purpose."""
     epochs = list_checkpoints(folder)
-    if not epochs or train.continue_train:
-        return
-    if not train.overwrite:
+    if epochs and not (train.continue_train or train.overwrite):
         raise InputError(
             f"--name: {folder} holds a run already (epoch {', '.join(epochs)}); go on with it by "
             "--continue_train, replace it by --overwrite, or give another name"
         )
-    for epoch in epochs:
+
+
+def remove_earlier_run(folder: Path) -> None:
+    """Delete the checkpoints and logs of a run that `--overwrite` replaces."""
+    for epoch in list_checkpoints(folder):
         checkpoint_path(folder, epoch).unlink()
     shutil.rmtree(folder / "logs", ignore_errors=True)
     (folder / "loss_log.txt").unlink(missing_ok=True)

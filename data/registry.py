@@ -18,6 +18,17 @@ DATASETS: dict[str, type[FaceDataset]] = {
 }
 
 
+def find_dataset(mode: str) -> type[FaceDataset]:
+    """The dataset class of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if mode not in DATASETS:
+        raise InputError(f"--dataset_mode {mode} is unknown; choose one of {', '.join(DATASETS)}")
+    return DATASETS[mode]
+
+
 def create_dataset(
     mode: str, options: Any, assets: ModelAssets | None, *, is_train: bool
 ) -> FaceDataset:
@@ -32,6 +43,4 @@ def create_dataset(
     Raises:
         InputError: unknown mode, or data that is not there.
     """
-    if mode not in DATASETS:
-        raise InputError(f"--dataset_mode {mode} is unknown; choose one of {', '.join(DATASETS)}")
-    return DATASETS[mode](options, assets, is_train)
+    return find_dataset(mode)(options, assets, is_train)

@@ -63,7 +63,6 @@ class TruthObjective(nn.Module):
         self.options = options
         self.camera = camera
         self.layout = face_model.layout
-        n_id = face_model.identity_sigma.numel()
         neutral = face_model.mean_shape.reshape(1, -1, 3)
         probes = _spread_vertices(neutral[0], face_model.triangles, PROBES)
 
@@ -88,7 +87,6 @@ class TruthObjective(nn.Module):
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor.detach().clone(), persistent=False)
-        self.n_shape = n_id + face_model.expression_sigma.numel()
 
     @property
     def active(self) -> bool:

@@ -130,6 +130,13 @@ def test_an_earlier_run_is_protected():
     assert list_checkpoints(folder) == ["1", "latest"]
 
 
+def test_a_failed_start_replaces_nothing():
+    folder = run_template("--n_epochs", "1")
+    with pytest.raises(InputError, match="--pretrained_name nowhere"):
+        run_template("--overwrite", "--pretrained_name", "nowhere")
+    assert list_checkpoints(folder) == ["1", "latest"]
+
+
 def test_resuming_says_where_and_when_nothing_is_left(capsys: pytest.CaptureFixture[str]):
     run_template("--n_epochs", "1")
     run_template("--n_epochs", "1", "--continue_train")
