@@ -32,8 +32,9 @@ from data.landmarks import (
     write_landmarks,
 )
 from data.skin_mask import skin_mask
-from data.worker_pool import WorkerDied, default_num_workers, map_in_processes
+from data.worker_pool import WorkerDied, map_in_processes
 from util.atomic import write_text
+from util.cores import usable_cores
 from util.errors import InputError
 
 REPORT_NAME = "preparation_report.csv"
@@ -169,7 +170,7 @@ def prepare_folders(
     todo = [photo for photo in named if photo not in finished]
 
     work = _PreparePhoto(create_detector(detection or DetectionOptions()), options.overwrite)
-    workers = default_num_workers() if options.num_workers is None else options.num_workers
+    workers = usable_cores() if options.num_workers is None else options.num_workers
     with tqdm(total=len(todo), unit="photo", disable=not progress) as bar:
         for photo, failure in map_in_processes(work, todo, min(workers, len(todo))):
             if isinstance(failure, WorkerDied):

@@ -100,13 +100,6 @@ def map_in_processes(
             _end(worker)
 
 
-def default_num_workers() -> int:
-    """One process for each core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _start(function: Callable[[Any], Any]) -> _Worker:
     """A new worker, which says so itself when it can take an item."""
     context = multiprocessing.get_context("spawn")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
+from util.cores import usable_cores
 from util.errors import InputError
 
 
@@ -37,7 +36,7 @@ def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
     Raises:
         InputError: a GPU was asked for that is not there.
     """
-    torch.set_num_threads(threads or _usable_cores())
+    torch.set_num_threads(threads or usable_cores())
     numbers = parse_gpu_ids(gpu_ids)
     if len(numbers) == 0:
         return torch.device("cpu")
@@ -54,10 +53,3 @@ def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
         )
     print("No GPU found: computing on the CPU.")
     return torch.device("cpu")
-
-
-def _usable_cores() -> int:
-    """Cores that this process may run on; containers and schedulers often grant fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

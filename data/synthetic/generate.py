@@ -32,10 +32,11 @@ from data.synthetic.compositing import compose
 from data.synthetic.lighting import brighten
 from data.synthetic.rendering import SceneRenderer
 from data.synthetic.sampling import PICTURE, FaceSampler, generator
-from data.worker_pool import WorkerDied, default_num_workers, map_in_processes
+from data.worker_pool import WorkerDied, map_in_processes
 from models.camera import Camera
 from models.face_model import FaceModel
 from util.atomic import write_bytes
+from util.cores import usable_cores
 from util.errors import InputError
 
 GENERATOR_VERSION = 1
@@ -127,7 +128,7 @@ def generate(
     starts = range(0, options.count, chunk.size)
     finished = _finished_chunks(folder, chunk)
     missing = [start for start in starts if start not in finished]
-    workers = default_num_workers() if options.num_workers is None else options.num_workers
+    workers = usable_cores() if options.num_workers is None else options.num_workers
     made = 0
     with tqdm(total=options.count, unit="face", disable=not progress) as bar:
         bar.update(options.count - sum(len(chunk.indices(start)) for start in missing))

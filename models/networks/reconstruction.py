@@ -15,13 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.camera import CROP_PX
 from models.networks.dlib_resnet import INPUT_SIZE as CHIP_SIZE
 from models.networks.dlib_resnet import DlibTrunk
 from models.networks.resnet import ResNet, resnet18, resnet34, resnet50
 from models.parameters import ParameterLayout
-
-IMAGE_SIZE = 224
-"""Side of the aligned crop in pixels."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class DlibBackbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch 512 1 1"]:
         """Compute features of aligned crops, RGB in [0, 1]."""
-        margin = (IMAGE_SIZE - self.FACE_PX) // 2
+        margin = (CROP_PX - self.FACE_PX) // 2
         centre = images[:, :, margin : margin + self.FACE_PX, margin : margin + self.FACE_PX]
         chips = functional.interpolate(
             centre,
@@ -148,10 +146,9 @@ class ReconstructionNet(nn.Module):
         Raises:
             ValueError: the images do not have this size.
         """
-        if images.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
+        if images.shape[2:] != (CROP_PX, CROP_PX):
             raise ValueError(
-                f"the R-Net takes images (B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), "
-                f"got {tuple(images.shape)}"
+                f"the R-Net takes images (B, 3, {CROP_PX}, {CROP_PX}), got {tuple(images.shape)}"
             )
         features = self.backbone(images)
         if self.final_layers is None:

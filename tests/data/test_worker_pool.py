@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from data.worker_pool import WorkerDied, default_num_workers, map_in_processes
+from data.worker_pool import WorkerDied, map_in_processes
 
 
 def square(number: int) -> int:
@@ -95,7 +95,3 @@ def test_workers_compute_with_one_thread_each(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert [result for _, result in map_in_processes(thread_limit, [0], 1)] == ["1"]
     assert os.environ["OMP_NUM_THREADS"] == "5"
-
-
-def test_default_number() -> None:
-    assert default_num_workers() >= 1
