@@ -42,7 +42,8 @@ def collate(
         template = torch.from_numpy(recognition_template).float()
         transforms = estimate_similarity(five_from_68(landmarks), template)
     return FaceBatch(
-        images=images.permute(0, 3, 1, 2).contiguous().float() / 255,
+        # channels_last, as networks want it: no copy but that to float.
+        images=images.permute(0, 3, 1, 2).float().div_(255),
         paths=tuple(sample.path for sample in samples),
         landmarks_px=None if landmarks is None else from_index(landmarks, landmark_origin),
         skin_mask=None if masks is None else masks[:, None] / 255,

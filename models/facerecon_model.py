@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models import losses
 from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
@@ -20,8 +21,13 @@ from models.camera import Camera, CameraOptions
 from models.drawing import draw_landmarks
 from models.face_model import FaceModelOptions
 from models.landmarks import LandmarkOptions, from_index, to_index
+from models.networks.dlib_backbone import DlibBackbone
 from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.reconstruction import (
+    NetworkOutput,
+    ReconstructionNetOptions,
+    create_reconstruction_net,
+)
 from models.objective import ObjectiveOptions, WeakObjective
 from models.parameters import Coefficients
 from models.renderer import Renderer, RenderOptions, resolve_backend
@@ -91,6 +97,9 @@ class FaceReconModel(BaseModel):
         self.truth.to(self.device)
         if not self.objective.weights and not self.truth.active:
             raise ValueError("no loss has a weight; give at least one of the --w_... flags above 0")
+        self.w_keypoints = options[ObjectiveOptions].w_keypoints
+        if self.w_keypoints != 0 and not isinstance(self.net_recon.backbone, DlibBackbone):
+            raise ValueError("--w_keypoints needs --net_recon dlib: other backbones locate none")
         self.grad_clip = optimiser_options.grad_clip
         groups = self.net_recon.parameter_groups(optimiser_options.lr)
         self.optimizers = [create_optimizer(groups, optimiser_options)]
@@ -102,14 +111,17 @@ class FaceReconModel(BaseModel):
 
     def predict(self, images: Tensor) -> Coefficients:
         """Coefficients of aligned photos (B, 3, 224, 224) in [0, 1]."""
+        return self.layout.split(self.run_network(images).coefficients)
+
+    def run_network(self, images: Tensor) -> NetworkOutput:
+        """All that the R-Net says about aligned photos, in float32."""
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(
             self.device.type,
             dtype=self.autocast_dtype or torch.bfloat16,
             enabled=self.autocast_dtype is not None,
         ):
-            flat = self.net_recon(images)
-        return self.layout.split(flat.float())
+            return self.net_recon.predict(images)
 
     def forward_inference(self) -> None:
         """Predict and render the current input."""
@@ -131,7 +143,8 @@ class FaceReconModel(BaseModel):
 
     def forward(self) -> None:
         """Predict, and render where a loss looks at the rendering."""
-        self.coefficients = self.predict(self.batch.images)
+        self.output = self.run_network(self.batch.images)
+        self.coefficients = self.layout.split(self.output.coefficients)
         self.reconstruction = self.reconstruct(self.coefficients) if self._weak else None
 
     @property
@@ -143,11 +156,21 @@ class FaceReconModel(BaseModel):
     def compute_losses(self) -> Mapping[str, Tensor]:
         """Weighted terms of the objective and of the true coefficients, where there are any."""
         terms: dict[str, Tensor] = {}
+        if self.w_keypoints != 0:
+            terms["keypoints"] = self.w_keypoints * self._keypoint_error()
         if self.batch.coefficients is not None and self.truth.active:
             terms |= self.truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
             terms |= self.objective(self.reconstruction, self.batch)
         return terms
+
+    def _keypoint_error(self) -> Tensor:
+        """Mean distance of the keypoints from the given landmarks in pixels."""
+        located, given = self.output.keypoints_px, self.batch.landmarks_px
+        assert located is not None
+        if given is None:
+            raise ValueError("the batch holds no landmarks, --w_keypoints needs them")
+        return losses.mean_distance(located, given)
 
     def clip_gradients(self) -> bool:
         """Clip to the norm of `--grad_clip`; says whether the gradient was finite."""

@@ -43,6 +43,9 @@ class ObjectiveOptions:
     """Landmarks: weighted squared distance in pixels."""
     w_reflc: float = 5.0
     """Reflectance: variance of the skin's albedo."""
+    w_keypoints: float = 0.0
+    """Distance, in pixels, of the given landmarks from where the backbone itself locates them
+    (--net_recon dlib); on also while true coefficients alone supervise."""
     use_crop_face: bool = True
     """Photometric loss on the front of the face only, not on the whole mesh."""
     use_predef_M: bool = False

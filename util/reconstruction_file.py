@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.networks.dlib_backbone import DlibBackbone
 from models.networks.reconstruction import (
     RECONSTRUCTION_NETS,
-    DlibBackbone,
     ReconstructionNetOptions,
     pretrained_names,
 )

@@ -119,25 +119,30 @@ class DlibTrunk(nn.Module):
         self.register_buffer("mean_rgb", mean, persistent=False)
         self.conv0 = AffineConv2d(3, STEM_CHANNELS, 7, stride=2)
         self.blocks = nn.ModuleList()
-        channels = STEM_CHANNELS
+        self.channels = [STEM_CHANNELS]
+        """Channels of the map after the stem and after each block."""
         for out_channels, halves in BLOCK_CHANNELS[:block_count]:
-            self.blocks.append(DlibBlock(channels, out_channels, halves))
-            channels = out_channels
-        self.out_channels = channels
+            self.blocks.append(DlibBlock(self.channels[-1], out_channels, halves))
+            self.channels.append(out_channels)
 
     def forward(
         self, chips: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Compute the feature map of face chips.
+        """Compute the last feature map of face chips, RGB in [0, 1]."""
+        return self.maps(chips)[-1]
+
+    def maps(self, chips: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Compute the feature maps after the stem and after each block.
 
         Args:
             chips: RGB in [0, 1].
         """
         x = (chips * 255.0 - self.mean_rgb) / 256.0
         x = functional.max_pool2d(functional.relu(self.conv0(x), inplace=True), 3, stride=2)
+        maps = [x]
         for block in self.blocks:
-            x = block(x)
-        return x
+            maps.append(block(maps[-1]))
+        return maps
 
 
 class DlibResNet(nn.Module):
@@ -146,7 +151,7 @@ class DlibResNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = DlibTrunk()
-        self.fc = nn.Linear(self.trunk.out_channels, EMBEDDING_SIZE, bias=False)
+        self.fc = nn.Linear(self.trunk.channels[-1], EMBEDDING_SIZE, bias=False)
 
     def forward(self, chips: Float[Tensor, "batch 3 150 150"]) -> Float[Tensor, "batch 128"]:
         """Compute descriptors; they are not unit vectors (norms of 1.3 to 1.6).

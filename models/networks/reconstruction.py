@@ -13,11 +13,9 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.camera import CROP_PX
-from models.networks.dlib_resnet import INPUT_SIZE as CHIP_SIZE
-from models.networks.dlib_resnet import DlibTrunk
+from models.networks.dlib_backbone import DlibBackbone, DlibFeatures
 from models.networks.resnet import ResNet, resnet18, resnet34, resnet50
 from models.parameters import ParameterLayout
 
@@ -40,57 +38,15 @@ class ReconstructionNetOptions:
             raise ValueError("--use_last_fc needs a resnet: --net_recon dlib has heads only")
 
 
-class DlibBackbone(nn.Module):
-    """Features of the R-Net on the first layers of dlib's recognition network.
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the R-Net says about a batch of crops."""
 
-    Made for training in minutes on a CPU: the trunk already knows faces and sees 150 px instead of
-    224; its 8x8 map is pooled to 4x4 and flattened, because a global mean would lose where things
-    are, which pose and expression need.
-    """
-
-    TRUNK_BLOCKS = 10
-    FACE_PX = 200
-    """Side of the central part of the crop that is used; dlib's chips are framed as tightly."""
-    TRUNK_LEARNING_RATE = 0.3
-    """Learning rate of the pretrained trunk, relative to that of the new layers."""
-
-    OUTPUT_SIGMAS: dict[str, float | tuple[float, ...]] = {  # noqa: RUF012 - a constant
-        "identity": 1.0,
-        "expression": 0.65,
-        "texture": 0.9,
-        "angles_rad": (0.2, 0.43, 0.14),
-        "gamma": 0.15,
-        "translation_dm": (0.03, 0.06, 0.6),
-    }
-    """Spread of each coefficient over training faces; the heads' outputs are in these units, so
-    that all of them are of order one."""
-
-    def __init__(self, last_fc_outputs: int | None = None) -> None:
-        super().__init__()
-        if last_fc_outputs is not None:
-            raise ValueError("--use_last_fc needs a resnet: --net_recon dlib has heads only")
-        self.feature_count = 512
-        self.trunk = DlibTrunk(self.TRUNK_BLOCKS)
-        self.reduce = nn.Conv2d(self.trunk.out_channels, 64, 1, bias=False)
-        self.reduce_norm = nn.BatchNorm2d(64)
-        self.linear = nn.Linear(64 * 4 * 4, self.feature_count, bias=False)
-        self.linear_norm = nn.BatchNorm1d(self.feature_count)
-
-    def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch 512 1 1"]:
-        """Compute features of aligned crops, RGB in [0, 1]."""
-        margin = (CROP_PX - self.FACE_PX) // 2
-        centre = images[:, :, margin : margin + self.FACE_PX, margin : margin + self.FACE_PX]
-        chips = functional.interpolate(
-            centre,
-            size=(CHIP_SIZE, CHIP_SIZE),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-        x = functional.relu(self.reduce_norm(self.reduce(self.trunk(chips))), inplace=True)
-        x = torch.flatten(functional.avg_pool2d(x, 2), 1)
-        x = functional.relu(self.linear_norm(self.linear(x)), inplace=True)
-        return x[:, :, None, None]
+    coefficients: Float[Tensor, "batch coefficients"]
+    """Flat vectors; `ParameterLayout.split` names their blocks."""
+    keypoints_px: Float[Tensor, "batch 68 2"] | None
+    """Where the backbone locates the landmarks, continuous pixels of the crop, y down; None for
+    backbones that do not."""
 
 
 RECONSTRUCTION_NETS: dict[str, Callable[[int | None], ResNet | DlibBackbone]] = {
@@ -138,7 +94,11 @@ class ReconstructionNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch coefficients"]:
-        """Predict flat coefficient vectors; `ParameterLayout.split` names their blocks.
+        """Predict flat coefficient vectors, as `predict` does."""
+        return self.predict(images).coefficients
+
+    def predict(self, images: Float[Tensor, "batch 3 height width"]) -> NetworkOutput:
+        """Predict coefficients, and with some backbones the places of landmarks.
 
         Args:
             images: aligned crops of 224 x 224 px, RGB in [0, 1], not normalised further.
@@ -150,14 +110,16 @@ class ReconstructionNet(nn.Module):
             raise ValueError(
                 f"the R-Net takes images (B, 3, {CROP_PX}, {CROP_PX}), got {tuple(images.shape)}"
             )
-        features = self.backbone(images)
+        features, keypoints_px = self.backbone(images), None
+        if isinstance(features, DlibFeatures):
+            features, keypoints_px = features.features, features.keypoints_px
+        features = features.to(self.output_sigmas.dtype)
         if self.final_layers is None:
-            return features.to(self.output_sigmas.dtype)
+            return NetworkOutput(features, keypoints_px)
         # In full precision under autocast: bfloat16 would round angles and depth to three digits.
         with torch.autocast(images.device.type, enabled=False):
-            features = features.to(self.output_sigmas.dtype)
             flat = torch.cat([head(features) for head in self.final_layers], dim=1).flatten(1)
-            return flat * self.output_sigmas
+            return NetworkOutput(flat * self.output_sigmas, keypoints_px)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser: a pretrained dlib trunk learns more slowly.
@@ -166,16 +128,16 @@ class ReconstructionNet(nn.Module):
             learning_rate: of the new layers, and of everything where there is no such trunk.
 
         Returns:
-            Groups with `params` and `lr` that together hold each parameter once.
+            Groups with `params` and `lr` that together hold each parameter that learns once.
         """
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not isinstance(self.backbone, DlibBackbone):
-            return [{"params": list(self.parameters()), "lr": learning_rate}]
-        trunk = list(self.backbone.trunk.parameters())
-        of_trunk = {id(parameter) for parameter in trunk}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in of_trunk]
+            return [{"params": learning, "lr": learning_rate}]
+        trunk = {id(parameter) for parameter in self.backbone.trunk.parameters()}
+        slow = learning_rate * DlibBackbone.TRUNK_LEARNING_RATE
         return [
-            {"params": rest, "lr": learning_rate},
-            {"params": trunk, "lr": learning_rate * DlibBackbone.TRUNK_LEARNING_RATE},
+            {"params": [p for p in learning if id(p) not in trunk], "lr": learning_rate},
+            {"params": [p for p in learning if id(p) in trunk], "lr": slow},
         ]
 
 

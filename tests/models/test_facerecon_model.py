@@ -21,6 +21,7 @@ from models.renderer import RenderOptions
 from models.schedule import OptimiserOptions
 from models.truth import TruthOptions
 from options.flags import ParsedOptions
+from util.errors import InputError
 
 CPU = torch.device("cpu")
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
@@ -94,6 +95,29 @@ def test_a_reconstruction_of_an_earlier_batch_is_not_reused(tiny_face_model: Fac
     model = make(tiny_face_model, replace(ACTIVE, weak_from=0.6))
     assert terms_of(model, make_batch(model, supervised=False)) == WEAK
     assert terms_of(model, make_batch(model, supervised=True)) == TRUTH
+
+
+def test_keypoints_learn_from_the_given_landmarks(tiny_face_model: FaceModel):
+    """Whether or not true coefficients supervise beside them."""
+    model = make(
+        tiny_face_model,
+        ReconstructionNetOptions(net_recon="dlib"),
+        replace(ACTIVE, weak_from=0.6),
+        ObjectiveOptions(w_keypoints=0.1),
+    )
+    batch = make_batch(model, supervised=True)
+    assert terms_of(model, batch) == ["keypoints", *TRUTH]
+    assert model.output.keypoints_px is not None and batch.landmarks_px is not None
+    offset = torch.linalg.vector_norm(model.output.keypoints_px - batch.landmarks_px, dim=-1)
+    assert float(model.losses["keypoints"]) == pytest.approx(0.1 * float(offset.mean()), rel=1e-5)
+    assert terms_of(model, make_batch(model, supervised=False)) == ["keypoints", *WEAK]
+    with pytest.raises(ValueError, match="no landmarks, --w_keypoints"):
+        terms_of(model, replace(batch, landmarks_px=None))
+
+
+def test_keypoints_need_a_backbone_that_locates_them(tiny_face_model: FaceModel):
+    with pytest.raises(InputError, match="--w_keypoints needs --net_recon dlib"):
+        make(tiny_face_model, ObjectiveOptions(w_keypoints=0.1))
 
 
 def test_an_untrained_network_predicts_the_mean_face(tiny_face_model: FaceModel):

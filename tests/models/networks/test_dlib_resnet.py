@@ -60,8 +60,9 @@ def test_size(network: DlibResNet):
 def test_map_sizes_of_the_trunk(blocks: int, shape: tuple[int, int, int]):
     trunk = DlibTrunk(blocks)
     with torch.no_grad():
-        assert trunk(torch.rand(1, 3, 150, 150)).shape == (1, *shape)
-    assert trunk.out_channels == shape[0]
+        maps = trunk.maps(torch.rand(1, 3, 150, 150))
+    assert maps[-1].shape == (1, *shape)
+    assert [tensor.shape[1] for tensor in maps] == trunk.channels
 
 
 def test_impossible_trunk_is_refused():

@@ -105,16 +105,17 @@ def test_other_image_sizes_are_refused():
         _net("resnet18")(torch.rand(1, 3, 112, 112))
 
 
-def test_parameter_groups_hold_every_parameter_once_and_slow_the_trunk():
+def test_parameter_groups_hold_every_learning_parameter_once_and_slow_the_trunk():
     for name, expected_rates in (("resnet18", [1e-3]), ("dlib", [1e-3, 3e-4])):
         net = _net(name)
         groups = net.parameter_groups(1e-3)
         assert [group["lr"] for group in groups] == pytest.approx(expected_rates)
         found = [id(parameter) for group in groups for parameter in group["params"]]
-        assert sorted(found) == sorted(id(parameter) for parameter in net.parameters())
+        learning = [p for p in net.parameters() if p.requires_grad]
+        assert sorted(found) == sorted(id(parameter) for parameter in learning)
         torch.optim.AdamW(groups)
-    trunk = {id(parameter) for parameter in net.backbone.get_submodule("trunk").parameters()}
-    assert {id(parameter) for parameter in groups[1]["params"]} == trunk
+    trunk = net.backbone.get_submodule("trunk").parameters()
+    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in trunk if p.requires_grad}
 
 
 @pytest.mark.parametrize("name", ["resnet18", "dlib"])
@@ -132,7 +133,8 @@ def test_every_parameter_learns(name: str):
         optimizer.step()
         errors.append(float(error.detach()))
     assert errors[-1] < errors[0]
-    dead = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    learning = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
+    dead = [n for n, p in learning if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
 
 
@@ -151,6 +153,14 @@ def test_channels_last_and_bfloat16_stay_close():
     assert torch.allclose(last, expected, atol=1e-5)
     assert (reduced - expected).abs().max() < 0.03 * expected.abs().max()
     assert not torch.equal(reduced, reduced.bfloat16().float())
+
+
+def test_only_the_dlib_backbone_locates_keypoints():
+    images = torch.rand(1, 3, 224, 224)
+    output = _random_dlib_net().predict(images)
+    assert output.keypoints_px is not None
+    assert output.keypoints_px.shape == (1, 68, 2)
+    assert _net("resnet18").eval().predict(images).keypoints_px is None
 
 
 def test_dlib_trunk_sees_the_centre_of_the_crop():
