@@ -56,7 +56,9 @@ class DlibBackbone(nn.Module):
     FROZEN_BLOCKS = 3
     """The stem and so many blocks keep dlib's weights."""
     KEYPOINT_BLOCKS = 7
-    """Blocks whose map, of 17 x 17 cells, the keypoints are located on."""
+    """Blocks on whose map the keypoints are located."""
+    KEYPOINT_MAP = (17, 17)
+    """Rows and columns of this map."""
     FACE_PX = 200
     """Side of the central part of the crop that is used; dlib's chips are framed as tightly."""
     TRUNK_LEARNING_RATE = 0.3
@@ -80,7 +82,9 @@ class DlibBackbone(nn.Module):
         self.trunk = DlibTrunk(self.TRUNK_BLOCKS)
         for part in (self.trunk.conv0, *self.trunk.blocks[: self.FROZEN_BLOCKS]):
             part.requires_grad_(False)
-        self.keypoints = KeypointHead(self.trunk.channels[self.KEYPOINT_BLOCKS], KEYPOINTS)
+        self.keypoints = KeypointHead(
+            self.trunk.channels[self.KEYPOINT_BLOCKS], KEYPOINTS, self.KEYPOINT_MAP
+        )
         self.reduce = nn.Conv2d(self.trunk.channels[-1], 64, 1, bias=False)
         self.reduce_norm = nn.BatchNorm2d(64)
         self.linear = nn.Linear(64 * 4 * 4 + 2 * KEYPOINTS, 512, bias=False)
@@ -117,18 +121,26 @@ class DlibBackbone(nn.Module):
 class KeypointHead(nn.Module):
     """Places of keypoints: for each a heat map, and the expectation of its softmax.
 
+    In an aligned crop a landmark is never far from its usual place, so that each heat map is the
+    sum of what the picture shows and of where the keypoint usually is.
+
     Args:
         channels: of the feature map.
         count: number of keypoints.
+        size: rows and columns of the feature map.
     """
 
     WIDTH = 64
+    HEAT_SCALE, PLACE_SCALE = 4.0, 30.0
+    """A heat map must differ by about 10 between its cells to have a sharp place; an optimiser
+    moves each weight by its learning rate in a step, and so gets there within a few hundred."""
 
-    def __init__(self, channels: int, count: int) -> None:
+    def __init__(self, channels: int, count: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.mix = nn.Conv2d(channels, self.WIDTH, 3, padding=1, bias=False)
         self.mix_norm = nn.BatchNorm2d(self.WIDTH)
         self.heat = nn.Conv2d(self.WIDTH, count, 1)
+        self.usual_place = nn.Parameter(torch.zeros(count, *size))
 
     def forward(
         self, features: Float[Tensor, "batch channels rows columns"]
@@ -136,7 +148,8 @@ class KeypointHead(nn.Module):
         """Locate (x, y) as `expected_place` does."""
         mixed = functional.relu(self.mix_norm(self.mix(features)), inplace=True)
         # In full precision under autocast: bfloat16 would round places to a twentieth of a cell.
-        return expected_place(self.heat(mixed).float())
+        shown = self.HEAT_SCALE * self.heat(mixed).float()
+        return expected_place(shown + self.PLACE_SCALE * self.usual_place)
 
 
 def expected_place(

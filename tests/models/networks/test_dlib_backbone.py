@@ -68,7 +68,7 @@ def test_the_first_layers_stay_as_dlib_trained_them():
 def test_the_head_learns_to_follow_a_bright_dot():
     """From random weights: the place of a dot is within a quarter of a cell after 150 steps."""
     torch.manual_seed(0)
-    head = KeypointHead(4, 1)
+    head = KeypointHead(4, 1, (11, 11))
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     grid = torch.linspace(-1, 1, 11)
     error = torch.tensor(0.0)
