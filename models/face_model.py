@@ -24,6 +24,9 @@ from models.landmark_embedding import LandmarkEmbedding
 from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
 
+NAMED_FACE_MODELS = ("open", "bfm09")
+"""What `--face_model` knows without a path."""
+
 
 @dataclass(frozen=True)
 class FaceModelOptions:
