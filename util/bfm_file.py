@@ -13,13 +13,15 @@ Indices start at 1; the three numbers of a vertex follow each other. The publish
 35,709 vertices and 70,789 triangles.
 
 The public code moves the mean of the mean shape to the origin when it reads the file, and so does
-this reader. Files that this program exports carry arrays beside these (`card_*`,
-`alignment_points`) that say which face model they hold; those are read as they are, since another
+this reader. Files that this program exports carry two arrays more, `card` (which face model this
+is: JSON in UTF-8, as uint8) and `alignment_points`; those are read as they are, since another
 model's origin need not be its centre.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ import torch
 from scipy.io import savemat
 
 from data.landmarks import five_from_68
-from models.face_model import FaceModelData, array_fingerprint
+from models.face_model import FaceModelData, IdentityCard, array_fingerprint
 from models.mesh import adjacent_faces
 from util.atomic import atomic_file
 from util.errors import InputError
@@ -46,8 +48,7 @@ _KEYS = (
     *("meanshape", "meantex", *BASIS_SIZES, "skinmask"),
     *("tri", "point_buf", "tri_mask2", "keypoints", "frontmask2_idx"),
 )
-_CARD_KEYS = ("card_name", "card_version", "card_licence", "card_fingerprint")
-_EXPORT_KEYS = (*_CARD_KEYS, "alignment_points")
+_EXPORT_KEYS = ("card", "alignment_points")
 _FRONT = "front"
 """Region that keeps frontmask2_idx, which need not be all vertices of tri_mask2."""
 
@@ -115,7 +116,7 @@ def write_bfm_model(path: Path, data: FaceModelData) -> None:
         front = np.flatnonzero(data.regions[_FRONT])
     else:
         front = np.unique(data.front_triangles)
-    card = data.card
+    card = json.dumps(asdict(data.card), ensure_ascii=False).encode()
     arrays = {
         "meanshape": data.mean_shape.reshape(1, -1),
         "meantex": 255 * data.mean_albedo.reshape(1, -1),
@@ -126,16 +127,12 @@ def write_bfm_model(path: Path, data: FaceModelData) -> None:
         "keypoints": keypoints[None] + 1,
         "frontmask2_idx": front[:, None] + 1,
         "skinmask": data.skin_mask[None],
-        "card_name": card.name,
-        "card_version": card.version,
-        "card_licence": card.licence,
-        "card_fingerprint": card.fingerprint,
+        "card": np.frombuffer(card, np.uint8)[None],
         "alignment_points": data.alignment_points,
     }
     arrays["texBase"] = 255 * arrays["texBase"]
-    for key, array in arrays.items():
-        if isinstance(array, np.ndarray):
-            arrays[key] = array.astype(np.int32 if array.dtype.kind == "i" else np.float32)
+    types = {"i": np.int32, "f": np.float32, "u": np.uint8}
+    arrays = {key: array.astype(types[array.dtype.kind]) for key, array in arrays.items()}
     with atomic_file(path) as file:
         savemat(file, arrays)
 
@@ -163,21 +160,21 @@ def _decode(arrays: dict[str, np.ndarray], alignment_points: np.ndarray) -> Face
     identity, expression, texture = (
         _basis(arrays[key], key, vertices, size) for key, size in BASIS_SIZES.items()
     )
-    if "card_name" in arrays:
-        name, version, licence, fingerprint = ("".join(arrays[key]) for key in _CARD_KEYS)
+    if "card" in arrays:
+        card = IdentityCard(**json.loads(arrays["card"].astype(np.uint8).tobytes()))
     else:
-        name, version, licence = NAME, VERSION, LICENCE
         # Of the numbers in the file: how a mean is rounded must not change what they are.
         fingerprint = array_fingerprint(mean_shape, identity, expression, texture)
+        card = IdentityCard(NAME, VERSION, LICENCE, fingerprint)
         mean_shape = mean_shape - mean_shape.mean(axis=0, keepdims=True)
     triangles = _indices(arrays, "tri", vertices).reshape(-1, 3)
     keypoints = _indices(arrays, "keypoints", vertices).reshape(LANDMARKS)
     front = np.zeros(vertices, bool)
     front[_indices(arrays, "frontmask2_idx", vertices).ravel()] = True
     return FaceModelData(
-        name=name,
-        version=version,
-        licence=licence,
+        name=str(card.name),
+        version=str(card.version),
+        licence=str(card.licence),
         mean_shape=mean_shape,
         identity_basis=identity,
         expression_basis=expression,
@@ -194,7 +191,7 @@ def _decode(arrays: dict[str, np.ndarray], alignment_points: np.ndarray) -> Face
         front_triangles=_indices(arrays, "tri_mask2", vertices).reshape(-1, 3),
         alignment_points=alignment_points,
         regions={_FRONT: front},
-        fingerprint=fingerprint,
+        fingerprint=str(card.fingerprint),
     )
 
 
