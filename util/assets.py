@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.assets import ModelAssets
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions
 from models.schedule import OptimiserOptions
 from options.flags import ParsedOptions
 from options.train_options import TrainOptions
-from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
+from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources, where_to_get
 from util.bfm_file import read_bfm_model
 from util.errors import InputError
 from util.face_model_file import read_face_model
@@ -30,50 +30,66 @@ def load_face_model(options: FaceModelOptions) -> FaceModel:
 
 
 def choose_face_model(options: FaceModelOptions) -> tuple[FaceModel, str]:
-    """Find and load the face model that `--face_model` names.
+    """Load the face model that `--face_model` names; see `read_chosen_face_model`.
+
+    Returns:
+        The model; and a sentence that says which one it is and why.
+    """
+    data, message = read_chosen_face_model(options)
+    try:
+        model = FaceModel(data)
+    except ValueError as error:
+        raise InputError(f"--face_model {options.face_model} ({message}): {error}") from error
+    return model, f"{model.card}, {message}"
+
+
+def read_chosen_face_model(options: FaceModelOptions) -> tuple[FaceModelData, str]:
+    """Find and read the face model that `--face_model` names.
 
     `auto` takes bfm09 where the user's files are, ready or to be converted, and else the open
     model, which lies beside the program wherever `--bfm_folder` is.
 
     Returns:
-        The model; and a sentence that says which one it is and why.
+        The model; and a clause that says why it was taken, or where it is from.
 
     Raises:
         InputError: unknown name; missing, wrong or unreadable file.
     """
     name, bfm09 = options.face_model, Path(options.bfm_folder) / options.bfm_model
     if name == "open":
-        return _build(OPEN_FACE_MODEL, "as --face_model says")
+        return read_face_model(OPEN_FACE_MODEL), "as --face_model says"
     if name == "bfm09":
-        return _build_bfm09(bfm09)
+        return _read_bfm09(bfm09)
     if name == "auto":
         if not bfm09.is_file() and missing_sources(bfm09.parent):
-            return _build(OPEN_FACE_MODEL, f"since {_what_bfm09_lacks(bfm09)}")
+            return read_face_model(OPEN_FACE_MODEL), f"since {_what_bfm09_lacks(bfm09)}"
         try:
-            return _build_bfm09(bfm09)
+            return _read_bfm09(bfm09)
         except InputError as error:
             raise InputError(f"{error}; or give --face_model open") from error
-    if Path(name).suffix.lower() not in (".npz", ".mat"):
+    path = Path(name)
+    if path.suffix.lower() not in (".npz", ".mat"):
         raise InputError(
             f"--face_model {name} is unknown; take auto, open, bfm09, or the path of a .npz or "
             ".mat file"
         )
-    if not Path(name).is_file():
+    if not path.is_file():
         raise InputError(f"--face_model {name}: no such file; give another path")
-    return _build(Path(name), f"from {name}")
+    if path.suffix.lower() == ".mat":
+        return read_bfm_model(path)
+    return read_face_model(path), f"from {name}"
 
 
-def _build_bfm09(path: Path) -> tuple[FaceModel, str]:
+def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:
     """Read bfm09, and make its file of the user's others before, if it is not there yet."""
     if not path.is_file():
         if missing := missing_sources(path.parent):
-            remedies = "; ".join(source.remedy for source in missing)
             raise InputError(
-                f"face model bfm09: {_what_bfm09_lacks(path)}. {remedies}. Checkpoints of the "
-                "public code need it; --face_model open needs no file"
+                f"face model bfm09: {_what_bfm09_lacks(path)}. {where_to_get(missing)}. "
+                "Checkpoints of the public code need this model; --face_model open needs no file"
             )
         convert_bfm09(path.parent, path)
-    return _build(path, "")
+    return read_bfm_model(path)
 
 
 def _what_bfm09_lacks(path: Path) -> str:
@@ -90,18 +106,6 @@ def _what_bfm09_lacks(path: Path) -> str:
             "are other face models)"
         )
     return lack
-
-
-def _build(path: Path, reason: str) -> tuple[FaceModel, str]:
-    if path.suffix.lower() == ".mat":
-        data, reason = read_bfm_model(path)
-    else:
-        data = read_face_model(path)
-    try:
-        model = FaceModel(data)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-    return model, f"{model.card}, {reason}"
 
 
 def load_assets(options: ParsedOptions) -> ModelAssets | None:

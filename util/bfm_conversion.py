@@ -64,7 +64,7 @@ _PUBLIC_FOLDER = (
 )
 IDENTITY = SourceFile(
     "01_MorphableModel.mat",
-    "the Basel Face Model 2009 (240 MB; not the .h5 files of 2017 or 2019, which are other models)",
+    "the Basel Face Model 2009 (not the .h5 files of 2017 or 2019, which are other models)",
     "PublicMM1/01_MorphableModel.mat inside BaselFaceModel.tgz, which the University of Basel "
     "gives on request (faces.dmi.unibas.ch)",
 )
@@ -97,6 +97,14 @@ _INFO_KEYS = ("frontmask2_idx", "skinmask", "keypoints", "point_buf", "tri", "tr
 def missing_sources(folder: Path) -> list[SourceFile]:
     """Which of the user's files a folder lacks."""
     return [source for source in SOURCE_FILES if not (folder / source.name).is_file()]
+
+
+def where_to_get(sources: Iterable[SourceFile]) -> str:
+    """What files are and who publishes them, those of one place together."""
+    by_place: dict[str, list[str]] = {}
+    for source in sources:
+        by_place.setdefault(source.place, []).append(f"{source.name} is {source.what}")
+    return "; ".join(f"{', '.join(names)}: {place}" for place, names in by_place.items())
 
 
 def check_sources(folder: Path, sizes: SourceSizes = BFM09_SIZES) -> None:

@@ -79,7 +79,7 @@ def read_bfm_model(path: Path) -> tuple[FaceModelData, str]:
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path} contradicts itself ({error}); {remedy}") from error
-    message = f"from {path}, five standard points from {source}"
+    message = f"from {path} with the five standard points of {source}"
     if differing:
         message += (
             f"; its point_buf leaves out or adds triangles at {differing} vertices, whose normals "

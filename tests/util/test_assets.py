@@ -17,7 +17,7 @@ from options import parse_command
 from tests.bfm_files import SMALL, write_small_sources
 from util import assets
 from util.assets import choose_face_model, load_assets, load_face_model
-from util.bfm_conversion import convert_bfm09
+from util.bfm_conversion import SOURCE_FILES, convert_bfm09
 from util.errors import InputError
 
 
@@ -61,7 +61,7 @@ class TestBfm09:
         model, message = choose_face_model(of_folder(tmp_path))
         assert model.card.name == "bfm09" and model.vertex_count == 224
         made = tmp_path / "BFM_model_front.mat"
-        assert f"from {made}, five standard points from " in message
+        assert f"from {made} with the five standard points of " in message
         assert "BFM09 to" in capsys.readouterr().err
         stamp, content = made.stat().st_mtime_ns, made.read_bytes()
         (tmp_path / "01_MorphableModel.mat").unlink()  # not needed any more
@@ -88,6 +88,13 @@ class TestBfm09:
             assert model.card.name == "open"
             assert f"since there is no {folder / 'BFM_model_front.mat'}" in message
 
+    def test_without_any_file_each_is_named_with_its_publisher(self, tmp_path: Path):
+        with pytest.raises(InputError) as caught:
+            choose_face_model(of_folder(tmp_path, "bfm09"))
+        for source in SOURCE_FILES:
+            assert f"{source.name} is {source.what}" in str(caught.value)
+            assert str(caught.value).count(source.place) == 1
+
     def test_the_open_model_is_beside_the_code(self, tmp_path: Path):
         write_small_sources(tmp_path)
         assert choose_face_model(of_folder(tmp_path, "open"))[0].card.name == "open"
@@ -104,7 +111,7 @@ class TestBfm09:
             choose_face_model(of_folder(tmp_path, "bfm09"))
         assert "Exp_Pca.bin is the expression basis of Guo et al." in str(caught.value)
         assert "--face_model open" in str(caught.value)
-        assert "01_MorphableModel.mat is" not in str(caught.value)
+        assert "01_MorphableModel.mat" not in str(caught.value)
 
     @pytest.mark.parametrize("name", ["auto", "bfm09"])
     def test_a_wrong_file_stops_even_auto(self, tmp_path: Path, name: str):
@@ -130,7 +137,7 @@ class TestBfm09:
         arrays = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
         arrays["meantex"][0, 3] = np.nan
         savemat(path, arrays)
-        with pytest.raises(InputError, match=r"front\.mat: .* mean_albedo holds non-finite"):
+        with pytest.raises(InputError, match=r"front\.mat .*: .* mean_albedo holds non-finite"):
             choose_face_model(of_folder(tmp_path))
 
 
