@@ -155,7 +155,11 @@ def convert_bfm09(folder: Path, target: Path, sizes: SourceSizes = BFM09_SIZES) 
             f"place: {_PUBLIC_FOLDER}"
         )
     total = sum(BASIS_SIZES.values())
-    with tqdm(total=total, unit="component", desc=f"BFM09 to {target.name}") as bar:
+    # Numbers that are not finite are named below.
+    with (
+        np.errstate(all="ignore"),
+        tqdm(total=total, unit="component", desc=f"BFM09 to {target.name}") as bar,
+    ):
         # One after the other, so that only one of the large matrices is in memory.
         mean_shape, identity = _identity_part(folder, "shape", in_identity, MICROMETRES, bar)
         mean_texture, texture = _identity_part(folder, "tex", in_identity, None, bar)

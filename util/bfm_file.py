@@ -72,8 +72,10 @@ def read_bfm_model(path: Path) -> tuple[FaceModelData, str]:
     is_export = mat_shapes(path, remedy).keys() >= set(_EXPORT_KEYS)
     arrays = read_mat(path, _KEYS + (_EXPORT_KEYS if is_export else ()), remedy)
     try:
-        points, source = _alignment_points(arrays, path.parent)
-        data = _decode(arrays, points)
+        # Numbers that are not finite are no warning here: a face model refuses them by name.
+        with np.errstate(all="ignore"):
+            points, source = _alignment_points(arrays, path.parent)
+            data = _decode(arrays, points)
         differing = _differing_point_buf(arrays["point_buf"], data)
     except InputError:
         raise
@@ -186,7 +188,7 @@ def _decode(arrays: dict[str, np.ndarray], alignment_points: np.ndarray) -> Face
         albedo_sigma=np.ones(texture.shape[2], np.float32),
         triangles=triangles,
         landmark_vertices=np.repeat(keypoints[:, None], 3, axis=1),
-        landmark_barycentrics=np.tile(np.float32([1, 0, 0]), (LANDMARKS, 1)),
+        landmark_barycentrics=np.tile(np.array([1, 0, 0], np.float32), (LANDMARKS, 1)),
         skin_mask=arrays["skinmask"].astype(np.float32).reshape(vertices),
         front_triangles=_indices(arrays, "tri_mask2", vertices).reshape(-1, 3),
         alignment_points=alignment_points,

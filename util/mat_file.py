@@ -24,7 +24,7 @@ import numpy as np
 from util.errors import InputError
 
 _KINDS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5), as the Basel Face Models of 2017 and 2019 are"),
     (b"MATLAB 7.3", "a MATLAB 7.3 file (save it again with -v7)"),
     (b"PK\x03\x04", "a zip archive (unpack it)"),
     (b"\x1f\x8b", "a gzip archive such as .tgz (unpack it)"),

@@ -213,7 +213,9 @@ def test_published_sizes():
     assert f"{4 + 4 * 3 * 53215 * (1 + 79):,} bytes" in EXPRESSION.what
 
 
-def resave(name: str, change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], None]:
+def resave(
+    name: str, change: Callable[[dict[str, np.ndarray]], object]
+) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         content = {k: v for k, v in loadmat(folder / name).items() if not k.startswith("__")}
         change(content)
@@ -222,12 +224,12 @@ def resave(name: str, change: Callable[[dict[str, np.ndarray]], None]) -> Callab
     return apply
 
 
-def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def copy(source: str, target: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / target).write_bytes((folder / source).read_bytes()) and None
+def copy(source: str, target: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / target).write_bytes((folder / source).read_bytes())
 
 
 IDENTITY = "01_MorphableModel.mat"

@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 ARRAYS = {
     "tall": RANDOM.normal(size=(501, 7)).astype(np.float32),
     "wide": RANDOM.normal(size=(3, 400)),
-    "one": np.float64([[3.25]]),
+    "one": np.array([[3.25]]),
     "none": np.zeros((0, 3)),
     "cube": RANDOM.normal(size=(4, 3, 2)),
     **{
