@@ -17,7 +17,7 @@ class FaceBatch:
     """RGB in [0, 1]."""
     paths: tuple[str, ...]
     """Where each image came from, for messages and results."""
-    landmarks_px: Float[Tensor, "batch 68 2"] | None = None
+    landmarks_px: Float[Tensor, "batch landmarks 2"] | None = None
     """Given landmarks: continuous pixels, y down, in the run's landmark origin."""
     skin_mask: Float[Tensor, "batch 1 height width"] | None = None
     """Skin probability in [0, 1], the attention of the photometric loss."""

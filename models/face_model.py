@@ -2,7 +2,7 @@
 
     identity, expression -> shape = mean + B_id a + B_exp b        (object frame, decimetres)
     texture              -> albedo = mean + B_tex c                (sRGB-encoded, [0, 1])
-    shape                -> vertex normals, 68 landmarks
+    shape                -> vertex normals, landmarks
 
 After Blanz and Vetter (SIGGRAPH 1999) and Deng et al. (CVPRW 2019, eq. 1). Unlike the original,
 landmarks are barycentric points, so that they need not be vertices, and any mesh, basis size and
@@ -20,8 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.landmark_embedding import LandmarkEmbedding
 from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
+
+NAMED_FACE_MODELS = ("open", "bfm09")
+"""What `--face_model` knows without a path."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,12 @@ class FaceModelOptions:
     """Which face model gives coefficients their meaning."""
 
     face_model: str = "auto"
-    """open (comes with the program) or the path of a native .npz file; auto takes open."""
+    """auto, open (comes with the program), bfm09 (the user's own Basel Face Model), or the path of
+    a .npz or .mat file; auto takes bfm09 where its files are in bfm_folder, else open."""
     bfm_folder: str = "BFM"
-    """Reserved for the user's own Basel Face Model; this version reads none."""
+    """Folder of the user's Basel Face Model 2009 files."""
     bfm_model: str = "BFM_model_front.mat"
-    """Reserved likewise."""
+    """The bfm09 file in that folder; made from 01_MorphableModel.mat and Exp_Pca.bin if missing."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +85,19 @@ class FaceModelData:
     triangles: np.ndarray
     """(F, 3) int32, counter-clockwise seen from outside."""
     landmark_vertices: np.ndarray
-    """(68, 3) int32 vertices whose barycentric mix is each iBUG landmark."""
+    """(L, 3) int32 vertices whose barycentric mix is each landmark; the 68 iBUG points in all
+    models that the trainer takes."""
     landmark_barycentrics: np.ndarray
-    """(68, 3) float32, rows sum to 1."""
+    """(L, 3) float32, rows sum to 1."""
     skin_mask: np.ndarray
     """(V,) float32, 1 on skin, whose albedo should be uniform (reflectance term)."""
     front_triangles: np.ndarray
     """(F2, 3) int32: the region that the photometric term looks at."""
-    uv: np.ndarray
-    """(V, 2) float32 texture coordinates in [0, 1], origin bottom left."""
     alignment_points: np.ndarray
     """(5, 3) float32 dm: eye centres (image left first), nose tip, mouth corners."""
+    uv: np.ndarray | None = None
+    """(V, 2) float32 texture coordinates in [0, 1], origin bottom left; None for models that come
+    without."""
     unit_names: tuple[str, ...] = ()
     """Named expression units (ARKit names)."""
     unit_matrix: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -137,11 +144,9 @@ class FaceModel(nn.Module):
     albedo_sigma: Tensor
     triangles: Tensor
     front_triangles: Tensor
-    landmark_vertices: Tensor
-    landmark_barycentrics: Tensor
     skin_mask: Tensor
     alignment_points: Tensor
-    uv: Tensor
+    uv: Tensor | None
     unit_matrix: Tensor
 
     def __init__(self, data: FaceModelData) -> None:
@@ -175,19 +180,19 @@ class FaceModel(nn.Module):
             "identity_sigma": data.identity_sigma,
             "expression_sigma": data.expression_sigma,
             "albedo_sigma": data.albedo_sigma,
-            "landmark_barycentrics": data.landmark_barycentrics,
             "skin_mask": data.skin_mask,
             "alignment_points": data.alignment_points,
             "uv": data.uv,
             "unit_matrix": data.unit_matrix,
         }
         for name, array in flat.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-            self.register_buffer(name, tensor.clone(), persistent=False)
-        for name in ("triangles", "front_triangles", "landmark_vertices"):
-            # int32 and C-contiguous, as rasterisers read them.
-            indices = np.ascontiguousarray(getattr(data, name), dtype=np.int32)
-            self.register_buffer(name, torch.from_numpy(indices.copy()), persistent=False)
+            tensor = None if array is None else _float_tensor(array)
+            self.register_buffer(name, tensor, persistent=False)
+        for name in ("triangles", "front_triangles"):
+            self.register_buffer(name, _index_tensor(getattr(data, name)), persistent=False)
+        self.landmark_embedding = LandmarkEmbedding(
+            _index_tensor(data.landmark_vertices), _float_tensor(data.landmark_barycentrics)
+        )
         self.normals_of = VertexNormals(self.triangles, self.vertex_count)
 
     @property
@@ -219,10 +224,11 @@ class FaceModel(nn.Module):
         """Unit vertex normals, pointing outwards."""
         return self.normals_of(vertices)
 
-    def landmarks(self, vertices: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, "batch 68 3"]:
-        """The 68 iBUG landmarks, in the frame of the vertices."""
-        corners = vertices[:, self.landmark_vertices.long()]
-        return (corners * self.landmark_barycentrics[:, :, None]).sum(dim=2)
+    def landmarks(
+        self, vertices: Float[Tensor, "batch vertices 3"]
+    ) -> Float[Tensor, "batch landmarks 3"]:
+        """The landmarks, in the frame of the vertices."""
+        return self.landmark_embedding(vertices)
 
     def units(self, weights: Mapping[str, float]) -> Float[Tensor, "1 expression"]:
         """Expression coefficients of named units, such as `{"jawOpen": 0.5}`.
@@ -240,6 +246,15 @@ class FaceModel(nn.Module):
         return strength[None] @ self.unit_matrix
 
 
+def _float_tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).clone()
+
+
+def _index_tensor(array: np.ndarray) -> Tensor:
+    """int32 and C-contiguous, as rasterisers read them."""
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int32)).clone()
+
+
 def _basis_block(name: str, sigma: np.ndarray, parity: np.ndarray | None) -> ParameterBlock:
     return ParameterBlock(
         name,
@@ -252,7 +267,7 @@ def _basis_block(name: str, sigma: np.ndarray, parity: np.ndarray | None) -> Par
 
 def _check(data: FaceModelData) -> None:
     """Hold every array of a face model against the others."""
-    vertices = data.mean_shape.shape[0]
+    vertices, landmarks = data.mean_shape.shape[0], data.landmark_vertices.shape[0]
     n_id, n_exp, n_tex = (
         basis.shape[-1] for basis in (data.identity_basis, data.expression_basis, data.albedo_basis)
     )
@@ -267,13 +282,14 @@ def _check(data: FaceModelData) -> None:
         "albedo_sigma": (n_tex,),
         "triangles": (data.triangles.shape[0], 3),
         "front_triangles": (data.front_triangles.shape[0], 3),
-        "landmark_vertices": (68, 3),
-        "landmark_barycentrics": (68, 3),
+        "landmark_vertices": (landmarks, 3),
+        "landmark_barycentrics": (landmarks, 3),
         "skin_mask": (vertices,),
-        "uv": (vertices, 2),
         "alignment_points": (5, 3),
         "unit_matrix": (len(data.unit_names), n_exp if data.unit_names else 0),
     }
+    if data.uv is not None:
+        expected["uv"] = (vertices, 2)
     for name, shape in expected.items():
         array = getattr(data, name)
         if array.shape != shape:

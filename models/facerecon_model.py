@@ -21,6 +21,7 @@ from models.camera import Camera, CameraOptions
 from models.drawing import draw_landmarks
 from models.face_model import FaceModelOptions
 from models.landmarks import LandmarkOptions, from_index, to_index
+from models.losses import LANDMARK_WEIGHTS
 from models.networks.dlib_backbone import DlibBackbone
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import (
@@ -67,6 +68,12 @@ class FaceReconModel(BaseModel):
         """
         super().__init__(options, assets, device)
         self.face_model = assets.face_model.to(device)
+        if self.face_model.landmark_embedding.count != len(LANDMARK_WEIGHTS):
+            raise ValueError(
+                f"face model {self.face_model.card} has {self.face_model.landmark_embedding.count} "
+                "landmarks; give --face_model one with the 68 iBUG points, with which photos are "
+                "compared"
+            )
         self.layout = self.face_model.layout
         self.camera = Camera.rnet(options[CameraOptions]).to(device)
         backend = options[RenderOptions].renderer

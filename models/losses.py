@@ -64,9 +64,9 @@ def photometric_loss(
 
 
 def landmark_loss(
-    predicted_px: Float[Tensor, "batch 68 2"],
-    given_px: Float[Tensor, "batch 68 2"],
-    weights: Float[Tensor, " 68"] | None = None,
+    predicted_px: Float[Tensor, "batch landmarks 2"],
+    given_px: Float[Tensor, "batch landmarks 2"],
+    weights: Float[Tensor, " landmarks"] | None = None,
 ) -> Float[Tensor, ""]:
     """Weighted squared landmark distance (Deng et al. 2019, L_lan).
 
@@ -78,7 +78,7 @@ def landmark_loss(
         predicted_px: projected landmarks of the model.
         given_px: landmarks of the image in the same frame. The squares do not see a common flip
             of the y axis, so y down here equals the public code's y up.
-        weights: one per landmark; `LANDMARK_WEIGHTS` if None.
+        weights: one per landmark; if None, `LANDMARK_WEIGHTS` of the 68 iBUG points.
 
     Returns:
         Squared pixels.

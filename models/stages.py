@@ -39,7 +39,7 @@ class PosedFace:
     """Unit normals in the rotated object frame, in which the light lives."""
     colours: Float[Tensor, "batch vertices 3"]
     """Albedo times irradiance."""
-    landmarks_px: Float[Tensor, "batch 68 2"]
+    landmarks_px: Float[Tensor, "batch landmarks 2"]
     """Projected landmarks: continuous pixels, y down."""
 
 

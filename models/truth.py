@@ -71,7 +71,7 @@ class TruthObjective(nn.Module):
             vertices = basis.unflatten(1, (-1, 3))
             return torch.cat([vertices[:, probes], face_model.landmarks(vertices)], dim=1)
 
-        weights = torch.ones(len(probes) + 68)
+        weights = torch.ones(len(probes) + face_model.landmark_embedding.count)
         weights[len(probes) :][INNER] = INNER_LANDMARK_WEIGHT
         sigma = torch.cat(
             [face_model.identity_sigma, face_model.expression_sigma, face_model.albedo_sigma]

@@ -64,7 +64,7 @@ _BROW, _EYE = [(-0.5, 0.42), (-0.42, 0.5), (-0.33, 0.52), (-0.23, 0.5), (-0.13, 
 _EYE_RING = [(-0.13, 0.0), (-0.05, 0.06), (0.05, 0.06), (0.13, 0.0), (0.05, -0.06), (-0.05, -0.06)]
 
 
-def _landmark_plan() -> np.ndarray:
+def landmark_plan() -> np.ndarray:
     """(68, 2) x, y of a symmetric face looking at the camera."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 17)
     jaw = np.stack([0.7 * np.sin(turn), 0.2 - 1.0 * np.cos(turn)], axis=1)
@@ -107,7 +107,7 @@ def make_tiny_face_data() -> FaceModelData:
         angle = np.einsum("kcd,vd->vck", waves, vertices[:, :2]) + phases.T
         return (size * np.sin(angle)).astype(np.float32)
 
-    corners, weights = _barycentric_points(_landmark_plan(), vertices, triangles)
+    corners, weights = _barycentric_points(landmark_plan(), vertices, triangles)
     landmarks = (vertices[corners] * weights[:, :, None]).sum(axis=1)
     eyes = [landmarks[[36, 39]].mean(axis=0), landmarks[[42, 45]].mean(axis=0)]
     distance = np.hypot(vertices[:, 0] / 0.75, vertices[:, 1] / 0.95)

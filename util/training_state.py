@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.base_model import BaseModel
+from models.face_model import NAMED_FACE_MODELS, FaceModelOptions
 from models.facerecon_model import FaceReconModel
 from models.landmarks import LandmarkOptions
 from models.networks.reconstruction import ReconstructionNetOptions
@@ -56,7 +57,8 @@ def card_of(model: FaceReconModel, options: ParsedOptions) -> CheckpointCard:
 def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path) -> ParsedOptions:
     """Take what a checkpoint knows about itself for every flag that the user left open.
 
-    So `test.py` needs neither the architecture nor the landmark origin of the training.
+    So `test.py` needs neither the architecture nor the landmark origin of the training, nor the
+    face model if it is one that has a name.
     """
     card = read_card(checkpoint, path)
     net = {"net_recon": card.net_recon, "use_last_fc": card.use_last_fc}
@@ -67,6 +69,8 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
         raise InputError(f"{path} was trained with {net}: {error}") from error
     if not options.given("landmark_origin"):
         options = options.with_values(LandmarkOptions, landmark_origin=card.landmark_origin)
+    if not options.given("face_model") and card.face_model in NAMED_FACE_MODELS:
+        options = options.with_values(FaceModelOptions, face_model=card.face_model)
     return options
 
 

@@ -44,6 +44,18 @@ def test_landmarks_are_barycentric_mixes(tiny_face_model: FaceModel, tiny_face_d
     np.testing.assert_allclose(tiny_face_model.landmarks(vertices).numpy(), expected, atol=1e-6)
 
 
+def test_any_number_of_landmarks_and_no_texture_coordinates(tiny_face_data: FaceModelData):
+    data = replace(
+        tiny_face_data,
+        landmark_vertices=tiny_face_data.landmark_vertices[:5],
+        landmark_barycentrics=tiny_face_data.landmark_barycentrics[:5],
+        uv=None,
+    )
+    model = FaceModel(data)
+    assert model.uv is None
+    assert model.landmarks(model.mean_shape.reshape(1, -1, 3)).shape == (1, 5, 3)
+
+
 def test_normals_are_unit_and_outwards(tiny_face_model: FaceModel):
     vertices = tiny_face_model.shape(torch.zeros(1, 3), torch.zeros(1, 2))
     normals = tiny_face_model.normals(vertices)
@@ -106,7 +118,7 @@ BROKEN = {
     "identity_basis": np.zeros((223, 3, 3), np.float32),
     "expression_basis": np.zeros((224, 2, 3), np.float32),
     "albedo_sigma": np.ones(4, np.float32),
-    "landmark_vertices": np.zeros((67, 3), np.int32),
+    "landmark_barycentrics": np.zeros((67, 3), np.float32),
     "skin_mask": np.zeros(223, np.float32),
     "alignment_points": np.zeros((4, 3), np.float32),
     "unit_matrix": np.zeros((3, 2), np.float32),
@@ -183,7 +195,7 @@ class TestOpenModel:
         front = {tuple(row) for row in open_face_model.front_triangles.tolist()}
         assert front < every
         vertices = {v for row in front for v in row}
-        inner = open_face_model.landmark_vertices[17:].flatten().tolist()
+        inner = open_face_model.landmark_embedding.vertices[17:].flatten().tolist()
         assert np.mean([v in vertices for v in inner]) > 0.9
 
     def test_barycentrics_sum_to_one(self, open_face_data: FaceModelData):

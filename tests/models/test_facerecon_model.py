@@ -11,7 +11,7 @@ from models import create_model
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import CameraOptions
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.facerecon_model import FaceReconModel, autocast_dtype
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
@@ -46,6 +46,16 @@ def make(face_model: FaceModel, *changed: object, training: bool = True) -> Face
     )
     assert isinstance(model, FaceReconModel)
     return model
+
+
+def test_photos_are_compared_with_68_points(tiny_face_data: FaceModelData):
+    fewer = replace(
+        tiny_face_data,
+        landmark_vertices=tiny_face_data.landmark_vertices[:60],
+        landmark_barycentrics=tiny_face_data.landmark_barycentrics[:60],
+    )
+    with pytest.raises(ValueError, match=r"face model tiny 1 .* has 60 landmarks; .*68 iBUG"):
+        make(FaceModel(fewer))
 
 
 def make_batch(model: FaceReconModel, supervised: bool, size: int = 2) -> FaceBatch:

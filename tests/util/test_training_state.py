@@ -9,7 +9,7 @@ import torch
 
 from models import create_model
 from models.assets import ModelAssets
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelOptions
 from models.facerecon_model import FaceReconModel
 from models.landmarks import LandmarkOptions
 from models.networks.reconstruction import ReconstructionNetOptions
@@ -123,6 +123,23 @@ def test_what_the_user_left_open_is_taken_from_the_checkpoint(
     kept = adopt_card(parse_command(FaceReconModel.inference_groups, own), checkpoint, path)
     assert kept[ReconstructionNetOptions] == ReconstructionNetOptions("resnet50")
     assert kept[LandmarkOptions].landmark_origin == "index"
+
+
+@pytest.mark.parametrize("name", ["open", "bfm09"])
+def test_the_face_model_is_the_checkpoints_unless_the_user_names_one(
+    tmp_path: Path, tiny_face_model: FaceModel, name: str
+):
+    path = tmp_path / "epoch_1.pth"
+    options = face_options()
+    save_training(path, face_recon(tiny_face_model, options), options, Progress())
+    checkpoint = load_checkpoint(path)
+    left_open = parse_command(FaceReconModel.inference_groups, [])
+    # A model from a file has no name that could be found again.
+    assert adopt_card(left_open, checkpoint, path)[FaceModelOptions].face_model == "auto"
+    checkpoint["card"]["face_model"]["name"] = name
+    assert adopt_card(left_open, checkpoint, path)[FaceModelOptions].face_model == name
+    named = parse_command(FaceReconModel.inference_groups, ["--face_model", "a.npz"])
+    assert adopt_card(named, checkpoint, path)[FaceModelOptions].face_model == "a.npz"
 
 
 def test_a_flag_that_contradicts_the_checkpoint_is_an_input_error(
