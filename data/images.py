@@ -109,6 +109,17 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
         Image.fromarray(image).save(file, **settings)
 
 
+def reduce_image(image: np.ndarray, longest_px: int) -> np.ndarray:
+    """The picture with its longer side at most so long: (H, W, 3) uint8; a copy only if reduced."""
+    height, width = image.shape[:2]
+    zoom = longest_px / max(height, width)
+    if zoom >= 1:
+        return image
+    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+    reduced = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return np.asarray(reduced)
+
+
 def is_image_name(path: Path) -> bool:
     """Whether a name ends as a picture's does; hidden files (`._a.jpg`) are none."""
     return path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
