@@ -19,6 +19,7 @@ from data.images import find_folder
 from data.photo_folder import FailedFace, Photo, PhotoFolder
 from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
+from models.networks.folding import fold_batch_norms
 from models.renderer import Renderer
 from options import parse_command, write_options
 from options.base_options import BaseOptions, run_folder
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
+    fold_batch_norms(model.net_recon)
 
     photos = PhotoFolder(
         find_folder(test.img_folder, Path("datasets")),

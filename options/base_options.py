@@ -6,7 +6,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from options.flags import ParsedOptions, no_effect
+from options.flags import ParsedOptions
 from util.errors import InputError
 
 
@@ -50,7 +50,8 @@ class DisplayOptions:
     eval_batch_nums: float = float("inf")
     """Batches used by a validation."""
     display_per_batch: bool = True
-    """Draw all faces of a batch into one picture."""
+    """Count print_freq, display_freq, evaluation_freq and save_latest_freq in batches and draw a
+    batch as one picture; False counts faces and draws each."""
     add_image: bool = True
     """Write pictures into TensorBoard."""
 
@@ -59,12 +60,12 @@ class DisplayOptions:
 class DistributedOptions:
     """Several processes; kept so that public command lines work."""
 
-    use_ddp: bool = no_effect(True, "this version trains in one process")
-    """Accepted for public command lines."""
-    ddp_port: str = no_effect("12355", "this version trains in one process")
-    """Accepted for public command lines."""
-    world_size: int = no_effect(1, "the number of processes follows from --gpu_ids")
-    """Accepted for public command lines."""
+    use_ddp: bool = True
+    """Accepted for public command lines, no effect: one process trains."""
+    ddp_port: str = "12355"
+    """Accepted, no effect."""
+    world_size: int = 1
+    """Accepted, no effect."""
 
 
 def run_folder(options: ParsedOptions) -> Path:

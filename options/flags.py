@@ -17,6 +17,7 @@ import textwrap
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -153,6 +154,7 @@ def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> N
                 print(f"--{option.name} has no effect: {option.metadata[NO_EFFECT]}")
 
 
+@cache
 def field_docs(group: type) -> dict[str, str]:
     """The docstring literal under each field of a dataclass, as one line."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(group)))
