@@ -21,7 +21,7 @@ from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
 from models.networks.folding import fold_batch_norms
 from models.renderer import Renderer
-from options import parse_command, write_options
+from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
 from options.test_options import PublicTestOptions, TestOptions
 from util.assets import load_assets
@@ -54,21 +54,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the network, reconstruct every photo, write the results and a summary."""
     options = parse_command(GROUPS, argv, __doc__ or "")
     base, test = options[BaseOptions], options[TestOptions]
+    model, options = load_model(options)
+    photos = find_photos(model, options)
+    results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
+    write_options(options, results, "test")
+    with ResultWriter(results) as writer:
+        reconstruct_folder(model, photos, test, writer)
+    report(writer, results)
+
+
+def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
+    """The trained model, ready to reconstruct, and the options completed by its checkpoint."""
+    base = options[BaseOptions]
     if not issubclass(MODELS.get(base.model, object), FaceReconModel):
         raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)
-
-    assets = load_assets(options)
-    model = create_model(base.model, options, assets, device)
+    model = create_model(base.model, options, load_assets(options), device)
     assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
     fold_batch_norms(model.net_recon)
+    return model, options
 
-    photos = PhotoFolder(
+
+def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
+    """The photos that `--img_folder` names, aligned for the model's faces."""
+    test = options[TestOptions]
+    return PhotoFolder(
         find_folder(test.img_folder, Path("datasets")),
         model.face_model.alignment_points.cpu().numpy(),
         create_detector(options[DetectionOptions]),
@@ -76,9 +91,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with_skin=test.solve_appearance,
         preview_px=PREVIEW_PX if test.photo_overlay else 0,
     )
-    results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
-    write_options(options, results, "test")
-    with ResultWriter(results) as writer, tqdm(total=len(photos), unit="photo") as bar:
+
+
+def reconstruct_folder(
+    model: FaceReconModel, photos: PhotoFolder, test: TestOptions, writer: ResultWriter
+) -> None:
+    """Reconstruct a folder: threads load and write while the network computes."""
+    with tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
             for failed in (failure for photo in group for failure in photo.failures):
                 say(failed)
@@ -89,7 +108,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 )
             reconstruct_photos(model, group, test, writer)
             bar.update(len(group))
-    report(writer, results)
 
 
 def reconstruct_photos(

@@ -6,6 +6,8 @@ mean and variance, so it can be multiplied into the convolution once and for all
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -19,7 +21,7 @@ def fold_batch_norms(network: nn.Module) -> None:
     """
     for module in network.modules():
         children = list(module.named_children())
-        for (_, convolution), (name, norm) in zip(children, children[1:], strict=False):
+        for (_, convolution), (name, norm) in itertools.pairwise(children):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 _fold(convolution, norm)
                 setattr(module, name, nn.Identity())
