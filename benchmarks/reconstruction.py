@@ -244,8 +244,8 @@ def write_face_model(path: Path, vertices: int) -> None:
         arrays = {key: archive[key] for key in archive.files}
     triangles = arrays["triangles"]
     halving, finer = halved(triangles, len(arrays["skin_mask"]))
-    if halving.shape[0] < vertices:
-        raise ValueError(f"halving the edges gives {halving.shape[0]} vertices only")
+    if finer.max() + 1 < vertices:
+        raise ValueError(f"halving the edges gives {finer.max() + 1} vertices only")
     halving = halving[:vertices]
 
     def kept(faces: np.ndarray) -> np.ndarray:

@@ -163,6 +163,7 @@ class PhotoFolder:
             found = [face.landmarks_px for face in self._detector.detect(image)]
             if found:
                 return [(points, points) for points in found]
+        # Where nothing was found, the search for the largest face tries once more, and explains.
         return [self._find(image, stem)]
 
     def _find(self, image: np.ndarray, stem: str) -> tuple[np.ndarray, np.ndarray]:

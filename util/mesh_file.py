@@ -52,7 +52,7 @@ def vertex_lines(vertices: np.ndarray, colours: np.ndarray) -> bytes | memoryvie
     text = np.empty(len(vertices) * _LINE_BYTES, np.uint8)
     end = np.zeros(1, np.int64)
     _write_vertex_lines(vertices, np.ascontiguousarray(colours), _colour_table(), text, end)
-    return memoryview(text)[: int(end[0])]
+    return text[: int(end[0])].data
 
 
 def vertex_lines_reference(vertices: np.ndarray, colours: np.ndarray) -> bytes:

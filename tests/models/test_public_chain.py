@@ -76,6 +76,10 @@ def test_the_chain_is_the_public_one(
     camera = Camera.rnet().to(dtype)
     shaped = shape_face(model, coefficients)
     posed = pose_face(model, shaped, coefficients, camera)
+
+    def close(found: torch.Tensor, expected: np.ndarray) -> None:
+        np.testing.assert_allclose(found.numpy(), expected, atol=tolerance, rtol=tolerance)
+
     y_up = 224 - posed.landmarks_px[..., 1]
     lm68 = to_index(posed.landmarks_px, "index")
 
@@ -94,13 +98,12 @@ def test_the_chain_is_the_public_one(
         image = points @ np.array([[FOCAL, 0, CENTRE], [0, FOCAL, CENTRE], [0, 0, 1]]).T
         image = image[:, :2] / image[:, 2:]
 
-        close = {"atol": tolerance, "rtol": tolerance}
-        np.testing.assert_allclose(posed.vertices_camera[item].numpy(), vertices, **close)
-        np.testing.assert_allclose(posed.normals[item].numpy(), normals, **close)
+        close(posed.vertices_camera[item], vertices)
+        close(posed.normals[item], normals)
         colours = public_colour(albedo, normals, one["gamma"])
-        np.testing.assert_allclose(posed.colours[item].numpy(), colours, **close)
-        np.testing.assert_allclose(posed.landmarks_px[item, :, 0].numpy(), image[:, 0], **close)
-        np.testing.assert_allclose(y_up[item].numpy(), image[:, 1], **close)
+        close(posed.colours[item], colours)
+        close(posed.landmarks_px[item, :, 0], image[:, 0])
+        close(y_up[item], image[:, 1])
         # The file: rows counted as 223 - y, columns as they are.
         written = np.stack([image[:, 0], 223 - image[:, 1]], axis=1)
-        np.testing.assert_allclose(lm68[item].numpy(), written, **close)
+        close(lm68[item], written)
