@@ -83,7 +83,7 @@ def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
 def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
     """The photos that `--img_folder` names, aligned for the model's faces."""
     test = options[TestOptions]
-    return PhotoFolder(
+    photos = PhotoFolder(
         find_folder(test.img_folder, Path("datasets")),
         model.face_model.alignment_points.cpu().numpy(),
         create_detector(options[DetectionOptions]),
@@ -91,6 +91,12 @@ def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
         with_skin=test.solve_appearance,
         preview_px=PREVIEW_PX if test.photo_overlay else 0,
     )
+    if test.faces == "all" and (named := sum(map(photos.has_points, photos.stems))):
+        print(
+            f"--faces all: {named} of {len(photos)} photos keep the one face that their file in "
+            "detections/ or landmarks/ names"
+        )
+    return photos
 
 
 def reconstruct_folder(

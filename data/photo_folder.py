@@ -133,6 +133,11 @@ class PhotoFolder:
             name += "_"
         return name
 
+    def has_points(self, stem: str) -> bool:
+        """Whether a file says which face of a photo is meant."""
+        folders = (self.root / name for name in ("detections", "landmarks"))
+        return any((folder / f"{stem}.txt").is_file() for folder in folders)
+
     def _load(self, path: Path, stem: str) -> Photo:
         image = read_image(path)
         faces, failures = [], []
@@ -157,9 +162,7 @@ class PhotoFolder:
 
     def _find_all(self, image: np.ndarray, stem: str) -> list[tuple[np.ndarray, np.ndarray]]:
         """Points to align by, and 68 landmarks, of the faces that are wanted."""
-        folders = (self.root / name for name in ("detections", "landmarks"))
-        given = any((folder / f"{stem}.txt").is_file() for folder in folders)
-        if self._all_faces and not given:
+        if self._all_faces and not self.has_points(stem):
             found = [face.landmarks_px for face in self._detector.detect(image)]
             if found:
                 return [(points, points) for points in found]

@@ -187,7 +187,12 @@ class TwoFaces:
         return self.landmarks
 
 
-def test_all_faces_of_a_photo(trained: Path, photos: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_faces_of_a_photo(
+    trained: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     monkeypatch.setattr(command, "create_detector", lambda options: TwoFaces(landmarks))
     root = photos.parent / "crowd"
@@ -198,6 +203,9 @@ def test_all_faces_of_a_photo(trained: Path, photos: Path, monkeypatch: pytest.M
     argv = ["--faces", "all", "--test_batch_size", "2", "--photo_overlay", "False"]
     command.main([*RUN, "--epoch", "20", "--img_folder", str(root), *argv])
     results = trained.parent / "results" / "crowd" / "epoch_20_000000"
+    shown = capsys.readouterr().out
+    assert "--faces all: 1 of 3 photos keep the one face that their file" in shown
+    assert "3 of 3 photos reconstructed (5 faces)" in shown
     meshes = {path.stem for path in results.glob("*.obj")}
     # The second face of b makes way for the photo b_2.
     assert meshes == {"b", "b_2_", "b_2", "b_2_2", "c"}
