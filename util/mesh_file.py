@@ -51,7 +51,8 @@ def vertex_lines(vertices: np.ndarray, colours: np.ndarray) -> bytes | memoryvie
         return vertex_lines_reference(vertices, colours)
     text = np.empty(len(vertices) * _LINE_BYTES, np.uint8)
     end = np.zeros(1, np.int64)
-    _write_vertex_lines(vertices, np.ascontiguousarray(colours), _colour_table(), text, end)
+    tables = _colour_table(), _four_digits()
+    _write_vertex_lines(vertices, np.ascontiguousarray(colours), *tables, text, end)
     return text[: int(end[0])].data
 
 
@@ -78,9 +79,16 @@ def _colour_table() -> np.ndarray:
     return np.frombuffer(b"".join(texts), np.uint8).reshape(256, DECIMALS + 2)
 
 
+@lru_cache(maxsize=1)
+def _four_digits() -> np.ndarray:
+    """(10000, 4) ASCII of 0000 to 9999."""
+    text = "".join(f"{number:04d}" for number in range(10_000))
+    return np.frombuffer(text.encode("ascii"), np.uint8).reshape(10_000, 4)
+
+
 @kernel
 @no_type_check
-def _write_vertex_lines(vertices, colours, colour_table, text, end):
+def _write_vertex_lines(vertices, colours, colour_table, four_digits, text, end):
     """Fill `text` with ASCII; `end` receives its length."""
     at = 0
     digits = np.empty(20, np.uint8)
@@ -96,17 +104,24 @@ def _write_vertex_lines(vertices, colours, colour_table, text, end):
             if value < 0 and units > 0:
                 text[at] = 45  # -
                 at += 1
+            whole = units // 100000000
+            decimals = units - whole * 100000000
             count = 0
-            while units > 0 or count <= DECIMALS:
-                digits[count] = 48 + units % 10
-                units //= 10
+            while whole > 0 or count == 0:
+                digits[count] = 48 + whole % 10
+                whole //= 10
                 count += 1
             for place in range(count - 1, -1, -1):
                 text[at] = digits[place]
                 at += 1
-                if place == DECIMALS:
-                    text[at] = 46  # .
-                    at += 1
+            text[at] = 46  # .
+            # Two halves of four digits: divisions are what the loop would spend its time on.
+            first = decimals // 10000
+            second = decimals - first * 10000
+            for place in range(4):
+                text[at + 1 + place] = four_digits[first, place]
+                text[at + 5 + place] = four_digits[second, place]
+            at += 9
         for channel in range(3):
             text[at] = 32
             at += 1
