@@ -6,89 +6,153 @@ python test.py --name my_faces --epoch latest --img_folder my_photos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from data.detection import DetectionOptions, create_detector
 from data.images import find_folder
-from data.photo_folder import FailedPhoto, Photo, PhotoFolder
+from data.photo_folder import FailedFace, Photo, PhotoFolder
 from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
-from options import parse_command, write_options
-from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
-from options.test_options import TestOptions
+from models.networks.folding import fold_batch_norms
+from models.renderer import Renderer
+from options import ParsedOptions, parse_command, write_options
+from options.base_options import BaseOptions, run_folder
+from options.test_options import PublicTestOptions, TestOptions
 from util.assets import load_assets
 from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
-from util.photo_reconstruction import reconstruct_photos
+from util.face_result import FaceResult
+from util.photo_overlay import lay_over
+from util.photo_reconstruction import reconstruct_faces
 from util.results import ResultWriter, SummaryRow, results_folder
 from util.training_state import adopt_card, load_weights
 
 GROUPS = (
     BaseOptions,
     TestOptions,
-    DisplayOptions,
-    DistributedOptions,
+    PublicTestOptions,
     DetectionOptions,
     *FaceReconModel.inference_groups,
 )
+
+
+PREVIEW_PX = 2048
+"""Longer side of <stem>_photo.jpg; a photo of many megapixels would take longer than its faces."""
+
+Item = TypeVar("Item")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the network, reconstruct every photo, write the results and a summary."""
     options = parse_command(GROUPS, argv, __doc__ or "")
     base, test = options[BaseOptions], options[TestOptions]
+    model, options = load_model(options)
+    photos = find_photos(model, options)
+    results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
+    write_options(options, results, "test")
+    with ResultWriter(results) as writer:
+        reconstruct_folder(model, photos, test, writer)
+    report(writer, results)
+
+
+def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
+    """The trained model, ready to reconstruct, and the options completed by its checkpoint."""
+    base = options[BaseOptions]
     if not issubclass(MODELS.get(base.model, object), FaceReconModel):
         raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)
-
-    assets = load_assets(options)
-    model = create_model(base.model, options, assets, device)
+    model = create_model(base.model, options, load_assets(options), device)
     assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
+    fold_batch_norms(model.net_recon)
+    return model, options
 
+
+def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
+    """The photos that `--img_folder` names, aligned for the model's faces."""
+    test = options[TestOptions]
     photos = PhotoFolder(
         find_folder(test.img_folder, Path("datasets")),
         model.face_model.alignment_points.cpu().numpy(),
         create_detector(options[DetectionOptions]),
+        all_faces=test.faces == "all",
         with_skin=test.solve_appearance,
+        preview_px=PREVIEW_PX if test.photo_overlay else 0,
     )
-    results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
-    write_options(options, results, "test")
-    with ResultWriter(results) as writer, tqdm(total=len(photos), unit="photo") as bar:
+    if test.faces == "all" and (named := sum(map(photos.has_points, photos.stems))):
+        print(
+            f"--faces all: {named} of {len(photos)} photos keep the one face that their file in "
+            "detections/ or landmarks/ names"
+        )
+    return photos
+
+
+def reconstruct_folder(
+    model: FaceReconModel, photos: PhotoFolder, test: TestOptions, writer: ResultWriter
+) -> None:
+    """Reconstruct a folder: threads load and write while the network computes."""
+    with tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
-            for failed in (photo for photo in group if isinstance(photo, FailedPhoto)):
-                named = failed.problem.startswith(str(failed.path))
-                tqdm.write(failed.problem if named else f"{failed.path}: {failed.problem}")
+            for failed in (failure for photo in group for failure in photo.failures):
+                say(failed)
                 writer.add_failure(
-                    SummaryRow(str(failed.path), status="failed", message=failed.problem)
+                    SummaryRow(
+                        str(failed.path), "failed", face=failed.number, message=failed.problem
+                    )
                 )
-            if faces := [photo for photo in group if isinstance(photo, Photo)]:
-                for face, row in reconstruct_photos(model, faces, test.solve_appearance):
-                    writer.add(face, row)
+            reconstruct_photos(model, group, test, writer)
             bar.update(len(group))
-    report(writer, results)
 
 
-def chunks(photos: Iterable[Photo | FailedPhoto], size: int) -> Iterator[list[Photo | FailedPhoto]]:
-    """Consecutive groups of at most `size` photos."""
-    iterator = iter(photos)
+def reconstruct_photos(
+    model: FaceReconModel, photos: Sequence[Photo], test: TestOptions, writer: ResultWriter
+) -> None:
+    """Reconstruct all faces of some photos and hand them to the writer."""
+    faces = [face for photo in photos for face in photo.faces]
+    done: dict[Path, list[FaceResult]] = {}
+    for batch in chunks(faces, test.test_batch_size):
+        for face, row in reconstruct_faces(model, batch, test.solve_appearance):
+            writer.add(face, row)
+            done.setdefault(face.photo, []).append(face)
+    if not test.photo_overlay:
+        return
+    # On the CPU, in the writer's threads, while the next photos go through the network.
+    camera, renderer = model.camera.to("cpu"), Renderer()
+    for photo in photos:
+        if photo.preview is not None:
+            draw = partial(lay_over, photo.preview, done[photo.path], camera, renderer)
+            writer.add_overlay(photo.stem, draw)
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Consecutive groups of at most `size` items."""
+    iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group
 
 
+def say(failed: FailedFace) -> None:
+    """Name a photo or face that gave nothing, above the progress bar."""
+    named = failed.problem.startswith(str(failed.path))
+    face = "" if failed.number is None else f", face {failed.number}"
+    tqdm.write(failed.problem if named else f"{failed.path}{face}: {failed.problem}")
+
+
 def report(writer: ResultWriter, results: Path) -> None:
     """Print the outcome; an error if there is no face at all."""
-    done, total = writer.succeeded, len(writer.rows)
+    done, total = writer.photos
     if not done:
         raise InputError(
             f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"
@@ -96,8 +160,9 @@ def report(writer: ResultWriter, results: Path) -> None:
     rows = [row for row in writer.rows if row.status == "ok"]
     error = 100 * np.mean([row.nme_inner for row in rows])  # pyright: ignore
     yardstick = 100 * np.mean([row.nme_inner_mean_face for row in rows])  # pyright: ignore
+    faces = "" if len(rows) == done else f" ({len(rows)} faces)"
     print(
-        f"{done} of {total} photos reconstructed in {results}\n"
+        f"{done} of {total} photos reconstructed{faces} in {results}\n"
         f"Inner landmarks against the detected ones: {error:.1f} % of the outer-eye distance "
         f"(mean face in the pose of the five points: {yardstick:.1f} %)"
     )

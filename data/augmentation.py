@@ -24,8 +24,8 @@ class AugmentationOptions:
     """Which changes: any of shift, scale, rot, flip, joined by underscores, or none."""
     use_aug: bool = True
     """Change training faces at random."""
-    shift_pixs: int = 10
-    """Largest shift in pixels of the crop, drawn uniformly in x and y."""
+    shift_pixs: float = 10.0
+    """Largest shift in pixels of the crop, drawn uniformly in x and y; whole pixels."""
     scale_delta: float = 0.1
     """Largest relative change of the size, drawn uniformly."""
     rot_angle: float = 10.0
@@ -33,12 +33,12 @@ class AugmentationOptions:
 
     def __post_init__(self) -> None:
         """Refuse unknown changes and impossible ranges."""
-        if unknown := set(self.preprocess.split("_")) - {*_KINDS, "none"}:
+        if unknown := set(self.preprocess.split("_")) - {*_KINDS, "none", ""}:
             raise InputError(
                 f"--preprocess {self.preprocess}: {sorted(unknown)[0]!r} is unknown; join any of "
                 f"{', '.join(_KINDS)} by underscores, or give none"
             )
-        if self.shift_pixs < 0:
+        if not 0 <= self.shift_pixs < math.inf:
             raise InputError(f"--shift_pixs is {self.shift_pixs}; it must be 0 or more")
         if not 0 <= self.scale_delta < 1:
             raise InputError(f"--scale_delta is {self.scale_delta}; it must lie in [0, 1)")
@@ -62,7 +62,8 @@ class Warp:
         """A random change; what `--preprocess` leaves out stays as it is."""
         kinds = options.preprocess.split("_")
         # All are drawn in any case, so that one kind more does not change the others.
-        shift = random.integers(-options.shift_pixs, options.shift_pixs, size=2, endpoint=True)
+        reach = int(options.shift_pixs)
+        shift = random.integers(-reach, reach, size=2, endpoint=True)
         scale = 1 + options.scale_delta * random.uniform(-1, 1)
         angle = math.radians(options.rot_angle * random.uniform(-1, 1))
         flip = random.random() < 0.5

@@ -88,6 +88,17 @@ def read_mask(path: Path | str) -> np.ndarray:
     return read_image(path)[..., 0]
 
 
+def reduce_image(image: np.ndarray, longest_px: int) -> np.ndarray:
+    """The picture with its longer side at most so long: (H, W, 3) uint8; a copy only if reduced."""
+    height, width = image.shape[:2]
+    zoom = longest_px / max(height, width)
+    if zoom >= 1:
+        return image
+    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+    reduced = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return np.asarray(reduced)
+
+
 def write_image(path: Path | str, image: np.ndarray) -> None:
     """Write a picture atomically; the format follows the file name's ending.
 

@@ -12,17 +12,20 @@ import numpy as np
 
 from data.alignment import AlignedFace, align_face
 from data.detection import LandmarkDetector
-from data.images import list_images, read_image, stems
+from data.images import list_images, read_image, reduce_image, stems
 from data.landmarks import check_landmarks, read_landmarks
 from data.skin_mask import skin_mask
 from util.errors import InputError
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One photo with its face aligned."""
+class PhotoFace:
+    """One face of a photo, aligned."""
 
     path: Path
+    """Of the photo."""
+    number: int
+    """1 for the largest face of the photo, then by falling size."""
     stem: str
     """Name of its results, unique in the folder."""
     face: AlignedFace
@@ -34,12 +37,28 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class FailedPhoto:
-    """A photo that gave no face."""
+class FailedFace:
+    """A photo without a face, or a face that cannot be aligned."""
 
     path: Path
+    """Of the photo."""
     problem: str
     """What is wrong, and the remedy."""
+    number: int | None = None
+    """Of the face; None if it is the whole photo."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What a photo holds."""
+
+    path: Path
+    stem: str
+    """Name of its first face's results, unique in the folder."""
+    faces: tuple[PhotoFace, ...] = ()
+    failures: tuple[FailedFace, ...] = ()
+    preview: np.ndarray | None = None
+    """(H, W, 3) uint8 the whole photo, reduced if it is large; None unless asked for."""
 
 
 class PhotoFolder:
@@ -50,16 +69,21 @@ class PhotoFolder:
         path: Path,
         standard_points: np.ndarray,
         detector: LandmarkDetector,
+        *,
+        all_faces: bool = False,
         with_skin: bool = False,
+        preview_px: int = 0,
     ) -> None:
         """List the photos; nothing is read yet.
 
         Args:
             path: folder or image file; `detections/<stem>.txt` and `landmarks/<stem>.txt` beside
-                the images are used where they exist.
+                the images are used where they exist, and name the one face that is meant.
             standard_points: (5, 3) alignment points of the face model.
             detector: finds faces and landmarks where no file gives them.
+            all_faces: take every face that is found, not only the largest.
             with_skin: compute skin masks of the crops.
+            preview_px: keep the photos, their longer side reduced to so many pixels; 0 keeps none.
 
         Raises:
             InputError: nothing there, or no images in it.
@@ -71,25 +95,28 @@ class PhotoFolder:
         neighbours = list_images(self.root)
         names = dict(zip(neighbours, stems(neighbours), strict=True))
         self.stems = [names[p] for p in self.paths]
+        self._taken = {stem.casefold() for stem in names.values()}
         self._standard_points = standard_points
         self._detector = detector
+        self._all_faces = all_faces
         self._with_skin = with_skin
+        self._preview_px = preview_px
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Photo | FailedPhoto:
+    def __getitem__(self, index: int) -> Photo:
         """Load one photo; a bad one comes back with its problem."""
         path, stem = self.paths[index], self.stems[index]
         try:
             return self._load(path, stem)
         except InputError as error:
-            return FailedPhoto(path, str(error))
+            return Photo(path, stem, failures=(FailedFace(path, str(error)),))
 
-    def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo | FailedPhoto]:
+    def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo]:
         """All photos in order, loaded by threads while earlier ones are used."""
         with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future[Photo | FailedPhoto]] = deque()
+            waiting: deque[Future[Photo]] = deque()
             for index in range(len(self)):
                 waiting.append(pool.submit(self.__getitem__, index))
                 if len(waiting) >= depth:
@@ -97,17 +124,50 @@ class PhotoFolder:
             while waiting:
                 yield waiting.popleft().result()
 
+    def face_stem(self, stem: str, number: int) -> str:
+        """Name of a face's results: `a`, `a_2`, `a_3`; never that of another photo."""
+        if number == 1:
+            return stem
+        name = f"{stem}_{number}"
+        while name.casefold() in self._taken:
+            name += "_"
+        return name
+
+    def has_points(self, stem: str) -> bool:
+        """Whether a file says which face of a photo is meant."""
+        folders = (self.root / name for name in ("detections", "landmarks"))
+        return any((folder / f"{stem}.txt").is_file() for folder in folders)
+
     def _load(self, path: Path, stem: str) -> Photo:
         image = read_image(path)
-        points, landmarks = self._find(image, stem)
-        face = align_face(image, points, self._standard_points)
-        return Photo(
-            path,
-            stem,
-            face,
-            face.alignment.crop_landmarks(landmarks, exact=True),
-            skin_mask(face.image) if self._with_skin else None,
-        )
+        faces, failures = [], []
+        for number, (points, landmarks) in enumerate(self._find_all(image, stem), start=1):
+            try:
+                face = align_face(image, points, self._standard_points)
+            except InputError as error:
+                failures.append(FailedFace(path, str(error), number))
+                continue
+            faces.append(
+                PhotoFace(
+                    path,
+                    number,
+                    self.face_stem(stem, number),
+                    face,
+                    face.alignment.crop_landmarks(landmarks, exact=True),
+                    skin_mask(face.image) if self._with_skin else None,
+                )
+            )
+        preview = reduce_image(image, self._preview_px) if self._preview_px and faces else None
+        return Photo(path, stem, tuple(faces), tuple(failures), preview)
+
+    def _find_all(self, image: np.ndarray, stem: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Points to align by, and 68 landmarks, of the faces that are wanted."""
+        if self._all_faces and not self.has_points(stem):
+            found = [face.landmarks_px for face in self._detector.detect(image)]
+            if found:
+                return [(points, points) for points in found]
+        # Where nothing was found, the search for the largest face tries once more, and explains.
+        return [self._find(image, stem)]
 
     def _find(self, image: np.ndarray, stem: str) -> tuple[np.ndarray, np.ndarray]:
         """The points to align by, and 68 landmarks, from files first."""

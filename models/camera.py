@@ -120,6 +120,27 @@ class Camera:
         """Move or cast the intrinsics."""
         return replace(self, focal_px=self.focal_px.to(target), centre_px=self.centre_px.to(target))
 
+    def regrid(
+        self,
+        scale: Float[Tensor, "cameras 2"],
+        shift_px: Float[Tensor, "cameras 2"],
+        size_px: tuple[int, int],
+    ) -> Camera:
+        """The same view in other pixels: those of a part of the image, or of the photo around it.
+
+        Args:
+            scale: (x, y) new pixels for one old pixel.
+            shift_px: where the old top left corner lies in the new image: p' = scale p + shift.
+            size_px: width and height of the new image.
+        """
+        return replace(
+            self,
+            focal_px=self.focal_px * scale,
+            centre_px=self.centre_px * scale + shift_px,
+            width=size_px[0],
+            height=size_px[1],
+        )
+
     def from_object(
         self, vertices_object: Float[Tensor, "batch vertices 3"]
     ) -> Float[Tensor, "batch vertices 3"]:

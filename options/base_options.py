@@ -50,7 +50,8 @@ class DisplayOptions:
     eval_batch_nums: float = float("inf")
     """Batches used by a validation."""
     display_per_batch: bool = True
-    """Draw all faces of a batch into one picture."""
+    """Count print_freq, display_freq, evaluation_freq and save_latest_freq in batches and draw a
+    batch as one picture; False counts faces and draws each."""
     add_image: bool = True
     """Write pictures into TensorBoard."""
 

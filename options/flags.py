@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import inspect
 import itertools
 import sys
@@ -16,6 +17,7 @@ import textwrap
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -24,6 +26,21 @@ import yaml
 from util.errors import InputError
 
 Group = TypeVar("Group")
+
+NO_EFFECT = "no_effect"
+"""Key in a field's metadata: why its flag, which is accepted, changes nothing."""
+
+
+def no_effect(default: Any, reason: str) -> Any:
+    """A field whose flag public command lines may give, though nothing depends on it.
+
+    A command line that gives it is told so in one line: nobody should believe that it works.
+
+    Args:
+        default: the public code's.
+        reason: why it means nothing here; completes "--flag has no effect: ".
+    """
+    return dataclasses.field(default=default, metadata={NO_EFFECT: reason})
 
 
 class ParsedOptions:
@@ -80,8 +97,8 @@ def parse_command(
     Raises:
         InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    arguments, sources = _expand_configs(arguments)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    arguments, sources = _expand_configs(typed)
     try:
         classes = list(groups(_peek(arguments)) if callable(groups) else groups)
     except ValueError as error:  # a registry does not know a name
@@ -125,9 +142,19 @@ def parse_command(
             built.append(group(**{f.name: values[f.name] for f in fields(group)}))
         except ValueError as error:  # a group's own __post_init__ checks
             raise InputError(str(error)) from error
+    _say_what_has_no_effect(classes, _peek(typed))
     return ParsedOptions(built, frozenset(_peek(arguments)))
 
 
+def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> None:
+    """One line for each flag that was typed in vain; saved options name all flags, so not those."""
+    for group in classes:
+        for option in fields(group):
+            if option.name in typed and NO_EFFECT in option.metadata:
+                print(f"--{option.name} has no effect: {option.metadata[NO_EFFECT]}")
+
+
+@cache
 def field_docs(group: type) -> dict[str, str]:
     """The docstring literal under each field of a dataclass, as one line."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(group)))

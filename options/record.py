@@ -15,7 +15,8 @@ from util.atomic import write_text
 def write_options(options: ParsedOptions, folder: Path, phase: str) -> None:
     """Write `<phase>_opt.txt` and `options.yaml` (or `<phase>_options.yaml`) into a run's folder.
 
-    The YAML names the git commit in a comment and can be given to `--config` as it is.
+    The YAML names the git commit in a comment and can be given to `--config` as it is. Under
+    `--verbose` the options are printed too.
     """
     flat = options.flat()
     commit = git_commit()
@@ -24,6 +25,8 @@ def write_options(options: ParsedOptions, folder: Path, phase: str) -> None:
     footer = "----------------- End -------------------"
     text = "\n".join([header, *rows, f"{'git_commit':>25}: {commit}", footer, ""])
     write_text(folder / f"{phase}_opt.txt", text)
+    if flat.get("verbose"):
+        print(text)
 
     plain = {name: _plain(value) for name, value in flat.items() if value != ()}
     name = "options.yaml" if phase == "train" else f"{phase}_options.yaml"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from options.flags import no_effect
 from util.errors import InputError
 
 
@@ -12,8 +12,8 @@ from util.errors import InputError
 class TrainOptions:
     """Schedule of training."""
 
-    phase: Literal["train"] = "train"
-    """Accepted for public command lines, no effect."""
+    phase: str = no_effect("train", "train.py trains, whatever the phase is called")
+    """Accepted for public command lines."""
     dataset_mode: str = "flist"
     """Dataset class, a key of data.DATASETS."""
     max_minutes: float = 0.0

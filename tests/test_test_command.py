@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
+from data.detection import Face
 from data.images import write_image
 from data.landmarks import write_landmarks
 from models import create_model
@@ -85,9 +87,9 @@ def test_a_folder_of_photos(
 ):
     command.main([*RUN, "--epoch", "20", "--img_folder", f"{photos}/"])
     results = trained.parent / "results" / "mask" / "epoch_20_000000"
-    names = {path.name for path in results.iterdir() if path.suffix in (".png", ".obj", ".mat")}
-    stems = ("a", "a.png")
-    assert names == {f"{stem}{end}" for stem in stems for end in (".png", ".obj", ".mat")}
+    endings = (".png", ".obj", ".mat", ".json", "_photo.jpg")
+    names = {path.name for path in results.iterdir() if path.name.endswith(endings)}
+    assert names == {f"{stem}{end}" for stem in ("a", "a.png") for end in endings}
 
     summary = rows(results)
     status = {name: row["status"] for name, row in summary.items()}
@@ -130,10 +132,108 @@ def test_a_single_photo_and_closed_form_light(trained: Path, photos: Path):
     argv = ["--epoch", "20", "--img_folder", str(photos / "a.png"), "--solve_appearance"]
     command.main([*RUN, *argv])
     results = trained.parent / "results" / "mask" / "epoch_20_000000"
-    assert {path.name for path in results.glob("a*")} == {"a.png.png", "a.png.obj", "a.png.mat"}
+    endings = (".png", ".obj", ".mat", ".json", "_photo.jpg")
+    assert {path.name for path in results.glob("a*")} == {f"a.png{end}" for end in endings}
     content = loadmat(results / "a.png.mat")
     np.testing.assert_allclose(content["angle"][0], [0.05, 0.1, -0.05], atol=1e-6)
     assert np.abs(content["gamma"]).max() > 1e-4
+
+
+def test_the_camera_puts_the_mesh_over_the_photo(trained: Path, photos: Path):
+    """The files alone: mesh and camera, drawn by the textbook, cover what the overlay changed."""
+    face = np.asarray(Image.open(photos / "a.png"))
+    wide = np.full((300, 420, 3), 40, np.uint8)
+    wide[50:274, 130:354] = face
+    root = photos.parent / "wide"
+    write_image(root / "a.png", wide)
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
+    write_landmarks(root / "landmarks" / "a.txt", landmarks + np.array([130, 50]))
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
+    results = trained.parent / "results" / "wide" / "epoch_20_000000"
+
+    mesh = trimesh.load_mesh(results / "a.obj", process=False, maintain_order=True)
+    record = json.loads((results / "a.json").read_text(encoding="utf-8"))
+    camera = np.array(record["K"]) @ np.column_stack([record["mesh_R"], record["mesh_t"]])
+    points = np.column_stack([mesh.vertices, np.ones(len(mesh.vertices))]) @ camera.T
+    columns, rows = (points[:, :2] / points[:, 2:]).T
+    with Image.open(results / "a_photo.jpg") as picture:
+        assert picture.size == (420, 300)
+        changed = np.abs(np.asarray(picture).astype(int) - wide).max(axis=2) > 24
+    # Where the turned face was drawn over the frontal one or the grey around it.
+    changed_rows, changed_columns = np.nonzero(changed)
+    assert len(changed_rows) > 500
+    assert columns.min() - 1 <= changed_columns.min() and changed_columns.max() <= columns.max() + 1
+    assert rows.min() - 1 <= changed_rows.min() and changed_rows.max() <= rows.max() + 1
+    # And it lies where the photo shows the face, not in the corner where the crop's pixels are.
+    assert abs((columns.min() + columns.max()) / 2 - (130 + 112)) < 15
+    content = loadmat(results / "a.mat")
+    np.testing.assert_allclose(content["K"], record["K"])
+    np.testing.assert_allclose(content["R"], record["R"])
+    np.testing.assert_allclose(content["t"][0], record["t"])
+    assert content["photo_size"].tolist() == [[420, 300]]
+
+
+class TwoFaces:
+    """A detector that finds what the photo's landmark file says, twice, and one beside itself."""
+
+    def __init__(self, landmarks: np.ndarray) -> None:
+        self.landmarks = landmarks
+
+    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
+        shifts = [0] if largest_only else [0, 6, 5000]
+        return [Face((0, 0, 9, 9), self.landmarks + shift, 1.0) for shift in shifts]
+
+    def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
+        return self.landmarks
+
+
+def test_all_faces_of_a_photo(
+    trained: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
+    monkeypatch.setattr(command, "create_detector", lambda options: TwoFaces(landmarks))
+    root = photos.parent / "crowd"
+    for name in ("b.png", "b_2.png", "c.png"):
+        write_image(root / name, np.asarray(Image.open(photos / "a.png")))
+    # A landmark file names the one face that is meant.
+    write_landmarks(root / "landmarks" / "c.txt", landmarks)
+    argv = ["--faces", "all", "--test_batch_size", "2", "--photo_overlay", "False"]
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(root), *argv])
+    results = trained.parent / "results" / "crowd" / "epoch_20_000000"
+    shown = capsys.readouterr().out
+    assert "--faces all: 1 of 3 photos keep the one face that their file" in shown
+    assert "3 of 3 photos reconstructed (5 faces)" in shown
+    meshes = {path.stem for path in results.glob("*.obj")}
+    # The second face of b makes way for the photo b_2.
+    assert meshes == {"b", "b_2_", "b_2", "b_2_2", "c"}
+    with (results / "summary.csv").open(encoding="utf-8", newline="") as file:
+        found = [(row["files"], row["face"], row["status"]) for row in csv.DictReader(file)]
+    assert sorted(found) == [
+        ("", "3", "failed"),
+        ("", "3", "failed"),
+        ("b", "1", "ok"),
+        ("b_2", "1", "ok"),
+        ("b_2_", "2", "ok"),
+        ("b_2_2", "2", "ok"),
+        ("c", "1", "ok"),
+    ]
+    assert not list(results.glob("*.jpg"))
+    first, second = (loadmat(results / f"{stem}.mat")["photo_to_crop"] for stem in ("b", "b_2_"))
+    assert 3 < first[0, 2] - second[0, 2] < 9
+
+
+def test_flags_without_effect_say_so_once(
+    trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = ["--use_opengl", "False", "--use_opengl=False", "--phase", "test", "--use_ddp", "False"]
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(photos / "a.png"), *argv])
+    shown = capsys.readouterr().out
+    for flag in ("use_opengl", "phase", "use_ddp"):
+        assert shown.count(f"--{flag} has no effect: ") == 1
+    assert shown.count("has no effect") == 3
 
 
 def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ PUBLIC_KEYS = {
 }
 
 
-def write_mat(path: Path, coefficients: Coefficients, landmarks_index: np.ndarray) -> None:
+def write_mat(
+    path: Path,
+    coefficients: Coefficients,
+    landmarks_index: np.ndarray,
+    camera: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write coefficients of one face.
 
     Keys: id, exp, tex, angle, gamma, trans, each (1, n) float32; coeff (1, 257), all of them in
@@ -32,6 +38,7 @@ def write_mat(path: Path, coefficients: Coefficients, landmarks_index: np.ndarra
         path: the file to write, atomically.
         coefficients: a batch of one.
         landmarks_index: (68, 2).
+        camera: more arrays by name, stored in double precision: the camera of the photo.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
@@ -42,6 +49,7 @@ def write_mat(path: Path, coefficients: Coefficients, landmarks_index: np.ndarra
     }
     arrays["coeff"] = np.concatenate(list(arrays.values()), axis=1)
     arrays["lm68"] = np.asarray(landmarks_index, dtype=np.float32)[None]
+    arrays |= {key: np.asarray(array, np.float64) for key, array in (camera or {}).items()}
     broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path.name}: {', '.join(broken)} holds non-finite numbers")

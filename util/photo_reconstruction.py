@@ -9,32 +9,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.photo_folder import Photo
+from data.photo_folder import PhotoFace
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import rotate
 from models.facerecon_model import FaceReconModel
 from models.landmarks import five_from_68, from_index, normalised_error, to_index
 from models.pose import pose_from_points
-from util.results import FaceResult, SummaryRow
+from util.face_result import FaceResult
+from util.photo_camera import PhotoCamera
+from util.results import SummaryRow
 
 
 @torch.inference_mode()
-def reconstruct_photos(
-    model: FaceReconModel, photos: Sequence[Photo], appearance: bool
+def reconstruct_faces(
+    model: FaceReconModel, faces: Sequence[PhotoFace], appearance: bool
 ) -> Iterator[tuple[FaceResult, SummaryRow]]:
-    """Reconstruct a batch of aligned photos.
+    """Reconstruct a batch of aligned faces.
 
     Args:
         model: in inference mode.
-        photos: with skin masks if `appearance` is wanted.
+        faces: with skin masks if `appearance` is wanted.
         appearance: replace the network's light and texture by their closed-form solution.
     """
-    model.set_input(to_batch(photos, model))
+    model.set_input(to_batch(faces, model))
     model.forward_inference()
     if appearance:
         assert model.reconstruction is not None
-        masks = [photo.skin for photo in photos if photo.skin is not None]
+        masks = [face.skin for face in faces if face.skin is not None]
         skin = torch.from_numpy(np.stack(masks))[:, None]
         solved = solve_appearance(
             model.face_model,
@@ -44,16 +46,16 @@ def reconstruct_photos(
             skin.to(model.device) / 255.0,
         )
         model.show(solved)
-    yield from _results(model, photos)
+    yield from _results(model, faces)
 
 
-def to_batch(photos: Sequence[Photo], model: FaceReconModel) -> FaceBatch:
-    """Stack aligned photos, their landmarks in the model's origin."""
-    images = torch.from_numpy(np.stack([photo.face.image for photo in photos]))
-    points = torch.from_numpy(np.stack([photo.landmarks for photo in photos])).float()
+def to_batch(faces: Sequence[PhotoFace], model: FaceReconModel) -> FaceBatch:
+    """Stack aligned faces, their landmarks in the model's origin."""
+    images = torch.from_numpy(np.stack([face.face.image for face in faces]))
+    points = torch.from_numpy(np.stack([face.landmarks for face in faces])).float()
     return FaceBatch(
         images=images.permute(0, 3, 1, 2) / 255.0,
-        paths=tuple(str(photo.path) for photo in photos),
+        paths=tuple(str(face.path) for face in faces),
         landmarks_px=from_index(points, model.landmark_origin),
     )
 
@@ -77,7 +79,7 @@ def mean_face_landmarks(model: FaceReconModel, given_px: Tensor) -> Tensor:
 
 
 def _results(
-    model: FaceReconModel, photos: Sequence[Photo]
+    model: FaceReconModel, faces: Sequence[PhotoFace]
 ) -> Iterator[tuple[FaceResult, SummaryRow]]:
     """Arrays to write and the summary of each face of the model's current output."""
     reconstruction, given_px = model.reconstruction, model.batch.landmarks_px
@@ -92,22 +94,30 @@ def _results(
     mean_inner, _ = normalised_error(mean_face_landmarks(model, exact), exact)
     triangles = model.face_model.triangles.cpu().numpy()
     angles = reconstruction.coefficients.angles_rad.cpu()
-    for k, photo in enumerate(photos):
+    for k, face in enumerate(faces):
         pitch, yaw, roll = (math.degrees(angle) for angle in angles[k])
-        face = FaceResult(
-            stem=photo.stem,
+        coefficients = reconstruction.coefficients.item(k)
+        result = FaceResult(
+            photo=face.path,
+            number=face.number,
+            stem=face.stem,
             picture=pictures[k],
             vertices=vertices[k],
             triangles=triangles,
             colours=colours[k],
-            coefficients=reconstruction.coefficients.item(k),
+            coefficients=coefficients,
             landmarks_index=predicted[k].cpu().numpy(),
+            alignment=face.face.alignment,
+            camera=PhotoCamera.of(model.camera, face.face.alignment, coefficients),
+            face_model=model.face_model.card,
         )
         yield (
-            face,
+            result,
             SummaryRow(
-                image=str(photo.path),
+                image=str(face.path),
                 status="ok",
+                face=face.number,
+                files=face.stem,
                 nme_inner=float(inner[k]),
                 nme_jaw=float(jaw[k]),
                 nme_inner_mean_face=float(mean_inner[k]),

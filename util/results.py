@@ -1,50 +1,40 @@
-"""Write the results of `test.py`: pictures, meshes, coefficients, and a summary of the folder."""
+"""Write the results of `test.py`: pictures, meshes, coefficients, and a summary of the folder.
+
+docs/results.md says what the files hold.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from models.parameters import Coefficients
-from util.atomic import write_bytes, write_text
+from data.images import write_image
+from util.atomic import write_text
 from util.coefficient_file import write_mat
+from util.face_file import write_face_file
+from util.face_result import FaceResult
 from util.mesh_file import write_obj
 
 
 @dataclass(frozen=True)
-class FaceResult:
-    """One reconstructed face, as arrays ready to be written."""
-
-    stem: str
-    picture: np.ndarray
-    """(H, W, 3) uint8: crop, reconstruction over it, the same with landmarks."""
-    vertices: np.ndarray
-    """(V, 3) decimetres, posed, in the object frame (z = 10 - z_camera)."""
-    triangles: np.ndarray
-    """(F, 3)"""
-    colours: np.ndarray
-    """(V, 3) lit colours, RGB in [0, 1]."""
-    coefficients: Coefficients
-    """A batch of one."""
-    landmarks_index: np.ndarray
-    """(68, 2) predicted pixel indices of the crop, y down."""
-
-
-@dataclass(frozen=True)
 class SummaryRow:
-    """What became of one photo."""
+    """What became of one face, or of a photo without any."""
 
     image: str
     status: str
     """ok, or failed."""
+    face: int | None = None
+    """1 for the largest face of the photo, then by falling size; None for the whole photo."""
+    files: str = ""
+    """Name of the face's files, without their endings."""
     nme_inner: float | None = None
     """Mean distance of the inner 51 landmarks from the detected ones, in outer-eye distances."""
     nme_jaw: float | None = None
@@ -112,8 +102,19 @@ class ResultWriter:
         future = self._pool.submit(write_face, self.folder, face)
         self._pending.append((len(self.rows) - 1, future))
 
+    def add_overlay(self, stem: str, draw: Callable[[], np.ndarray]) -> None:
+        """Queue `<stem>_photo.jpg` of the photo whose faces were added last.
+
+        Args:
+            stem: of the photo.
+            draw: gives the (H, W, 3) uint8 picture, in the writing thread.
+        """
+        path = self.folder / f"{stem}_photo.jpg"
+        future = self._pool.submit(lambda: write_image(path, draw()))
+        self._pending.append((len(self.rows) - 1, future))
+
     def add_failure(self, row: SummaryRow) -> None:
-        """Record a photo that gave no face."""
+        """Record a photo that gave no face, or a face that cannot be used."""
         self.rows.append(row)
 
     def _collect(self, number: int, future: Future[None]) -> None:
@@ -121,46 +122,63 @@ class ResultWriter:
         try:
             future.result()
         except (OSError, ValueError) as error:
-            image = self.rows[number].image
-            tqdm.write(f"{image}: {error}")
-            self.rows[number] = SummaryRow(image, "failed", message=str(error))
+            row = self.rows[number]
+            tqdm.write(f"{row.image}: {error}")
+            self.rows[number] = SummaryRow(
+                row.image, "failed", row.face, row.files, message=str(error)
+            )
 
     @property
     def succeeded(self) -> int:
-        """Photos with a face."""
+        """Faces that were reconstructed."""
         return Counter(row.status for row in self.rows)["ok"]
+
+    @property
+    def photos(self) -> tuple[int, int]:
+        """Photos with a face, and photos in all."""
+        ok = {row.image for row in self.rows if row.status == "ok"}
+        return len(ok), len({row.image for row in self.rows})
 
     def _write_summary(self) -> None:
         """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row."""
         path = self.folder / "summary.csv"
-        by_photo = {_photo(cells["image"]): cells for cells in _read_summary(path)}
+        by_photo: dict[Path, list[dict[str, str]]] = {}
+        for cells in _read_summary(path):
+            by_photo.setdefault(_photo(cells["image"]), []).append(cells)
+        by_photo |= {_photo(row.image): [] for row in self.rows}
         for row in self.rows:
             cells = {name: _cell(value) for name, value in asdict(row).items()}
-            by_photo[_photo(row.image)] = cells
+            by_photo[_photo(row.image)].append(cells)
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(by_photo.values())
+        writer.writerows(cells for rows in by_photo.values() for cells in rows)
         write_text(path, buffer.getvalue())
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
-    """Write `<stem>.obj`, `<stem>.mat` and `<stem>.png`.
+    """Write `<stem>.obj`, `<stem>.mat`, `<stem>.json` and `<stem>.png`.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
         OSError: no space, no permission.
     """
     write_obj(folder / f"{face.stem}.obj", face.vertices, face.triangles, face.colours)
-    write_mat(folder / f"{face.stem}.mat", face.coefficients, face.landmarks_index)
-    write_png(folder / f"{face.stem}.png", face.picture)
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an (H, W, 3) uint8 picture; lightly compressed, since time matters more here."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", compress_level=3)
-    write_bytes(path, buffer.getvalue())
+    camera, alignment = face.camera, face.alignment
+    write_mat(
+        folder / f"{face.stem}.mat",
+        face.coefficients,
+        face.landmarks_index,
+        {
+            "K": camera.K,
+            "R": camera.R,
+            "t": camera.t,
+            "photo_size": np.array(alignment.photo_size),
+            "photo_to_crop": alignment.matrix,
+        },
+    )
+    write_face_file(folder / f"{face.stem}.json", face)
+    write_image(folder / f"{face.stem}.png", face.picture)
 
 
 def _read_summary(path: Path) -> list[dict[str, str]]:

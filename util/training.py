@@ -11,7 +11,7 @@ from models.base_model import BaseModel
 from models.batch import FaceBatch
 from options.base_options import DisplayOptions
 from options.flags import ParsedOptions
-from options.train_options import TrainOptions
+from options.train_options import LoaderOptions, TrainOptions
 from util.checkpoint import checkpoint_path
 from util.errors import InputError
 from util.run_log import RunLog
@@ -86,18 +86,24 @@ class Training:
         )
         self._watch(good, batch.paths)
         step, train = self.progress.step, self.train
-        if good and (step == 1 or step % train.print_freq == 0):
+        if good and (step == 1 or self._due(train.print_freq)):
             losses = self._losses()
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)
         self.log.advance(self._losses() if good and step % 10 == 0 else None, self.seconds_left)
-        if good and self.display.add_image and (step == 1 or step % train.display_freq == 0):
+        if good and self.display.add_image and (step == 1 or self._due(train.display_freq)):
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
-        if step % train.evaluation_freq == 0:
+        if self._due(train.evaluation_freq):
             self.validate(val_faces)
-        if step % train.save_latest_freq == 0:
+        if self._due(train.save_latest_freq):
             self.save("latest")
             if train.save_by_iter:
                 self.save(f"iter_{step}")
+
+    def _due(self, frequency: int) -> bool:
+        """Whether this step reaches a multiple: of batches, or of faces (`--display_per_batch`)."""
+        counted = 1 if self.display.display_per_batch else self.options[LoaderOptions].batch_size
+        done = self.progress.step * counted
+        return done // frequency > (done - counted) // frequency
 
     def _watch(self, good: bool, paths: Sequence[str]) -> None:
         """Count steps without a finite loss, name their images, stop after too many."""

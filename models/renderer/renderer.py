@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -25,8 +25,10 @@ class RenderOptions:
 
     renderer: Literal["auto", "torch", "numba", "nvdiffrast"] = "auto"
     """Rasteriser: auto takes numba on the CPU, nvdiffrast on CUDA if installed, torch elsewhere."""
-    use_opengl: bool = True
-    """Accepted for public command lines, no effect: nvdiffrast has no OpenGL context any more."""
+    use_opengl: bool = field(
+        default=True, metadata={"no_effect": "nvdiffrast has no OpenGL context any more"}
+    )
+    """Accepted for public command lines."""
 
 
 @runtime_checkable

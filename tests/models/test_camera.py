@@ -96,6 +96,29 @@ def test_from_object_and_to_object_are_inverse():
     torch.testing.assert_close(camera.to_object(camera_points), points)
 
 
+def test_maps_leave_their_arguments_as_they_are():
+    camera = Camera.rnet()
+    points = torch.randn(2, 7, 3) + torch.tensor([0.0, 0.0, 10.0])
+    before = points.clone()
+    for apply in (camera.from_object, camera.to_object, camera.project, camera.clip):
+        apply(points)
+        assert torch.equal(points, before)
+
+
+def test_regrid_is_a_crop_or_an_enlargement():
+    camera = Camera.rnet().to(torch.float64)
+    points = torch.randn(2, 7, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 10.0])
+    scale = torch.tensor([[2.0, 0.5]], dtype=torch.float64)
+    shift = torch.tensor([[-30.0, 7.0]], dtype=torch.float64)
+    moved = camera.regrid(scale, shift, (90, 120))
+    assert (moved.width, moved.height) == (90, 120)
+    torch.testing.assert_close(moved.project(points), camera.project(points) * scale + shift)
+    # The rasteriser's coordinates follow: -1 and 1 are the new edges.
+    clip = moved.clip(points)
+    pixels = (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([90.0, 120.0])
+    torch.testing.assert_close(pixels, moved.project(points))
+
+
 def public_clip(vertices: np.ndarray, focal: float, centre: float, near: float, far: float):
     """The published renderer's projection: matrix times a homogeneous point whose y is negated."""
     x = near * math.tan(math.atan(centre / focal))

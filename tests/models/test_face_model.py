@@ -212,3 +212,14 @@ class TestOpenModel:
         assert opened[0, 8, 1] < closed[0, 8, 1] - 0.05
         assert opened[0, 66, 1] < closed[0, 66, 1]  # inner lower lip
         assert abs(opened[0, 30, 1] - closed[0, 30, 1]) < 0.02  # nose tip
+
+
+def test_every_array_follows_every_move(tiny_face_model: FaceModel):
+    """Also the second one: no array is left where the first one put it."""
+    for target in (torch.float64, torch.float32):
+        tiny_face_model.to(target)
+        floating = [b for b in tiny_face_model.buffers() if b.is_floating_point()]
+        assert floating and all(buffer.dtype == target for buffer in floating)
+    tiny_face_model.to("meta")
+    tensors = [value for value in vars(tiny_face_model).values() if torch.is_tensor(value)]
+    assert all(tensor.device.type == "meta" for tensor in [*tiny_face_model.buffers(), *tensors])

@@ -10,7 +10,7 @@ import pytest
 import trimesh
 
 from tests.conftest import grid_mesh
-from util.mesh_file import write_obj
+from util.mesh_file import vertex_lines, vertex_lines_reference, write_obj
 
 TRIANGLE = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, -0.5]], np.float32)
 
@@ -20,11 +20,55 @@ def test_the_text_is_exactly_as_documented(tmp_path: Path):
     write_obj(tmp_path / "a.obj", TRIANGLE, np.array([[0, 1, 2]]), colours)
     # Truncated to 8 bits: 0.5 -> 127, 0.999 -> 254, 0.25 -> 63, 0.75 -> 191, 1/3 -> 85.
     assert (tmp_path / "a.obj").read_bytes() == (
-        b"v 0.000000 0.000000 0.000000 0.0000 0.4980 1.0000\n"
-        b"v 1.000000 0.000000 0.000000 0.0000 1.0000 0.9961\n"
-        b"v 0.000000 1.000000 -0.500000 0.2471 0.7490 0.3333\n"
+        b"v 0.00000000 0.00000000 0.00000000 0.00000000 0.49803922 1.00000000\n"
+        b"v 1.00000000 0.00000000 0.00000000 0.00000000 1.00000000 0.99607843\n"
+        b"v 0.00000000 1.00000000 -0.50000000 0.24705882 0.74901961 0.33333333\n"
         b"f 1 2 3\n"
     )
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-4, 1.0, 30.0, 1e6, 3e9])
+def test_the_fast_writer_equals_the_readable_one(size: float):
+    random = np.random.default_rng(1)
+    vertices = (size * random.normal(size=(500, 3))).astype(np.float32)
+    vertices[0] = [0.0, 1.0, -1.0]
+    colours = random.integers(0, 256, (500, 3), dtype=np.uint8)
+    colours[:256, 0] = np.arange(256)
+    fast = bytes(vertex_lines(vertices, colours)).decode()
+    readable = vertex_lines_reference(vertices.astype(np.float64), colours).decode()
+    assert fast == readable.replace("-0.00000000", "0.00000000")
+
+
+def test_float32_is_read_back_exactly():
+    """Eight decimals separate neighbouring single-precision numbers from 1/8 decimetre on."""
+    vertices = np.random.default_rng(2).uniform(0.125, 2, (4000, 3)).astype(np.float32)
+    text = bytes(vertex_lines(vertices, np.zeros((4000, 3), np.uint8))).decode()
+    read = np.array([line.split()[1:4] for line in text.splitlines()], np.float64)
+    np.testing.assert_array_equal(read.astype(np.float32), vertices)
+
+
+def test_the_numbers_are_those_of_the_public_way(tmp_path: Path):
+    """The public code hands its mesh to trimesh; so does this test."""
+    mesh = grid_mesh()
+    vertices, triangles = mesh.vertices.numpy(), mesh.triangles.numpy()
+    colours = np.random.default_rng(3).uniform(-0.1, 1.1, vertices.shape).astype(np.float32)
+    write_obj(tmp_path / "ours.obj", vertices, triangles, colours)
+    public: Any = trimesh.Trimesh(
+        vertices=vertices,
+        faces=triangles,
+        vertex_colors=np.clip(255.0 * colours, 0, 255).astype(np.uint8),
+        process=False,
+    )
+    public.export(tmp_path / "public.obj")
+    ours, theirs = (
+        [
+            [float(number) for number in line.split()[1:]]
+            for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()
+            if line.startswith(("v ", "f "))
+        ]
+        for name in ("ours.obj", "public.obj")
+    )
+    assert ours == theirs
 
 
 def test_trimesh_reads_the_same_mesh(tmp_path: Path):

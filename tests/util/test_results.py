@@ -13,20 +13,32 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
+from models.camera import Camera
+from models.face_model import IdentityCard
 from models.parameters import ParameterLayout
-from util.results import FaceResult, ResultWriter, SummaryRow, results_folder
+from tests.util.test_photo_camera import make_alignment
+from util.face_result import FaceResult
+from util.photo_camera import PhotoCamera
+from util.results import ResultWriter, SummaryRow, results_folder
 
 
 def face(stem: str, seed: int = 0) -> FaceResult:
     random = np.random.default_rng(seed)
+    coefficients = ParameterLayout.for_sizes().split(0.1 * torch.randn(1, 257))
+    alignment = make_alignment()
     return FaceResult(
+        photo=Path(f"photos/{stem}.jpg"),
+        number=1,
         stem=stem,
         picture=random.integers(0, 256, (24, 72, 3), dtype=np.uint8),
         vertices=random.normal(size=(3, 3)).astype(np.float32),
         triangles=np.array([[0, 1, 2]], np.int32),
         colours=random.random((3, 3), dtype=np.float32),
-        coefficients=ParameterLayout.for_sizes().split(torch.randn(1, 257)),
+        coefficients=coefficients,
         landmarks_index=random.uniform(0, 224, (68, 2)),
+        alignment=alignment,
+        camera=PhotoCamera.of(Camera.rnet(), alignment, coefficients),
+        face_model=IdentityCard("open", "1.0", "CC0-1.0", "0123456789abcdef"),
     )
 
 
@@ -44,12 +56,13 @@ def summary(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_each_face_becomes_three_files(tmp_path: Path):
+def test_each_face_becomes_four_files(tmp_path: Path):
     one = face("größe 1")
     with ResultWriter(tmp_path / "results" / "epoch_20_000000") as writer:
         writer.add(one, row("größe 1"))
     folder = tmp_path / "results" / "epoch_20_000000"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "größe 1.json",
         "größe 1.mat",
         "größe 1.obj",
         "größe 1.png",
@@ -161,6 +174,39 @@ def test_a_damaged_summary_is_ignored(tmp_path: Path, damage: str):
     with ResultWriter(tmp_path) as writer:
         writer.add(face("b"), row("b"))
     assert [line["image"] for line in summary(tmp_path)] == ["photos/b.jpg"]
+
+
+def test_each_face_of_a_photo_has_a_row_and_a_second_run_replaces_them(tmp_path: Path):
+    def write(*numbers: int) -> None:
+        with ResultWriter(tmp_path) as writer:
+            for number in numbers:
+                stem = "a" if number == 1 else f"a_{number}"
+                one = SummaryRow("photos/a.jpg", "ok", face=number, files=stem, nme_inner=0.04)
+                writer.add(replace(face(stem), number=number), one)
+            writer.add_failure(SummaryRow("photos/b.jpg", "failed", message="no face"))
+        assert (writer.succeeded, writer.photos) == (len(numbers), (1, 2))
+
+    write(1, 2, 3)
+    assert [(row["face"], row["files"]) for row in summary(tmp_path)] == [
+        ("1", "a"),
+        ("2", "a_2"),
+        ("3", "a_3"),
+        ("", ""),
+    ]
+    write(1, 2)
+    assert [row["files"] for row in summary(tmp_path)] == ["a", "a_2", ""]
+
+
+def test_a_picture_of_the_whole_photo_and_its_failure(tmp_path: Path):
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+        writer.add_overlay("a", lambda: np.full((40, 30, 3), 90, np.uint8))
+        writer.add(face("b"), row("b"))
+        writer.add_overlay("b", lambda: np.full((40, 30, 3), 0.5))
+    with Image.open(tmp_path / "a_photo.jpg") as picture:
+        assert picture.size == (30, 40)
+    assert not (tmp_path / "b_photo.jpg").exists()
+    assert [line["status"] for line in summary(tmp_path)] == ["ok", "failed"]
 
 
 def test_results_are_replaced_by_a_second_run(tmp_path: Path):

@@ -12,13 +12,13 @@ from models.batch import FaceBatch
 from models.template_model import TemplateModel
 from options import ParsedOptions, parse_command
 from options.base_options import DisplayOptions
-from options.train_options import TrainOptions
+from options.train_options import LoaderOptions, TrainOptions
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
 from util.training import Training
 from util.training_state import Progress, resume_training
 
-GROUPS = [TrainOptions, DisplayOptions, *TemplateModel.option_groups]
+GROUPS = [TrainOptions, LoaderOptions, DisplayOptions, *TemplateModel.option_groups]
 
 
 def batch(number: int = 0, bad: bool = False, size: int = 2) -> FaceBatch:
@@ -60,6 +60,17 @@ def test_latest_is_saved_every_so_often(tmp_path: Path):
         training.step(batch(1), [])
         assert list_checkpoints(tmp_path) == ["latest"]
     assert load_checkpoint(tmp_path / "epoch_latest.pth", ("net_colour",))["progress"]["step"] == 2
+
+
+def test_frequencies_may_count_faces(tmp_path: Path):
+    """Public meaning of --display_per_batch False; a multiple is not missed between two steps."""
+    argv = ["--print_freq", "5", "--display_per_batch", "False", "--batch_size", "2"]
+    with start(tmp_path, *argv) as training:
+        for number in range(8):
+            training.step(batch(number), [])
+    steps = [line.split(", step ")[1].split(",")[0] for line in log_of(tmp_path)]
+    # 2, 4, 6, ... faces: 5, 10 and 15 are reached in steps 3, 5 and 8.
+    assert steps == ["1", "3", "5", "8"]
 
 
 def test_saves_by_iteration_keep_their_own_files(tmp_path: Path):

@@ -1,0 +1,69 @@
+"""Say what is installed, what would be used and why, and what works.
+
+python doctor.py
+python doctor.py --bfm_folder my_bfm --gpu_ids 0,1     what a command with these flags would use
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from util.command import run_command
+from util.installation import Finding, installed
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print every finding; the last line says what works, the exit code is 1 if something fails."""
+    packages = show("Installed", installed())
+    if any(found.state == "wrong" for found in packages):
+        print("\nWorks now: nothing, packages are missing; install them with: pip install .")
+        sys.exit(1)
+    sound, sentence = diagnose(argv)
+    print(f"\n{sentence}")
+    if not sound:
+        sys.exit(1)
+
+
+def diagnose(argv: Sequence[str] | None) -> tuple[bool, str]:
+    """Run and print the checks that need the packages; whether all is well, and what works."""
+    # Only now: without its packages the program could not even be imported.
+    from data.detection import DetectionOptions
+    from models.face_model import FaceModelOptions
+    from models.networks.recognition import RecognitionOptions
+    from models.networks.reconstruction import ReconstructionNetOptions
+    from models.renderer import RenderOptions
+    from options import parse_command
+    from options.base_options import BaseOptions
+    from util.diagnosis import CHECKS, findings, what_works
+
+    groups = (
+        BaseOptions,
+        FaceModelOptions,
+        RenderOptions,
+        DetectionOptions,
+        RecognitionOptions,
+        ReconstructionNetOptions,
+    )
+    options = parse_command(groups, argv, __doc__ or "")
+    report = {
+        title: show(title, (found for check in checks for found in findings(check, options)))
+        for title, checks in CHECKS.items()
+    }
+    return what_works(report)
+
+
+def show(title: str, found: Iterable[Finding]) -> list[Finding]:
+    """Print a section as its findings come, and keep them."""
+    print(title)
+    kept = []
+    for finding in found:
+        kept.append(finding)
+        print(f"  {finding.state:<8} {finding.subject}: {finding.detail}", flush=True)
+    if not kept:
+        print("  none")
+    return kept
+
+
+if __name__ == "__main__":
+    run_command(main)

