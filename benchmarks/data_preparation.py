@@ -34,7 +34,7 @@ def rate(folder: Path, count: int, workers: int) -> float:
     start = time.perf_counter()
     summary = prepare_folders(options, list_root=folder, progress=False)
     seconds = time.perf_counter() - start
-    if len(summary.done) != count:
+    if summary.done != count:
         raise RuntimeError(f"the measurement is void: {summary}")
     return count / seconds
 
