@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,6 +54,8 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         )
         self.recognition_template: np.ndarray | None = None
         """(5, 2) points to which the recognition net's crop is aligned, in pixel indices."""
+        self.problems: Mapping[int, str] = {}
+        """Samples that are known to be unusable before they are read, and why."""
         if assets is not None and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.

@@ -173,6 +173,21 @@ def stems(paths: Sequence[Path]) -> list[str]:
     return [named[path] for path in paths]
 
 
+def stem_family(name: str) -> str:
+    """What all pictures share whose stems could ever meet, by `stems`.
+
+    `a.jpg`, `A.png` and `a.png.jpg` are one family: which stem each gets depends on the others.
+    """
+    stem = name.casefold()
+    while True:
+        shorter = stem.rstrip("_")
+        ending = next((e for e in IMAGE_EXTENSIONS if shorter.endswith(e)), "")
+        shorter = shorter.removesuffix(ending)
+        if shorter == stem:
+            return stem
+        stem = shorter
+
+
 def _decode(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
     """Decode a picture; `path` is its name in messages."""
     try:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from data.images import is_image_name, stem_family, stems
 from util.atomic import atomic_file
 
 REPORT_NAME = "preparation_report.csv"
@@ -64,6 +65,36 @@ class Failure:
     """What failed, for counting."""
     reason: str
     """The whole story, with names and remedy."""
+
+
+def unusual_stems(names: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
+    """The stems of a folder's photos that are not their name without its ending.
+
+    They follow from the names (`data.images.stems`), unless masks show that a photo has used its
+    whole name: `mask/a.png.png` is that of `a.png`, also when the `a.jpg` that had the stem `a`
+    is gone. Else what belongs to `a.jpg` would be taken for that of `a.png`.
+
+    Args:
+        names: of photos; all of a folder or of whole families (`data.sharding`).
+        masks: names of the files in mask/.
+    """
+    paths = [Path(name) for name in names]
+    found = {path.name: stem for path, stem in zip(paths, stems(paths), strict=True)}
+    taken = set(found.values())
+    marked = {name for mask in masks if is_image_name(name := mask.removesuffix(".png"))}
+    for path in paths:
+        if path.name in marked and found[path.name] == path.stem and path.name not in taken:
+            found[path.name] = path.name
+    return {path.name: found[path.name] for path in paths if found[path.name] != path.stem}
+
+
+def images_by_stem(names: Collection[str], masks: Iterable[str]) -> dict[str, str]:
+    """The photo of each stem, of all photos of a folder."""
+    families = Counter(map(stem_family, names))
+    marked = [mask for mask in masks if is_image_name(mask.removesuffix(".png"))]
+    families.update(map(stem_family, marked))
+    unusual = unusual_stems([name for name in names if families[stem_family(name)] > 1], marked)
+    return {unusual.get(name) or Path(name).stem: name for name in names}
 
 
 class ListWriter:

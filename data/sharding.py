@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import IMAGE_EXTENSIONS, image_names, stems
-from data.prepared_files import PhotoFiles
+from data.images import IMAGE_EXTENSIONS, image_names, is_image_name, stem_family
+from data.prepared_files import PhotoFiles, unusual_stems
 from util.atomic import write_text
 from util.errors import InputError
 
@@ -71,25 +71,14 @@ class Shard:
 
 
 def family(folder: str, name: str) -> int:
-    """A number that all photos share whose stems could ever meet, by `data.images.stems`.
-
-    `a.jpg`, `A.png` and `a.png.jpg` are one family: which stem each gets depends on the others,
-    so that one process must know them all.
+    """A number for a photo and all whose stems depend on it: one process must know them all.
 
     Args:
         folder: name of the photos' folder; without it folders of `0001.jpg` would all be in one
             part.
         name: of the photo's file.
     """
-    stem = name.casefold()
-    while True:
-        shorter = stem.rstrip("_")
-        ending = next((e for e in IMAGE_EXTENSIONS if shorter.endswith(e)), "")
-        shorter = shorter.removesuffix(ending)
-        if shorter == stem:
-            break
-        stem = shorter
-    text = f"{folder}/{stem}".encode("utf-8", "surrogateescape")
+    text = f"{folder}/{stem_family(name)}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -132,19 +121,21 @@ def list_part(folder: Path, shard: Shard) -> FolderPart:
         raise InputError(
             f"{folder} has no pictures; their names must end in one of {' '.join(IMAGE_EXTENSIONS)}"
         )
-    # Only photos with relatives can have an unusual stem; sorting numbers takes no memory.
-    sorted_families = np.sort(np.frombuffer(families, np.uint64))
-    shared = set(sorted_families[1:][sorted_families[1:] == sorted_families[:-1]].tolist())
-    relatives = [
-        Path(name) for name, number in zip(names, families, strict=True) if number in shared
-    ]
-    odd = {
-        path.name: stem
-        for path, stem in zip(relatives, stems(relatives), strict=True)
-        if stem != path.stem
-    }
+    # Only photos with relatives can have an unusual stem, or those that had some. Numbers are
+    # sorted in little memory.
+    in_order = np.sort(np.frombuffer(families, np.uint64))
+    shared = set(in_order[1:][in_order[1:] == in_order[:-1]].tolist())
+    marked = [mask for mask in _masks(folder) if is_image_name(mask.removesuffix(".png"))]
+    shared |= {family(folder_name, mask) for mask in marked}
+    relatives = [name for name, number in zip(names, families, strict=True) if number in shared]
+    odd = unusual_stems(relatives, marked)
     names.sort()
     return FolderPart(folder, names, odd)
+
+
+def _masks(folder: Path) -> Iterator[str]:
+    masks = folder / "mask"
+    return image_names(masks) if masks.is_dir() else iter(())
 
 
 def shard_folder(lists: Path, shard: Shard) -> Path:

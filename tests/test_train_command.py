@@ -221,6 +221,26 @@ def test_two_steps_of_the_real_training(folder: Path, open_face_model: FaceModel
     assert "nan" not in log
 
 
+def test_corrupt_and_removed_photos_are_replaced_and_named(
+    folder: Path, open_face_model: FaceModel, capsys: pytest.CaptureFixture[str]
+):
+    flist = make_photos(folder / "photos", open_face_model, count=6)
+    corrupt = folder / "photos" / "photo 1.png"
+    corrupt.write_bytes(corrupt.read_bytes()[:2000])
+    (folder / "photos" / "photo 4.png").unlink()
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    train.main([*FACES, *RUN, *lists, "--n_epochs", "2", "--print_freq", "1"])
+    assert "1 of 6 images cannot be used" in capsys.readouterr().out
+    log = (folder / "checkpoints" / "faces" / "loss_log.txt").read_text(encoding="utf-8")
+    assert log.count("(train, ") == 6
+    for epoch in (1, 2):
+        assert f"images of epoch {epoch} could not be used:" in log
+    assert "photo 1.png is damaged or incomplete" in log
+    assert "has no photo for" in log and "photo 4.png" in log
+    with pytest.raises(InputError, match="--max_bad_images 0"):
+        train.main([*FACES, *RUN, *lists, "--overwrite", "--max_bad_images", "0"])
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [

@@ -21,10 +21,10 @@ class Marked:
         self.landmarks, self.faces = landmarks, faces
 
     def detect(self, image, *, largest_only=False):
-        return [Face((0, 0, 1, 1), self.landmarks + [2, 0], 1.0)] * self.faces
+        return [Face((0, 0, 1, 1), self.landmarks + np.array([2, 0]), 1.0)] * self.faces
 
     def landmarks_from_five(self, image, five):
-        return self.landmarks + [4, 0]
+        return self.landmarks + np.array([4, 0])
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,16 @@ def test_both_commands_choose_alike(
     if in_landmarks:
         write_landmarks(tmp_path / "landmarks" / "a.txt", landmarks)
     if in_detections:
-        given = landmarks + [1, 0]
+        given = landmarks + np.array([1, 0])
         given = five_from_68(given) if in_detections == 5 else given
         write_landmarks(tmp_path / "detections" / "a.txt", given)
     photo = PhotoFolder(tmp_path, standard_points, detector)[0]
     assert not isinstance(photo, FailedPhoto)
-    expected = photo.face.alignment.crop_landmarks(landmarks + [shift, 0], exact=True)
+    expected = photo.face.alignment.crop_landmarks(landmarks + np.array([shift, 0]), exact=True)
     np.testing.assert_allclose(photo.landmarks, expected, atol=1e-3)
     assert prepare_photo(PhotoFiles(tmp_path / "a.png", "a"), detector) is None
     found = read_landmarks(tmp_path / "landmarks" / "a.txt")
-    np.testing.assert_allclose(found, landmarks + [shift, 0], atol=1e-4)
+    np.testing.assert_allclose(found, landmarks + np.array([shift, 0]), atol=1e-4)
 
 
 def test_no_face_is_no_landmarks(tmp_path: Path, face, standard_points) -> None:
@@ -89,7 +89,7 @@ def test_five_points_in_landmarks_serve_but_are_never_overwritten(
 def test_files_are_checked(tmp_path: Path, face) -> None:
     image, landmarks = face
     assert read_checked(tmp_path / "a.txt", image.shape) is None
-    write_landmarks(tmp_path / "a.txt", landmarks + [4000, 0])
+    write_landmarks(tmp_path / "a.txt", landmarks + np.array([4000, 0]))
     with pytest.raises(InputError, match=r"a\.txt: .* far outside"):
         read_checked(tmp_path / "a.txt", image.shape)
 
