@@ -12,9 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from data.detection import DetectionOptions
 from data.merging import merge_shards
 from data.preparation import PreparationOptions, find_folders, prepare_folders
+from data.prepared_files import LIST_NAMES, lines_of
+from data.sharding import Shard
+from data.tar_shards import PackingOptions, PackSummary, pack_photos
 from options import parse_command
 from util.command import run_command
 
@@ -25,16 +30,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The exit code is 1 if no photo can be used, or if something is missing in a merger. A part is
     done whatever its photos are: only the merger sees them all.
     """
-    parsed = parse_command([PreparationOptions, DetectionOptions], arguments, __doc__ or "")
-    options = parsed[PreparationOptions]
+    groups = [PreparationOptions, DetectionOptions, PackingOptions]
+    parsed = parse_command(groups, arguments, __doc__ or "")
+    options, packing = parsed[PreparationOptions], parsed[PackingOptions]
     if options.merge:
         folders = find_folders(options.img_folder, options.data_root) if options.img_folder else ()
         summary = merge_shards(Path("datalist") / options.mode, folders)
     else:
         summary = prepare_folders(options, parsed[DetectionOptions])
     print(summary)
+    if packing.tar_folder and summary.usable:
+        print(pack(summary.lists, packing, options))
     if summary.missing or not (summary.usable or options.shard):
         sys.exit(1)
+
+
+def pack(lists: Path, packing: PackingOptions, options: PreparationOptions) -> PackSummary:
+    """Write the photos of the lists into tar files, with a progress bar."""
+    columns = [lines_of(lists / f"{name}.txt") for name in LIST_NAMES]
+    photos = tqdm(zip(*columns, strict=True), unit="photo", desc="packing")
+    shard = Shard.parse(options.shard) if options.shard else None
+    folder = Path(packing.tar_folder) / options.mode
+    return pack_photos(photos, folder, packing.tar_megabytes * 2**20, shard)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,15 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
     def __getitem__(self, index: int) -> FaceSample:
         """One sample; raises InputError, naming the file, if it cannot be used."""
 
+    def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
+        """The first `size` samples in the order of an epoch; which processes share afterwards.
+
+        A dataset may keep samples together that lie together.
+        """
+        order = np.arange(size)
+        random.shuffle(order)
+        return order
+
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Choose the random numbers: all of an epoch follow from these two."""
         self._seed_and_epoch[:] = torch.tensor([seed, epoch])

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from data.alignment import align_face
-from data.augmentation import AugmentationOptions, Warp
-from data.base_dataset import FaceDataset, FaceSample
+from data.augmentation import AugmentationOptions
+from data.base_dataset import FaceSample
 from data.images import is_image_name, read_image, read_mask
-from data.landmarks import check_landmarks, read_landmarks
+from data.landmarks import read_landmarks
+from data.prepared_dataset import PreparedDataset
 from data.prepared_files import images_by_stem
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
@@ -71,7 +71,7 @@ class ListedPhoto:
         return f"{self.flist}, line {self.line}"
 
 
-class FlistDataset(FaceDataset):
+class FlistDataset(PreparedDataset):
     """Aligned photos with landmarks and skin masks; augmented for training."""
 
     option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions)
@@ -89,42 +89,22 @@ class FlistDataset(FaceDataset):
         self.problems = {
             index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
         }
-        self._augmentation: AugmentationOptions = options[AugmentationOptions]
-        self._augment = is_train and self._augmentation.use_aug
-        # Landmarks follow the public rounding only where its weights expect them to.
-        self._exact = self.landmark_origin == "centre"
-        self._standard_points = assets.face_model.alignment_points.detach().cpu().numpy()
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> FaceSample:
-        """Read, align and, for training, augment one photo."""
+    def load(self, index: int) -> FaceSample:
+        """Read and align one photo."""
         photo = self.photos[index]
         if photo.problem:
             raise InputError(photo.problem)
         try:
-            sample = self._load(photo)
+            image = read_image(photo.image)
+            landmarks = read_landmarks(photo.landmarks)
+            mask = read_mask(photo.mask)
+            return self.align(image, landmarks, mask, str(photo.image), str(photo.landmarks))
         except InputError as error:
             raise InputError(f"{error} ({photo.origin})") from error
-        if self._augment:
-            sample = Warp.draw(self._augmentation, self.random(index)).apply(sample)
-        return sample
-
-    def _load(self, photo: ListedPhoto) -> FaceSample:
-        image = read_image(photo.image)
-        landmarks = read_landmarks(photo.landmarks)
-        if len(landmarks) != 68:
-            raise InputError(f"{photo.landmarks} holds {len(landmarks)} points; expected 68")
-        check_landmarks(landmarks, image.shape, str(photo.landmarks))
-        face = align_face(
-            image,
-            landmarks,
-            self._standard_points,
-            read_mask(photo.mask),
-            exact_landmarks=self._exact,
-        )
-        return FaceSample(face.image, str(photo.image), face.landmarks, face.mask)
 
 
 def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ class FaceLoader:
             # Few samples still make one batch.
             batch_size=min(options.batch_size if is_train else options.batch_size_val, size),
             seed=seed,
-            shuffle=is_train and not options.serial_batches,
+            shuffled=dataset.shuffled if is_train and not options.serial_batches else None,
             drop_last=is_train,
         )
         workers = min(options.num_threads, len(self))
@@ -126,7 +126,7 @@ class _EpochPlan:
     size: int
     batch_size: int
     seed: int
-    shuffle: bool
+    shuffled: Callable[[int, np.random.Generator], np.ndarray] | None
     drop_last: bool
     epoch: int = 0
     skip: int = 0
@@ -141,8 +141,8 @@ class _EpochPlan:
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        if self.shuffled is not None:
+            order = self.shuffled(self.size, np.random.default_rng([self.seed, self.epoch]))
         for number in range(self.skip, self.batches):
             yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,15 @@ def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -
     assert ended.value.code == 1
     assert "1 of 2 parts are not prepared" in capsys.readouterr().out
     data_preparation.main([*part, "1/2"])
-    data_preparation.main(["--merge", "--mode", "val", "--img_folder", "mine"])
-    assert "1 x picture, such as: mine/b.png is empty" in capsys.readouterr().out
+    merge = ["--merge", "--mode", "val", "--img_folder", "mine"]
+    data_preparation.main([*merge, "--tar_folder", "tars"])
+    shown = capsys.readouterr().out
+    assert "1 x picture, such as: mine/b.png is empty" in shown
+    assert "1 photos in 1 tar files" in shown
+    with tarfile.open(tmp_path / "tars" / "val" / "faces-000000.tar") as tar:
+        assert [name.partition(".")[2] for name in tar.getnames()] == [
+            *("png", "landmarks.txt", "mask.png", "json")
+        ]
     lists = tmp_path / "datalist" / "val"
     assert (lists / "masks.txt").read_text(encoding="utf-8") == "mine/mask/a.png\n"
     assert "b.png,picture," in (tmp_path / "mine" / "preparation_report.csv").read_text("utf-8")
