@@ -198,6 +198,10 @@ class _OpenFiles:
     def __getstate__(self) -> dict[str, Any]:
         return {"_files": OrderedDict(), "_process": None}
 
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()
+
     def read(self, path: Path, start: int, stop: int) -> bytes:
         """Bytes of a file; raises InputError if they are not there."""
         if self._process != os.getpid():
