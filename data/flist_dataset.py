@@ -192,5 +192,5 @@ class _PreparedFolder:
 def _names(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208 - no Path for each of millions
-    except OSError:
+    except (OSError, ValueError):  # a name may hold what no path can
         return set()  # what is missing is named when a line asks for it

@@ -20,7 +20,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -166,7 +166,7 @@ def _members(image: str, landmarks: str, mask: str) -> list[tuple[str, bytes]]:
 
 
 def _add_sample(
-    tar: tarfile.TarFile, file: BinaryIO, key: str, members: list[tuple[str, bytes]]
+    tar: tarfile.TarFile, file: IO[bytes], key: str, members: list[tuple[str, bytes]]
 ) -> str:
     """Append a sample; returns its line of the index."""
     words = []
@@ -217,7 +217,7 @@ def _scan(path: Path) -> np.ndarray:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members = []  # else it remembers every member
+                tar.members = []  # pyright: ignore - else it remembers every member
                 match = _MEMBER_NAME.fullmatch(member.name)
                 if not (member.isreg() and match):
                     continue

@@ -76,10 +76,9 @@ class WebdatasetDataset(PreparedDataset):
         return len(self._ranges)
 
     def load(self, index: int) -> FaceSample:
-        """Read one sample from its tar file."""
-        tar = self.tars[int(np.searchsorted(self._first, index, side="right")) - 1]
-        start, stop = self._ranges[index].tolist()
-        members = read_sample(self._files.read(tar, start, stop), str(tar))
+        """Read one sample from its tar file and align it."""
+        content, tar = self.read(index)
+        members = read_sample(content, tar)
         contents, names = [], []
         for endings in (IMAGE_ENDINGS, LANDMARK_ENDINGS, MASK_ENDINGS):
             name = f"{tar}, {members['__key__']}"
@@ -94,13 +93,19 @@ class WebdatasetDataset(PreparedDataset):
             names[1],
         )
 
+    def read(self, index: int) -> tuple[bytes, str]:
+        """The part of a tar file that holds a sample, and the file's name."""
+        tar = self.tars[int(np.searchsorted(self._first, index, side="right")) - 1]
+        start, stop = self._ranges[index].tolist()
+        return self._files.read(tar, start, stop), str(tar)
+
     def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
         """Shuffle the tar files, then the samples of `tar_window` of them at a time.
 
         Where there are no more files than that, the order is that of a folder.
         """
         window = self.options.tar_window
-        ends = np.minimum(self._first, size)
+        ends: list[int] = np.minimum(self._first, size).tolist()
         if len(self.tars) <= window:
             return super().shuffled(size, random)
         files = random.permutation(len(self.tars))

@@ -698,7 +698,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [80, pytest.param(800, marks=pytest.mark.slow)])
 def test_a_folder_of_damaged_photos_is_prepared_without_losing_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -732,7 +732,7 @@ def test_a_folder_of_damaged_photos_is_prepared_without_losing_any(
             assert after[path] == content, path
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(800, marks=pytest.mark.slow)])
 def test_an_epoch_over_damaged_photos(tmp_path: Path, count: int) -> None:
     """Whatever is damaged, the epoch gives whole batches of finite numbers."""
     root = tmp_path / "faces"

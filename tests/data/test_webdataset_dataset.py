@@ -5,6 +5,7 @@ import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,8 +143,7 @@ def test_an_epoch_goes_on_where_it_stopped_for_any_number_of_workers(tmp_path, p
 
 
 def test_the_library_itself_reads_what_is_written(tmp_path, photos) -> None:
-    import webdataset
-
+    webdataset: Any = pytest.importorskip("webdataset")
     pack(photos[:3], tmp_path / "tar")
     samples = list(
         webdataset.DataPipeline(
