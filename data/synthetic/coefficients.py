@@ -111,10 +111,8 @@ def read_truth(path: Path, command: str = "") -> SyntheticTruth:
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
     count = len(truth.names)
-    numbers = all(a.dtype.kind in "fiu" for a in (truth.coefficients, truth.landmarks_px))
-    finite = (
-        numbers and np.isfinite(truth.coefficients).all() and np.isfinite(truth.landmarks_px).all()
-    )
+    numbers = (truth.coefficients, truth.landmarks_px)
+    finite = all(array.dtype.kind in "fiu" and np.isfinite(array).all() for array in numbers)
     shapes = truth.coefficients.ndim == 2 and len(truth.coefficients) == count
     shapes = shapes and truth.landmarks_px.shape == (count, 68, 2)
     if not (shapes and finite):
