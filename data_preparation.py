@@ -1,26 +1,57 @@
 """Prepare folders of photos for training: landmarks, skin masks and lists.
 
 python data_preparation.py --img_folder my_photos --mode train
+
+Millions of photos, as an array job of any scheduler: `--shard 0/16` ... `--shard 15/16`, then
+`python data_preparation.py --merge --mode train`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
 
 from data.detection import DetectionOptions
-from data.preparation import PreparationOptions, prepare_folders
+from data.merging import merge_shards
+from data.preparation import PreparationOptions, find_folders, prepare_folders
+from data.prepared_files import LIST_NAMES, lines_of
+from data.sharding import Shard
+from data.tar_shards import PackingOptions, PackSummary, pack_photos
 from options import parse_command
 from util.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepare the photos; the exit code is 1 if none can be used."""
-    options = parse_command([PreparationOptions, DetectionOptions], arguments, __doc__ or "")
-    summary = prepare_folders(options[PreparationOptions], options[DetectionOptions])
+    """Prepare the photos, or merge what parts of them gave.
+
+    The exit code is 1 if no photo can be used, or if something is missing in a merger. A part is
+    done whatever its photos are: only the merger sees them all.
+    """
+    groups = [PreparationOptions, DetectionOptions, PackingOptions]
+    parsed = parse_command(groups, arguments, __doc__ or "")
+    options, packing = parsed[PreparationOptions], parsed[PackingOptions]
+    if options.merge:
+        folders = find_folders(options.img_folder, options.data_root) if options.img_folder else ()
+        summary = merge_shards(Path("datalist") / options.mode, folders)
+    else:
+        summary = prepare_folders(options, parsed[DetectionOptions])
     print(summary)
-    if not summary.usable:
+    if packing.tar_folder and summary.usable:
+        print(pack(summary.lists, packing, options))
+    if summary.missing or not (summary.usable or options.shard):
         sys.exit(1)
+
+
+def pack(lists: Path, packing: PackingOptions, options: PreparationOptions) -> PackSummary:
+    """Write the photos of the lists into tar files, with a progress bar."""
+    columns = [lines_of(lists / f"{name}.txt") for name in LIST_NAMES]
+    photos = tqdm(zip(*columns, strict=True), unit="photo", desc="packing")
+    shard = Shard.parse(options.shard) if options.shard else None
+    folder = Path(packing.tar_folder) / options.mode
+    return pack_photos(photos, folder, packing.tar_megabytes * 2**20, shard)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         remove_earlier_run(folder)
     write_options(options, folder, "train")
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {device}")
+    for notice in filter(None, (faces.notice, val_faces.notice)):
+        print(notice)
 
     with Training(model, options, folder, len(faces), progress) as training:
         for epoch in range(progress.epoch, training.last_epoch + 1):
@@ -72,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if training.out_of_time:
                     break
             training.end_epoch(epoch, val_faces)
+            bad = faces.bad_images.take() + val_faces.bad_images.take()
+            training.report_bad_images(epoch, bad)
             if training.out_of_time:
                 break
 

@@ -66,6 +66,7 @@ def compare(
     *,
     warm_up: int = 1,
     title: str = "",
+    before: Callable[[], object] | None = None,
 ) -> TimingTable:
     """Times the cases in turns: one call of each, `repeats` rounds, after `warm_up` rounds.
 
@@ -74,6 +75,7 @@ def compare(
         repeats: measured rounds.
         warm_up: unmeasured rounds before (compilation, caches).
         title: a line above the table.
+        before: called before each measured call, outside of its time.
     """
     if not cases or repeats < 1:
         raise ValueError(f"compare needs cases and repeats >= 1, got {len(cases)} and {repeats}")
@@ -83,6 +85,8 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, call in cases.items():
+            if before is not None:
+                before()
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,6 +54,8 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         )
         self.recognition_template: np.ndarray | None = None
         """(5, 2) points to which the recognition net's crop is aligned, in pixel indices."""
+        self.problems: Mapping[int, str] = {}
+        """Samples that are known to be unusable before they are read, and why."""
         if assets is not None and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.
@@ -65,6 +68,15 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> FaceSample:
         """One sample; raises InputError, naming the file, if it cannot be used."""
+
+    def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
+        """The first `size` samples in the order of an epoch; which processes share afterwards.
+
+        A dataset may keep samples together that lie together.
+        """
+        order = np.arange(size)
+        random.shuffle(order)
+        return order
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Choose the random numbers: all of an epoch follow from these two."""

@@ -6,18 +6,21 @@ any accepted image extension, its 68 landmarks in `<folder>/landmarks/<stem>.txt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from data.alignment import align_face
-from data.augmentation import AugmentationOptions, Warp
-from data.base_dataset import FaceDataset, FaceSample
-from data.images import is_image_name, read_image, read_mask, stems
-from data.landmarks import check_landmarks, read_landmarks
+from data.augmentation import AugmentationOptions
+from data.base_dataset import FaceSample
+from data.images import is_image_name, read_image, read_mask
+from data.landmarks import read_landmarks
+from data.prepared_dataset import PreparedDataset
+from data.prepared_files import images_by_stem
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
 from util.errors import InputError
+from util.text import decode_text
 
 
 @dataclass(frozen=True)
@@ -32,66 +35,76 @@ class FlistOptions:
     """List of the validation masks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedPhoto:
-    """One line of a list, with the files that it stands for."""
+    """One line of a list, with the files that it stands for; small, since lists are long."""
 
-    image: Path
-    landmarks: Path
-    mask: Path
-    origin: str
-    """List and line, for messages."""
+    folder: Path
+    """Folder of the photo; one object for all its photos."""
+    image_name: str
+    mask_name: str
+    flist: Path
+    """The list."""
+    line: int
+    """Number of the line, from 1."""
+    problem: str = ""
+    """Which of the files is missing, and the remedy."""
+
+    @property
+    def image(self) -> Path:
+        """The photo."""
+        return self.folder / self.image_name
+
+    @property
+    def landmarks(self) -> Path:
+        """68 points."""
+        return self.folder / "landmarks" / f"{Path(self.mask_name).stem}.txt"
+
+    @property
+    def mask(self) -> Path:
+        """Skin mask."""
+        return self.folder / "mask" / self.mask_name
+
+    @property
+    def origin(self) -> str:
+        """List and line, for messages."""
+        return f"{self.flist}, line {self.line}"
 
 
-class FlistDataset(FaceDataset):
+class FlistDataset(PreparedDataset):
     """Aligned photos with landmarks and skin masks; augmented for training."""
 
     option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions)
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
-        """Read the list and see that all its files are there.
+        """Read the list and see which of its files are there.
 
         Raises:
-            InputError: no list, an empty one, or a line whose files are not all there.
+            InputError: no list, an empty one, or none of its files.
         """
         super().__init__(options, assets, is_train)
         lists: FlistOptions = options[FlistOptions]
         name = "flist" if is_train else "flist_val"
         self.photos = read_list(Path(getattr(lists, name)), Path(lists.data_root), f"--{name}")
-        self._augmentation: AugmentationOptions = options[AugmentationOptions]
-        self._augment = is_train and self._augmentation.use_aug
-        # Landmarks follow the public rounding only where its weights expect them to.
-        self._exact = self.landmark_origin == "centre"
-        self._standard_points = assets.face_model.alignment_points.detach().cpu().numpy()
+        self.problems = {
+            index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
+        }
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> FaceSample:
-        """Read, align and, for training, augment one photo."""
+    def load(self, index: int) -> FaceSample:
+        """Read and align one photo."""
         photo = self.photos[index]
+        if photo.problem:
+            raise InputError(photo.problem)
         try:
-            sample = self._load(photo)
+            image = read_image(photo.image)
+            landmarks = read_landmarks(photo.landmarks)
+            mask = read_mask(photo.mask)
+            return self.align(image, landmarks, mask, str(photo.image), str(photo.landmarks))
         except InputError as error:
             raise InputError(f"{error} ({photo.origin})") from error
-        if self._augment:
-            sample = Warp.draw(self._augmentation, self.random(index)).apply(sample)
-        return sample
-
-    def _load(self, photo: ListedPhoto) -> FaceSample:
-        image = read_image(photo.image)
-        landmarks = read_landmarks(photo.landmarks)
-        if len(landmarks) != 68:
-            raise InputError(f"{photo.landmarks} holds {len(landmarks)} points; expected 68")
-        check_landmarks(landmarks, image.shape, str(photo.landmarks))
-        face = align_face(
-            image,
-            landmarks,
-            self._standard_points,
-            read_mask(photo.mask),
-            exact_landmarks=self._exact,
-        )
-        return FaceSample(face.image, str(photo.image), face.landmarks, face.mask)
 
 
 def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:
@@ -103,11 +116,12 @@ def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:
         flag: the flag that named the list, for messages.
 
     Raises:
-        InputError: no such list, none in it, a path outside of a folder `mask`, a missing mask,
-            landmark file or photo; the message names list, line and file.
+        InputError: no such list, none in it, a path outside of a folder `mask`, or no line whose
+            mask, landmark file and photo are there; the message names list, line and file.
+            Single lines that lack one have a `problem`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode_text(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{flag} {path} cannot be read ({error}); make it with data_preparation.py"
@@ -117,17 +131,29 @@ def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        origin = f"{path}, line {number}"
-        mask = data_root / line.strip()
+        mask = data_root / _listed_path(line.strip())
         if mask.parent.name != "mask":
-            raise InputError(f"{origin}: {mask} does not lie in a folder named mask")
+            raise InputError(f"{path}, line {number}: {mask} does not lie in a folder named mask")
         root = mask.parent.parent
         if root not in folders:
             folders[root] = _PreparedFolder(root)
-        photos.append(folders[root].find(mask, origin))
+        photos.append(folders[root].find(mask.name, path, number))
     if not photos:
         raise InputError(f"{flag} {path} names no masks; make it with data_preparation.py")
+    if all(photo.problem for photo in photos):
+        raise InputError(
+            f"{photos[0].problem}; nor are the files of any other line there: relative paths "
+            f"count from --data_root {data_root}"
+        )
     return photos
+
+
+def _listed_path(line: str) -> Path:
+    """The path in a line; a list written on Windows may have backslashes."""
+    path = Path(line)
+    if "\\" in line and path.parent.name != "mask":
+        return Path(PureWindowsPath(line).as_posix())
+    return path
 
 
 class _PreparedFolder:
@@ -135,35 +161,36 @@ class _PreparedFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        images = [entry for entry in _entries(root) if is_image_name(entry)]
-        self._image_of_stem = dict(zip(stems(images), images, strict=True))
-        self._images = set(images)
-        self._masks = set(_entries(root / "mask"))
-        self._landmarks = set(_entries(root / "landmarks"))
+        self._images = {name for name in _names(root) if is_image_name(name)}
+        self._masks = _names(root / "mask")
+        self._landmarks = _names(root / "landmarks")
+        self._image_of_stem = images_by_stem(self._images, self._masks)
 
-    def find(self, mask: Path, origin: str) -> ListedPhoto:
-        """The files beside one mask; raises InputError if one is missing."""
-        image = self._image_of_stem.get(mask.stem)
-        same_name = self.root / mask.name
-        if mask.suffix.lower() != ".png" and same_name in self._images:
+    def find(self, mask: str, flist: Path, line: int) -> ListedPhoto:
+        """The photo of one mask, with a problem if a file is missing."""
+        stem = Path(mask).stem
+        image = self._image_of_stem.get(stem)
+        if not mask.lower().endswith(".png") and mask in self._images:
             # The public code gives masks their photo's name, also where two share a stem.
-            image = same_name
+            image = mask
+        photo = ListedPhoto(self.root, image or stem, mask, flist, line)
         if image is None:
-            raise InputError(
-                f"{origin}: {self.root} has no photo for {mask}; put it "
-                "back, or run data_preparation.py on the folder again"
+            problem = (
+                f"{photo.origin}: {self.root} has no photo for {photo.mask}; put it back, or run "
+                "data_preparation.py on the folder again"
             )
-        photo = ListedPhoto(image, self.root / "landmarks" / f"{mask.stem}.txt", mask, origin)
+            return replace(photo, problem=problem)
         for path, known in ((photo.mask, self._masks), (photo.landmarks, self._landmarks)):
-            if path not in known:
-                raise InputError(
-                    f"{origin}: {path} does not exist; run data_preparation.py on {self.root}"
+            if path.name not in known:
+                problem = (
+                    f"{photo.origin}: {path} does not exist; run data_preparation.py on {self.root}"
                 )
+                return replace(photo, problem=problem)
         return photo
 
 
-def _entries(folder: Path) -> list[Path]:
+def _names(folder: Path) -> set[str]:
     try:
-        return list(folder.iterdir())
-    except OSError:
-        return []  # what is missing is named when a line asks for it
+        return set(os.listdir(folder))  # noqa: PTH208 - no Path for each of millions
+    except (OSError, ValueError):  # a name may hold what no path can
+        return set()  # what is missing is named when a line asks for it

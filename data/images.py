@@ -7,8 +7,10 @@ white.
 
 from __future__ import annotations
 
+import io
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,33 +56,19 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     path = Path(path)
     _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large sizes, for which there is our own limit, and of damaged EXIF
-            # blocks, which a picture may have.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(path, formats=_FORMATS) as opened:
-                _check_size(path, opened.size)
-                orientation = _orientation(opened)
-                image = _to_rgb(opened)
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{path} has more than {MAX_MEGAPIXELS} megapixels; make it smaller"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path} is not a JPEG, PNG, WebP or BMP picture, whatever its name says; "
-            "convert it or take it away"
-        ) from error
-    except Exception as error:
-        # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, zlib.error...)
-        # for damaged content; all mean the same to the user.
-        raise InputError(f"{path} is damaged or incomplete ({error}); replace the file") from error
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    return np.array(image)
+    return _decode(path, path)
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """`read_image` of a file's content, such as a member of an archive.
+
+    Args:
+        content: the whole file.
+        name: what to call it in messages.
+    """
+    if not content:
+        raise InputError(f"{name} is empty (0 bytes); replace the file")
+    return _decode(io.BytesIO(content), name)
 
 
 def read_mask(path: Path | str) -> np.ndarray:
@@ -120,9 +108,10 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
         Image.fromarray(image).save(file, **settings)
 
 
-def is_image_name(path: Path) -> bool:
+def is_image_name(path: Path | str) -> bool:
     """Whether a name ends as a picture's does; hidden files (`._a.jpg`) are none."""
-    return path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
+    name = os.path.basename(path)  # noqa: PTH119 - a Path for each of millions takes time
+    return name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
 
 
 def list_images(path: Path | str) -> list[Path]:
@@ -139,10 +128,16 @@ def list_images(path: Path | str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path} does not exist; give a folder of pictures or one picture")
-    found = sorted(entry for entry in path.iterdir() if is_image_name(entry) and entry.is_file())
+    found = sorted(path / name for name in image_names(path))
     if not found:
         raise InputError(f"{path} has no pictures; their names must end in one of {endings}")
     return found
+
+
+def image_names(folder: Path) -> Iterator[str]:
+    """The names of a folder's pictures, in the order of the file system."""
+    with os.scandir(folder) as entries:
+        yield from (e.name for e in entries if is_image_name(e.name) and e.is_file())
 
 
 def find_folder(name: str, data_root: Path) -> Path:
@@ -189,6 +184,52 @@ def stems(paths: Sequence[Path]) -> list[str]:
     return [named[path] for path in paths]
 
 
+def stem_family(name: str) -> str:
+    """What all pictures share whose stems could ever meet, by `stems`.
+
+    `a.jpg`, `A.png` and `a.png.jpg` are one family: which stem each gets depends on the others.
+    """
+    stem = name.casefold()
+    while True:
+        shorter = stem.rstrip("_")
+        ending = next((e for e in IMAGE_EXTENSIONS if shorter.endswith(e)), "")
+        shorter = shorter.removesuffix(ending)
+        if shorter == stem:
+            return stem
+        stem = shorter
+
+
+def _decode(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
+    """Decode a picture; `path` is its name in messages."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large sizes, for which there is our own limit, and of damaged EXIF
+            # blocks, which a picture may have.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(source, formats=_FORMATS) as opened:
+                _check_size(path, opened.size)
+                orientation = _orientation(opened)
+                image = _to_rgb(opened)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} has more than {MAX_MEGAPIXELS} megapixels; make it smaller"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path} is not a JPEG, PNG, WebP or BMP picture, whatever its name says; "
+            "convert it or take it away"
+        ) from error
+    except Exception as error:
+        # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, zlib.error...)
+        # for damaged content; all mean the same to the user.
+        raise InputError(f"{path} is damaged or incomplete ({error}); replace the file") from error
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return np.array(image)
+
+
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a picture")
@@ -200,7 +241,7 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty (0 bytes); replace the file")
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_size(path: Path | str, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise InputError(

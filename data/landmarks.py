@@ -14,6 +14,7 @@ import numpy as np
 
 from util.atomic import write_text
 from util.errors import InputError
+from util.text import decode_text
 
 MIRROR_ORDER = np.array(
     [
@@ -45,12 +46,25 @@ def read_landmarks(path: Path | str) -> np.ndarray:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise InputError(f"{path} is too long for a landmark file of 5 or 68 lines")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file; expected 5 or 68 lines `x y`") from error
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    return parse_landmarks(content, str(path))
 
+
+def parse_landmarks(content: bytes, path: str) -> np.ndarray:
+    """`read_landmarks` of a file's content, such as a member of an archive.
+
+    Args:
+        content: the whole file.
+        path: what to call it in messages.
+    """
+    if len(content) > _MAX_FILE_BYTES:
+        raise InputError(f"{path} is too long for a landmark file of 5 or 68 lines")
+    try:
+        text = decode_text(content)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; expected 5 or 68 lines `x y`") from error
     points = []
     for number, line in enumerate(text.splitlines(), start=1):
         fields = re.split(r"\s*[,;]\s*|\s+", line.strip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from data.bad_images import BadImages, CollateLoaded, Replacing
 from data.base_dataset import FaceDataset, FaceSample
 from models.batch import FaceBatch
 from models.landmarks import LandmarkOrigin, five_from_68, from_index
@@ -56,7 +57,8 @@ class FaceLoader:
     """The batches of one epoch at a time: `set_epoch`, then a for loop.
 
     Order and augmentation follow from seed and epoch alone, whatever the number of workers, so
-    that a resumed training goes on as if it had not stopped.
+    that a resumed training goes on as if it had not stopped. Bad images are replaced by others
+    (`bad_images`).
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class FaceLoader:
                 all samples.
 
         Raises:
-            InputError: no samples.
+            InputError: no samples, or too many that are known to be bad.
         """
         size = int(min(len(dataset), options.max_dataset_size))
         if size < 1:
@@ -80,21 +82,26 @@ class FaceLoader:
                 f"no faces to load ({len(dataset)} in the data, "
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
+        self.bad_images = BadImages(options.max_bad_images)
+        self.notice = self.bad_images.known(dataset.problems, size)
+        """What the user should know before the first batch; may be empty."""
         self._dataset, self._seed = dataset, seed
         self._plan = _EpochPlan(
             size=size,
             # Few samples still make one batch.
             batch_size=min(options.batch_size if is_train else options.batch_size_val, size),
             seed=seed,
-            shuffle=is_train and not options.serial_batches,
+            shuffled=dataset.shuffled if is_train and not options.serial_batches else None,
             drop_last=is_train,
         )
         workers = min(options.num_threads, len(self))
         self._batches = DataLoader(
-            _ErrorsAsSamples(dataset),
+            Replacing(_ErrorsAsSamples(dataset), dataset, size),
             batch_sampler=self._plan,
             num_workers=workers,
-            collate_fn=_Collate(dataset.landmark_origin, dataset.recognition_template),
+            collate_fn=CollateLoaded(
+                _Collate(dataset.landmark_origin, dataset.recognition_template)
+            ),
             # Starting processes takes seconds on some platforms: once a run, not once an epoch.
             persistent_workers=workers > 0,
         )
@@ -110,10 +117,7 @@ class FaceLoader:
         return self._plan.batches
 
     def __iter__(self) -> Iterator[FaceBatch]:
-        for batch in self._batches:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
+        yield from self.bad_images.watch(self._batches)
 
 
 @dataclass
@@ -123,7 +127,7 @@ class _EpochPlan:
     size: int
     batch_size: int
     seed: int
-    shuffle: bool
+    shuffled: Callable[[int, np.random.Generator], np.ndarray] | None
     drop_last: bool
     epoch: int = 0
     skip: int = 0
@@ -138,8 +142,8 @@ class _EpochPlan:
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        if self.shuffled is not None:
+            order = self.shuffled(self.size, np.random.default_rng([self.seed, self.epoch]))
         for number in range(self.skip, self.batches):
             yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
 

@@ -13,7 +13,7 @@ import numpy as np
 from data.alignment import AlignedFace, align_face
 from data.detection import LandmarkDetector
 from data.images import list_images, read_image, reduce_image, stems
-from data.landmarks import check_landmarks, read_landmarks
+from data.photo_landmarks import choose_landmarks, read_checked
 from data.skin_mask import skin_mask
 from util.errors import InputError
 
@@ -171,30 +171,14 @@ class PhotoFolder:
 
     def _find(self, image: np.ndarray, stem: str) -> tuple[np.ndarray, np.ndarray]:
         """The points to align by, and 68 landmarks, from files first."""
-        given = self._read(image, "detections", stem)
-        landmarks = self._read(image, "landmarks", stem)
+        given = read_checked(self.root / "detections" / f"{stem}.txt", image.shape)
+        landmarks = read_checked(self.root / "landmarks" / f"{stem}.txt", image.shape)
         if landmarks is not None and len(landmarks) == 5:
             given, landmarks = given if given is not None else landmarks, None
-        if given is None and landmarks is None:
-            faces = self._detector.detect(image, largest_only=True)
-            if not faces:
-                raise InputError(
-                    "no face found; give five points in "
-                    f"{self.root / 'detections' / (stem + '.txt')} if there is one"
-                )
-            landmarks = faces[0].landmarks_px
+        landmarks = choose_landmarks(image, landmarks, given, self._detector)
         if landmarks is None:
-            landmarks = (
-                given
-                if given is not None and len(given) == 68
-                else self._detector.landmarks_from_five(image, given)  # pyright: ignore
+            raise InputError(
+                "no face found; give five points in "
+                f"{self.root / 'detections' / (stem + '.txt')} if there is one"
             )
         return (given if given is not None else landmarks), landmarks
-
-    def _read(self, image: np.ndarray, folder: str, stem: str) -> np.ndarray | None:
-        path = self.root / folder / f"{stem}.txt"
-        if not path.is_file():
-            return None
-        points = read_landmarks(path)
-        check_landmarks(points, image.shape, str(path))
-        return points

@@ -7,16 +7,16 @@
     <folder>/preparation_report.csv       the photos that cannot be used, and why
     datalist/<mode>/{images,landmarks,masks}.txt
 
-The layout is the public code's, except that its masks bear the photos' own names and format.
+The layout is the public code's, except that its masks bear the photos' own names and format. With
+`--shard i/n`, lists and report of the part go to `datalist/<mode>/shards/`, where `data.merging`
+finds them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -24,20 +24,23 @@ import numpy as np
 from tqdm import tqdm
 
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
-from data.images import find_folder, list_images, read_image, stems, write_image
-from data.landmarks import (
-    check_landmarks,
-    five_from_68,
-    read_landmarks,
-    write_landmarks,
+from data.images import find_folder, read_image, write_image
+from data.landmarks import check_landmarks, five_from_68, read_landmarks, write_landmarks
+from data.photo_landmarks import choose_landmarks, read_checked
+from data.prepared_files import (
+    REPORT_NAME,
+    Failure,
+    ListWriter,
+    Outcomes,
+    PhotoFiles,
+    ReportWriter,
+    Summary,
 )
+from data.sharding import FolderPart, Shard, ShardRecord, list_part, shard_folder
 from data.skin_mask import skin_mask
 from data.worker_pool import WorkerDied, map_in_processes
-from util.atomic import write_text
 from util.cores import usable_cores
 from util.errors import InputError
-
-REPORT_NAME = "preparation_report.csv"
 
 
 @dataclass(frozen=True)
@@ -52,84 +55,24 @@ class PreparationOptions:
     """Which list the photos join: datalist/train, datalist/val or datalist/test."""
     num_workers: int | None = None
     """Processes; none takes one for each core, 0 works without any others."""
+    shard: str = ""
+    """Prepare one of n parts, i/n with i from 0 to n - 1, as array jobs count; then --merge."""
+    merge: bool = False
+    """Prepare nothing: join the lists and reports of all parts of --mode."""
     overwrite: bool = False
     """Also redo photos that are finished. Your own files in detections/ are always kept."""
 
     def __post_init__(self) -> None:
-        """Refuse a negative number of processes."""
+        """Refuse a negative number of processes and parts that do not exist."""
         if self.num_workers is not None and self.num_workers < 0:
             raise ValueError(f"--num_workers is {self.num_workers}; it must be 0 or more")
-
-
-@dataclass(frozen=True)
-class PhotoFiles:
-    """Where the parts of one photo lie."""
-
-    image: Path
-    stem: str
-
-    @property
-    def detection(self) -> Path:
-        """Five points."""
-        return self.image.parent / "detections" / f"{self.stem}.txt"
-
-    @property
-    def landmarks(self) -> Path:
-        """68 points."""
-        return self.image.parent / "landmarks" / f"{self.stem}.txt"
-
-    @property
-    def mask(self) -> Path:
-        """Skin mask."""
-        return self.image.parent / "mask" / f"{self.stem}.png"
-
-    def finished(self) -> bool:
-        """Whether nothing is left to do. All files are written whole or not at all."""
-        return self.mask.is_file() and self.landmarks.is_file()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a photo cannot be used."""
-
-    kind: Literal["picture", "no face", "landmarks", "writing", "process died", "unexpected"]
-    """What failed, for counting."""
-    reason: str
-    """The whole story, with names and remedy."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of every photo."""
-
-    done: tuple[PhotoFiles, ...]
-    skipped: tuple[PhotoFiles, ...]
-    """Finished before."""
-    failed: dict[Path, Failure]
-    """By photo."""
-    reports: tuple[Path, ...]
-    """Where failures are listed."""
-    lists: Path
-    """Folder of images.txt, landmarks.txt and masks.txt."""
-
-    @property
-    def usable(self) -> int:
-        """Number of photos that can be trained on."""
-        return len(self.done) + len(self.skipped)
-
-    def __str__(self) -> str:
-        lines = [f"done {len(self.done)}, skipped {len(self.skipped)}, failed {len(self.failed)}"]
-        kinds = Counter(failure.kind for failure in self.failed.values())
-        for kind, count in kinds.most_common():
-            first = next(f.reason for f in self.failed.values() if f.kind == kind)
-            lines.append(f"  {count} x {kind}, such as: {first}")
-        if self.failed:
-            lines.append("All failures: " + ", ".join(map(str, self.reports)))
-        if self.usable:
-            lines.append(f"Lists of {self.usable} photos: {self.lists}")
-        else:
-            lines.append("No photo can be used; the lists stay as they were.")
-        return "\n".join(lines)
+        if self.shard and self.merge:
+            raise ValueError("--shard and --merge: merge once, when all parts are prepared")
+        if self.shard:
+            try:
+                Shard.parse(self.shard)
+            except ValueError as error:
+                raise ValueError(f"--shard {self.shard}: {error}") from error
 
 
 def prepare_folders(
@@ -142,56 +85,39 @@ def prepare_folders(
     """Prepare every photo of the folders and write the lists of all that can be used.
 
     Photos that fail stay where they are and are listed in their folder's report. Interrupted
-    runs go on where they stopped.
+    runs go on where they stopped. Of each photo its name is kept in memory, and one byte.
 
     Args:
-        options: folders, workers and what to redo.
+        options: folders, workers, the part of the photos, and what to redo.
         detection: how faces are found.
-        list_root: the lists go to list_root/<mode>/; those of all folders are merged.
+        list_root: the lists go to list_root/<mode>/; those of all folders are merged. Lists and
+            report of a part go to list_root/<mode>/shards/, for `data.merging`.
         progress: show a progress bar.
 
     Raises:
         InputError: no folder given, a folder that does not exist or holds no pictures.
     """
-    if not options.img_folder:
-        raise InputError("--img_folder is missing; name one or more folders of photos")
-    folders = {
-        folder.resolve(): folder
-        for folder in (_find_folder(name, options.data_root) for name in options.img_folder)
-    }
-    photos = []
-    for folder in folders.values():
-        images = list_images(folder)
-        photos += map(PhotoFiles, images, stems(images))
-    failed = {photo.image: failure for photo in photos if (failure := _bad_name(photo))}
-    named = [photo for photo in photos if photo.image not in failed]
-    skipped = () if options.overwrite else tuple(photo for photo in named if photo.finished())
-    finished = set(skipped)
-    todo = [photo for photo in named if photo not in finished]
-
+    shard = Shard.parse(options.shard) if options.shard else None
+    folders = find_folders(options.img_folder, options.data_root)
+    parts = [list_part(folder, shard or Shard()) for folder in folders]
+    count = sum(map(len, parts))
     work = _PreparePhoto(create_detector(detection or DetectionOptions()), options.overwrite)
     workers = usable_cores() if options.num_workers is None else options.num_workers
-    with tqdm(total=len(todo), unit="photo", disable=not progress) as bar:
-        for photo, failure in map_in_processes(work, todo, min(workers, len(todo))):
+    with (
+        Outcomes(count) as outcomes,
+        tqdm(total=count, unit="photo", disable=not progress) as bar,
+    ):
+        todo = _todo(parts, outcomes, options.overwrite, bar)
+        for (number, photo), failure in map_in_processes(work, todo, workers):
             if isinstance(failure, WorkerDied):
                 failure = Failure("process died", f"{photo.image}: {failure}")
-            if failure is not None:
-                failed[photo.image] = failure
+            if failure is None:
+                outcomes.done(number)
+            else:
+                outcomes.fail(number, failure)
             bar.update()
-            bar.set_postfix(failed=len(failed), refresh=False)
-
-    summary = Summary(
-        done=tuple(photo for photo in todo if photo.image not in failed),
-        skipped=skipped,
-        failed={photo.image: failed[photo.image] for photo in photos if photo.image in failed},
-        reports=tuple(folder / REPORT_NAME for folder in folders.values()),
-        lists=list_root / options.mode,
-    )
-    for report in summary.reports:
-        _write_report(report, summary.failed)
-    if summary.usable:
-        write_lists(summary.lists, [photo for photo in named if photo.image not in failed])
-    return summary
+            bar.set_postfix(failed=outcomes.kinds.total(), refresh=False)
+        return _write_results(parts, outcomes, list_root / options.mode, shard)
 
 
 def prepare_photo(
@@ -234,15 +160,77 @@ def prepare_photo(
     return None
 
 
-def write_lists(folder: Path, photos: Sequence[PhotoFiles]) -> None:
-    """Write images.txt, landmarks.txt and masks.txt: line i of each belongs to one photo."""
-    for name, paths in {
-        "images": [photo.image for photo in photos],
-        "landmarks": [photo.landmarks for photo in photos],
-        "masks": [photo.mask for photo in photos],
-    }.items():
-        # Slashes on every platform, so that lists travel.
-        write_text(folder / f"{name}.txt", "".join(f"{path.as_posix()}\n" for path in paths))
+def find_folders(names: Sequence[str], data_root: str) -> list[Path]:
+    """The folders that `--img_folder` names, each once.
+
+    Raises:
+        InputError: none given, or one that does not exist.
+    """
+    if not names:
+        raise InputError("--img_folder is missing; name one or more folders of photos")
+    folders = [_find_folder(name, data_root) for name in names]
+    return list({folder.resolve(): folder for folder in folders}.values())
+
+
+def _todo(
+    parts: Sequence[FolderPart], outcomes: Outcomes, overwrite: bool, bar: tqdm
+) -> Iterator[tuple[int, PhotoFiles]]:
+    """Number and files of each photo that is left to do; notes what becomes of the others."""
+    for number, photo in enumerate(chain.from_iterable(parts)):
+        if failure := _bad_name(photo):
+            outcomes.fail(number, failure)
+        elif not overwrite and photo.finished():
+            outcomes.skip(number)
+        else:
+            yield number, photo
+            continue
+        bar.update()
+
+
+def _write_results(
+    parts: Sequence[FolderPart], outcomes: Outcomes, lists: Path, shard: Shard | None
+) -> Summary:
+    """Write lists and reports; for a shard its record, last."""
+    if shard is None:
+        reports = [part.folder / REPORT_NAME for part in parts]
+        for report, part, numbers in zip(reports, parts, _numbers(parts), strict=True):
+            with ReportWriter(report) as writer:
+                for number, failure in outcomes.failures(numbers):
+                    writer.add(part.names[number - numbers.start], failure)
+    else:
+        lists = shard_folder(lists, shard)
+        reports = [lists / REPORT_NAME]
+        with ReportWriter(reports[0]) as writer:
+            for part, numbers in zip(parts, _numbers(parts), strict=True):
+                for number, failure in outcomes.failures(numbers):
+                    image = part.folder / part.names[number - numbers.start]
+                    writer.add(image.as_posix(), failure)
+    summary = Summary(
+        done=outcomes.count(Outcomes.DONE),
+        skipped=outcomes.count(Outcomes.SKIPPED),
+        failures=outcomes.kinds,
+        examples=outcomes.examples,
+        reports=tuple(reports),
+        lists=lists,
+    )
+    # A part without any photo has its lists too, so that the merger sees it done.
+    if summary.usable or shard is not None:
+        with ListWriter(lists) as writer:
+            for number, photo in enumerate(chain.from_iterable(parts)):
+                if outcomes.usable(number):
+                    writer.add(photo.listed)
+    if shard is not None:
+        folders = tuple(part.folder.as_posix() for part in parts)
+        ShardRecord(shard, folders, summary.done, summary.skipped).write(lists)
+    return summary
+
+
+def _numbers(parts: Sequence[FolderPart]) -> Iterator[range]:
+    """The numbers of each part's photos, counted through all parts."""
+    start = 0
+    for part in parts:
+        yield range(start, start + len(part))
+        start += len(part)
 
 
 @dataclass(frozen=True)
@@ -252,7 +240,8 @@ class _PreparePhoto:
     detector: LandmarkDetector
     overwrite: bool
 
-    def __call__(self, files: PhotoFiles) -> Failure | None:
+    def __call__(self, item: tuple[int, PhotoFiles]) -> Failure | None:
+        _, files = item
         try:
             return prepare_photo(files, self.detector, overwrite=self.overwrite)
         except (ImportError, MemoryError):
@@ -266,24 +255,15 @@ def _landmarks(
     files: PhotoFiles, image: np.ndarray, detector: LandmarkDetector, overwrite: bool
 ) -> np.ndarray | None:
     """The photo's 68 landmarks, checked; None where no face is found."""
-    if files.landmarks.is_file() and not overwrite:
-        landmarks = read_landmarks(files.landmarks)
-        if len(landmarks) != 68:
-            raise InputError(f"{files.landmarks} holds {len(landmarks)} points; expected 68")
-        check_landmarks(landmarks, image.shape, str(files.landmarks))
-        return landmarks
-    if files.detection.is_file() and not _is_ours(files):
-        given = read_landmarks(files.detection)
-        check_landmarks(given, image.shape, str(files.detection))
-        if len(given) == 68:
-            return given
-        landmarks = detector.landmarks_from_five(image, given)
-    else:
-        faces = detector.detect(image, largest_only=True)
-        if not faces:
-            return None
-        landmarks = faces[0].landmarks_px
-    check_landmarks(landmarks, image.shape, f"{files.image}, landmarks found")
+    landmarks = None if overwrite else read_checked(files.landmarks, image.shape)
+    if landmarks is not None and len(landmarks) != 68:
+        raise InputError(f"{files.landmarks} holds {len(landmarks)} points; expected 68")
+    given = None
+    if landmarks is None and not _is_ours(files):
+        given = read_checked(files.detection, image.shape)
+    landmarks = choose_landmarks(image, landmarks, given, detector)
+    if landmarks is not None:
+        check_landmarks(landmarks, image.shape, f"{files.image}, landmarks found")
     return landmarks
 
 
@@ -316,13 +296,3 @@ def _bad_name(photo: PhotoFiles) -> Failure | None:
         reason = f"{text!r}: the name holds characters that a list cannot hold; rename the file"
         return Failure("picture", reason)
     return None
-
-
-def _write_report(path: Path, failed: dict[Path, Failure]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "kind", "reason"])
-    for image, failure in failed.items():
-        if image.parent == path.parent:
-            writer.writerow([image.name, failure.kind, failure.reason])
-    write_text(path, text.getvalue())

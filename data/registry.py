@@ -8,6 +8,7 @@ from data.base_dataset import FaceDataset
 from data.flist_dataset import FlistDataset
 from data.synthetic_dataset import SyntheticDataset
 from data.template_dataset import TemplateDataset
+from data.webdataset_dataset import WebdatasetDataset
 from models.assets import ModelAssets
 from util.errors import InputError
 
@@ -15,6 +16,7 @@ DATASETS: dict[str, type[FaceDataset]] = {
     "flist": FlistDataset,
     "synthetic": SyntheticDataset,
     "template": TemplateDataset,
+    "webdataset": WebdatasetDataset,
 }
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -18,6 +20,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NOTHING = object()
+_MOST_FAILED_STARTS = 3
+"""In a row; more are no accident."""
 _ONE_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -45,7 +49,7 @@ class _Worker:
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
+    function: Callable[[Item], Result], items: Iterable[Item], num_workers: int
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """Yield (item, result) as they finish, in any order.
 
@@ -54,18 +58,20 @@ def map_in_processes(
 
     Args:
         function: picklable; its own exceptions pass to the caller and end the run.
-        items: picklable work items.
+        items: picklable work items, taken as workers become free: they may be millions.
         num_workers: processes; 0 works in this one.
 
     Raises:
-        RuntimeError: a process died before it could take an item.
+        RuntimeError: processes die before they can take an item.
     """
     if num_workers == 0:
         for item in items:
             yield item, function(item)
         return
-    waiting = list(reversed(items))
-    workers = [_start(function) for _ in range(min(num_workers, len(items)))]
+    waiting = _Waiting(items)
+    # No more workers than items; each takes its first one when it says hello.
+    workers = [_start(function) for _ in range(waiting.look_ahead(num_workers))]
+    failed_starts = 0
     try:
         while workers:
             ready = wait([worker.connection for worker in workers])
@@ -76,18 +82,21 @@ def map_in_processes(
                 except (EOFError, OSError):
                     result, error = WorkerDied(_end(worker)), None
                     workers.remove(worker)
-                    if item is _NOTHING:
+                    # The system may kill one that is starting as well as any other.
+                    failed_starts += item is _NOTHING
+                    if failed_starts >= _MOST_FAILED_STARTS:
                         raise RuntimeError(
                             f"worker processes cannot start (exit code {result.exit_code}); "
                             "a script that starts them needs `if __name__ == '__main__':`"
                         ) from None
-                    if waiting:
+                    if waiting.look_ahead(1):
                         workers.append(_start(function))
                 else:
                     if error is not None:
                         raise error
-                    if waiting:
-                        worker.item = waiting.pop()
+                    failed_starts = 0
+                    worker.item = waiting.pop()
+                    if worker.item is not _NOTHING:
                         _send(worker.connection, worker.item)
                     else:
                         _end(worker)
@@ -98,6 +107,22 @@ def map_in_processes(
         for worker in workers:
             worker.process.terminate()
             _end(worker)
+
+
+class _Waiting:
+    """Items that no worker has taken, of which a few are fetched ahead."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items, self._fetched = iter(items), deque()
+
+    def look_ahead(self, count: int) -> int:
+        """How many items are left, if less than `count`."""
+        self._fetched.extend(islice(self._items, max(count - len(self._fetched), 0)))
+        return min(len(self._fetched), count)
+
+    def pop(self) -> Any:
+        """The next item, or _NOTHING."""
+        return self._fetched.popleft() if self.look_ahead(1) else _NOTHING
 
 
 def _start(function: Callable[[Any], Any]) -> _Worker:

@@ -70,12 +70,17 @@ class LoaderOptions:
     """Take images in the order of the list, not shuffled."""
     max_dataset_size: float = float("inf")
     """Use at most so many images."""
+    max_bad_images: int = 100
+    """Images that may turn out corrupt or gone in an epoch: each is replaced by another one and
+    named at the epoch's end. One more ends the run."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that give no batch."""
         for flag in ("batch_size", "batch_size_val"):
             if getattr(self, flag) < 1:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
+        if self.max_bad_images < 0:
+            raise InputError(f"--max_bad_images is {self.max_bad_images}; it must be 0 or more")
         if self.num_threads < 0:
             raise InputError(f"--num_threads is {self.num_threads}; it must be 0 or more")
         if not self.max_dataset_size >= 1:  # NaN is refused too

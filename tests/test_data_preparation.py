@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,32 @@ def test_nothing_usable_is_exit_code_1(tmp_path, monkeypatch, capsys) -> None:
     assert "1 x no face" in capsys.readouterr().out
 
 
+def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -> None:
+    """Exit codes as a scheduler sees them: a part is done, a merger is whole or not."""
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "mine" / "a.png", astronaut_head)
+    (tmp_path / "mine" / "b.png").touch()
+    part = ["--img_folder", "mine", "--num_workers", "0", "--mode", "val", "--shard"]
+    data_preparation.main([*part, "0/2"])
+    with pytest.raises(SystemExit) as ended:
+        data_preparation.main(["--merge", "--mode", "val"])
+    assert ended.value.code == 1
+    assert "1 of 2 parts are not prepared" in capsys.readouterr().out
+    data_preparation.main([*part, "1/2"])
+    merge = ["--merge", "--mode", "val", "--img_folder", "mine"]
+    data_preparation.main([*merge, "--tar_folder", "tars"])
+    shown = capsys.readouterr().out
+    assert "1 x picture, such as: mine/b.png is empty" in shown
+    assert "1 photos in 1 tar files" in shown
+    with tarfile.open(tmp_path / "tars" / "val" / "faces-000000.tar") as tar:
+        assert [name.partition(".")[2] for name in tar.getnames()] == [
+            *("png", "landmarks.txt", "mask.png", "json")
+        ]
+    lists = tmp_path / "datalist" / "val"
+    assert (lists / "masks.txt").read_text(encoding="utf-8") == "mine/mask/a.png\n"
+    assert "b.png,picture," in (tmp_path / "mine" / "preparation_report.csv").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -54,6 +81,9 @@ def test_nothing_usable_is_exit_code_1(tmp_path, monkeypatch, capsys) -> None:
         (["--img_folder", "a", "--colour", "red"], "--colour"),
         (["--img_folder", "a", "--mode", "demo"], "--mode"),
         (["--img_folder", "a", "--num_workers", "-3"], "--num_workers is -3"),
+        (["--img_folder", "a", "--shard", "4/4"], "--shard 4/4: part 4 of 4 does not exist"),
+        (["--merge", "--shard", "0/4"], "--shard and --merge"),
+        (["--merge"], "holds no finished part"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message) -> None:

@@ -72,7 +72,7 @@ def test_environment_installs_what_pyproject_names():
     known = set(
         re.findall(r"^(\w+) = \[", text.split("[project.optional-dependencies]")[1], re.MULTILINE)
     )
-    assert {"cuda", "insightface", "tensorflow", "dev"} <= known
+    assert {"cuda", "insightface", "tensorflow", "webdataset", "dev"} <= known
     assert "dev" in extras and extras <= known
     (python,) = [line for line in environment["dependencies"] if str(line).startswith("python")]
     requires = re.search(r'requires-python = "(>=[\d.]+)', text)

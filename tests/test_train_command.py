@@ -14,6 +14,8 @@ import torch
 
 from data.images import write_image
 from data.landmarks import write_landmarks
+from data.prepared_files import PhotoFiles
+from data.tar_shards import pack_photos
 from models.camera import Camera
 from models.face_model import FaceModel
 from util.checkpoint import list_checkpoints, load_checkpoint
@@ -219,6 +221,40 @@ def test_two_steps_of_the_real_training(folder: Path, open_face_model: FaceModel
     for term in ("all", "color", "lm", "reg", "gamma", "reflc"):
         assert f" {term}: " in log
     assert "nan" not in log
+
+
+def test_tar_shards_train_as_their_folder_does(folder: Path, open_face_model: FaceModel):
+    pytest.importorskip("webdataset", reason="the extra webdataset")
+    flist = make_photos(folder / "photos", open_face_model, count=4)
+    photos = [PhotoFiles(folder / "photos" / f"photo {k}.png", f"photo {k}") for k in range(4)]
+    pack_photos([photo.listed for photo in photos], folder / "tar", 2**20, None)
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    tars = ["--dataset_mode", "webdataset", "--tar_shards", "tar", "--tar_shards_val", "tar/*.tar"]
+    states = []
+    for name, argv in (("folder", lists), ("tar", tars)):
+        train.main([*FACES, *RUN, *argv, "--name", name, "--n_epochs", "1", "--num_threads", "1"])
+        states.append(load_checkpoint(folder / "checkpoints" / name / "epoch_1.pth")["net_recon"])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_corrupt_and_removed_photos_are_replaced_and_named(
+    folder: Path, open_face_model: FaceModel, capsys: pytest.CaptureFixture[str]
+):
+    flist = make_photos(folder / "photos", open_face_model, count=6)
+    corrupt = folder / "photos" / "photo 1.png"
+    corrupt.write_bytes(corrupt.read_bytes()[:2000])
+    (folder / "photos" / "photo 4.png").unlink()
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    train.main([*FACES, *RUN, *lists, "--n_epochs", "2", "--print_freq", "1"])
+    assert "1 of 6 images cannot be used" in capsys.readouterr().out
+    log = (folder / "checkpoints" / "faces" / "loss_log.txt").read_text(encoding="utf-8")
+    assert log.count("(train, ") == 6
+    for epoch in (1, 2):
+        assert f"images of epoch {epoch} could not be used:" in log
+    assert "photo 1.png is damaged or incomplete" in log
+    assert "has no photo for" in log and "photo 4.png" in log
+    with pytest.raises(InputError, match="--max_bad_images 0"):
+        train.main([*FACES, *RUN, *lists, "--overwrite", "--max_bad_images", "0"])
 
 
 @pytest.mark.parametrize(

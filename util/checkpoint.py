@@ -62,6 +62,8 @@ class CheckpointCard:
             KeyError, TypeError, ValueError: an entry is missing or malformed.
         """
         face_model = record["face_model"]
+        if not isinstance(face_model, Mapping):
+            raise TypeError("the face model is no record")
         return cls(
             net_recon=str(record["net_recon"]),
             face_model=str(face_model["name"]),
@@ -252,10 +254,13 @@ def read_card(checkpoint: Mapping[str, Any], path: Path | str) -> CheckpointCard
             "update the program"
         )
     try:
+        if not isinstance(record, Mapping):
+            raise TypeError("the card is no record")
         return CheckpointCard.from_dict(record)
     except KeyError as error:
         raise InputError(f"{path}: its card lacks {error}; take another checkpoint") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        # Tensors of other shapes than a single number raise a RuntimeError.
         raise InputError(f"{path}: its card is malformed; take another checkpoint") from error
 
 

@@ -35,6 +35,35 @@ _PARITY_KEYS = {
     "expression": "expression_parity",
     "texture": "albedo_parity",
 }
+_INTEGERS, _NUMBERS, _TEXT = "iu", "fiu", "U"
+_FORMS = {
+    "control_mean_shape": (2, _NUMBERS),
+    "control_identity_basis": (3, _NUMBERS),
+    "control_expression_basis": (3, _NUMBERS),
+    "subdivision_data": (1, _NUMBERS),
+    "subdivision_indices": (1, _INTEGERS),
+    "subdivision_indptr": (1, _INTEGERS),
+    "mean_albedo": (2, _NUMBERS),
+    "albedo_basis_int8": (3, _INTEGERS),
+    "albedo_scale": (1, _NUMBERS),
+    "triangles": (2, _INTEGERS),
+    "front_triangles": (2, _INTEGERS),
+    "landmark_vertices": (2, _INTEGERS),
+    "landmark_barycentrics": (2, _NUMBERS),
+    "skin_mask": (1, _NUMBERS),
+    "uv": (2, _NUMBERS),
+    "alignment_points": (2, _NUMBERS),
+    "identity_sigma": (1, _NUMBERS),
+    "expression_sigma": (1, _NUMBERS),
+    "albedo_sigma": (1, _NUMBERS),
+    "unit_matrix": (2, _NUMBERS),
+    "unit_names": (1, _TEXT),
+    "name": (0, _TEXT),
+    "version": (0, _TEXT),
+    "licence": (0, _TEXT),
+    **dict.fromkeys(_PARITY_KEYS.values(), (1, _INTEGERS)),
+}
+"""Dimensions and kinds of the arrays, before any is computed with; sizes are checked after."""
 _CONTROL_KEYS = ("control_mean_shape", "control_identity_basis", "control_expression_basis")
 
 
@@ -86,7 +115,19 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
+def _check_forms(arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays that are something else than their names say."""
+    for key, (dimensions, kinds) in _FORMS.items():
+        if key not in arrays:
+            continue  # named where it is used
+        array = arrays[key]
+        # An array without elements, such as no unit names, has any kind.
+        if array.ndim != dimensions or (array.size and array.dtype.kind not in kinds):
+            raise ValueError(f"{key} is an array {array.shape} of {array.dtype}")
+
+
 def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
+    _check_forms(arrays)
     control = [arrays[key].astype(np.float32) for key in _CONTROL_KEYS]
     vertices = len(arrays["subdivision_indptr"]) - 1
     subdivision = csr_matrix(
@@ -103,6 +144,13 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
         np.asarray(subdivision @ part.reshape(part.shape[0], -1)).reshape(vertices, *part.shape[1:])
         for part in control
     )
+    regions = {
+        key.removeprefix("region_"): arrays[key].astype(bool)
+        for key in sorted(arrays)
+        if key.startswith("region_")
+    }
+    if wrong := [name for name, region in regions.items() if region.shape != (vertices,)]:
+        raise ValueError(f"region_{wrong[0]} is not one value for each of {vertices} vertices")
     albedo_basis = arrays["albedo_basis_int8"] * arrays["albedo_scale"].astype(np.float32)
     return FaceModelData(
         name=str(arrays["name"]),
@@ -114,11 +162,7 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
         mean_albedo=arrays["mean_albedo"].astype(np.float32),
         albedo_basis=albedo_basis.astype(np.float32),
         unit_names=tuple(str(name) for name in arrays["unit_names"]),
-        regions={
-            key.removeprefix("region_"): arrays[key].astype(bool)
-            for key in sorted(arrays)
-            if key.startswith("region_")
-        },
+        regions=regions,
         parities={
             block: arrays[key].astype(np.int64)
             for block, key in _PARITY_KEYS.items()

@@ -68,6 +68,10 @@ class RunLog:
         self._bar.write(text)
         self._file.write(text + "\n")
 
+    def note(self, *lines: str) -> None:
+        """Keep lines in the log file only."""
+        self._file.writelines(f"{line}\n" for line in lines)
+
     def losses(self, epoch: int, step: int, losses: Mapping[str, float], phase: str, rate: float):
         """Log weighted loss terms.
 

@@ -17,6 +17,9 @@ from util.errors import InputError
 from util.run_log import RunLog
 from util.training_state import Progress, save_training
 
+_SHOWN = 8
+"""Bad images that are printed."""
+
 
 class Training:
     """One run of a model over its epochs; use as a context manager."""
@@ -149,6 +152,17 @@ class Training:
         if epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch or self.out_of_time:
             self.save("latest")
             self.save(str(epoch))
+
+    def report_bad_images(self, epoch: int, problems: Sequence[str]) -> None:
+        """Name the images of an epoch that others replaced; all of them in the log file."""
+        if not problems:
+            return
+        self.log.line(f"{len(problems)} images of epoch {epoch} could not be used:")
+        for problem in problems[:_SHOWN]:
+            self.log.line(f"  {problem}")
+        if rest := problems[_SHOWN:]:
+            self.log.note(*(f"  {problem}" for problem in rest))
+            self.log.line(f"  and {len(rest)} more, all named in {self.folder / 'loss_log.txt'}")
 
     def save(self, epoch: str) -> None:
         """Write `epoch_<epoch>.pth`."""

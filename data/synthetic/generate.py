@@ -26,7 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.landmarks import five_from_68, write_landmarks
-from data.preparation import PhotoFiles, write_lists
+from data.prepared_files import ListWriter, PhotoFiles
 from data.synthetic.coefficients import VALIDATION_COUNT, SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import compose
 from data.synthetic.lighting import brighten
@@ -140,8 +140,9 @@ def generate(
             bar.update(len(result.names))
     write_truth(folder / "coefficients.npz", SyntheticTruth.join([finished[s] for s in starts]))
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-    photos = [PhotoFiles(folder / name(i), Path(name(i)).stem) for i in range(options.count)]
-    write_lists(list_root / options.list_name, photos)
+    with ListWriter(list_root / options.list_name) as lists:
+        for number in range(options.count):
+            lists.add(PhotoFiles(folder / name(number), Path(name(number)).stem).listed)
     return made
 
 

@@ -1,5 +1,7 @@
 """The timing table: cases take turns, and ratios compare medians with the first case."""
 
+import time
+
 import pytest
 
 from benchmarks.timing import Timing, TimingTable, compare
@@ -12,6 +14,18 @@ def test_cases_take_turns_after_the_warm_up() -> None:
     )
     assert calls == ["a", "b"] * 4
     assert [len(timing.seconds) for timing in table.timings] == [3, 3]
+
+
+def test_what_comes_before_is_called_and_not_measured() -> None:
+    calls: list[str] = []
+    table = compare(
+        {"a": lambda: calls.append("a")},
+        repeats=2,
+        warm_up=0,
+        before=lambda: (calls.append("before"), time.sleep(0.05)),
+    )
+    assert calls == ["before", "a"] * 2
+    assert table["a"].median < 0.05
 
 
 def test_ratio_is_of_medians() -> None:

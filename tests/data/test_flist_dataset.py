@@ -1,5 +1,6 @@
 """Prepared folders as training samples: found by stem, complete or refused by name."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,11 @@ from data.augmentation import AugmentationOptions
 from data.flist_dataset import FlistDataset, FlistOptions, read_list
 from data.images import write_image
 from data.landmarks import write_landmarks
+from data.loader import FaceLoader
+from data.sharding import Shard, list_part
 from data.skin_mask import skin_mask
 from models.landmarks import LandmarkOptions, LandmarkOrigin
+from options.train_options import LoaderOptions
 from util.errors import InputError
 
 
@@ -149,12 +153,81 @@ def test_public_masks_bear_the_photos_own_name(tmp_path, small) -> None:
         ("b.png", r"m\.txt, line 2: .* has no photo for .*b\.png"),
     ],
 )
-def test_missing_files_are_named_with_list_and_line(tmp_path, small, missing, message) -> None:
+def test_missing_files_are_named_with_list_and_line(
+    tmp_path, small, assets, missing, message
+) -> None:
     entries = [add_photo(tmp_path / "x", name, *small) for name in ("a.png", "b.png")]
     (tmp_path / "x" / missing).unlink()
     flist = write_list(tmp_path / "m.txt", *entries)
+    first, second = read_list(flist, Path(), "--flist")
+    assert not first.problem
+    assert re.search(message, second.problem)
+    dataset = FlistDataset(options(flist), assets, is_train=True)
+    assert dataset.problems == {1: second.problem}
     with pytest.raises(InputError, match=message):
-        read_list(flist, Path(), "--flist")
+        dataset[1]
+
+
+def test_photos_removed_after_the_preparation_are_replaced(tmp_path, small, assets) -> None:
+    """Before the training starts, and while it runs."""
+    names = [f"{number}.png" for number in range(4)]
+    entries = [add_photo(tmp_path / "x", name, *small) for name in names]
+    (tmp_path / "x" / "1.png").unlink()
+    dataset = FlistDataset(options(write_list(tmp_path / "m.txt", *entries)), assets, is_train=True)
+    few = LoaderOptions(batch_size=2, num_threads=0, max_bad_images=2)
+    faces = FaceLoader(dataset, few, seed=0, is_train=True)
+    assert "1 of 4 images cannot be used" in faces.notice
+    (tmp_path / "x" / "3.png").unlink()
+    seen = {Path(path).name for batch in faces for path in batch.paths}
+    assert seen <= {"0.png", "2.png"}
+    gone, removed = faces.bad_images.take()
+    assert "has no photo for" in gone and "line 2" in gone
+    assert "3.png cannot be read" in removed and "line 4" in removed
+    none = LoaderOptions(batch_size=2, num_threads=0, max_bad_images=0)
+    with pytest.raises(InputError, match=r"line 2: .* has no photo .*--max_bad_images 0"):
+        FaceLoader(dataset, none, seed=0, is_train=True)
+
+
+def test_a_removed_twin_does_not_lend_its_mask(tmp_path, small) -> None:
+    """With a.jpg gone, a.png would have the stem a."""
+    image, landmarks = small
+    entries = [
+        add_photo(tmp_path / "x", "a.jpg", image, landmarks),
+        add_photo(tmp_path / "x", "a.png", image, landmarks, stem="a.png"),
+    ]
+    (tmp_path / "x" / "a.jpg").unlink()
+    first, second = read_list(write_list(tmp_path / "m.txt", *entries), Path(), "--flist")
+    assert "has no photo for" in first.problem
+    assert (second.image.name, second.problem) == ("a.png", "")
+    (photo,) = list_part(tmp_path / "x", Shard())
+    assert photo.stem == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line_end"), [("utf-8", "\r\n"), ("utf-8-sig", "\n"), ("utf-16", "\r\n")]
+)
+@pytest.mark.parametrize("folder", ["mask", "facemask", "ä mask/mask"])
+@pytest.mark.parametrize(
+    "written", ["relative", "absolute", "backslashes", "relative\\backslashes"]
+)
+def test_lists_as_any_system_writes_them(
+    tmp_path, small, folder: str, written: str, line_end: str, encoding: str
+) -> None:
+    """Windows' line ends, byte-order marks, blank lines, backslashes: a list of masks alone."""
+    add_photo(tmp_path / folder, "a b.jpg", *small)
+    line = f"{folder}/mask/a b.png"
+    if "relative" not in written:
+        line = f"{tmp_path.as_posix()}/{line}"
+    if "backslashes" in written:
+        line = line.replace("/", "\\")
+    flist = tmp_path / "masks.txt"
+    flist.write_bytes(line_end.join(["", line, "  ", line, ""]).encode(encoding))
+    photos = read_list(flist, tmp_path, "--flist")
+    assert [photo.line for photo in photos] == [2, 4]
+    for photo in photos:
+        assert not photo.problem
+        assert photo.image == tmp_path / folder / "a b.jpg"
+        assert photo.landmarks == tmp_path / folder / "landmarks" / "a b.txt"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Batches: complete, in a reproducible order, the same for any number of workers."""
 
+from collections.abc import Collection
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,9 +22,9 @@ TEMPLATE = np.array(
 
 
 class Numbers(FaceDataset):
-    """Images whose colour is their number, with a random landmark; number 13 may be bad."""
+    """Images whose colour is their number, with a random landmark; some may be bad."""
 
-    def __init__(self, count: int, bad: int | None = None) -> None:
+    def __init__(self, count: int, bad: Collection[int] = ()) -> None:
         super().__init__({}, None, is_train=True)
         self.count, self.bad = count, bad
 
@@ -31,7 +32,7 @@ class Numbers(FaceDataset):
         return self.count
 
     def __getitem__(self, index: int) -> FaceSample:
-        if index == self.bad:
+        if index in self.bad:
             raise InputError(f"photo {index} is bad")
         landmarks = self.random(index).uniform(0, 8, (68, 2))
         return FaceSample(np.full((8, 8, 3), index, np.uint8), f"{index}", landmarks)
@@ -41,7 +42,7 @@ def order(loader: FaceLoader) -> list[int]:
     return [int(path) for batch in loader for path in batch.paths]
 
 
-def loader(count=10, workers=0, is_train=True, seed=5, bad=None, **fields) -> FaceLoader:
+def loader(count=10, workers=0, is_train=True, seed=5, bad=(), **fields) -> FaceLoader:
     fields = {"batch_size": 3, "batch_size_val": 4, "num_threads": workers, **fields}
     return FaceLoader(Numbers(count, bad), LoaderOptions(**fields), seed, is_train)
 
@@ -96,10 +97,69 @@ def test_workers_change_nothing_and_follow_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_sample_is_one_clear_error(workers: int) -> None:
+def test_with_none_allowed_a_bad_sample_is_one_clear_error(workers: int) -> None:
     with pytest.raises(InputError) as error:
-        list(loader(workers=workers, bad=4, serial_batches=True))
+        list(loader(workers=workers, bad=[4], serial_batches=True, max_bad_images=0))
     assert str(error.value) == "photo 4 is bad"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("is_train", [True, False])
+def test_a_bad_sample_is_replaced_counted_and_named(workers: int, is_train: bool) -> None:
+    whole = order(loader(is_train=is_train))
+    faces = loader(workers=workers, is_train=is_train, bad=[4, 7])
+    seen = order(faces)
+    assert len(seen) == len(whole)
+    changed = [number for number in whole if number in (4, 7)]
+    for expected, found in zip(whole, seen, strict=True):
+        assert found == expected or expected in (4, 7)
+    assert not {4, 7} & set(seen)
+    assert set(faces.bad_images.take()) >= {f"photo {number} is bad" for number in changed}
+    assert not faces.bad_images.take()
+
+
+def test_replacements_follow_from_seed_and_epoch() -> None:
+    """So a resumed epoch goes on with what it would have seen."""
+    faces = loader(count=40, bad=range(0, 40, 3))
+    faces.set_epoch(2)
+    whole = order(faces)
+    assert order(loader(count=40, bad=range(0, 40, 3), workers=2)) != whole
+    resumed = loader(count=40, bad=range(0, 40, 3), workers=2)
+    resumed.set_epoch(2, skip=4)
+    assert order(resumed) == whole[12:]
+    faces.set_epoch(3)
+    assert order(faces) != whole
+
+
+def test_replacements_come_from_the_samples_in_use() -> None:
+    faces = loader(count=100, bad=[0, 1, 2], max_dataset_size=6, is_train=False)
+    assert set(order(faces)) <= {3, 4, 5}
+
+
+def test_one_more_than_allowed_ends_the_run() -> None:
+    faces = loader(bad=[2, 4, 6], is_train=False, max_bad_images=2)
+    with pytest.raises(
+        InputError, match=r"3 images of this epoch .* more than --max_bad_images 2 .*photo 2 is bad"
+    ):
+        list(faces)
+    assert len(order(loader(bad=[2, 4, 6], is_train=False, max_bad_images=3))) == 10
+
+
+def test_the_count_begins_anew_with_each_epoch() -> None:
+    """An image that is met twice counts once."""
+    faces = loader(bad=[2, 4], is_train=False, max_bad_images=2)
+    for _ in range(3):
+        order(faces)
+    assert len(faces.bad_images.take()) == 2
+    order(faces)
+    assert len(faces.bad_images.take()) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_bad_samples_is_a_clear_error(workers: int) -> None:
+    faces = loader(bad=range(10), workers=workers, is_train=False)
+    with pytest.raises(InputError, match=r"photo 0 is bad; nor can any of \d+ images"):
+        list(faces)
 
 
 def test_collate_fills_the_contract() -> None:

@@ -1,6 +1,7 @@
 """Work in several processes: order of results does not matter, deaths cost one item."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -15,6 +16,12 @@ def square(number: int) -> int:
 def die_on_three(number: int) -> int:
     if number == 3:
         os._exit(7)
+    return number
+
+
+def killed_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -67,6 +74,30 @@ def test_a_death_costs_one_item() -> None:
     assert isinstance(died, WorkerDied)
     assert died.exit_code == 7
     assert "exit code 7" in str(died)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals of Unix")
+def test_a_worker_killed_by_the_system_costs_one_item() -> None:
+    results = dict(map_in_processes(killed_on_three, iter(range(6)), 2))
+    died = results.pop(3)
+    assert results == {n: n for n in (0, 1, 2, 4, 5)}
+    assert isinstance(died, WorkerDied)
+    assert died.exit_code == -signal.SIGKILL
+
+
+def test_items_are_taken_as_workers_become_free() -> None:
+    taken = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = map_in_processes(square, items(), 2)
+    for _ in range(10):
+        next(results)
+    assert len(taken) <= 10 + 2 * 2
+    results.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_even_the_last_worker_is_replaced() -> None:

@@ -232,3 +232,19 @@ def test_a_split_training_equals_one_in_one_go(tmp_path: Path):
     assert torch.equal(parts["net_colour"]["colour"], whole["net_colour"]["colour"])
     assert parts["progress"]["step"] == whole["progress"]["step"] == 8
     assert parts["opt_00"]["param_groups"][0]["lr"] == whole["opt_00"]["param_groups"][0]["lr"]
+
+
+def test_bad_images_are_all_in_the_log_a_few_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    problems = [f"photo {number} is damaged" for number in range(20)]
+    with start(tmp_path) as training:
+        training.report_bad_images(3, [])
+        assert log_of(tmp_path) == []
+        training.report_bad_images(3, problems)
+    log = "\n".join(log_of(tmp_path))
+    assert "20 images of epoch 3 could not be used:" in log
+    assert all(problem in log for problem in problems)
+    shown = capsys.readouterr().out
+    assert shown.count("is damaged") == 8
+    assert "and 12 more, all named in" in shown

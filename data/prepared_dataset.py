@@ -1,0 +1,59 @@
+"""What all datasets of prepared photos share: checked, aligned and, for training, augmented."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from data.alignment import align_face
+from data.augmentation import AugmentationOptions, Warp
+from data.base_dataset import FaceDataset, FaceSample
+from data.landmarks import check_landmarks
+from models.assets import ModelAssets
+from util.errors import InputError
+
+
+class PreparedDataset(FaceDataset):
+    """Photos with 68 landmarks and skin masks; a subclass reads them."""
+
+    def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
+        """Keep how faces are aligned and augmented."""
+        super().__init__(options, assets, is_train)
+        self._augmentation: AugmentationOptions = options[AugmentationOptions]
+        self._augment = is_train and self._augmentation.use_aug
+        # Landmarks follow the public rounding only where its weights expect them to.
+        self._exact = self.landmark_origin == "centre"
+        self._standard_points = assets.face_model.alignment_points.detach().cpu().numpy()
+
+    def __getitem__(self, index: int) -> FaceSample:
+        """Read, align and, for training, augment one photo."""
+        sample = self.load(index)
+        if self._augment:
+            sample = Warp.draw(self._augmentation, self.random(index)).apply(sample)
+        return sample
+
+    @abstractmethod
+    def load(self, index: int) -> FaceSample:
+        """One sample, aligned and not augmented."""
+
+    def align(
+        self, image: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, path: str, source: str
+    ) -> FaceSample:
+        """Make a sample of a photo.
+
+        Args:
+            image: (H, W, 3) uint8.
+            landmarks: (68, 2) pixel indices of the photo, not yet checked.
+            mask: (H, W) uint8.
+            path: of the photo, for messages.
+            source: of the landmarks, for messages.
+        """
+        if len(landmarks) != 68:
+            raise InputError(f"{source} holds {len(landmarks)} points; expected 68")
+        check_landmarks(landmarks, image.shape, source)
+        face = align_face(
+            image, landmarks, self._standard_points, mask, exact_landmarks=self._exact
+        )
+        return FaceSample(face.image, path, face.landmarks, face.mask)

@@ -1,0 +1,237 @@
+"""Prepared photos in tar shards, read by the library webdataset: for network file systems.
+
+A folder of a million photos is three million small files, each of which a network file system
+looks up and opens. Here a sample is one read in one of a few large files. Samples have numbers as
+those of a folder, so that order, resuming and several processes work alike; each epoch goes
+through the files in a random order, a few at a time, so that reads stay close together.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data.augmentation import AugmentationOptions
+from data.base_dataset import FaceSample
+from data.images import decode_image
+from data.landmarks import parse_landmarks
+from data.prepared_dataset import PreparedDataset
+from data.tar_shards import IMAGE_ENDINGS, LANDMARK_ENDINGS, MASK_ENDINGS, sample_ranges
+from models.assets import ModelAssets
+from models.landmarks import LandmarkOptions
+from util.errors import InputError
+
+_MOST_OPEN = 32
+
+
+@dataclass(frozen=True)
+class WebdatasetOptions:
+    """Tar shards of prepared photos."""
+
+    tar_shards: str = "datasets/tar/train"
+    """Training faces: a folder of tar files, a pattern such as faces-*.tar or
+    faces-{000000..000099}.tar, or one file."""
+    tar_shards_val: str = "datasets/tar/val"
+    """Validation faces, likewise."""
+    tar_window: int = 16
+    """Tar files whose faces are shuffled among each other; more mix better, fewer keep reads
+    closer together."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty window."""
+        if self.tar_window < 1:
+            raise InputError(f"--tar_window is {self.tar_window}; it must be at least 1")
+
+
+class WebdatasetDataset(PreparedDataset):
+    """The samples of `FlistDataset`, from tar files in the WebDataset layout."""
+
+    option_groups = (WebdatasetOptions, AugmentationOptions, LandmarkOptions)
+
+    def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
+        """Find the tar files and where their samples lie.
+
+        Raises:
+            InputError: no such files, damaged ones, or the library is not installed.
+        """
+        super().__init__(options, assets, is_train)
+        self.options: WebdatasetOptions = options[WebdatasetOptions]
+        flag = "tar_shards" if is_train else "tar_shards_val"
+        _library()
+        self.tars = find_tars(getattr(self.options, flag), f"--{flag}")
+        ranges = [sample_ranges(path) for path in self.tars]
+        self._ranges = np.concatenate(ranges)
+        self._first = np.cumsum([0, *map(len, ranges)])
+        self._files = _OpenFiles()
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def load(self, index: int) -> FaceSample:
+        """Read one sample from its tar file and align it."""
+        content, tar = self.read(index)
+        members = read_sample(content, tar)
+        contents, names = [], []
+        for endings in (IMAGE_ENDINGS, LANDMARK_ENDINGS, MASK_ENDINGS):
+            name = f"{tar}, {members['__key__']}"
+            ending = _ending(members, endings, name)
+            contents.append(members[ending])
+            names.append(f"{name}.{ending}")
+        return self.align(
+            decode_image(contents[0], names[0]),
+            parse_landmarks(contents[1], names[1]),
+            decode_image(contents[2], names[2])[..., 0],
+            names[0],
+            names[1],
+        )
+
+    def read(self, index: int) -> tuple[bytes, str]:
+        """The part of a tar file that holds a sample, and the file's name."""
+        tar = self.tars[int(np.searchsorted(self._first, index, side="right")) - 1]
+        start, stop = self._ranges[index].tolist()
+        return self._files.read(tar, start, stop), str(tar)
+
+    def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
+        """Shuffle the tar files, then the samples of `tar_window` of them at a time.
+
+        Where there are no more files than that, the order is that of a folder.
+        """
+        window = self.options.tar_window
+        ends: list[int] = np.minimum(self._first, size).tolist()
+        if len(self.tars) <= window:
+            return super().shuffled(size, random)
+        files = random.permutation(len(self.tars))
+        order = []
+        for start in range(0, len(files), window):
+            samples = [np.arange(ends[k], ends[k + 1]) for k in files[start : start + window]]
+            order.append(random.permutation(np.concatenate(samples)))
+        return np.concatenate(order)
+
+
+def find_tars(pattern: str, flag: str) -> list[Path]:
+    """The tar files that a flag names, in the order of their names.
+
+    Args:
+        pattern: a folder, a file, or a pattern with `*` or with braces as webdataset has them.
+        flag: for messages.
+
+    Raises:
+        InputError: an address that is no path, or nothing there.
+    """
+    if "://" in pattern or pattern.startswith("pipe:"):
+        raise InputError(
+            f"{flag} {pattern} is no path; mount the storage, or copy the tar files: samples are "
+            "read in any order, which streams cannot be"
+        )
+    if Path(pattern).is_dir():
+        found = sorted(Path(pattern).glob("*.tar"))
+    elif "{" in pattern:
+        found = [Path(name) for name in _library().shardlists.expand_urls(pattern)]
+    else:
+        found = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - any root
+    if missing := [path for path in found if not path.is_file()]:
+        raise InputError(f"{flag} {pattern}: {missing[0]} does not exist")
+    if not found:
+        raise InputError(
+            f"{flag} {pattern} names no .tar files; write them with "
+            "data_preparation.py --tar_folder"
+        )
+    return found
+
+
+def read_sample(content: bytes, source: str) -> dict[str, Any]:
+    """The members of one sample by their endings, and its name as `__key__`.
+
+    Args:
+        content: the part of a tar file that holds the sample.
+        source: the file, for messages.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    iterators = _library().tariterators
+    stream = [{"url": source, "stream": io.BytesIO(content)}]
+    try:
+        samples = iterators.group_by_keys(iterators.tar_file_expander(stream))
+        # Hidden files before it, such as a Mac adds, are a sample without a name to the library.
+        return next(sample for sample in samples if not sample["__key__"].endswith("/"))
+    except Exception as error:
+        # What a damaged header leads to is not one kind of error, and may be no sample at all.
+        raise InputError(
+            f"{source}: a sample is damaged ({type(error).__name__}); copy the file again"
+        ) from error
+
+
+def _ending(members: dict[str, Any], endings: Sequence[str], name: str) -> str:
+    """The ending of a member that a sample must have."""
+    for ending in endings:
+        if isinstance(members.get(ending), bytes):
+            return ending
+    raise InputError(
+        f"{name} has no .{endings[0]}; a sample holds a photo, .landmarks.txt and .mask.png"
+    )
+
+
+def _library() -> Any:
+    """The library webdataset, which is an optional extra."""
+    try:
+        import webdataset.shardlists
+        import webdataset.tariterators
+    except ImportError as error:
+        raise InputError(
+            f"--dataset_mode webdataset needs the library webdataset ({error}); install it with "
+            "`pip install webdataset`"
+        ) from error
+    return webdataset
+
+
+class _OpenFiles:
+    """Keeps the files open that were read last, in each process its own."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_files": OrderedDict(), "_process": None}
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read(self, path: Path, start: int, stop: int) -> bytes:
+        """Bytes of a file; raises InputError if they are not there."""
+        if self._process != os.getpid():
+            # A forked process shares positions with its parent.
+            self._files, self._process = OrderedDict(), os.getpid()
+        try:
+            if path not in self._files:
+                if len(self._files) >= _MOST_OPEN:
+                    self._files.popitem(last=False)[1].close()
+                self._files[path] = path.open("rb", buffering=0)
+            self._files.move_to_end(path)
+            file = self._files[path]
+            file.seek(start)
+            content = _read_all(file, stop - start)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        if len(content) < stop - start:
+            raise InputError(f"{path} is cut off at byte {start + len(content)}; copy it again")
+        return content
+
+
+def _read_all(file: BinaryIO, count: int) -> bytes:
+    """As many bytes as asked for, or as there are: one unbuffered read may give less."""
+    pieces = []
+    while count > 0 and (piece := file.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
