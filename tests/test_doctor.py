@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
 
+from models.face_model import FaceModelData
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
 from util import installation
+from util.bfm_conversion import SOURCE_FILES
+from util.bfm_file import write_bfm_model
 from util.checkpoint import load_checkpoint, save_checkpoint
-from util.diagnosis import user_files
-from util.errors import InputError
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
-from util.user_files import (
-    BFM_FILES,
-    EXPRESSION_COMPONENTS,
-    EXPRESSION_VERTICES,
-    UserFile,
-    check_mat,
-)
 
 ROOT = Path(__file__).resolve().parents[1]
 doctor = load_script("doctor")
@@ -61,9 +52,10 @@ def test_a_fresh_clone_works(capsys: pytest.CaptureFixture[str]):
     assert "numba on cpu (--renderer auto)" in line_of(shown, "renderer")
     assert "dlib's recognition network" in line_of(shown, "identity loss")
     assert not any(line.startswith("  wrong") for line in shown)
-    for file in BFM_FILES:
-        line = line_of(shown, f"BFM/{file.name}")
-        assert line.startswith("  missing") and file.what in line and file.publisher in line
+    assert line_of(shown, "BFM/BFM_model_front.mat").startswith("  missing")
+    for source in SOURCE_FILES:
+        line = line_of(shown, f"BFM/{source.name}")
+        assert line.startswith("  missing") and source.what in line and source.place in line
 
 
 def test_what_fails_is_named_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]):
@@ -140,84 +132,27 @@ def test_a_package_that_came_another_way_is_there():
     assert version_of(Package("no-such-distribution", "no_such_module")) is None
 
 
-def bfm_file(name: str) -> UserFile:
-    (file,) = [file for file in BFM_FILES if file.name == name]
-    return file
+def test_the_users_model_is_read_and_its_sources_checked(capsys: pytest.CaptureFixture[str]):
+    """What makes each file right or wrong is held by the tests of `util.bfm_conversion`."""
+    Path("BFM").mkdir()
+    Path("BFM/BFM_model_front.mat").write_bytes(b"\n<!DOCTYPE html><title>Quota exceeded</title>")
+    Path("BFM/std_exp.txt").write_text("0.5 " * 79, encoding="utf-8")
+    Path("BFM/Exp_Pca.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    doctor.main([*ARGV, "--face_model", "open"])
+    shown = lines(capsys)
+    model = line_of(shown, "BFM/BFM_model_front.mat")
+    assert model.startswith("  wrong") and "web page" in model
+    assert line_of(shown, "BFM/std_exp.txt").startswith("  ok")
+    expressions = line_of(shown, "BFM/Exp_Pca.bin")
+    assert expressions.startswith("  wrong") and "Git LFS" in expressions
+    assert "Coarse_Dataset.zip" in expressions
+    assert shown[-1].startswith("Works now: data_preparation.py, make_synthetic.py, train.py")
 
 
-def verdict(folder: Path, name: str) -> tuple[str, str]:
-    (finding,) = user_files(folder, (bfm_file(name),))
-    return finding.state, finding.detail
-
-
-def converted(vertices: int = 30) -> dict[str, np.ndarray]:
-    """BFM_model_front.mat, small."""
-    return {
-        "meanshape": np.zeros((1, 3 * vertices), np.float32),
-        "meantex": np.zeros((1, 3 * vertices), np.float32),
-        "idBase": np.zeros((3 * vertices, 80), np.float32),
-        "exBase": np.zeros((3 * vertices, 64), np.float32),
-        "texBase": np.zeros((3 * vertices, 80), np.float32),
-        "tri": np.ones((50, 3), np.int32),
-        "point_buf": np.ones((vertices, 8), np.int32),
-        "tri_mask2": np.ones((40, 3), np.int32),
-        "keypoints": np.ones((1, 68), np.int32),
-        "skinmask": np.ones((1, vertices), np.uint8),
-    }
-
-
-def test_right_files_are_recognised(tmp_path: Path):
-    savemat(tmp_path / "BFM_model_front.mat", converted())
-    assert verdict(tmp_path, "BFM_model_front.mat") == ("ok", "30 vertices, 50 triangles")
-    with (tmp_path / "Exp_Pca.bin").open("wb") as file:
-        file.write(struct.pack("<i", EXPRESSION_COMPONENTS))
-        file.truncate(4 + 12 * EXPRESSION_VERTICES * (1 + EXPRESSION_COMPONENTS))
-    assert verdict(tmp_path, "Exp_Pca.bin")[0] == "ok"
-    (tmp_path / "std_exp.txt").write_text("0.5 " * 79, encoding="utf-8")
-    assert verdict(tmp_path, "std_exp.txt") == ("ok", "79 numbers")
-    savemat(tmp_path / "BFM_front_idx.mat", {"idx": np.ones((9, 1))})
-    assert verdict(tmp_path, "BFM_front_idx.mat") == ("ok", "idx 9 x 1")
-
-
-WEB_PAGE = b"\n<!DOCTYPE html><html><title>Quota exceeded</title></html>"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "named"),
-    [
-        ("Exp_Pca.bin", struct.pack("<i", 79) + bytes(1000), "cut short: 1,004 bytes"),
-        ("Exp_Pca.bin", WEB_PAGE, "is a web page"),
-        ("Exp_Pca.bin", b"", "is empty"),
-        ("Exp_Pca.bin", struct.pack("<i", 29) + bytes(9), "does not begin with 79"),
-        ("01_MorphableModel.mat", WEB_PAGE, "is a web page"),
-        ("01_MorphableModel.mat", b"\x89HDF\r\n\x1a\n" + bytes(99), "2017 and 2019"),
-        ("01_MorphableModel.mat", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        ("01_MorphableModel.mat", b"", "is empty"),
-        ("01_MorphableModel.mat", b"MATLAB" + bytes(200), "not a MATLAB file"),
-        ("std_exp.txt", b"0.5 0.25", "holds 2 numbers, expected 79"),
-        ("std_exp.txt", b"0.5 x", "no list of numbers"),
-        ("std_exp.txt", b"\xff\xfe\x00", "no list of numbers"),
-    ],
-)
-def test_other_files_are_named(tmp_path: Path, name: str, content: bytes, named: str):
-    (tmp_path / name).write_bytes(content)
-    state, detail = verdict(tmp_path, name)
-    assert state == "wrong" and named in detail
-    assert bfm_file(name).publisher in detail
-
-
-def test_other_matlab_files_are_named(tmp_path: Path):
-    savemat(tmp_path / "01_MorphableModel.mat", {"shapePC": np.zeros((30, 19))})
-    assert (
-        "shapePC is 30 x 19, expected 160470 x 199" in verdict(tmp_path, "01_MorphableModel.mat")[1]
-    )
-    savemat(tmp_path / "BFM_exp_idx.mat", {"idx": np.zeros((3, 1))})
-    assert "lacks the array trimIndex (it holds idx)" in verdict(tmp_path, "BFM_exp_idx.mat")[1]
-    mixed = converted() | {"texBase": np.zeros((60, 80), np.float32)}
-    savemat(tmp_path / "BFM_model_front.mat", mixed)
-    assert "different numbers of vertices" in verdict(tmp_path, "BFM_model_front.mat")[1]
-    with pytest.raises(InputError, match="lacks the array b"):
-        check_mat(tmp_path / "BFM_exp_idx.mat", {"b": (None,)})
+def test_a_converted_model_is_ok(capsys: pytest.CaptureFixture[str], open_face_data: FaceModelData):
+    write_bfm_model(Path("BFM/BFM_model_front.mat"), open_face_data)
+    doctor.main([*ARGV, "--face_model", "open"])
+    assert line_of(lines(capsys), "BFM/BFM_model_front.mat").startswith("  ok")
 
 
 def test_a_face_model_that_is_not_there(capsys: pytest.CaptureFixture[str]):

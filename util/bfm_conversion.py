@@ -114,20 +114,34 @@ def check_sources(folder: Path, sizes: SourceSizes = BFM09_SIZES) -> None:
         InputError: a file is missing, something else, or of another size; the message says which
             one is right and who publishes it.
     """
-    for source in missing_sources(folder):
+    for source in SOURCE_FILES:
+        check_source(folder, source, sizes)
+
+
+def check_source(folder: Path, source: SourceFile, sizes: SourceSizes = BFM09_SIZES) -> None:
+    """`check_sources` for one of the files."""
+    if not (folder / source.name).is_file():
         raise InputError(f"{folder / source.name} does not exist; {source.remedy}")
+    if source is EXPRESSION:
+        _check_expression(folder / source.name, sizes)
+    elif source is DEVIATIONS:
+        _read_deviations(folder, sizes)
+    else:
+        _check_mat(folder, source, _expected_arrays(sizes)[source.name])
+
+
+def _expected_arrays(sizes: SourceSizes) -> dict[str, dict[str, tuple[int, ...] | None]]:
+    """Arrays of each MATLAB file, and their shapes where these are fixed."""
     rows, components = 3 * sizes.vertices, sizes.components
-    expected = {"MU": (rows, 1), "PC": (rows, components), "EV": (components, 1)}
-    _check_mat(
-        folder,
-        IDENTITY,
-        {f"{part}{key}": shape for part in ("shape", "tex") for key, shape in expected.items()},
-    )
-    _check_expression(folder / EXPRESSION.name, sizes)
-    _check_mat(folder, EXPRESSION_INDEX, {"trimIndex": (sizes.expression_vertices, 1)})
-    _check_mat(folder, FRONT_INDEX, {"idx": None})
-    _check_mat(folder, MODEL_INFO, dict.fromkeys(_INFO_KEYS))
-    _read_deviations(folder, sizes)
+    shapes = {"MU": (rows, 1), "PC": (rows, components), "EV": (components, 1)}
+    return {
+        IDENTITY.name: {
+            f"{part}{key}": shape for part in ("shape", "tex") for key, shape in shapes.items()
+        },
+        EXPRESSION_INDEX.name: {"trimIndex": (sizes.expression_vertices, 1)},
+        FRONT_INDEX.name: {"idx": None},
+        MODEL_INFO.name: dict.fromkeys(_INFO_KEYS),
+    }
 
 
 def convert_bfm09(folder: Path, target: Path, sizes: SourceSizes = BFM09_SIZES) -> None:

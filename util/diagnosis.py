@@ -1,7 +1,7 @@
 """What would be used and why, and which of the user's files fit.
 
 A check is a function from the parsed options to findings; `CHECKS` lists them in the order in which
-`doctor.py` prints them. Files of the user are entries of `util.user_files`.
+`doctor.py` prints them.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.flags import ParsedOptions
-from util.assets import load_face_model
+from util.assets import choose_face_model
+from util.bfm_conversion import SOURCE_FILES, SourceFile, check_source
+from util.bfm_file import read_bfm_model
 from util.checkpoint import list_checkpoints, load_checkpoint, read_card, resolve_checkpoint
 from util.devices import choose_device
 from util.errors import InputError
 from util.installation import Finding
 from util.recognition_file import load_recognition_net
 from util.reconstruction_file import read_initial_weights
-from util.user_files import BFM_FILES, UserFile
 
 
 def face_model(options: ParsedOptions) -> Iterator[Finding]:
     """The face model, and that it can be drawn by the renderer."""
     wanted = options[FaceModelOptions]
-    model = _face_model(wanted)
-    card = model.card
+    model, message = _face_model(wanted)
     yield Finding(
         "ok",
         "face model",
-        f"{card}, {model.vertex_count} vertices, licence {card.licence} "
+        f"{message}; {model.vertex_count} vertices, licence {model.card.licence} "
         f"(--face_model {wanted.face_model})",
     )
     yield _rendering(model, options[RenderOptions].renderer, options)
 
 
 @lru_cache(maxsize=1)
-def _face_model(options: FaceModelOptions) -> FaceModel:
-    return load_face_model(options)
+def _face_model(options: FaceModelOptions) -> tuple[FaceModel, str]:
+    return choose_face_model(options)
 
 
 def _rendering(model: FaceModel, name: str, options: ParsedOptions) -> Finding:
@@ -99,26 +99,37 @@ def writing(options: ParsedOptions) -> Iterator[Finding]:
         yield Finding("ok", "output", f"{folder} (--checkpoints_dir)")
 
 
-def user_files(folder: Path, files: tuple[UserFile, ...]) -> Iterator[Finding]:
-    """Each file of a folder: there and right, another one, or missing."""
-    for file in files:
-        path = folder / file.name
-        if not path.is_file():
-            yield Finding("missing", str(path), f"{file.what}; from {file.publisher}")
-            continue
-        try:
-            found = file.check(path)
-        except InputError as error:
-            yield Finding(
-                "wrong", str(path), f"{error}; needed is {file.what}, from {file.publisher}"
-            )
-        else:
-            yield Finding("ok", str(path), found)
-
-
 def bfm(options: ParsedOptions) -> Iterator[Finding]:
-    """The user's Basel Face Model."""
-    yield from user_files(Path(options[FaceModelOptions].bfm_folder), BFM_FILES)
+    """The user's Basel Face Model: the file that is used, and those it is made of."""
+    wanted = options[FaceModelOptions]
+    folder = Path(wanted.bfm_folder)
+    model = folder / wanted.bfm_model
+    if model.is_file():
+        yield _checked(model, lambda: read_bfm_model(model)[1])
+    else:
+        yield Finding("missing", str(model), "bfm09; made of the next files once all are there")
+    for source in SOURCE_FILES:
+        yield bfm_source(folder, source)
+
+
+def bfm_source(folder: Path, source: SourceFile) -> Finding:
+    """One of the files that bfm09 is made of: there and right, another one, or missing."""
+    path = folder / source.name
+    if not path.is_file():
+        return Finding("missing", str(path), f"{source.what}: {source.place}")
+
+    def check() -> str:
+        check_source(folder, source)
+        return source.what
+
+    return _checked(path, check)
+
+
+def _checked(path: Path, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding("ok", str(path), check())
+    except InputError as error:
+        return Finding("wrong", str(path), str(error))
 
 
 def weights(options: ParsedOptions) -> Iterator[Finding]:
@@ -143,7 +154,7 @@ def weights(options: ParsedOptions) -> Iterator[Finding]:
 def runs(options: ParsedOptions) -> Iterator[Finding]:
     """Trained networks: the newest checkpoint of each run, read and held against the face model."""
     root = Path(options[BaseOptions].checkpoints_dir)
-    card = _face_model(options[FaceModelOptions]).card
+    card = _face_model(options[FaceModelOptions])[0].card
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder in folders:
         if not (epochs := list_checkpoints(folder)):
