@@ -8,7 +8,7 @@ import pytest
 from data.detection import Face
 from data.images import read_image, write_image
 from data.landmarks import five_from_68, read_landmarks, write_landmarks
-from data.photo_folder import FailedPhoto, PhotoFolder
+from data.photo_folder import PhotoFolder
 from data.photo_landmarks import choose_landmarks, read_checked
 from data.preparation import PhotoFiles, prepare_photo
 from util.errors import InputError
@@ -50,10 +50,9 @@ def test_both_commands_choose_alike(
         given = landmarks + np.array([1, 0])
         given = five_from_68(given) if in_detections == 5 else given
         write_landmarks(tmp_path / "detections" / "a.txt", given)
-    photo = PhotoFolder(tmp_path, standard_points, detector)[0]
-    assert not isinstance(photo, FailedPhoto)
-    expected = photo.face.alignment.crop_landmarks(landmarks + np.array([shift, 0]), exact=True)
-    np.testing.assert_allclose(photo.landmarks, expected, atol=1e-3)
+    (aligned,) = PhotoFolder(tmp_path, standard_points, detector)[0].faces
+    expected = aligned.face.alignment.crop_landmarks(landmarks + np.array([shift, 0]), exact=True)
+    np.testing.assert_allclose(aligned.landmarks, expected, atol=1e-3)
     assert prepare_photo(PhotoFiles(tmp_path / "a.png", "a"), detector) is None
     found = read_landmarks(tmp_path / "landmarks" / "a.txt")
     np.testing.assert_allclose(found, landmarks + np.array([shift, 0]), atol=1e-4)
@@ -65,8 +64,8 @@ def test_no_face_is_no_landmarks(tmp_path: Path, face, standard_points) -> None:
     assert choose_landmarks(image, None, None, detector) is None
     write_image(tmp_path / "a.png", image)
     photo = PhotoFolder(tmp_path, standard_points, detector)[0]
-    assert isinstance(photo, FailedPhoto)
-    assert "no face found; give five points in" in photo.problem
+    assert not photo.faces
+    assert "no face found; give five points in" in photo.failures[0].problem
     failure = prepare_photo(PhotoFiles(tmp_path / "a.png", "a"), detector)
     assert failure is not None and failure.kind == "no face"
 
@@ -80,7 +79,7 @@ def test_five_points_in_landmarks_serve_but_are_never_overwritten(
     path = tmp_path / "landmarks" / "a.txt"
     write_landmarks(path, five_from_68(landmarks))
     before = path.read_bytes()
-    assert not isinstance(PhotoFolder(tmp_path, standard_points, detector)[0], FailedPhoto)
+    assert PhotoFolder(tmp_path, standard_points, detector)[0].faces
     failure = prepare_photo(PhotoFiles(tmp_path / "a.png", "a"), detector)
     assert failure is not None and "holds 5 points; expected 68" in failure.reason
     assert path.read_bytes() == before
