@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from data.base_dataset import FaceDataset, FaceSample
 from models.batch import FaceBatch
 from models.landmarks import LandmarkOrigin, five_from_68, from_index
 from models.similarity import estimate_similarity
+from util.distributed import Place
 from util.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +62,12 @@ class FaceLoader:
     """
 
     def __init__(
-        self, dataset: FaceDataset, options: LoaderOptions, seed: int, is_train: bool
+        self,
+        dataset: FaceDataset,
+        options: LoaderOptions,
+        seed: int,
+        is_train: bool,
+        place: Place | None = None,
     ) -> None:
         """Prepare; the workers start with the first batch.
 
@@ -69,28 +77,43 @@ class FaceLoader:
             seed: of order and augmentation.
             is_train: shuffle and leave out an incomplete last batch; otherwise keep the order and
                 all samples.
+            place: of this process in a training by several. Of each training batch it gets a part;
+                validation batches are dealt out whole, so that each is computed as by one process.
 
         Raises:
-            InputError: no samples.
+            InputError: no samples, or too few for each process to have one.
         """
+        place = place or Place()
         size = int(min(len(dataset), options.max_dataset_size))
         if size < 1:
             raise InputError(
                 f"no faces to load ({len(dataset)} in the data, "
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
+        # Few samples still make one batch.
+        batch_size = min(options.batch_size if is_train else options.batch_size_val, size)
+        if is_train and batch_size < place.size:
+            raise InputError(
+                f"--batch_size {options.batch_size} with {size} faces: each of {place.size} "
+                "processes needs a face in every step; give a larger one, or fewer processes"
+            )
         self._dataset, self._seed = dataset, seed
         self._plan = _EpochPlan(
             size=size,
-            # Few samples still make one batch.
-            batch_size=min(options.batch_size if is_train else options.batch_size_val, size),
+            batch_size=batch_size,
             seed=seed,
             shuffle=is_train and not options.serial_batches,
             drop_last=is_train,
+            rank=place.rank,
+            num_ranks=place.size,
         )
-        workers = min(options.num_threads, len(self))
+        workers = min(math.ceil(options.num_threads / place.local_size), len(self))
+        # Of its own: each pass draws a number for its workers, and from the global generator that
+        # would make the random numbers of a resumed training differ.
+        self._generator = torch.Generator()
         self._batches = DataLoader(
             _ErrorsAsSamples(dataset),
+            generator=self._generator,
             batch_sampler=self._plan,
             num_workers=workers,
             collate_fn=_Collate(dataset.landmark_origin, dataset.recognition_template),
@@ -103,9 +126,10 @@ class FaceLoader:
         """Choose the order and augmentation of an epoch, leaving out its first `skip` batches."""
         self._dataset.set_epoch(self._seed, epoch)
         self._plan.epoch, self._plan.skip = epoch, skip
+        self._generator.manual_seed(_seed_of(self._seed, epoch))
 
     def __len__(self) -> int:
-        """Batches in a whole epoch."""
+        """Batches in a whole epoch, over all processes."""
         return self._plan.batches
 
     def __iter__(self) -> Iterator[FaceBatch]:
@@ -124,6 +148,8 @@ class _EpochPlan:
     seed: int
     shuffle: bool
     drop_last: bool
+    rank: int = 0
+    num_ranks: int = 1
     epoch: int = 0
     skip: int = 0
 
@@ -133,14 +159,24 @@ class _EpochPlan:
         return whole if self.drop_last or rest == 0 else whole + 1
 
     def __len__(self) -> int:
-        return max(self.batches - self.skip, 0)
+        return len(self._numbers)
+
+    @property
+    def _numbers(self) -> range:
+        """The batches of which this process has something."""
+        if self.drop_last:
+            return range(self.skip, self.batches)
+        return range(self.skip + self.rank, self.batches, self.num_ranks)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
         if self.shuffle:
             np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        for number in range(self.skip, self.batches):
-            yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        for number in self._numbers:
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            if self.drop_last:
+                batch = np.array_split(batch, self.num_ranks)[self.rank]
+            yield batch.tolist()
 
 
 class _ErrorsAsSamples(Dataset):
@@ -153,10 +189,28 @@ class _ErrorsAsSamples(Dataset):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> FaceSample | InputError:
+        if torch.utils.data.get_worker_info() is not None:
+            self._seed_globals(index)
         try:
             return self._dataset[index]
         except InputError as error:
             return error
+
+    def _seed_globals(self, index: int) -> None:
+        """Let a worker's global generators follow from epoch and sample too.
+
+        A library that reads them would otherwise draw by what its process did before, which a
+        resumed training does not repeat.
+        """
+        seed = int(self._dataset.random(index).integers(2**32))
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the state that libraries share
+        torch.manual_seed(seed)
+
+
+def _seed_of(*numbers: int) -> int:
+    """One seed for a generator of torch from several numbers."""
+    return int(np.random.default_rng(list(numbers)).integers(2**63))
 
 
 @dataclass(frozen=True)

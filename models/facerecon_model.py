@@ -146,7 +146,7 @@ class FaceReconModel(BaseModel):
         if self.batch.coefficients is not None and self.truth.active:
             terms |= self.truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
-            terms |= self.objective(self.reconstruction, self.batch)
+            terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
 
     def clip_gradients(self) -> bool:

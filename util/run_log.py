@@ -13,6 +13,30 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 
+class SilentLog:
+    """Takes what a `RunLog` takes and keeps nothing: for all processes but the first."""
+
+    def __enter__(self) -> SilentLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(
+        self, losses: Mapping[str, float] | None = None, seconds_left: float | None = None
+    ) -> None:
+        """See `RunLog`."""
+
+    def line(self, text: str) -> None:
+        """See `RunLog`."""
+
+    def losses(self, epoch: int, step: int, losses: Mapping[str, float], phase: str, rate: float):
+        """See `RunLog`."""
+
+    def images(self, step: int, pictures: Tensor, phase: str, per_batch: bool = True) -> None:
+        """See `RunLog`."""
+
+
 class RunLog:
     """Writes what happens in one run; use as a context manager."""
 
