@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from data import FaceLoader, create_dataset
 from data.registry import find_dataset
 from models import create_model, find_model

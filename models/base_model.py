@@ -174,7 +174,7 @@ class BaseModel(ABC):
             schedule.end_epoch(validation_loss)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: networks by name, `opt_00`.., `sched_00`.., in float16 `scaler`."""
+        """What a checkpoint holds: networks by name, `opt_00`.., `sched_00`.., maybe `scaler`."""
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         for number, optimizer in enumerate(self.optimizers):
             state[f"opt_{number:02d}"] = optimizer.state_dict()

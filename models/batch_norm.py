@@ -64,7 +64,7 @@ class SharedBatchNorm(_BatchNorm):
             return super().forward(input)
         axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
-        x = input.float()
+        x = input if input.dtype == torch.float64 else input.float()
         # Two messages: in one, as E[x^2] - E[x]^2, float32 would lose the variance of channels
         # whose mean is large.
         count = x.new_full((1,), x.numel() / x.shape[1])

@@ -24,6 +24,7 @@ from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
 from models.objective import ObjectiveOptions, WeakObjective
 from models.parameters import Coefficients
+from models.precision import autocast_dtype, gradient_scaler
 from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
@@ -72,6 +73,8 @@ class FaceReconModel(BaseModel):
         # channels_last: convolutions run 1.2 to 2 times as fast on CPUs and on tensor cores.
         self.net_recon.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.networks = {"net_recon": self.net_recon}
+        self._compute = self.net_recon
+        """The network as it is called: compiled or not, with the same parameters."""
         self.autocast_dtype: torch.dtype | None = None
         self._progress = 0.0
         self.reconstruction: Reconstruction | None = None
@@ -81,6 +84,9 @@ class FaceReconModel(BaseModel):
     def _prepare_training(self, options: Any, assets: ModelAssets) -> None:
         optimiser_options = options[OptimiserOptions]
         self.autocast_dtype = autocast_dtype(optimiser_options.amp, self.device)
+        self.scaler = gradient_scaler(self.autocast_dtype, self.device)
+        if optimiser_options.compile:
+            self._compute = torch.compile(self.net_recon)
         self.objective = WeakObjective(
             self.face_model,
             assets.recognition_net,
@@ -108,7 +114,7 @@ class FaceReconModel(BaseModel):
             dtype=self.autocast_dtype or torch.bfloat16,
             enabled=self.autocast_dtype is not None,
         ):
-            flat = self.net_recon(images)
+            flat = self._compute(images)
         return self.layout.split(flat.float())
 
     def forward_inference(self) -> None:
@@ -174,21 +180,3 @@ class FaceReconModel(BaseModel):
                 exact = from_index(to_index(points, self.landmark_origin), "centre")
                 marked = draw_landmarks(marked, exact, colour)
         return torch.cat([photo, overlay, marked], dim=3)
-
-
-def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """The reduced precision that the networks run in, or None for float32."""
-    if amp == "bf16":
-        return torch.bfloat16
-    if amp == "auto" and device.type == "cpu" and _cpu_computes_bf16():
-        return torch.bfloat16
-    return None
-
-
-def _cpu_computes_bf16() -> bool:
-    """Whether the CPU has bfloat16 instructions; emulated, it would be slower than float32."""
-    # No public function tells; a torch without these private ones counts as "no".
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.backends.mkldnn.is_available() and any(
-        getattr(torch.cpu, name, bool)() for name in checks
-    )

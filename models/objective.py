@@ -17,6 +17,7 @@ from models.batch import FaceBatch
 from models.face_model import FaceModel
 from models.landmarks import LandmarkOrigin, five_from_68, to_index
 from models.networks.recognition import RecognitionNet
+from models.precision import full_products
 from models.similarity import estimate_similarity
 from models.stages import Reconstruction
 from util.distributed import WHOLE, Share
@@ -99,6 +100,7 @@ class WeakObjective(nn.Module):
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         self._formulas = formulas
 
+    @full_products()
     def forward(
         self, reconstruction: Reconstruction, batch: FaceBatch, share: Share = WHOLE
     ) -> dict[str, Tensor]:

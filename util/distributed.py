@@ -19,7 +19,6 @@ compiled or not), and what is exchanged can be read here.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -237,8 +236,9 @@ def _end_with_parent() -> None:
     """End this process when the one that started it is gone, however that ended."""
 
     def watch() -> None:
-        # The parent never writes; the end of the stream is the end of the parent.
-        sys.stdin.buffer.read()
+        # The parent never writes; the end of the stream is the end of the parent. Not through
+        # sys.stdin, whose lock this thread would hold while the interpreter shuts down.
+        os.read(0, 1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -250,7 +250,7 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first_line = str(error).strip().partition("\n")[0]
+        first_line = str(error).strip().partition("\n")[0][:120]
         raise PeerLost(
             f"stopped, because another process of this training ended ({first_line})"
         ) from error

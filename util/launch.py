@@ -150,13 +150,12 @@ def _report(children: Sequence[_Child]) -> None:
         sys.stderr.write(cause.errors.read().decode(errors="backslashreplace"))
     who = f"process {cause.rank} of {len(children)}"
     if code < 0:
-        print(
-            f"error: {who} was killed by the system (signal {-code}); too little memory is the "
-            "usual cause. Resume by --continue_train, with a smaller --batch_size or --num_threads",
-            file=sys.stderr,
-        )
+        reason = f"error: {who} was ended by signal {-code}"
+        if -code == getattr(signal, "SIGKILL", None):
+            reason += " (too little memory is the usual cause)"
+        print(f"{reason}; go on from the last checkpoint by --continue_train", file=sys.stderr)
     elif cause.rank > 0:
-        print(f"error: {who} failed with exit code {code}; the others were ended", file=sys.stderr)
+        print(f"error: {who} ended with exit code {code}, and the others with it", file=sys.stderr)
     sys.exit(code if code > 0 else 128 - code)
 
 
