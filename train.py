@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from data import FaceLoader, create_dataset
+from data.loader import loader_deaths_named
 from data.registry import find_dataset
 from models import create_model, find_model
 from models.base_model import BaseModel
@@ -92,7 +93,8 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
 
-    with Training(model, options, folder, len(faces), progress) as training:
+    training = Training(model, options, folder, len(faces), progress)
+    with training, loader_deaths_named():
         for epoch in range(progress.epoch, training.last_epoch + 1):
             faces.set_epoch(epoch, skip=training.progress.batches)
             for batch in faces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,32 @@ def collate(
         recognition_transforms=transforms,
         coefficients=_stack([sample.coefficients for sample in samples]),
     )
+
+
+@contextmanager
+def loader_deaths_named() -> Iterator[None]:
+    """Turn torch's word that a process that loads images has died into one for users.
+
+    Around the whole loop over the batches: the word comes by a signal, in the midst of whatever
+    is computed just then.
+
+    Raises:
+        InputError: one died; a training can go on from its last checkpoint.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise InputError(
+            f"a process that loads images was ended by the system ({_first_line(error)}); too "
+            "little memory is the usual cause. Go on from the last checkpoint by --continue_train, "
+            "with a smaller --num_threads or --batch_size"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 class FaceLoader:
