@@ -132,6 +132,10 @@ class BaseModel(ABC):
         terms = dict(self.compute_losses())
         self.losses = {"all": torch.stack(list(terms.values())).sum(), **terms}
 
+    def signs(self) -> dict[str, Tensor]:
+        """What warnings look at beside the losses, as means over the input's faces; scalars."""
+        return {}
+
     def clip_gradients(self) -> bool:
         """Limit the gradient where the model wants it; says whether it is finite."""
         parameters = [p for net in self.networks.values() for p in net.parameters()]

@@ -155,6 +155,30 @@ class FaceReconModel(BaseModel):
             terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
 
+    @torch.no_grad()
+    def signs(self) -> dict[str, Tensor]:
+        """Rendered share, unweighted losses, and the share of each block beyond 3 sigma.
+
+        Names are the fields of `util.training_watch.Signs`, blocks as `beyond_3_sigma.identity`.
+        """
+        found: dict[str, Tensor] = {}
+        if self.reconstruction is not None:
+            found["mask_share"] = self.reconstruction.face_mask.mean()
+        weights = self.objective.weights
+        if "lm" in self.losses:
+            found["landmark_px2"] = self.losses["lm"].detach() / weights["lm"]
+        net = self.objective.recognition_net
+        if "feat" in self.losses and net is not None:
+            found["identity"] = (
+                self.losses["feat"].detach() / weights["feat"] / net.stranger_distance
+            )
+        for block in self.layout.blocks:
+            if block.sigma is not None:
+                values = getattr(self.coefficients, block.name)
+                beyond = values.abs() > 3 * values.new_tensor(block.sigma)
+                found[f"beyond_3_sigma.{block.name}"] = beyond.float().mean()
+        return found
+
     def clip_gradients(self) -> bool:
         """Clip to the norm of `--grad_clip`; says whether the gradient was finite."""
         if self.grad_clip == 0:

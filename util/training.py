@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,10 @@ from util.distributed import Share
 from util.errors import InputError
 from util.run_log import RunLog, SilentLog
 from util.training_state import Progress, save_training
+from util.training_watch import Signs, TrainingWatch
+
+LOOK_FREQ = 10
+"""Steps between looks for what goes wrong; each waits for the device."""
 
 
 class Training:
@@ -41,6 +45,7 @@ class Training:
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
+        self.watch = TrainingWatch()
         self._since = time.monotonic()
         self._before = progress.seconds
         timed = self.train.max_minutes > 0
@@ -106,6 +111,8 @@ class Training:
         losses = self._losses() if good and (printed or step % 10 == 0) else None
         if losses and printed:
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)
+        if good and step % LOOK_FREQ == 0:
+            self._look()
         self.log.advance(losses if step % 10 == 0 else None, self.seconds_left)
         if good and self.display.add_image and (step == 1 or step % train.display_freq == 0):
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
@@ -129,11 +136,26 @@ class Training:
                 f"{self.folder / 'loss_log.txt'}, or lower --lr"
             )
 
+    def _look(self) -> None:
+        """Warn of what goes wrong without an error."""
+        signs = self._over_the_batch(self.model.signs())
+        prefix = "beyond_3_sigma."
+        blocks = {k.removeprefix(prefix): v for k, v in signs.items() if k.startswith(prefix)}
+        others = {k: v for k, v in signs.items() if not k.startswith(prefix)}
+        for text in self.watch.look(Signs(**others, beyond_3_sigma=blocks)):
+            self.log.line(f"warning: step {self.progress.step}: {text}")
+
     def _losses(self) -> dict[str, float]:
         """The last step's losses, over its whole batch."""
-        share, losses = self.model.share, self.model.losses
-        parts = torch.stack([value.detach() for value in losses.values()])
-        return dict(zip(losses, share.sum(parts * share.faces).tolist(), strict=True))
+        return self._over_the_batch(self.model.losses)
+
+    def _over_the_batch(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        """Means over this process's faces as means over the whole batch."""
+        if not means:
+            return {}
+        share = self.model.share
+        parts = torch.stack([value.detach() for value in means.values()])
+        return dict(zip(means, share.sum(parts * share.faces).tolist(), strict=True))
 
     def validate(self, val_faces: Iterable[FaceBatch]) -> float | None:
         """Mean loss over the validation faces; None if there are none.

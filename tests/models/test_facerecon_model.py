@@ -125,6 +125,20 @@ def test_training_reduces_the_losses(tiny_face_model: FaceModel):
     assert names == TRUTH + WEAK
 
 
+def test_signs_of_how_the_training_goes(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    model.set_input(make_batch(model, supervised=False))
+    model.evaluate()
+    signs = {name: float(value) for name, value in model.signs().items()}
+    blocks = {f"beyond_3_sigma.{name}" for name in ("identity", "expression", "texture")}
+    assert set(signs) == {"mask_share", "landmark_px2", *blocks}
+    assert 0.1 < signs["mask_share"] < 0.9 and signs["landmark_px2"] < 1e-3
+    assert all(signs[name] == 0 for name in blocks)
+    # Sigmas of the expression are 0.5 and 2: one of two coefficients is beyond three of them.
+    model.coefficients = replace(model.coefficients, expression=torch.full((2, 2), -2.0))
+    assert float(model.signs()["beyond_3_sigma.expression"]) == 0.5
+
+
 def test_a_broken_photo_leaves_the_network_as_it_was(tiny_face_model: FaceModel):
     model = make(tiny_face_model)
     good = make_batch(model, supervised=False)

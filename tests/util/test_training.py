@@ -221,3 +221,14 @@ def test_a_split_training_equals_one_in_one_go(tmp_path: Path):
     assert torch.equal(parts["net_colour"]["colour"], whole["net_colour"]["colour"])
     assert parts["progress"]["step"] == whole["progress"]["step"] == 8
     assert parts["opt_00"]["param_groups"][0]["lr"] == whole["opt_00"]["param_groups"][0]["lr"]
+
+
+def test_warnings_reach_the_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with start(tmp_path) as training:
+        signs = {"mask_share": torch.tensor(0.001), "beyond_3_sigma.identity": torch.tensor(0.3)}
+        monkeypatch.setattr(training.model, "signs", lambda: signs)
+        for number in range(40):
+            training.step(batch(number), [])
+    warnings = [line for line in log_of(tmp_path) if line.startswith("warning: step 10: ")]
+    assert len(warnings) == 2 == sum(line.startswith("warning") for line in log_of(tmp_path))
+    assert "0.1% of the picture" in warnings[0] and "30% of the identity" in warnings[1]
