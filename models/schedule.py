@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -113,7 +114,10 @@ class Schedule:
             if validation_loss is not None:
                 self._by_epoch.step(validation_loss)
         elif self._by_epoch is not None:
-            self._by_epoch.step()
+            with warnings.catch_warnings():
+                # torch misses the optimiser's steps where they were taken before a resume.
+                warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler.step")
+                self._by_epoch.step()
 
     def state_dict(self) -> dict[str, Any]:
         """State of the policy; empty for the clock, whose state is the progress."""

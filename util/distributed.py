@@ -216,7 +216,7 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
             dist.init_process_group(backend, timeout=_TIMEOUT)
         else:
             _end_with_parent()
-            store = dist.TCPStore(
+            store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
                 "127.0.0.1", int(parent), place.size, is_master=False, timeout=_TIMEOUT
             )
             dist.init_process_group(

@@ -91,7 +91,9 @@ def run_processes(command: Sequence[str], count: int, port: int = 0) -> None:
         SystemExit: a process failed; with its exit code.
     """
     try:
-        store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+            "127.0.0.1", port, is_master=True, wait_for_workers=False
+        )
     except RuntimeError as error:
         raise InputError(
             f"--ddp_port {port} cannot be used ({str(error).strip().splitlines()[0]}); give a free "

@@ -74,7 +74,8 @@ def test_shared_batch_norm_alone_is_torchs_own(kind: type[nn.Module], momentum: 
     # The same tensors under the same names: optimisers and checkpoints notice nothing.
     assert all(value is parameters[name] for name, value in shared.named_parameters())
     for training in (True, True, False):
-        own.train(training), shared.train(training)
+        own.train(training)
+        shared.train(training)
         x = 100 + torch.randn(shape)  # a mean far above the deviation
         results = []
         for net in (own, shared):

@@ -89,7 +89,9 @@ def test_without_their_parent_none_goes_on(tmp_path: Path, number: int):
 
 
 def test_a_port_in_use_is_named():
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = torch.distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False
+    )
     with pytest.raises(InputError, match=rf"--ddp_port {store.port} cannot be used"):
         run_processes([str(SCRIPT), "messages", "."], 2, store.port)
 

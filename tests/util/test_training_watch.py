@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_what_one_look_shows_is_said_once_in_a_while(sign: Signs, words: str):
 )
 def test_a_loss_that_stands_still_is_named(field: str, value: float, words: str):
     random = np.random.default_rng(1)
-    noisy = [Signs(**{field: value * random.normal(1, 0.05)}) for _ in range(8 * WINDOW)]
+    noisy = [replace(Signs(), **{field: value * random.normal(1, 0.05)}) for _ in range(8 * WINDOW)]
     found = said(TrainingWatch(), noisy)
     assert len(found) == 1  # not again for REPEAT looks
     # Two windows make a comparison; noise may hide it from one or two.
