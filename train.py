@@ -6,12 +6,14 @@ python train.py --name my_faces --flist datalist/train/masks.txt --flist_val dat
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from data import FaceLoader, create_dataset
+from data.loader import loader_deaths_named
 from data.registry import find_dataset
 from models import create_model, find_model
 from models.base_model import BaseModel
@@ -19,6 +21,7 @@ from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
 from options.train_options import LoaderOptions, TrainOptions
 from util.assets import load_assets
+from util.atomic import remove_leftovers
 from util.checkpoint import (
     checkpoint_path,
     list_checkpoints,
@@ -27,7 +30,10 @@ from util.checkpoint import (
 )
 from util.command import run_command
 from util.devices import choose_device
+from util.distributed import Place, Ranks, joined
 from util.errors import InputError
+from util.launch import processes_to_start, run_processes
+from util.random_state import seed_everything
 from util.training import Training
 from util.training_state import Progress, load_weights, resume_training
 
@@ -44,29 +50,53 @@ def option_groups(given: dict[str, str]) -> list[type]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, create data and model, then for each epoch: train, validate, save."""
-    options = parse_command(option_groups, argv, __doc__ or "")
-    base, train = options[BaseOptions], options[TrainOptions]
-    device = choose_device(base.gpu_ids, base.num_cpu_threads)
-    torch.manual_seed(base.seed)
-    folder = run_folder(options)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    options = parse_command(option_groups, arguments, __doc__ or "")
+    base, several = options[BaseOptions], options[DistributedOptions]
+    place = Place.from_environment()
+    count = processes_to_start(base.gpu_ids, several.world_size, several.use_ddp, place)
+    if count > 1:
+        port = int(several.ddp_port) if options.given("ddp_port") else 0
+        run_processes([str(Path(__file__).resolve()), *arguments], count, port)
+        return
+    place = place or Place()
+    device = choose_device(base.gpu_ids, base.num_cpu_threads, place.local_rank, place.local_size)
+    with joined(place, device) as ranks:
+        run(options, device, place, ranks)
+
+
+def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks) -> None:
+    """Train in this process, alone or as one of several."""
+    base, folder = options[BaseOptions], run_folder(options)
+    options = begin_anew_without_checkpoint(options, folder)
+    train = options[TrainOptions]
+    seed_everything(base.seed)
     protect_earlier_run(folder, train)
 
     assets = load_assets(options)
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
     val_set = create_dataset(train.dataset_mode, options, assets, is_train=False)
-    faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True)
-    val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False)
+    faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True, place=place)
+    val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False, place=place)
     model = create_model(base.model, options, assets, device)
+    model.distribute(ranks)
+    if not ranks.is_first:
+        seed_everything(base.seed + ranks.rank)  # what a network draws differs from face to face
     progress = start(model, options, folder)
-    # Only now, so that a start that fails leaves an earlier run as it was.
-    if train.overwrite and not train.continue_train:
-        remove_earlier_run(folder)
-    write_options(options, folder, "train")
-    print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {device}")
+    ranks.barrier()
+    if ranks.is_first:
+        # Only now, so that a start that fails leaves an earlier run as it was.
+        if train.overwrite and not train.continue_train:
+            remove_earlier_run(folder)
+        remove_leftovers(folder)
+        write_options(options, folder, "train")
+    where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
+    print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
     for notice in filter(None, (faces.notice, val_faces.notice)):
         print(notice)
 
-    with Training(model, options, folder, len(faces), progress) as training:
+    training = Training(model, options, folder, len(faces), progress)
+    with training, loader_deaths_named():
         for epoch in range(progress.epoch, training.last_epoch + 1):
             faces.set_epoch(epoch, skip=training.progress.batches)
             for batch in faces:
@@ -78,6 +108,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             training.report_bad_images(epoch, bad)
             if training.out_of_time:
                 break
+
+
+def begin_anew_without_checkpoint(options: ParsedOptions, folder: Path) -> ParsedOptions:
+    """Drop `--continue_train` for a run that stopped before its first checkpoint."""
+    resumed = options[TrainOptions].continue_train
+    if not resumed or list_checkpoints(folder) or not (folder / "options.yaml").is_file():
+        return options
+    print(f"{folder} holds a run without a checkpoint: it begins anew")
+    return options.with_values(TrainOptions, continue_train=False)
 
 
 def protect_earlier_run(folder: Path, train: TrainOptions) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from data.base_dataset import FaceDataset, FaceSample
 from models.batch import FaceBatch
 from models.landmarks import LandmarkOrigin, five_from_68, from_index
 from models.similarity import estimate_similarity
+from util.distributed import Place
 from util.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +57,32 @@ def collate(
     )
 
 
+@contextmanager
+def loader_deaths_named() -> Iterator[None]:
+    """Turn torch's word that a process that loads images has died into one for users.
+
+    Around the whole loop over the batches: the word comes by a signal, in the midst of whatever
+    is computed just then.
+
+    Raises:
+        InputError: one died; a training can go on from its last checkpoint.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise InputError(
+            f"a process that loads images was ended by the system ({_first_line(error)}); too "
+            "little memory is the usual cause. Go on from the last checkpoint by --continue_train, "
+            "with a smaller --num_threads or --batch_size"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
 class FaceLoader:
     """The batches of one epoch at a time: `set_epoch`, then a for loop.
 
@@ -62,7 +92,12 @@ class FaceLoader:
     """
 
     def __init__(
-        self, dataset: FaceDataset, options: LoaderOptions, seed: int, is_train: bool
+        self,
+        dataset: FaceDataset,
+        options: LoaderOptions,
+        seed: int,
+        is_train: bool,
+        place: Place | None = None,
     ) -> None:
         """Prepare; the workers start with the first batch.
 
@@ -72,10 +107,14 @@ class FaceLoader:
             seed: of order and augmentation.
             is_train: shuffle and leave out an incomplete last batch; otherwise keep the order and
                 all samples.
+            place: of this process in a training by several. Of each training batch it gets a part;
+                validation batches are dealt out whole, so that each is computed as by one process.
 
         Raises:
-            InputError: no samples, or too many that are known to be bad.
+            InputError: no samples, too many that are known to be bad, or too few for each process
+                to have one.
         """
+        place = place or Place()
         size = int(min(len(dataset), options.max_dataset_size))
         if size < 1:
             raise InputError(
@@ -85,18 +124,30 @@ class FaceLoader:
         self.bad_images = BadImages(options.max_bad_images)
         self.notice = self.bad_images.known(dataset.problems, size)
         """What the user should know before the first batch; may be empty."""
+        # Few samples still make one batch.
+        batch_size = min(options.batch_size if is_train else options.batch_size_val, size)
+        if is_train and batch_size < place.size:
+            raise InputError(
+                f"--batch_size {options.batch_size} with {size} faces: each of {place.size} "
+                "processes needs a face in every step; give a larger one, or fewer processes"
+            )
         self._dataset, self._seed = dataset, seed
         self._plan = _EpochPlan(
             size=size,
-            # Few samples still make one batch.
-            batch_size=min(options.batch_size if is_train else options.batch_size_val, size),
+            batch_size=batch_size,
             seed=seed,
             shuffled=dataset.shuffled if is_train and not options.serial_batches else None,
             drop_last=is_train,
+            rank=place.rank,
+            num_ranks=place.size,
         )
-        workers = min(options.num_threads, len(self))
+        workers = min(math.ceil(options.num_threads / place.local_size), len(self))
+        # Of its own: each pass draws a number for its workers, and from the global generator that
+        # would make the random numbers of a resumed training differ.
+        self._generator = torch.Generator()
         self._batches = DataLoader(
             Replacing(_ErrorsAsSamples(dataset), dataset, size),
+            generator=self._generator,
             batch_sampler=self._plan,
             num_workers=workers,
             collate_fn=CollateLoaded(
@@ -111,9 +162,10 @@ class FaceLoader:
         """Choose the order and augmentation of an epoch, leaving out its first `skip` batches."""
         self._dataset.set_epoch(self._seed, epoch)
         self._plan.epoch, self._plan.skip = epoch, skip
+        self._generator.manual_seed(_seed_of(self._seed, epoch))
 
     def __len__(self) -> int:
-        """Batches in a whole epoch."""
+        """Batches in a whole epoch, over all processes."""
         return self._plan.batches
 
     def __iter__(self) -> Iterator[FaceBatch]:
@@ -129,6 +181,8 @@ class _EpochPlan:
     seed: int
     shuffled: Callable[[int, np.random.Generator], np.ndarray] | None
     drop_last: bool
+    rank: int = 0
+    num_ranks: int = 1
     epoch: int = 0
     skip: int = 0
 
@@ -138,14 +192,24 @@ class _EpochPlan:
         return whole if self.drop_last or rest == 0 else whole + 1
 
     def __len__(self) -> int:
-        return max(self.batches - self.skip, 0)
+        return len(self._numbers)
+
+    @property
+    def _numbers(self) -> range:
+        """The batches of which this process has something."""
+        if self.drop_last:
+            return range(self.skip, self.batches)
+        return range(self.skip + self.rank, self.batches, self.num_ranks)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
         if self.shuffled is not None:
             order = self.shuffled(self.size, np.random.default_rng([self.seed, self.epoch]))
-        for number in range(self.skip, self.batches):
-            yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        for number in self._numbers:
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            if self.drop_last:
+                batch = np.array_split(batch, self.num_ranks)[self.rank]
+            yield batch.tolist()
 
 
 class _ErrorsAsSamples(Dataset):
@@ -158,10 +222,28 @@ class _ErrorsAsSamples(Dataset):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> FaceSample | InputError:
+        if torch.utils.data.get_worker_info() is not None:
+            self._seed_globals(index)
         try:
             return self._dataset[index]
         except InputError as error:
             return error
+
+    def _seed_globals(self, index: int) -> None:
+        """Let a worker's global generators follow from epoch and sample too.
+
+        A library that reads them would otherwise draw by what its process did before, which a
+        resumed training does not repeat.
+        """
+        seed = int(self._dataset.random(index).integers(2**32))
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the state that libraries share
+        torch.manual_seed(seed)
+
+
+def _seed_of(*numbers: int) -> int:
+    """One seed for a generator of torch from several numbers."""
+    return int(np.random.default_rng(list(numbers)).integers(2**63))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.batch_norm import synchronise_batch_norms
 from models.schedule import Schedule
+from util.distributed import ALONE, WHOLE, Ranks, Share
 
 
 class BaseModel(ABC):
@@ -36,6 +38,25 @@ class BaseModel(ABC):
         self.schedules: list[Schedule] = []
         self.losses: dict[str, Tensor] = {}
         """Weighted terms of the last step, the total under "all"; scalars."""
+        self.ranks = ALONE
+        """The processes that train this model together."""
+        self.share = WHOLE
+        """Which part of its batch this process has; see `util.distributed`."""
+        self.scaler: torch.amp.GradScaler | None = None  # pyright: ignore
+        """Keeps gradients in float16's range, where networks compute in it."""
+
+    def distribute(self, ranks: Ranks) -> None:
+        """Train together with other processes from now on.
+
+        As in the public code, batch normalisation takes its statistics over the batch of all
+        processes, so that a network does not depend on their number.
+        """
+        self.ranks = ranks
+        if ranks.size == 1:
+            return
+        for network in self.networks.values():
+            synchronise_batch_norms(network, ranks)
+            ranks.copy_from_first([*network.parameters(), *network.buffers()])
 
     @abstractmethod
     def set_input(self, batch: Any) -> None:
@@ -53,14 +74,18 @@ class BaseModel(ABC):
     def visuals(self) -> Tensor:
         """Pictures of the current input and outputs, (B, 3, H, W) RGB in [0, 1]."""
 
-    def optimize_parameters(self) -> bool:
+    def optimize_parameters(self, share: Share = WHOLE) -> bool:
         """One training step: forward, losses, gradients, update.
+
+        Args:
+            share: which part of the step's batch the input is.
 
         Returns:
             Whether the step was taken. A loss or gradient that is not finite leaves the networks
             as they were, so that one broken sample cannot destroy a training.
         """
         self.train()
+        self.share = share
         # Batch normalisation takes statistics of a bad batch before any loss can show it.
         buffers = [b for net in self.networks.values() for b in net.buffers()]
         before = [b.clone() for b in buffers]
@@ -68,26 +93,48 @@ class BaseModel(ABC):
         self._total()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        if bool(torch.isfinite(self.losses["all"])):
-            self.losses["all"].backward()
-            if self.clip_gradients():
-                for optimizer in self.optimizers:
-                    optimizer.step()
+        overflow = False
+        if self.ranks.all(bool(torch.isfinite(self.losses["all"]))):
+            if self._descend(self.losses["all"] * share.faces):
                 return True
+            # A gradient too large for float16 says nothing about the batch: its scale was too
+            # large, is halved now, and the batch is left out, until the scale is down to 1.
+            overflow = self.scaler is not None and self.scaler.get_scale() >= 1
         for buffer, old in zip(buffers, before, strict=True):
             buffer.copy_(old)
-        return False
+        return overflow
+
+    def _descend(self, loss: Tensor) -> bool:
+        """Gradients and update, unless a gradient is not finite; says whether all were."""
+        scaler = self.scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        self.ranks.add_gradients(p for net in self.networks.values() for p in net.parameters())
+        if scaler is not None:
+            for optimizer in self.optimizers:
+                scaler.unscale_(optimizer)
+        finite = self.clip_gradients()
+        if finite:
+            for optimizer in self.optimizers:
+                optimizer.step()
+        if scaler is not None:
+            scaler.update()
+        return finite
 
     @torch.no_grad()
     def evaluate(self) -> None:
-        """Outputs and losses of the current input without an update."""
+        """Outputs and losses of the current input without an update; of this process alone."""
         self.eval()
+        self.share = WHOLE
         self.forward()
         self._total()
 
     def _total(self) -> None:
         terms = dict(self.compute_losses())
         self.losses = {"all": torch.stack(list(terms.values())).sum(), **terms}
+
+    def signs(self) -> dict[str, Tensor]:
+        """What warnings look at beside the losses, as means over the input's faces; scalars."""
+        return {}
 
     def clip_gradients(self) -> bool:
         """Limit the gradient where the model wants it; says whether it is finite."""
@@ -131,12 +178,14 @@ class BaseModel(ABC):
             schedule.end_epoch(validation_loss)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: networks by name, `opt_00`.. and `sched_00`..."""
+        """What a checkpoint holds: networks by name, `opt_00`.., `sched_00`.., maybe `scaler`."""
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         for number, optimizer in enumerate(self.optimizers):
             state[f"opt_{number:02d}"] = optimizer.state_dict()
         for number, schedule in enumerate(self.schedules):
             state[f"sched_{number:02d}"] = schedule.state_dict()
+        if self.scaler is not None:
+            state["scaler"] = self.scaler.state_dict()
         return state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
@@ -150,5 +199,8 @@ class BaseModel(ABC):
                 optimizer.load_state_dict(state[f"opt_{number:02d}"])
             for number, schedule in enumerate(self.schedules):
                 schedule.load_state_dict(state[f"sched_{number:02d}"])
+            # A run in another precision has no scale; then it is found anew.
+            if self.scaler is not None and state.get("scaler"):
+                self.scaler.load_state_dict(dict(state["scaler"]))
         except KeyError as error:
             raise ValueError(f"the checkpoint has no {error} to resume from") from error

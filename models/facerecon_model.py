@@ -31,6 +31,7 @@ from models.networks.reconstruction import (
 )
 from models.objective import ObjectiveOptions, WeakObjective
 from models.parameters import Coefficients
+from models.precision import autocast_dtype, gradient_scaler
 from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
@@ -85,6 +86,8 @@ class FaceReconModel(BaseModel):
         # channels_last: convolutions run 1.2 to 2 times as fast on CPUs and on tensor cores.
         self.net_recon.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.networks = {"net_recon": self.net_recon}
+        self._compute = self.net_recon.predict
+        """The network as it is called: compiled or not, with the same parameters."""
         self.autocast_dtype: torch.dtype | None = None
         self._progress = 0.0
         self.reconstruction: Reconstruction | None = None
@@ -94,6 +97,9 @@ class FaceReconModel(BaseModel):
     def _prepare_training(self, options: Any, assets: ModelAssets) -> None:
         optimiser_options = options[OptimiserOptions]
         self.autocast_dtype = autocast_dtype(optimiser_options.amp, self.device)
+        self.scaler = gradient_scaler(self.autocast_dtype, self.device)
+        if optimiser_options.compile:
+            self._compute = torch.compile(self.net_recon.predict)
         self.objective = WeakObjective(
             self.face_model,
             assets.recognition_net,
@@ -128,7 +134,7 @@ class FaceReconModel(BaseModel):
             dtype=self.autocast_dtype or torch.bfloat16,
             enabled=self.autocast_dtype is not None,
         ):
-            return self.net_recon.predict(images)
+            return self._compute(images)
 
     def forward_inference(self) -> None:
         """Predict and render the current input."""
@@ -168,7 +174,7 @@ class FaceReconModel(BaseModel):
         if self.batch.coefficients is not None and self.truth.active:
             terms |= self.truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
-            terms |= self.objective(self.reconstruction, self.batch)
+            terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
 
     def _keypoint_error(self) -> Tensor:
@@ -178,6 +184,30 @@ class FaceReconModel(BaseModel):
         if given is None:
             raise ValueError("the batch holds no landmarks, --w_keypoints needs them")
         return losses.mean_distance(located, given)
+
+    @torch.no_grad()
+    def signs(self) -> dict[str, Tensor]:
+        """Rendered share, unweighted losses, and the share of each block beyond 3 sigma.
+
+        Names are the fields of `util.training_watch.Signs`, blocks as `beyond_3_sigma.identity`.
+        """
+        found: dict[str, Tensor] = {}
+        if self.reconstruction is not None:
+            found["mask_share"] = self.reconstruction.face_mask.mean()
+        weights = self.objective.weights
+        if "lm" in self.losses:
+            found["landmark_px2"] = self.losses["lm"].detach() / weights["lm"]
+        net = self.objective.recognition_net
+        if "feat" in self.losses and net is not None:
+            found["identity"] = (
+                self.losses["feat"].detach() / weights["feat"] / net.stranger_distance
+            )
+        for block in self.layout.blocks:
+            if block.sigma is not None:
+                values = getattr(self.coefficients, block.name)
+                beyond = values.abs() > 3 * values.new_tensor(block.sigma)
+                found[f"beyond_3_sigma.{block.name}"] = beyond.float().mean()
+        return found
 
     def clip_gradients(self) -> bool:
         """Clip to the norm of `--grad_clip`; says whether the gradient was finite."""
@@ -204,21 +234,3 @@ class FaceReconModel(BaseModel):
                 exact = from_index(to_index(points, self.landmark_origin), "centre")
                 marked = draw_landmarks(marked, exact, colour)
         return torch.cat([photo, overlay, marked], dim=3)
-
-
-def autocast_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """The reduced precision that the networks run in, or None for float32."""
-    if amp == "bf16":
-        return torch.bfloat16
-    if amp == "auto" and device.type == "cpu" and _cpu_computes_bf16():
-        return torch.bfloat16
-    return None
-
-
-def _cpu_computes_bf16() -> bool:
-    """Whether the CPU has bfloat16 instructions; emulated, it would be slower than float32."""
-    # No public function tells; a torch without these private ones counts as "no".
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.backends.mkldnn.is_available() and any(
-        getattr(torch.cpu, name, bool)() for name in checks
-    )

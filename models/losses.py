@@ -40,6 +40,7 @@ def photometric_loss(
     target: Float[Tensor, "batch 3 height width"],
     mask: Float[Tensor, "batch 1 height width"],
     eps: float = 1e-6,
+    mask_sum: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean colour distance over the visible skin (Deng et al. 2019, L_photo).
 
@@ -54,13 +55,16 @@ def photometric_loss(
         mask: skin attention times rendered front of the face, in [0, 1]. Taken as constant: no
             gradient flows through it.
         eps: squared distance added under the root.
+        mask_sum: sum of the mask over the whole batch, where this is a part of it: the parts'
+            losses then add up to the loss of the whole.
 
     Returns:
         Colour distance in units of the image range.
     """
     mask = mask.detach()
     distance = torch.sqrt(eps + (rendered - target).square().sum(dim=1, keepdim=True))
-    return (distance * mask).sum() / mask.sum().clamp(min=1.0)
+    mask_sum = mask.sum() if mask_sum is None else mask_sum
+    return (distance * mask).sum() / mask_sum.clamp(min=1.0)
 
 
 def landmark_loss(

@@ -17,8 +17,10 @@ from models.batch import FaceBatch
 from models.face_model import FaceModel
 from models.landmarks import LandmarkOrigin, five_from_68, to_index
 from models.networks.recognition import RecognitionNet
+from models.precision import full_products
 from models.similarity import estimate_similarity
 from models.stages import Reconstruction
+from util.distributed import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Inputs:
 
     reconstruction: Reconstruction
     batch: FaceBatch
+    share: Share
 
 
 class WeakObjective(nn.Module):
@@ -100,13 +103,22 @@ class WeakObjective(nn.Module):
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         self._formulas = formulas
 
-    def forward(self, reconstruction: Reconstruction, batch: FaceBatch) -> dict[str, Tensor]:
+    @full_products()
+    def forward(
+        self, reconstruction: Reconstruction, batch: FaceBatch, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
         """Weighted terms by name.
+
+        Args:
+            reconstruction: of the batch.
+            batch: photos and what supervises them.
+            share: which part of the step's batch these are. The terms' means over all parts,
+                weighted by `share.faces`, are the terms of the whole batch.
 
         Raises:
             ValueError: the batch lacks what a term compares with.
         """
-        inputs = _Inputs(reconstruction, batch)
+        inputs = _Inputs(reconstruction, batch, share)
         return {name: w * self._formulas[name](inputs) for name, w in self.weights.items()}
 
     @property
@@ -134,7 +146,14 @@ class WeakObjective(nn.Module):
         assert rendering.image is not None
         region = inputs.reconstruction.face_mask if self.options.use_crop_face else rendering.mask
         mask = _required(batch, "skin_mask") * region
-        return losses.photometric_loss(rendering.image, batch.images, mask)
+        # All other terms are means over faces; this one divides by the mask of all faces of the
+        # step. Of N_r / max(sum_r S_r, 1), the sum over the parts is the whole; since parts are
+        # weighted by their faces, this one is divided by that weight beforehand.
+        share = inputs.share
+        part = losses.photometric_loss(
+            rendering.image, batch.images, mask, mask_sum=share.sum(mask.sum())
+        )
+        return part / share.faces
 
     def _landmarks(self, inputs: _Inputs) -> Tensor:
         given = _required(inputs.batch, "landmarks_px")

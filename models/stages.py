@@ -14,6 +14,7 @@ from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.lighting import shade
 from models.parameters import Coefficients
+from models.precision import full_products
 from models.renderer import Renderer, Rendering
 
 
@@ -56,6 +57,7 @@ class Reconstruction:
     """Where the front-face region is drawn; constant for gradients."""
 
 
+@full_products()
 def shape_face(face_model: FaceModel, coefficients: Coefficients) -> ShapedFace:
     """Decode identity, expression and texture."""
     vertices = face_model.shape(coefficients.identity, coefficients.expression)
@@ -66,6 +68,7 @@ def shape_face(face_model: FaceModel, coefficients: Coefficients) -> ShapedFace:
     )
 
 
+@full_products()
 def pose_face(
     face_model: FaceModel, shaped: ShapedFace, coefficients: Coefficients, camera: Camera
 ) -> PosedFace:
@@ -82,6 +85,7 @@ def pose_face(
     )
 
 
+@full_products()
 def reconstruct(
     face_model: FaceModel, renderer: Renderer, camera: Camera, coefficients: Coefficients
 ) -> Reconstruction:

@@ -21,6 +21,7 @@ from models.landmarks import INNER
 from models.lighting import irradiance
 from models.mesh import vertex_areas
 from models.parameters import Coefficients
+from models.precision import full_products
 
 PROBES = 400
 INNER_LANDMARK_WEIGHT = 2.0
@@ -94,6 +95,7 @@ class TruthObjective(nn.Module):
         weights = vars(self.options).items()
         return any(value for name, value in weights if name.startswith("w_"))
 
+    @full_products()
     def forward(
         self, predicted: Coefficients, true: Float[Tensor, "batch parameters"]
     ) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ class BaseOptions:
     name: str = "face_recon"
     """Name of the run; its checkpoints and logs go to checkpoints_dir/name."""
     gpu_ids: str = "0"
-    """GPUs, such as 0 or 0,1; -1 is the CPU, which is also taken where there is no GPU."""
+    """GPUs, such as 0 or 0,1 (training: one process each); -1 is the CPU, which is also taken where
+    there is no GPU."""
     checkpoints_dir: str = "./checkpoints"
     """Folder of all runs."""
     model: str = "facerecon"
@@ -31,7 +32,7 @@ class BaseOptions:
     seed: int = 0
     """Seed of every random number of the run."""
     num_cpu_threads: int = 0
-    """Threads for computing on the CPU; 0 takes all cores."""
+    """Threads for computing on the CPU, in each process; 0 takes all cores."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no run could use."""
@@ -58,14 +59,21 @@ class DisplayOptions:
 
 @dataclass(frozen=True)
 class DistributedOptions:
-    """Several processes; kept so that public command lines work."""
+    """Training in several processes, which a torchrun around the command starts as well."""
 
     use_ddp: bool = True
-    """Accepted for public command lines, no effect: one process trains."""
+    """Start one process for each GPU of gpu_ids; False trains in one, on the first of them."""
     ddp_port: str = "12355"
-    """Accepted, no effect."""
+    """Port through which the processes find each other; any free one unless it is given."""
     world_size: int = 1
-    """Accepted, no effect."""
+    """Processes on the CPU; on GPUs gpu_ids says how many, under torchrun its own flags."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no port and no number of processes."""
+        if not self.ddp_port.isdecimal() or not 0 < int(self.ddp_port) < 65536:
+            raise InputError(f"--ddp_port is {self.ddp_port}; it must be a number below 65536")
+        if self.world_size < 1:
+            raise InputError(f"--world_size is {self.world_size}; it must be at least 1")
 
 
 def run_folder(options: ParsedOptions) -> Path:

@@ -20,7 +20,8 @@ class TrainOptions:
     """Stop after this many minutes of training, the learning rate following the clock under
     --lr_policy clock; 0 counts epochs only."""
     continue_train: bool = False
-    """Resume from the run's latest checkpoint: weights, optimiser, schedule, random states."""
+    """Resume from the run's latest checkpoint, as if it had not stopped; a run that stopped before
+    its first one begins anew."""
     overwrite: bool = False
     """Replace an earlier run of this name; without it a finished or broken-off run is protected."""
     pretrained_name: str | None = None
@@ -61,11 +62,11 @@ class LoaderOptions:
     """How samples become batches."""
 
     batch_size: int = 32
-    """Faces in a step, over all GPUs."""
+    """Faces in a step, over all processes."""
     batch_size_val: int = 32
-    """Faces in a validation batch."""
+    """Faces in a validation batch; each is one process's."""
     num_threads: int = 4
-    """Processes that load images; 0 loads in the main one."""
+    """Processes that load images, shared by the training's on each machine; 0 loads in those."""
     serial_batches: bool = False
     """Take images in the order of the list, not shuffled."""
     max_dataset_size: float = float("inf")

@@ -86,15 +86,18 @@ def test_resuming_equals_one_run():
     assert states[0]["progress"]["step"] == states[1]["progress"]["step"] == 6
 
 
-def test_an_interrupted_epoch_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch):
-    """The second half of epoch 2 sees the batches that it would have seen."""
+@pytest.mark.parametrize(("stopped", "left"), [(6, 2), (4, 4), (8, 0)])
+def test_an_interrupted_epoch_goes_on_where_it_stopped(
+    stopped: int, left: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The rest of epoch 2 sees the batches that it would have seen; an epoch's end comes once."""
     argv = ["--n_epochs", "2", "--lr", "0.1"]
     train.main([*TEMPLATE, *SMALL, "--batch_size", "2", "--name", "whole", *argv])
     step = Training.step
 
     def interrupted(self: Training, *arguments: Any) -> None:
         step(self, *arguments)
-        if self.progress.step == 6:
+        if self.progress.step == stopped:
             raise KeyboardInterrupt
 
     parts = [*TEMPLATE, *SMALL, "--batch_size", "2", "--name", "parts", *argv]
@@ -105,12 +108,13 @@ def test_an_interrupted_epoch_goes_on_where_it_stopped(monkeypatch: pytest.Monke
     seen: list[tuple[str, ...]] = []
     monkeypatch.setattr(Training, "_watch", lambda self, good, paths: seen.append(tuple(paths)))
     train.main([*parts, "--continue_train"])
-    assert len(seen) == 2
+    assert len(seen) == left
     states = [
         load_checkpoint(Path("checkpoints") / name / "epoch_2.pth", ("net_colour",))
         for name in ("whole", "parts")
     ]
     assert torch.equal(states[0]["net_colour"]["colour"], states[1]["net_colour"]["colour"])
+    assert states[0]["sched_00"] == states[1]["sched_00"]
     assert states[1]["progress"]["step"] == 8
 
 

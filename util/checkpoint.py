@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -153,11 +154,19 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a value of another type, or a tensor with numbers that are not finite: such a
             network must not replace a good one.
+        InputError: the disk is full or refuses; the message says how much is needed.
     """
+    path = Path(path)
     _check_content(state, "")
-    # torch's writer turns a Ctrl-C in its midst into an error of its own.
-    with interrupts_deferred(), atomic_file(Path(path), durable=True) as file:
-        torch.save(dict(state), file)
+    try:
+        # torch's writer turns a Ctrl-C in its midst into an error of its own.
+        with interrupts_deferred(), atomic_file(path, durable=True) as file:
+            torch.save(dict(state), file)
+    except (OSError, RuntimeError) as error:
+        refusal = _os_error(error)
+        if refusal is None:
+            raise
+        raise InputError(_refused(path, _byte_count(state), refusal)) from error
 
 
 def load_checkpoint(path: Path | str, networks: tuple[str, ...] = ("net_recon",)) -> dict[str, Any]:
@@ -366,6 +375,43 @@ def _public_card(parameters: Mapping[str, Any]) -> CheckpointCard:
     else:
         net_recon = PUBLIC_CARD.net_recon
     return replace(PUBLIC_CARD, net_recon=net_recon, use_last_fc="backbone.fc.weight" in parameters)
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The system's error at the bottom: torch's writer raises one of its own over it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _refused(path: Path, needed: int, error: OSError) -> str:
+    """What the system refused, how much room there is, and where the training stands."""
+    message = f"{path} cannot be written: {error.strerror or error}; it needs {_megabytes(needed)}"
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    # Under a quota there may be room on the disk, and still none for this user.
+    message += f", {folder} has {_megabytes(shutil.disk_usage(folder).free)} free. "
+    if path.is_file():
+        message += "The earlier file of this name is intact. "
+    saved = list_checkpoints(path.parent)
+    remedy = "Free space, or let the folder be written, then " + (
+        "resume by --continue_train" if saved else "start again"
+    )
+    return message + remedy
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _byte_count(value: Any) -> int:
+    """Size of the tensors in nested dicts, lists and tuples, which is all of a file but little."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(_byte_count(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_byte_count(item) for item in value)
+    return 0
 
 
 def _check_content(value: Any, name: str) -> None:

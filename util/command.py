@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
-from util.errors import InputError
+from util.errors import InputError, PeerLost
+
+PEER_LOST = 3
+"""Exit code of a process that stopped only because another one of its training had."""
 
 _OUTPUT_ERRORS = {
     errno.EACCES,
+    errno.EDQUOT,
     errno.EEXIST,
     errno.EISDIR,
     errno.ENOSPC,
@@ -23,8 +28,9 @@ _OUTPUT_ERRORS = {
 def run_command(main: Callable[[], None]) -> None:
     """Call a command and end the process with its exit code.
 
-    0: done. 2: bad input, printed as `error: ...`. 130: interrupted by the user. Anything else is
-    a defect of the program and keeps its traceback.
+    0: done. 2: bad input, printed as `error: ...`. 3: another process of a distributed training
+    ended. 130: interrupted by the user. Anything else is a defect of the program and keeps its
+    traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         # A path that the terminal's encoding lacks must not end a run.
@@ -35,6 +41,11 @@ def run_command(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except PeerLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        # At once: the group's threads may still wait for the process that is gone.
+        sys.stderr.flush()
+        os._exit(PEER_LOST)
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise

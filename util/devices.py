@@ -25,31 +25,58 @@ def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
     return tuple(number for number in numbers if number >= 0)
 
 
-def choose_device(gpu_ids: str, threads: int = 0) -> torch.device:
+def present_gpus(gpu_ids: str) -> tuple[int, ...]:
+    """The GPUs that `--gpu_ids` means on this machine; empty for the CPU.
+
+    Raises:
+        InputError: a GPU was asked for that is not there. "0", the default, means "the GPU, where
+            there is one".
+    """
+    numbers = parse_gpu_ids(gpu_ids)
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if all(number < available for number in numbers):
+        return numbers
+    if numbers == (0,):
+        return ()
+    raise InputError(
+        f"--gpu_ids {gpu_ids}: this machine has {available or 'no'} usable GPU"
+        f"{'s' if available != 1 else ''}; choose among them, or -1 for the CPU"
+    )
+
+
+def choose_device(
+    gpu_ids: str, threads: int = 0, local_rank: int = 0, local_size: int = 1
+) -> torch.device:
     """The device to compute on.
 
     Args:
         gpu_ids: value of the flag. "0", the default, means "the GPU, where there is one"; any
             other GPU that is missing is an error.
         threads: CPU threads; 0 takes all cores this process may use.
+        local_rank: number of this process among those of a training on this machine; each has a
+            GPU of its own.
+        local_size: how many those are; they share the cores.
 
     Raises:
-        InputError: a GPU was asked for that is not there.
+        InputError: a GPU was asked for that is not there, or there are fewer than processes.
     """
-    torch.set_num_threads(threads or usable_cores())
-    numbers = parse_gpu_ids(gpu_ids)
-    if len(numbers) == 0:
+    torch.set_num_threads(threads or max(1, usable_cores() // local_size))
+    # Matrix products in full float32, whatever the environment says (containers switch TF32 on by
+    # a variable): its 10-bit mantissa moves vertices by a tenth of a pixel. What stays allowed,
+    # torch's default, are TF32 convolutions, and only the networks convolve.
+    torch.set_float32_matmul_precision("highest")
+    numbers = present_gpus(gpu_ids)
+    if local_size > 1 and numbers == (0,):  # the default: under torchrun, one GPU a process
+        numbers = tuple(range(torch.cuda.device_count()))
+    if not numbers:
+        if parse_gpu_ids(gpu_ids) and local_rank == 0:
+            print("No GPU found: computing on the CPU.")
         return torch.device("cpu")
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    missing = [number for number in numbers if number >= available]
-    if not missing:
-        if len(numbers) > 1:
-            print(f"Only GPU {numbers[0]} is used: this version trains in one process.")
-        return torch.device("cuda", numbers[0])
-    if numbers != (0,):
+    if local_size > len(numbers):
         raise InputError(
-            f"--gpu_ids {gpu_ids}: this machine has {available or 'no'} usable GPU"
-            f"{'s' if available != 1 else ''}; choose among them, or -1 for the CPU"
+            f"--gpu_ids {gpu_ids}: {local_size} processes on this machine need a GPU each, there "
+            f"are {len(numbers)}; start fewer, or give -1 for the CPU"
         )
-    print("No GPU found: computing on the CPU.")
-    return torch.device("cpu")
+    if local_size == 1 and len(numbers) > 1:
+        print(f"Only GPU {numbers[0]} is used: one process computes.")
+    return torch.device("cuda", numbers[local_rank])

@@ -1,4 +1,4 @@
-"""The one exception for bad user input, which the commands print as a single line."""
+"""Exceptions that the commands print as a single line."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the file or flag, the value received and the remedy. Commands print it as
     `error: <message>` and exit with code 2; a traceback would only hide the reason.
     """
+
+
+class PeerLost(RuntimeError):
+    """Another process of a distributed training is gone; the reason stands in its own output."""

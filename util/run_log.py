@@ -5,12 +5,40 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+
+class SilentLog:
+    """Takes what a `RunLog` takes and keeps nothing: for all processes but the first."""
+
+    def __enter__(self) -> SilentLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(
+        self, losses: Mapping[str, float] | None = None, seconds_left: float | None = None
+    ) -> None:
+        """See `RunLog`."""
+
+    def line(self, text: str) -> None:
+        """See `RunLog`."""
+
+    def note(self, *lines: str) -> None:
+        """See `RunLog`."""
+
+    def losses(self, epoch: int, step: int, losses: Mapping[str, float], phase: str, rate: float):
+        """See `RunLog`."""
+
+    def images(self, step: int, pictures: Tensor, phase: str, per_batch: bool = True) -> None:
+        """See `RunLog`."""
 
 
 class RunLog:
@@ -27,9 +55,7 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         # Line-buffered: a run that is killed keeps every finished line.
         self._file = (folder / "loss_log.txt").open("a", encoding="utf-8", buffering=1)
-        self._file.write(
-            f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================\n"
-        )
+        self._write(f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================")
         self._board = SummaryWriter(folder / "logs", purge_step=first_step or None)
         # Into a file a line now and then; on a terminal the bar is alive.
         interval = 0.2 if sys.stderr.isatty() else 20
@@ -46,8 +72,11 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._board.close()
-        self._file.close()
+        # On a full disk closing fails as the write before it did, which has been raised already.
+        with suppress(OSError):
+            self._board.close()
+        with suppress(OSError):
+            self._file.close()
 
     def advance(
         self, losses: Mapping[str, float] | None = None, seconds_left: float | None = None
@@ -66,11 +95,19 @@ class RunLog:
     def line(self, text: str) -> None:
         """Print a line above the bar and keep it in the log file."""
         self._bar.write(text)
-        self._file.write(text + "\n")
+        self._write(text)
+
+    def _write(self, line: str) -> None:
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            # A full disk is told without the name of the file.
+            raise OSError(error.errno, error.strerror, self._file.name) from error
 
     def note(self, *lines: str) -> None:
         """Keep lines in the log file only."""
-        self._file.writelines(f"{line}\n" for line in lines)
+        for line in lines:
+            self._write(line)
 
     def losses(self, epoch: int, step: int, losses: Mapping[str, float], phase: str, rate: float):
         """Log weighted loss terms.
@@ -84,7 +121,7 @@ class RunLog:
         """
         line = f"({phase}, epoch {epoch}, step {step}, lr {rate:.2e}) {_joined(losses)}"
         if phase == "train":
-            self._file.write(line + "\n")
+            self._write(line)
         else:
             self.line(line)
         for name, value in losses.items():

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from models.base_model import BaseModel
 from models.batch import FaceBatch
 from options.base_options import DisplayOptions
 from options.flags import ParsedOptions
 from options.train_options import LoaderOptions, TrainOptions
-from util.checkpoint import checkpoint_path
+from util.checkpoint import LATEST, checkpoint_path
+from util.distributed import Share
 from util.errors import InputError
-from util.run_log import RunLog
+from util.run_log import RunLog, SilentLog
 from util.training_state import Progress, save_training
+from util.training_watch import Signs, TrainingWatch
+
+LOOK_FREQ = 10
+"""Steps between looks for what goes wrong; each waits for the device."""
 
 _SHOWN = 8
 """Bad images that are printed."""
@@ -32,17 +40,21 @@ class Training:
         batches_per_epoch: int,
         progress: Progress,
     ) -> None:
-        """Continue at `progress`."""
+        """Continue at `progress`, with the other processes of `model.ranks`, if there are any."""
         self.model, self.options, self.folder = model, options, folder
+        self.ranks = model.ranks
         self.train, self.display = options[TrainOptions], options[DisplayOptions]
         self.progress = progress
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
+        self.watch = TrainingWatch()
         self._since = time.monotonic()
         self._before = progress.seconds
         timed = self.train.max_minutes > 0
-        self.log = RunLog(folder, 0 if timed else self.total_steps, progress.step)
+        self.log: RunLog | SilentLog = SilentLog()
+        if self.ranks.is_first:
+            self.log = RunLog(folder, 0 if timed else self.total_steps, progress.step)
 
     def __enter__(self) -> Training:
         self.log.__enter__()
@@ -53,8 +65,17 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Time trained, with the part before a resume."""
+        """Time trained, with the part before a resume.
+
+        Of several processes it is the first one's, as of the last step: what follows from the time,
+        such as the end, must be the same for all.
+        """
+        if self.ranks.size > 1:
+            return self.progress.seconds
         return self._before + time.monotonic() - self._since
+
+    def _read_clock(self) -> float:
+        return self.ranks.first(self._before + time.monotonic() - self._since)
 
     @property
     def out_of_time(self) -> bool:
@@ -80,27 +101,28 @@ class Training:
         """One training step with what is due after it."""
         self.model.set_progress(self.share_done)
         self.model.set_input(batch)
-        good = self.model.optimize_parameters()
+        good = self.model.optimize_parameters(Share.of(self.ranks, len(batch)))
         self.progress = replace(
             self.progress,
             step=self.progress.step + 1,
             batches=self.progress.batches + 1,
-            seconds=self.seconds,
+            seconds=self._read_clock(),
         )
         self._watch(good, batch.paths)
         step, train = self.progress.step, self.train
-        if good and (step == 1 or self._due(train.print_freq)):
-            losses = self._losses()
+        printed = step == 1 or self._due(train.print_freq)
+        losses = self._losses() if good and (printed or step % 10 == 0) else None
+        if losses and printed:
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)
-        self.log.advance(self._losses() if good and step % 10 == 0 else None, self.seconds_left)
+        if good and step % LOOK_FREQ == 0:
+            self._look()
+        self.log.advance(losses if step % 10 == 0 else None, self.seconds_left)
         if good and self.display.add_image and (step == 1 or self._due(train.display_freq)):
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
         if self._due(train.evaluation_freq):
             self.validate(val_faces)
         if self._due(train.save_latest_freq):
-            self.save("latest")
-            if train.save_by_iter:
-                self.save(f"iter_{step}")
+            self.save(*([f"iter_{step}"] if train.save_by_iter else []))
 
     def _due(self, frequency: int) -> bool:
         """Whether this step reaches a multiple: of batches, or of faces (`--display_per_batch`)."""
@@ -113,6 +135,7 @@ class Training:
         self.bad_steps = 0 if good else self.bad_steps + 1
         if good:
             return
+        paths = [path for part in self.ranks.gather(tuple(paths)) for path in part]
         shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
         self.log.line(f"step {self.progress.step}: loss not finite, step skipped; batch: {shown}")
         if self.bad_steps >= self.train.max_bad_steps:
@@ -122,39 +145,68 @@ class Training:
                 f"{self.folder / 'loss_log.txt'}, or lower --lr"
             )
 
+    def _look(self) -> None:
+        """Warn of what goes wrong without an error."""
+        signs = self._over_the_batch(self.model.signs())
+        prefix = "beyond_3_sigma."
+        blocks = {k.removeprefix(prefix): v for k, v in signs.items() if k.startswith(prefix)}
+        others = {k: v for k, v in signs.items() if not k.startswith(prefix)}
+        for text in self.watch.look(Signs(**others, beyond_3_sigma=blocks)):
+            self.log.line(f"warning: step {self.progress.step}: {text}")
+
     def _losses(self) -> dict[str, float]:
-        return {name: float(value.detach()) for name, value in self.model.losses.items()}
+        """The last step's losses, over its whole batch."""
+        return self._over_the_batch(self.model.losses)
+
+    def _over_the_batch(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        """Means over this process's faces as means over the whole batch."""
+        if not means:
+            return {}
+        share = self.model.share
+        parts = torch.stack([value.detach() for value in means.values()])
+        return dict(zip(means, share.sum(parts * share.faces).tolist(), strict=True))
 
     def validate(self, val_faces: Iterable[FaceBatch]) -> float | None:
-        """Mean loss over the validation faces; None if there are none."""
-        sums: dict[str, float] = {}
-        batches = 0
-        for number, batch in enumerate(val_faces):
+        """Mean loss over the validation faces; None if there are none.
+
+        Several processes have a batch each in turn, so that the mean is that of one process.
+        """
+        losses: dict[int, dict[str, float]] = {}
+        pictures: dict[int, Tensor] = {}
+        for turn, batch in enumerate(val_faces):
+            number = turn * self.ranks.size + self.ranks.rank
             if number >= self.display.eval_batch_nums:
                 break
             self.model.set_input(batch)
             self.model.evaluate()
-            batches += 1
-            for name, value in self._losses().items():
-                sums[name] = sums.get(name, 0.0) + value
+            losses[number] = self._losses()
             if number < self.display.vis_batch_nums and self.display.add_image:
-                self.log.images(self.progress.step, self.model.visuals(), f"val_{number}")
-        if not batches:
+                pictures[number] = self.model.visuals().cpu()
+        gathered = self.ranks.gather((losses, pictures))
+        losses = {number: terms for part, _ in gathered for number, terms in part.items()}
+        if not losses:
             return None
-        means = {name: value / batches for name, value in sums.items()}
+        pictures = {number: picture for _, part in gathered for number, picture in part.items()}
+        for number in sorted(pictures):
+            self.log.images(self.progress.step, pictures[number], f"val_{number}")
+        means = {
+            name: sum(losses[number][name] for number in sorted(losses)) / len(losses)
+            for name in losses[0]
+        }
         self.log.losses(self.progress.epoch, self.progress.step, means, "val", self.model.rate)
         return means["all"]
 
     def end_epoch(self, epoch: int, val_faces: Iterable[FaceBatch]) -> None:
         """Validate, move the schedules on, save."""
         self.model.end_epoch(self.validate(val_faces))
-        self.progress = replace(self.progress, epoch=epoch + 1, batches=0, seconds=self.seconds)
+        seconds = self._read_clock()
+        self.progress = replace(self.progress, epoch=epoch + 1, batches=0, seconds=seconds)
         if epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch or self.out_of_time:
-            self.save("latest")
             self.save(str(epoch))
 
     def report_bad_images(self, epoch: int, problems: Sequence[str]) -> None:
         """Name the images of an epoch that others replaced; all of them in the log file."""
+        problems = [problem for part in self.ranks.gather(tuple(problems)) for problem in part]
         if not problems:
             return
         self.log.line(f"{len(problems)} images of epoch {epoch} could not be used:")
@@ -164,6 +216,12 @@ class Training:
             self.log.note(*(f"  {problem}" for problem in rest))
             self.log.line(f"  and {len(rest)} more, all named in {self.folder / 'loss_log.txt'}")
 
-    def save(self, epoch: str) -> None:
-        """Write `epoch_<epoch>.pth`."""
-        save_training(checkpoint_path(self.folder, epoch), self.model, self.options, self.progress)
+    def save(self, *epochs: str) -> None:
+        """Write `epoch_<epoch>.pth` for each epoch given, and then `epoch_latest.pth`.
+
+        In this order, so that a run that is killed in between goes on from the older latest one,
+        and writes what is missing when it comes by again.
+        """
+        for epoch in (*epochs, LATEST):
+            path = checkpoint_path(self.folder, epoch)
+            save_training(path, self.model, self.options, self.progress)

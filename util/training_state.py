@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from models.base_model import BaseModel
 from models.face_model import NAMED_FACE_MODELS, FaceModelOptions
@@ -24,6 +24,7 @@ from util.checkpoint import (
     save_checkpoint,
 )
 from util.errors import InputError
+from util.random_state import random_state, set_random_state
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,20 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
     return options
 
 
-def save_training(path: Path, model: BaseModel, options: ParsedOptions, progress: Progress) -> None:
-    """Write a checkpoint from which training can go on."""
+def training_state(model: BaseModel, options: ParsedOptions, progress: Progress) -> dict[str, Any]:
+    """Everything from which training can go on, of all its processes; called by each of them."""
     state: dict[str, Any] = {**model.state(), "progress": asdict(progress)}
-    state["random"] = torch.get_rng_state()
+    state["random"] = model.ranks.gather(random_state(model.device))
     if isinstance(model, FaceReconModel):
         state["card"] = card_of(model, options).to_dict()
-    save_checkpoint(path, state)
+    return state
+
+
+def save_training(path: Path, model: BaseModel, options: ParsedOptions, progress: Progress) -> None:
+    """Write a checkpoint from which training can go on; of several processes the first writes."""
+    state = training_state(model, options, progress)
+    if model.ranks.is_first:
+        save_checkpoint(path, state)
 
 
 def load_weights(
@@ -115,11 +123,27 @@ def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Pro
         model.load_training_state(checkpoint)
     except ValueError as error:
         raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
-    if "random" in checkpoint:
-        torch.set_rng_state(checkpoint["random"])
+    _restore_random(checkpoint.get("random"), path, model)
     if "progress" not in checkpoint:  # a public one
         return Progress(epoch=model.first_epoch)
     return _read_progress(checkpoint["progress"], path)
+
+
+def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:
+    """Set the random generators of this process to those of its rank.
+
+    A process that the saved training did not have keeps its own seed.
+    """
+    if isinstance(saved, Tensor):  # of earlier versions: torch's alone
+        saved = [{"torch": saved}]
+    if saved is None or model.ranks.rank >= len(saved):
+        return
+    try:
+        set_random_state(saved[model.ranks.rank], model.device)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: its random states are malformed; start from its weights by --pretrained_name"
+        ) from error
 
 
 def _read_progress(record: Any, path: Path) -> Progress:

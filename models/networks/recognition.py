@@ -46,6 +46,8 @@ class RecognitionNet(nn.Module, ABC):
     """
 
     template: Tensor
+    stranger_distance: float = 1.0
+    """Usual distance of two persons' pictures."""
 
     def __init__(
         self, network: nn.Module, template: tuple[tuple[float, float], ...], input_size: int
@@ -114,6 +116,7 @@ class DlibRecognitionNet(RecognitionNet):
     be blind: the descriptors of all faces point in similar directions (0.83 between strangers).
     """
 
+    stranger_distance = 0.9
     TEMPLATE = (
         (47.817, 47.408),
         (100.208, 47.408),

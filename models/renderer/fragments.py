@@ -17,6 +17,7 @@ dropped as a whole; the near and far planes clip pixel by pixel.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -52,7 +53,7 @@ class Fragments:
 def resolve_backend(backend: str, device: torch.device) -> Literal["torch", "numba", "nvdiffrast"]:
     """The backend that `backend` means for tensors on `device`.
 
-    `auto` is numba on the CPU, nvdiffrast on CUDA where it is installed, and torch elsewhere.
+    `auto` is numba on the CPU, nvdiffrast on CUDA where it is installed and starts, else torch.
 
     Raises:
         ValueError: an unknown name, or a backend that cannot run on the device.
@@ -85,7 +86,17 @@ def resolve_backend(backend: str, device: torch.device) -> Literal["torch", "num
 
 @lru_cache(maxsize=1)
 def _has_nvdiffrast() -> bool:
-    return importlib.util.find_spec("nvdiffrast") is not None
+    """Whether it is installed and starts; says why not where it is installed only."""
+    if importlib.util.find_spec("nvdiffrast") is None:
+        return False
+    from models.renderer import nvdiffrast_backend
+
+    try:
+        nvdiffrast_backend.check_usable()
+    except ValueError as error:
+        warnings.warn(f"--renderer auto takes torch: {error}", stacklevel=3)
+        return False
+    return True
 
 
 def triangle_indices(triangles: Tensor, vertex_count: int) -> Tensor:

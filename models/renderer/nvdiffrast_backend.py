@@ -1,7 +1,9 @@
 """nvdiffrast's CUDA rasteriser behind the same interface.
 
 nvdiffrast is imported only here, when it is chosen. Only its CUDA context is used: the OpenGL one
-snaps vertices differently.
+snaps vertices differently, and version 0.4 has none. What is called here is the same in 0.3.3 and
+0.4; they differ in that the first compiles itself when the context is made, the second when it is
+installed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,25 @@ def _library() -> Any:
 @lru_cache(maxsize=16)
 def _context(device: torch.device) -> Any:
     # Contexts own buffers on their device and are costly to make.
-    return _library().RasterizeCudaContext(device=device)
+    library = _library()
+    try:
+        return library.RasterizeCudaContext(device=device)
+    except (ImportError, OSError, RuntimeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"--renderer nvdiffrast: it is installed but cannot start ({first_line}); before "
+            "version 0.4 it compiles itself at first use and needs ninja, a C++ compiler and the "
+            "CUDA toolkit of torch's version. Or choose --renderer torch, which needs none"
+        ) from error
+
+
+def check_usable() -> None:
+    """Start nvdiffrast on the current CUDA device.
+
+    Raises:
+        ValueError: it is missing or cannot start; the message says why.
+    """
+    _context(torch.device("cuda", torch.cuda.current_device()))
 
 
 def rasterize(

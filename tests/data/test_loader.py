@@ -1,5 +1,6 @@
 """Batches: complete, in a reproducible order, the same for any number of workers."""
 
+import random
 from collections.abc import Collection
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from data.template_dataset import TemplateDatasetOptions
 from models.landmarks import LandmarkOptions, LandmarkOrigin, five_from_68, to_index
 from models.similarity import estimate_similarity
 from options.train_options import LoaderOptions
+from util.distributed import Place
 from util.errors import InputError
 
 TEMPLATE = np.array(
@@ -42,9 +44,9 @@ def order(loader: FaceLoader) -> list[int]:
     return [int(path) for batch in loader for path in batch.paths]
 
 
-def loader(count=10, workers=0, is_train=True, seed=5, bad=(), **fields) -> FaceLoader:
+def loader(count=10, workers=0, is_train=True, seed=5, bad=(), place=None, **fields) -> FaceLoader:
     fields = {"batch_size": 3, "batch_size_val": 4, "num_threads": workers, **fields}
-    return FaceLoader(Numbers(count, bad), LoaderOptions(**fields), seed, is_train)
+    return FaceLoader(Numbers(count, bad), LoaderOptions(**fields), seed, is_train, place)
 
 
 def test_training_shuffles_and_drops_the_rest() -> None:
@@ -94,6 +96,58 @@ def test_workers_change_nothing_and_follow_the_epoch() -> None:
             assert one.paths == other.paths
             torch.testing.assert_close(one.landmarks_px, other.landmarks_px)
             torch.testing.assert_close(one.images, other.images)
+
+
+class Global(Numbers):
+    """Draws from the generators that libraries share, as it should not."""
+
+    def __getitem__(self, index: int) -> FaceSample:
+        drawn = [random.random(), np.random.rand(), float(torch.rand(()))]  # noqa: NPY002
+        return FaceSample(np.zeros((8, 8, 3), np.uint8), f"{drawn}")
+
+
+def test_workers_seeds_follow_from_epoch_and_sample() -> None:
+    """Also what a library draws behind the dataset's back is the same after a resume."""
+    options = LoaderOptions(batch_size=2, num_threads=2)
+    faces = FaceLoader(Global(8), options, 5, is_train=True)
+    faces.set_epoch(3)
+    whole = [batch.paths for batch in faces]
+    assert len({path for paths in whole for path in paths}) == 8
+    resumed = FaceLoader(Global(8), options, 5, is_train=True)
+    resumed.set_epoch(3, skip=1)
+    assert [batch.paths for batch in resumed] == whole[1:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_draws_nothing_from_the_training(workers: int) -> None:
+    before = torch.get_rng_state()
+    list(loader(workers=workers))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_each_batch_of_the_same_order(size: int) -> None:
+    alone = loader(count=23, batch_size=7)
+    parts = [loader(count=23, batch_size=7, place=Place(rank, size)) for rank in range(size)]
+    for faces in (alone, *parts):
+        faces.set_epoch(4, skip=1)
+        assert len(faces) == 3
+    for batch, *shares in zip(alone, *parts, strict=True):
+        assert sum((share.paths for share in shares), ()) == batch.paths
+        counts = [len(share) for share in shares]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_processes_take_validation_batches_in_turn() -> None:
+    whole = [batch.paths for batch in loader(is_train=False)]
+    shares = [[b.paths for b in loader(is_train=False, place=Place(r, 2))] for r in range(2)]
+    assert shares == [whole[0::2], whole[1::2]]
+
+
+def test_every_process_needs_a_face_in_every_step() -> None:
+    with pytest.raises(InputError, match="--batch_size 3 with 10 faces: each of 4 processes"):
+        loader(place=Place(0, 4))
+    assert len(loader(count=1, is_train=False, place=Place(3, 4))) == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -163,14 +217,14 @@ def test_nothing_but_bad_samples_is_a_clear_error(workers: int) -> None:
 
 
 def test_collate_fills_the_contract() -> None:
-    random = np.random.default_rng(0)
+    numbers = np.random.default_rng(0)
     samples = [
         FaceSample(
-            random.integers(0, 256, (224, 224, 3), dtype=np.uint8),
+            numbers.integers(0, 256, (224, 224, 3), dtype=np.uint8),
             f"{n}",
-            random.uniform(0, 223, (68, 2)),
-            random.integers(0, 256, (224, 224), dtype=np.uint8),
-            random.normal(size=257),
+            numbers.uniform(0, 223, (68, 2)),
+            numbers.integers(0, 256, (224, 224), dtype=np.uint8),
+            numbers.normal(size=257),
         )
         for n in range(2)
     ]

@@ -117,6 +117,38 @@ def test_a_finite_loss_with_a_bad_gradient_changes_nothing():
     assert_same(before, snapshot(model))
 
 
+def test_scaled_gradients_take_the_same_steps():
+    """A power of two scales exactly, so that the weights are those without, bit for bit."""
+    plain, scaled = NormalisedRegression(), NormalisedRegression()
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)  # pyright: ignore
+    for batch in [torch.randn(8, 2) for _ in range(5)]:
+        for model in (plain, scaled):
+            model.set_input(batch)
+            assert model.optimize_parameters()
+    assert_same(snapshot(plain), snapshot(scaled))
+    again = NormalisedRegression()
+    again.scaler = torch.amp.GradScaler("cpu")  # pyright: ignore
+    scaled.scaler.update(2.0**5)
+    again.load_training_state(scaled.state())
+    assert again.scaler.get_scale() == 2.0**5
+    again.load_training_state(plain.state())  # a checkpoint without a scale
+
+
+def test_an_overflow_lowers_the_scale_and_says_nothing_about_the_batch():
+    model = NormalisedRegression()
+    model.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # pyright: ignore
+    before = snapshot(model)
+    model.set_input(1e3 * torch.randn(8, 2))
+    assert model.optimize_parameters() is True
+    assert_same(before, snapshot(model))
+    assert model.scaler.get_scale() == 2.0**126
+    # A gradient that no scale makes finite is the batch's own.
+    broken = RootAtZero()
+    broken.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)  # pyright: ignore
+    broken.set_input(torch.randn(8, 2))
+    assert broken.optimize_parameters() is False
+
+
 def test_evaluate_changes_nothing_and_keeps_no_graph():
     model = NormalisedRegression()
     before = snapshot(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import CameraOptions
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
-from models.facerecon_model import FaceReconModel, autocast_dtype
+from models.facerecon_model import FaceReconModel
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
@@ -23,12 +24,13 @@ from models.truth import TruthOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 
-CPU = torch.device("cpu")
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
 TRUTH = ["t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff"]
 
 
-def make(face_model: FaceModel, *changed: object, training: bool = True) -> FaceReconModel:
+def make(
+    face_model: FaceModel, *changed: object, training: bool = True, device: str = "cpu"
+) -> FaceReconModel:
     """A model on resnet18 with some option groups in place of the defaults."""
     groups: list[object] = [
         ReconstructionNetOptions(net_recon="resnet18"),
@@ -42,7 +44,10 @@ def make(face_model: FaceModel, *changed: object, training: bool = True) -> Face
         groups += [ObjectiveOptions(), TruthOptions(), OptimiserOptions(lr=1e-3)]
     replaced = {type(group): group for group in (*groups, *changed)}
     model = create_model(
-        "facerecon", ParsedOptions(list(replaced.values())), ModelAssets(face_model), CPU
+        "facerecon",
+        ParsedOptions(list(replaced.values())),
+        ModelAssets(face_model),
+        torch.device(device),
     )
     assert isinstance(model, FaceReconModel)
     return model
@@ -153,6 +158,20 @@ def test_training_reduces_the_losses(tiny_face_model: FaceModel):
     assert names == TRUTH + WEAK
 
 
+def test_signs_of_how_the_training_goes(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    model.set_input(make_batch(model, supervised=False))
+    model.evaluate()
+    signs = {name: float(value) for name, value in model.signs().items()}
+    blocks = {f"beyond_3_sigma.{name}" for name in ("identity", "expression", "texture")}
+    assert set(signs) == {"mask_share", "landmark_px2", *blocks}
+    assert 0.1 < signs["mask_share"] < 0.9 and signs["landmark_px2"] < 1e-3
+    assert all(signs[name] == 0 for name in blocks)
+    # Sigmas of the expression are 0.5 and 2: one of two coefficients is beyond three of them.
+    model.coefficients = replace(model.coefficients, expression=torch.full((2, 2), -2.0))
+    assert float(model.signs()["beyond_3_sigma.expression"]) == 0.5
+
+
 def test_a_broken_photo_leaves_the_network_as_it_was(tiny_face_model: FaceModel):
     model = make(tiny_face_model)
     good = make_batch(model, supervised=False)
@@ -232,13 +251,6 @@ def test_the_camera_follows_its_flags(tiny_face_model: FaceModel):
     assert model.camera.focal_px.tolist() == [[900.0, 900.0]]
 
 
-def test_autocast_dtypes():
-    assert autocast_dtype("none", CPU) is None
-    assert autocast_dtype("bf16", CPU) is torch.bfloat16
-    assert autocast_dtype("auto", torch.device("cuda")) is None
-    assert autocast_dtype("auto", CPU) in (None, torch.bfloat16)
-
-
 def test_reduced_precision_ends_at_the_coefficients(tiny_face_model: FaceModel):
     model = make(tiny_face_model, OptimiserOptions(lr=1e-3, amp="bf16"))
     model.set_input(make_batch(model, supervised=False))
@@ -246,3 +258,55 @@ def test_reduced_precision_ends_at_the_coefficients(tiny_face_model: FaceModel):
     assert {block.dtype for _, block in model.coefficients.items()} == {torch.float32}
     assert {p.dtype for p in model.net_recon.parameters()} == {torch.float32}
     assert all(value.dtype == torch.float32 for value in model.losses.values())
+
+
+def test_half_precision_is_refused_on_the_cpu(tiny_face_model: FaceModel):
+    with pytest.raises(InputError, match="--amp fp16 computes on GPUs"):
+        make(tiny_face_model, OptimiserOptions(amp="fp16"))
+
+
+def test_a_compiled_network_is_the_same_one(
+    tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+):
+    """It computes, under the names and with the tensors of the plain one.
+
+    A stand-in compiles: what checks shapes in these tests is nothing a compiler could trace.
+    """
+    calls = []
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            calls.append(len(images))
+            return self._orig_mod(images)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    model = make(tiny_face_model, OptimiserOptions(lr=1e-3, compile=True))
+    plain = make(tiny_face_model)
+    plain.net_recon.load_state_dict(model.state()["net_recon"])
+    batch = make_batch(model, supervised=False)
+    for one in (model, plain):
+        one.set_input(batch)
+        assert one.optimize_parameters()
+    assert calls == [2]
+    for name, value in plain.state()["net_recon"].items():
+        assert torch.equal(model.state()["net_recon"][name], value), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
+def test_training_on_a_gpu(tiny_face_model: FaceModel, amp: Any):
+    model = make(tiny_face_model, OptimiserOptions(lr=1e-4, amp=amp), device="cuda")
+    assert (model.scaler is not None) == (amp == "fp16")
+    model.set_input(make_batch(make(tiny_face_model), supervised=False))
+    totals = []
+    for _ in range(8):
+        assert model.optimize_parameters()
+        totals.append(float(model.losses["all"].detach()))
+        assert {block.dtype for _, block in model.coefficients.items()} == {torch.float32}
+        assert all(value.dtype == torch.float32 for value in model.losses.values())
+    assert totals[-1] < totals[0]

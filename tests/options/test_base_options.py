@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from options import parse_command
-from options.base_options import BaseOptions, run_folder
+from options.base_options import BaseOptions, DistributedOptions, run_folder
 from options.test_options import TestOptions
 from options.train_options import LoaderOptions, TrainOptions
 from util.errors import InputError
@@ -78,3 +78,16 @@ def test_public_defaults():
         "facerecon",
         "latest",
     )
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--ddp_port", "here"], "--ddp_port is here"),
+        (["--ddp_port", "70000"], "--ddp_port is 70000"),
+        (["--world_size", "0"], "--world_size is 0"),
+    ],
+)
+def test_ports_and_numbers_of_processes(argv: list[str], named: str):
+    with pytest.raises(InputError, match=named):
+        parse_command([DistributedOptions], argv)

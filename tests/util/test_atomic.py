@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from util.atomic import atomic_file, interrupts_deferred, write_bytes, write_text
+from util.atomic import (
+    atomic_file,
+    interrupts_deferred,
+    remove_leftovers,
+    write_bytes,
+    write_text,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +85,16 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path):
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=60)
     assert result.returncode == 9
     assert path.read_bytes() == b"old"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
+    kept = ["a.part", ".0123456789abcdef.txt", ".notes.part", "0123456789abcdef.part"]
+    for name in [*kept, ".0123456789abcdef.part"]:
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    (tmp_path / "sub").mkdir()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "sub"}
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path: Path):

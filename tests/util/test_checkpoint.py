@@ -155,7 +155,7 @@ def test_failing_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.Monk
         raise OSError("No space left on device")
 
     monkeypatch.setattr(checkpoint_module.torch, "save", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
         save_checkpoint(saved, _state(2.0))
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]

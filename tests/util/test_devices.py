@@ -78,3 +78,22 @@ def test_the_number_of_threads():
     assert torch.get_num_threads() == 1
     choose_device("-1")
     assert torch.get_num_threads() >= 1
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    with_gpus(monkeypatch, 3)
+    assert choose_device("2,1", local_rank=1, local_size=2) == torch.device("cuda", 1)
+    # The default under torchrun: the GPU of the process's number.
+    assert choose_device("0", local_rank=2, local_size=3) == torch.device("cuda", 2)
+    with pytest.raises(InputError, match=r"--gpu_ids 0,1: 3 processes on this machine.*are 2"):
+        choose_device("0,1", local_rank=2, local_size=3)
+    with pytest.raises(InputError, match=r"4 processes on this machine.*are 3"):
+        choose_device("0", local_rank=0, local_size=4)
+
+
+def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("util.devices._usable_cores", lambda: 6)
+    choose_device("-1", local_rank=1, local_size=2)
+    assert torch.get_num_threads() == 3
+    choose_device("-1", threads=2, local_rank=1, local_size=2)
+    assert torch.get_num_threads() == 2

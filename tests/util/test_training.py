@@ -248,3 +248,14 @@ def test_bad_images_are_all_in_the_log_a_few_on_the_terminal(
     shown = capsys.readouterr().out
     assert shown.count("is damaged") == 8
     assert "and 12 more, all named in" in shown
+
+
+def test_warnings_reach_the_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with start(tmp_path) as training:
+        signs = {"mask_share": torch.tensor(0.001), "beyond_3_sigma.identity": torch.tensor(0.3)}
+        monkeypatch.setattr(training.model, "signs", lambda: signs)
+        for number in range(40):
+            training.step(batch(number), [])
+    warnings = [line for line in log_of(tmp_path) if line.startswith("warning: step 10: ")]
+    assert len(warnings) == 2 == sum(line.startswith("warning") for line in log_of(tmp_path))
+    assert "0.1% of the picture" in warnings[0] and "30% of the identity" in warnings[1]

@@ -1,0 +1,109 @@
+"""`train.py` in two processes on the CPU: trains, validates, saves and resumes as in one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from util.checkpoint import list_checkpoints, load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--disc_size_px", "16"]
+RUN = ["--gpu_ids", "-1", "--num_threads", "2", "--num_cpu_threads", "1", "--print_freq", "1"]
+# Three faces in one process, two in the other; three validation batches for two processes.
+SIZES = ["--num_discs", "12", "--batch_size", "5", "--batch_size_val", "1", "--lr", "0.1"]
+COMMAND = [str(ROOT / "train.py"), *TEMPLATE, *RUN, *SIZES]
+
+pytestmark = pytest.mark.slow
+
+
+def train(folder: Path, name: str, *argv: str, starter: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, *starter, *COMMAND, "--name", name, *argv]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def colour(folder: Path, name: str, epoch: str) -> torch.Tensor:
+    path = folder / "checkpoints" / name / f"epoch_{epoch}.pth"
+    return load_checkpoint(path, ("net_colour",))["net_colour"]["colour"]
+
+
+def log(folder: Path, name: str) -> list[str]:
+    lines = (folder / "checkpoints" / name / "loss_log.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if not line.startswith("===")]
+
+
+def test_two_processes_train_as_one(tmp_path: Path):
+    train(tmp_path, "one", "--n_epochs", "3")
+    shown = train(tmp_path, "two", "--n_epochs", "3", "--world_size", "2")
+    assert "12 faces to train on, 3 to validate on, on 2 processes on cpu" in shown
+    assert shown.count("faces to train on") == shown.count("(val, epoch 1") == 1
+    assert list_checkpoints(tmp_path / "checkpoints" / "two") == ["1", "2", "3", "latest"]
+    # Every logged loss of training and validation, learning rates included, to its four digits.
+    assert log(tmp_path, "two") == log(tmp_path, "one") and len(log(tmp_path, "one")) == 9
+    for epoch in ("1", "3"):
+        torch.testing.assert_close(
+            colour(tmp_path, "two", epoch), colour(tmp_path, "one", epoch), rtol=1e-5, atol=1e-6
+        )
+    # Stopped and resumed: bit for bit.
+    train(tmp_path, "parts", "--n_epochs", "1", "--world_size", "2")
+    train(tmp_path, "parts", "--n_epochs", "3", "--world_size", "2", "--continue_train")
+    assert torch.equal(colour(tmp_path, "parts", "3"), colour(tmp_path, "two", "3"))
+    # What two have begun, one can end.
+    train(tmp_path, "fewer", "--n_epochs", "1", "--world_size", "2")
+    train(tmp_path, "fewer", "--n_epochs", "3", "--continue_train")
+    torch.testing.assert_close(
+        colour(tmp_path, "fewer", "3"), colour(tmp_path, "one", "3"), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_under_torchrun(tmp_path: Path):
+    starter = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    shown = train(tmp_path, "run", "--n_epochs", "1", "--world_size", "3", starter=starter)
+    assert "--world_size 3 has no effect: the group has 2 processes" in shown
+    assert "on 2 processes on cpu" in shown and shown.count("faces to train on") == 1
+    train(tmp_path, "one", "--n_epochs", "1")
+    assert log(tmp_path, "run") == log(tmp_path, "one")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_killed_process_ends_the_training_and_leaves_its_checkpoint(tmp_path: Path):
+    argv = ["--name", "killed", "--n_epochs", "100000", "--world_size", "2"]
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, *argv, "--save_latest_freq", "1"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    latest = tmp_path / "checkpoints" / "killed" / "epoch_latest.pth"
+    end = time.monotonic() + 100
+    while not latest.exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    killed = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 20
+    assert process.returncode == 137
+    assert "process 1 of 2 was ended by signal 9" in errors and "--continue_train" in errors
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    load_checkpoint(latest, ("net_colour",))
+    assert not list(latest.parent.glob("epoch_.*.part"))
+
+
+def test_a_bad_flag_is_named_once(tmp_path: Path):
+    command = [sys.executable, *COMMAND, "--world_size", "2", "--batch_size", "1"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 2
+    assert result.stderr.count("error:") == 1
+    assert "--batch_size 1 with 12 faces: each of 2 processes needs a face" in result.stderr
