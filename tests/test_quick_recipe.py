@@ -22,10 +22,14 @@ def test_synthesis_training_and_reconstruction(tmp_path: Path, monkeypatch: pyte
     make_synthetic.main(["--count", "8", "--val_count", "4", "--num_workers", "0"])
     recipe = ["--config", str(ROOT / "configs" / "quick.yaml"), "--max_minutes", "0"]
     small = ["--n_epochs", "1", "--batch_size", "4", "--batch_size_val", "4", "--print_freq", "1"]
-    # From the start, so that identity, photometry and rendering take part, not only the truth.
-    train.main([*recipe, *small, "--weak_from", "0", "--name", "tiny", "--save_epoch_freq", "1"])
+    # As it is, and with identity, photometry and rendering beside the truth.
+    train.main([*recipe, *small, "--name", "as_is"])
+    log = (tmp_path / "checkpoints" / "as_is" / "loss_log.txt").read_text(encoding="utf-8")
+    assert "keypoints: " in log and "color: " not in log
+    weak = ["--weak_from", "0", "--synthetic_masks", "True"]
+    train.main([*recipe, *small, *weak, "--name", "tiny", "--save_epoch_freq", "1"])
     log = (tmp_path / "checkpoints" / "tiny" / "loss_log.txt").read_text(encoding="utf-8")
-    for term in ("t_shape", "t_px", "feat", "color", "lm", "reg", "gamma", "reflc"):
+    for term in ("keypoints", "t_shape", "t_px", "feat", "color", "lm", "reg", "gamma", "reflc"):
         assert f"{term}: " in log
     assert "nan" not in log
 

@@ -142,6 +142,9 @@ def test_an_epoch_goes_on_where_it_stopped_for_any_number_of_workers(tmp_path, p
     assert keys(resumed) == seen[5:]
 
 
+# It leaves closing its files to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_library_itself_reads_what_is_written(tmp_path, photos) -> None:
     webdataset: Any = pytest.importorskip("webdataset")
     pack(photos[:3], tmp_path / "tar")

@@ -39,6 +39,6 @@ def test_it_cannot_be_changed():
 
 def test_wrong_shapes_are_refused():
     with pytest.raises(Exception, match="landmarks_px"):
-        FaceBatch(torch.zeros(1, 3, 4, 4), ("a",), landmarks_px=torch.zeros(1, 67, 2))
+        FaceBatch(torch.zeros(1, 3, 4, 4), ("a",), landmarks_px=torch.zeros(1, 68, 3))
     with pytest.raises(Exception, match="skin_mask"):
         FaceBatch(torch.zeros(2, 3, 4, 4), ("a", "b"), skin_mask=torch.zeros(1, 1, 4, 4))

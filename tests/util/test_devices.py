@@ -92,7 +92,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("util.devices._usable_cores", lambda: 6)
+    monkeypatch.setattr("util.devices.usable_cores", lambda: 6)
     choose_device("-1", local_rank=1, local_size=2)
     assert torch.get_num_threads() == 3
     choose_device("-1", threads=2, local_rank=1, local_size=2)
