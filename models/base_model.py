@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.schedule import Schedule
+from models.schedule import Schedule, load_optimizer
 
 
 class BaseModel(ABC):
@@ -147,7 +147,7 @@ class BaseModel(ABC):
         """
         try:
             for number, optimizer in enumerate(self.optimizers):
-                optimizer.load_state_dict(state[f"opt_{number:02d}"])
+                load_optimizer(optimizer, state[f"opt_{number:02d}"])
             for number, schedule in enumerate(self.schedules):
                 schedule.load_state_dict(state[f"sched_{number:02d}"])
         except KeyError as error:

@@ -32,14 +32,16 @@ class Training:
         """Continue at `progress`."""
         self.model, self.options, self.folder = model, options, folder
         self.train, self.display = options[TrainOptions], options[DisplayOptions]
-        self.progress = progress
+        # Public checkpoints do not count their steps.
+        behind = batches_per_epoch * (progress.epoch - model.first_epoch)
+        self.progress = progress if progress.step else replace(progress, step=behind)
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
         self._since = time.monotonic()
         self._before = progress.seconds
         timed = self.train.max_minutes > 0
-        self.log = RunLog(folder, 0 if timed else self.total_steps, progress.step)
+        self.log = RunLog(folder, 0 if timed else self.total_steps, self.progress.step)
 
     def __enter__(self) -> Training:
         self.log.__enter__()
