@@ -62,7 +62,7 @@ def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2))
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Continue an optimiser from its saved state, after checking that it is about these parameters.
 
     States know parameters by their number only, in the order of `net.parameters()`. PyTorch checks
@@ -146,7 +146,7 @@ class Schedule:
         # LambdaLR lists None for its functions; it, and so the public code, wants to read them.
         return {} if self._by_epoch is None else self._by_epoch.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Continue from a saved state.
 
         Raises:
