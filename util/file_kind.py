@@ -10,7 +10,7 @@ _KINDS = (
         "a Git LFS pointer, which only stands for the file; run `git lfs pull` where it was "
         "cloned, or download the file itself",
     ),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5), such as Keras writes; take the one for PyTorch"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5), another format, such as Keras writes"),
     (b"\x1f\x8b", "a gzip archive such as .tgz; unpack it"),
     (b"BZh", "a bzip2 archive; unpack it"),
     (b"\xfd7zXZ\x00", "an xz archive; unpack it"),
