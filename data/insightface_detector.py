@@ -44,6 +44,7 @@ class InsightfaceDetector:
 
     def __init__(self, options: DetectionOptions) -> None:
         self._finder = Scrfd(OnnxModel(find_detection_model(options.insightface_root)))
+        self._finder.input_size()  # what cannot run should be said before the first photo
         self._predictor = DlibDetector(options)
 
     def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
@@ -89,7 +90,7 @@ class Scrfd:
         return [Detection(d.box - margin, d.five - margin, d.score) for d in self._search(bordered)]
 
     def _search(self, image: np.ndarray) -> list[Detection]:
-        height, width = self._input_size()
+        height, width = self.input_size()
         zoom = min(height / image.shape[0], width / image.shape[1])
         size = np.maximum((np.array(image.shape[1::-1]) * zoom).astype(int), 1)
         # At the top left, the rest black; colours as in training.
@@ -107,7 +108,7 @@ class Scrfd:
             for k in kept
         ]
 
-    def _input_size(self) -> tuple[int, int]:
+    def input_size(self) -> tuple[int, int]:
         """Height and width that the network takes."""
         shape = self.model.input_shape
         if len(shape) != 4 or (shape[1] not in (3, None) and isinstance(shape[1], int)):

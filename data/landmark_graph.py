@@ -46,6 +46,7 @@ class LandmarkGraphDetector:
         self._regression = BoxRegression.read(find_file(folder, REGRESSION_NAME))
         self._mean_face = read_mean_face(find_file(folder, MEAN_FACE_NAME))
         self._network = open_graph(folder)
+        self._network.check()
 
     def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
         """The faces that dlib finds, largest first, with the graph's landmarks."""
@@ -255,6 +256,9 @@ class GraphNetwork:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 
+    def check(self) -> None:
+        """Say before the first photo what cannot run, where that costs no seconds."""
+
     def run(self, face: np.ndarray) -> np.ndarray:
         """Offsets (68, 2) for a face from `face_input`."""
         if self._loaded is None:
@@ -276,6 +280,19 @@ class GraphNetwork:
 
 class OnnxGraph(GraphNetwork):
     """By onnxruntime, from the converted file."""
+
+    def check(self) -> None:
+        """Open the file.
+
+        Raises:
+            InputError: damaged, or another network.
+        """
+        shape = OnnxModel(self.path).input_shape
+        if list(shape[1:]) != [SIDE, SIDE, 3]:
+            raise InputError(
+                f"{self.path}: its input is {shape} where (1, {SIDE}, {SIDE}, 3) was expected; "
+                f"convert the public code's {GRAPH_NAME}, or delete this file"
+            )
 
     def _load(self) -> OnnxModel:
         return OnnxModel(self.path)

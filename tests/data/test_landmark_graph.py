@@ -348,6 +348,21 @@ def test_each_missing_part_is_named(lm_folder: Path, monkeypatch: pytest.MonkeyP
             create_detector(options)
 
 
+def test_another_network_in_place_of_the_converted_graph(lm_folder: Path):
+    pytest.importorskip("onnxruntime")
+    path = lm_folder / CONVERTED_NAME
+    path.write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"68lm_detector\.onnx: damaged"):
+        create_detector(options_of(lm_folder))
+    onnx = pytest.importorskip("onnx")
+    write_onnx_graph(path)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 112
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"its input is \[1, 112, 224, 3\].*68lm_detector\.pb"):
+        create_detector(options_of(lm_folder))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
