@@ -320,7 +320,7 @@ class TensorFlowGraph(GraphNetwork):
 def _tensorflow() -> Any:
     # Its reports about the CPU's instructions would hide our own lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow  # pyright: ignore[reportMissingImports]
+    import tensorflow  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
     return tensorflow
 

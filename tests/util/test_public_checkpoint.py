@@ -83,7 +83,9 @@ class PublicTraining:
     def __init__(self, net_recon: str = "resnet18", use_last_fc: bool = False) -> None:
         self.net = PublicNet(net_recon, use_last_fc)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR)
-        self.schedule = lr_scheduler.StepLR(self.optimizer, step_size=10, gamma=0.2)
+        self.schedule: lr_scheduler.LRScheduler = lr_scheduler.StepLR(
+            self.optimizer, step_size=10, gamma=0.2
+        )
 
     def step(self, seed: int) -> None:
         give_gradients(self.net, seed)
