@@ -14,7 +14,7 @@ from data.alignment import align_face
 from data.augmentation import AugmentationOptions, Warp
 from data.base_dataset import FaceDataset, FaceSample
 from data.images import is_image_name, read_image, read_mask, stems
-from data.landmarks import check_landmarks, read_landmarks
+from data.landmarks import check_landmarks, read_landmarks, upright_landmarks
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
 from util.errors import InputError
@@ -80,7 +80,7 @@ class FlistDataset(FaceDataset):
 
     def _load(self, photo: ListedPhoto) -> FaceSample:
         image = read_image(photo.image)
-        landmarks = read_landmarks(photo.landmarks)
+        landmarks = upright_landmarks(read_landmarks(photo.landmarks), image.shape[0])
         if len(landmarks) != 68:
             raise InputError(f"{photo.landmarks} holds {len(landmarks)} points; expected 68")
         check_landmarks(landmarks, image.shape, str(photo.landmarks))

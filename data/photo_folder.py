@@ -13,7 +13,7 @@ import numpy as np
 from data.alignment import AlignedFace, align_face
 from data.detection import LandmarkDetector
 from data.images import list_images, read_image, stems
-from data.landmarks import check_landmarks, read_landmarks
+from data.landmarks import check_landmarks, read_landmarks, upright_landmarks
 from data.skin_mask import skin_mask
 from util.errors import InputError
 
@@ -136,5 +136,7 @@ class PhotoFolder:
         if not path.is_file():
             return None
         points = read_landmarks(path)
+        if folder == "landmarks":
+            points = upright_landmarks(points, image.shape[0])
         check_landmarks(points, image.shape, str(path))
         return points

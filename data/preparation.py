@@ -29,6 +29,7 @@ from data.landmarks import (
     check_landmarks,
     five_from_68,
     read_landmarks,
+    upright_landmarks,
     write_landmarks,
 )
 from data.skin_mask import skin_mask
@@ -266,7 +267,7 @@ def _landmarks(
 ) -> np.ndarray | None:
     """The photo's 68 landmarks, checked; None where no face is found."""
     if files.landmarks.is_file() and not overwrite:
-        landmarks = read_landmarks(files.landmarks)
+        landmarks = upright_landmarks(read_landmarks(files.landmarks), image.shape[0])
         if len(landmarks) != 68:
             raise InputError(f"{files.landmarks} holds {len(landmarks)} points; expected 68")
         check_landmarks(landmarks, image.shape, str(files.landmarks))

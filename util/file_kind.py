@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from util.errors import InputError
+
 _KINDS = (
     (
         b"version https://git-lfs",
@@ -25,9 +27,17 @@ def foreign_kind(path: Path) -> str | None:
 
     Returns:
         The end of a message "x.pth is ...", or None where the content looks like none of them.
+
+    Raises:
+        InputError: the file cannot be opened.
     """
-    with path.open("rb") as file:
-        head = file.read(512)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check that it is a file you may read"
+        ) from error
     for magic, kind in _KINDS:
         if head.startswith(magic):
             return kind
