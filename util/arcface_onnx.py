@@ -52,6 +52,11 @@ def read_iresnet_onnx(path: Path | str) -> dict[str, Tensor]:
     model = _read_model(path)
     try:
         return _Walker(_Graph(model.graph)).network()
+    except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+        # Inputs, shapes or numbers that a node of this kind always has.
+        raise InputError(
+            f"{path}: damaged ({type(error).__name__}: {error}); copy it again"
+        ) from error
     except _GraphError as error:
         raise InputError(
             f"{path}: not an ArcFace iresnet ({error}); give an insightface recognition model "

@@ -216,6 +216,25 @@ def test_truncated_files_are_refused(tmp_path: Path, network: IResNet, fraction:
         read_iresnet_onnx(path)
 
 
+def test_damaged_graphs_are_refused_or_harmless(tmp_path: Path, network: IResNet):
+    """Bytes of the part without weights changed at random: no other exception."""
+    path = GraphWriter(fold=True).write(network, tmp_path / "r18.onnx")
+    model = onnx.load(path)
+    for weight in model.graph.initializer:  # small ones, so that 300 files take a second
+        del weight.dims[:]
+        weight.dims.append(1)
+        weight.raw_data = b"\x00\x00\x80?"
+    content = model.SerializeToString()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        changed = bytearray(content)
+        for position in random.integers(0, len(content), 3):
+            changed[position] = random.integers(0, 256)
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=r"r18\.onnx: "):
+            read_iresnet_onnx(path)
+
+
 def test_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "w600k_r50.onnx"
     path.write_bytes(b"<html>Please sign in</html>")
