@@ -141,6 +141,9 @@ def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
     """Give the model its first weights: a run's own, another run's, or the initial ones."""
     train, base = options[TrainOptions], options[BaseOptions]
     if train.continue_train:
+        # As in the public code: without checkpoints of its own a run resumes the one named.
+        if train.pretrained_name and not list_checkpoints(folder):
+            folder = Path(base.checkpoints_dir) / train.pretrained_name
         path = resolve_checkpoint(folder, base.epoch)
         progress = resume_training(path, model, options)
         print(f"Resumed from {path}: epoch {progress.epoch}, {progress.step} steps done")

@@ -1,7 +1,8 @@
 """Find faces and their 68 landmarks in photos.
 
 A detector returns every face as box, landmarks and score; it can also be driven by five points
-that the user already has. dlib's HOG detector and 68-point predictor come with the dependencies.
+that the user already has. dlib's HOG detector and 68-point predictor come with the dependencies;
+the public code's landmark graph and insightface's detectors are taken from the user's files.
 The predictor's weights were trained on 300-W, whose licence is for research only.
 """
 
@@ -25,8 +26,13 @@ _one_at_a_time = threading.RLock()
 class DetectionOptions:
     """How faces are found where no detections are given."""
 
-    detector: Literal["dlib"] = "dlib"
-    """Face detector and landmark predictor."""
+    detector: Literal["dlib", "tensorflow", "insightface"] = "dlib"
+    """Face detector and landmark predictor: dlib for both; tensorflow takes the landmarks from the
+    public code's 68lm_detector.pb; insightface finds faces by its own detector."""
+    lm_folder: str = "checkpoints/lm_model"
+    """Folder of 68lm_detector.pb, BBRegressorParam_r.mat and test_mean_face.txt (tensorflow)."""
+    insightface_root: str | None = None
+    """Folder of insightface's models, such as ~/.insightface; nothing is downloaded."""
     detection_upsample: int = 1
     """How often a small photo is doubled before faces of 80 pixels are searched; 1 finds faces
     from 40 pixels."""
@@ -205,8 +211,21 @@ class DlibDetector:
 
 
 def create_detector(options: DetectionOptions) -> LandmarkDetector:
-    """The detector that the options name."""
-    return {"dlib": DlibDetector}[options.detector](options)
+    """The detector that the options name.
+
+    Raises:
+        InputError: files that it needs are missing or damaged.
+    """
+    # Imported here, since they build on this module.
+    from data.insightface_detector import InsightfaceDetector
+    from data.landmark_graph import LandmarkGraphDetector
+
+    detectors = {
+        "dlib": DlibDetector,
+        "tensorflow": LandmarkGraphDetector,
+        "insightface": InsightfaceDetector,
+    }
+    return detectors[options.detector](options)
 
 
 def _crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:

@@ -107,6 +107,26 @@ def five_points(points: np.ndarray) -> np.ndarray:
     return five_from_68(points) if len(points) == 68 else points
 
 
+def upright_landmarks(points: np.ndarray, image_height: int) -> np.ndarray:
+    """Turn 68 points that count rows from below, as the landmark files of the public code do.
+
+    Its `detections/` count from above, like ours, but the 68 points that its data preparation
+    writes have y = height - 1 - row. They show: the mouth is above the eyes while left is left. Of
+    a face that really is upside down the sides are swapped too, so that it is not mistaken.
+
+    Args:
+        points: (5, 2) or (68, 2) from a file of `landmarks/`.
+        image_height: rows of the photo.
+    """
+    if len(points) != 68:
+        return points
+    left_eye, right_eye, _, left_mouth, right_mouth = five_from_68(points)
+    mouth_above_eyes = (left_mouth + right_mouth - left_eye - right_eye)[1] < 0
+    if not (mouth_above_eyes and left_eye[0] < right_eye[0] and left_mouth[0] < right_mouth[0]):
+        return points
+    return np.stack([points[:, 0], image_height - 1 - points[:, 1]], axis=1)
+
+
 def check_landmarks(points: np.ndarray, image_shape: tuple[int, ...], source: str) -> None:
     """Refuse landmarks that cannot be those of one upright face in this image.
 

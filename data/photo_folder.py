@@ -172,7 +172,9 @@ class PhotoFolder:
     def _find(self, image: np.ndarray, stem: str) -> tuple[np.ndarray, np.ndarray]:
         """The points to align by, and 68 landmarks, from files first."""
         given = read_checked(self.root / "detections" / f"{stem}.txt", image.shape)
-        landmarks = read_checked(self.root / "landmarks" / f"{stem}.txt", image.shape)
+        landmarks = read_checked(
+            self.root / "landmarks" / f"{stem}.txt", image.shape, any_way_up=True
+        )
         if landmarks is not None and len(landmarks) == 5:
             given, landmarks = given if given is not None else landmarks, None
         landmarks = choose_landmarks(image, landmarks, given, self._detector)

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from data.detection import LandmarkDetector
-from data.landmarks import check_landmarks, read_landmarks
+from data.landmarks import check_landmarks, read_landmarks, upright_landmarks
 
 
-def read_checked(path: Path, image_shape: tuple[int, ...]) -> np.ndarray | None:
+def read_checked(
+    path: Path, image_shape: tuple[int, ...], *, any_way_up: bool = False
+) -> np.ndarray | None:
     """The points of a landmark file, checked against their image; None where there is no file.
 
     Args:
         path: file of 5 or 68 points.
         image_shape: (height, width, ...).
+        any_way_up: turn points that count rows from below, as public files of `landmarks/` do.
 
     Raises:
         InputError: a file that cannot be read, or points that are not those of one upright face.
@@ -23,6 +26,8 @@ def read_checked(path: Path, image_shape: tuple[int, ...]) -> np.ndarray | None:
     if not path.is_file():
         return None
     points = read_landmarks(path)
+    if any_way_up:
+        points = upright_landmarks(points, image_shape[0])
     check_landmarks(points, image_shape, str(path))
     return points
 

@@ -255,7 +255,9 @@ def _landmarks(
     files: PhotoFiles, image: np.ndarray, detector: LandmarkDetector, overwrite: bool
 ) -> np.ndarray | None:
     """The photo's 68 landmarks, checked; None where no face is found."""
-    landmarks = None if overwrite else read_checked(files.landmarks, image.shape)
+    landmarks = None
+    if not overwrite:
+        landmarks = read_checked(files.landmarks, image.shape, any_way_up=True)
     if landmarks is not None and len(landmarks) != 68:
         raise InputError(f"{files.landmarks} holds {len(landmarks)} points; expected 68")
     given = None

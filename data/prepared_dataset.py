@@ -10,7 +10,7 @@ import numpy as np
 from data.alignment import align_face
 from data.augmentation import AugmentationOptions, Warp
 from data.base_dataset import FaceDataset, FaceSample
-from data.landmarks import check_landmarks
+from data.landmarks import check_landmarks, upright_landmarks
 from models.assets import ModelAssets
 from util.errors import InputError
 
@@ -45,13 +45,15 @@ class PreparedDataset(FaceDataset):
 
         Args:
             image: (H, W, 3) uint8.
-            landmarks: (68, 2) pixel indices of the photo, not yet checked.
+            landmarks: (68, 2) pixel indices of the photo, not yet checked; rows may count from
+                below, as in the public code's files.
             mask: (H, W) uint8.
             path: of the photo, for messages.
             source: of the landmarks, for messages.
         """
         if len(landmarks) != 68:
             raise InputError(f"{source} holds {len(landmarks)} points; expected 68")
+        landmarks = upright_landmarks(landmarks, image.shape[0])
         check_landmarks(landmarks, image.shape, source)
         face = align_face(
             image, landmarks, self._standard_points, mask, exact_landmarks=self._exact

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.batch_norm import synchronise_batch_norms
-from models.schedule import Schedule
+from models.schedule import Schedule, load_optimizer
 from util.distributed import ALONE, WHOLE, Ranks, Share
 
 
@@ -196,7 +196,7 @@ class BaseModel(ABC):
         """
         try:
             for number, optimizer in enumerate(self.optimizers):
-                optimizer.load_state_dict(state[f"opt_{number:02d}"])
+                load_optimizer(optimizer, state[f"opt_{number:02d}"])
             for number, schedule in enumerate(self.schedules):
                 schedule.load_state_dict(state[f"sched_{number:02d}"])
             # A run in another precision has no scale; then it is found anew.

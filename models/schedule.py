@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.optim import lr_scheduler
 
 # Clock policy: warm-up, then constant, then linear to zero. Of eight minutes the long descent, at
@@ -66,6 +67,35 @@ def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2))
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Continue an optimiser from its saved state, after checking that it is about these parameters.
+
+    States know parameters by their number only, in the order of `net.parameters()`. PyTorch checks
+    how many there are, not their shapes; and those before 1.5 wrote addresses in place of numbers,
+    those before 1.12 the steps as integers, both of which it still reads.
+
+    Raises:
+        ValueError: malformed, or of an optimiser over other parameters.
+    """
+    try:
+        saved = [key for group in state["param_groups"] for key in group["params"]]
+        known = [p for group in optimizer.param_groups for p in group["params"]]
+        if len(saved) != len(known):
+            raise ValueError(
+                f"its optimiser has {len(saved)} parameters, that of this run {len(known)}"
+            )
+        for number, (key, parameter) in enumerate(zip(saved, known, strict=True)):
+            for name, value in state["state"].get(key, {}).items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"its optimiser's {name} of parameter {number} is {tuple(value.shape)} "
+                        f"where the network has {tuple(parameter.shape)}"
+                    )
+        optimizer.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its optimiser's state is malformed ({error})") from error
+
+
 def clock_factor(progress: float) -> float:
     """Factor on the learning rate after a share of the training, both in [0, 1]."""
     if progress < WARM_UP_SHARE:
@@ -121,13 +151,17 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """State of the policy; empty for the clock, whose state is the progress."""
-        if self._by_epoch is None:
-            return {}
-        # LambdaLR lists its functions; they are no state and no checkpoint should hold them.
-        return {k: v for k, v in self._by_epoch.state_dict().items() if k != "lr_lambdas"}
+        # LambdaLR lists None for its functions; it, and so the public code, wants to read them.
+        return {} if self._by_epoch is None else self._by_epoch.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
+    def load_state_dict(self, state: Any) -> None:
+        """Continue from a saved state.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(state, dict):
+            raise ValueError(f"its schedule is a {type(state).__name__} where a dict was expected")
         if self._by_epoch is not None and state:
             current = self._by_epoch.state_dict()
             self._by_epoch.load_state_dict({**current, **state})

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from util.atomic import atomic_file
 from util.bfm_file import BASIS_SIZES
 from util.errors import InputError
-from util.mat_file import foreign_kind, mat_shapes, read_mat
+from util.mat_file import foreign_data, mat_shapes, read_mat
 
 MICROMETRES = 1e5
 """In a decimetre."""
@@ -243,7 +243,7 @@ def _expression_columns(path: Path, sizes: SourceSizes) -> Iterator[np.ndarray]:
 
 
 def _check_expression(path: Path, sizes: SourceSizes) -> None:
-    if kind := foreign_kind(path):
+    if kind := foreign_data(path):
         raise InputError(f"{path} is {kind}; {EXPRESSION.remedy}")
     size, wanted = path.stat().st_size, sizes.expression_components
     expected = 4 + 4 * 3 * sizes.expression_vertices * (1 + wanted)
@@ -282,7 +282,7 @@ def _read_index(folder: Path, source: SourceFile, key: str, limit: int) -> np.nd
 def _read_deviations(folder: Path, sizes: SourceSizes) -> np.ndarray:
     """Standard deviations of the expression components (K,) float64."""
     path = folder / DEVIATIONS.name
-    if kind := foreign_kind(path):
+    if kind := foreign_data(path):
         raise InputError(f"{path} is {kind}; {DEVIATIONS.remedy}")
     try:
         numbers = np.array(path.read_text(encoding="utf-8-sig").split(), np.float64)

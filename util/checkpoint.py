@@ -12,6 +12,7 @@ import math
 import pickle
 import re
 import shutil
+import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from models.parameters import ParameterLayout
 from util.atomic import atomic_file, interrupts_deferred
 from util.errors import InputError
+from util.file_kind import foreign_kind
 
 FORMAT_VERSION = 1
 LATEST = "latest"
@@ -108,13 +110,18 @@ def checkpoint_path(folder: Path | str, epoch: int | str) -> Path:
     return Path(folder) / f"epoch_{epoch}.pth"
 
 
+def epoch_of(path: Path | str) -> str:
+    """What a checkpoint's name says between `epoch_` and `.pth`; empty for another name."""
+    match = _FILE_NAME.fullmatch(Path(path).name)
+    return match.group(1) if match else ""
+
+
 def list_checkpoints(folder: Path | str) -> list[str]:
     """Epochs for which a folder holds checkpoints: numbers in order, then other names."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    matches = (_FILE_NAME.fullmatch(path.name) for path in folder.iterdir() if path.is_file())
-    epochs = [match.group(1) for match in matches if match]
+    epochs = [epoch for path in folder.iterdir() if path.is_file() and (epoch := epoch_of(path))]
     numbers = sorted((epoch for epoch in epochs if epoch.isdecimal()), key=int)
     return numbers + sorted(epoch for epoch in epochs if not epoch.isdecimal())
 
@@ -206,6 +213,8 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
+    if kind := foreign_kind(path):
+        raise InputError(f"{path}: not a PyTorch file but {kind}")
     damaged = f"{path}: damaged or not a PyTorch file"
     remedy = "take another checkpoint, or copy it again"
     try:
@@ -227,6 +236,13 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
             ) from error
         raise InputError(f"{damaged}; {remedy}") from error
     except Exception as error:
+        if tarfile.is_tarfile(path):
+            raise InputError(
+                f"{path}: a tar file; PyTorch 0.1 wrote such checkpoints, which cannot be read "
+                "without executing code that they may contain. If it is one and you trust it, load "
+                "and save it once: torch.save(torch.load(file, weights_only=False), new_file); "
+                "other archives must be unpacked"
+            ) from error
         # Garbage reaches every part of the reader (zip, pickle, storages), and each part raises
         # what it happens to raise: there is no smaller set that a damaged file stays within.
         raise InputError(f"{damaged} ({type(error).__name__}); {remedy}") from error

@@ -50,9 +50,11 @@ REQUIRED = (
 OPTIONAL = (
     Package("scikit-image", "skimage", "portraits of the quick start; pip install .[demo]"),
     Package("diffrp-nvdiffrast", "nvdiffrast", "--renderer nvdiffrast; pip install .[cuda]"),
-    Package("insightface", "insightface", "pip install .[insightface]"),
-    Package("onnxruntime", "onnxruntime", "pip install .[insightface]"),
-    Package("tensorflow", "tensorflow", "pip install .[tensorflow]"),
+    Package("onnx", "onnx", "ArcFace from .onnx files; pip install .[insightface]"),
+    Package("onnxruntime", "onnxruntime", "--detector insightface; pip install .[insightface]"),
+    Package("tensorflow", "tensorflow", "--detector tensorflow; pip install .[tensorflow]"),
+    Package("tf2onnx", "tf2onnx", "its graph for onnxruntime; pip install .[tensorflow]"),
+    Package("webdataset", "webdataset", "--dataset_mode webdataset; pip install .[webdataset]"),
 )
 
 

@@ -22,20 +22,13 @@ from typing import BinaryIO
 import numpy as np
 
 from util.errors import InputError
+from util.file_kind import foreign_kind
 
-_KINDS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5), as the Basel Face Models of 2017 and 2019 are"),
+_FOREIGN = (
     (b"MATLAB 7.3", "a MATLAB 7.3 file (save it again with -v7)"),
-    (b"PK\x03\x04", "a zip archive (unpack it)"),
-    (b"\x1f\x8b", "a gzip archive such as .tgz (unpack it)"),
-    (b"BZh", "a bzip2 archive (unpack it)"),
-    (b"\xfd7zXZ\x00", "an xz archive (unpack it)"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it)"),
-    (b"Rar!\x1a\x07", "a rar archive (unpack it)"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file that it stands for"),
+    (b"PK\x03\x04", "a zip archive; unpack it"),
 )
-_TAR_MAGIC = slice(257, 262)
-_MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
+"""Beside those of `util.file_kind`: PyTorch's files are zip archives, MATLAB's are not."""
 
 _HEADER = 128
 _ARRAY, _COMPRESSED = 14, 15
@@ -48,32 +41,19 @@ _LONGEST_NAME, _MOST_DIMENSIONS = 255, 32
 _CHUNK = 1 << 20
 
 
-def foreign_kind(path: Path) -> str | None:
-    """What was saved under a data file's name by mistake: a web page, an archive and the like.
-
-    Returns:
-        Words for a message, or None where the content looks like none of them.
+def foreign_data(path: Path) -> str | None:
+    """What was saved under a data file's name by mistake, as `foreign_kind` says it.
 
     Raises:
         InputError: the file cannot be opened.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); check that it is a file you may read"
-        ) from error
+    if kind := foreign_kind(path):
+        return kind
+    with path.open("rb") as file:
+        head = file.read(16)
     if not head:
         return "empty"
-    for magic, kind in _KINDS:
-        if head.startswith(magic):
-            return kind
-    if head[_TAR_MAGIC] == b"ustar":
-        return "a tar archive (unpack it)"
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_MARKUP):
-        return "a web page (HTML): the download gave a page in place of the file"
-    return None
+    return next((kind for magic, kind in _FOREIGN if head.startswith(magic)), None)
 
 
 def mat_shapes(path: Path, remedy: str, required: Iterable[str] = ()) -> dict[str, tuple[int, ...]]:
@@ -135,7 +115,7 @@ class _Array:
 def _find(path: Path, remedy: str, required: Iterable[str]) -> dict[str, _Array]:
     if not path.is_file():
         raise InputError(f"{path} does not exist; {remedy}")
-    if kind := foreign_kind(path):
+    if kind := foreign_data(path):
         raise InputError(f"{path} is {kind}; {remedy}")
     try:
         with path.open("rb") as file:

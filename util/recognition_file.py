@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from models.networks.dlib_resnet import DlibResNet
 from models.networks.iresnet import IRESNET_DEPTHS, create_iresnet, iresnet_depth_from_keys
@@ -12,6 +15,7 @@ from models.networks.recognition import (
     RecognitionNet,
     RecognitionOptions,
 )
+from util.arcface_onnx import read_iresnet_onnx
 from util.checkpoint import load_network, load_tensors, strip_parallel_prefix
 from util.dlib_file import read_dlib_resnet
 from util.errors import InputError
@@ -44,7 +48,7 @@ def load_recognition_net(
         return network, f"ArcFace {depth} from {path}"
     if options.net_recog_path not in ("", _DEFAULT_PATH):
         raise InputError(
-            f"--net_recog_path {path}: no such file; give insightface's backbone.pth, or "
+            f"--net_recog_path {path}: no such file; give insightface's backbone.pth or .onnx, or "
             "--net_recog dlib"
         )
     wanted = "" if options.net_recog == "auto" else f" for --net_recog {options.net_recog}"
@@ -62,13 +66,13 @@ def _load_dlib() -> DlibRecognitionNet:
 
 def _load_arcface(path: Path, wanted: str) -> tuple[ArcFaceRecognitionNet, str]:
     """An iresnet and its depth, which must be the wanted one unless that is `auto`."""
-    state = strip_parallel_prefix(load_tensors(path))
+    state = _read_arcface(path)
     try:
         depth = iresnet_depth_from_keys(state)
     except ValueError as error:
         raise InputError(
             f"--net_recog_path {path}: {error}; give insightface's backbone.pth "
-            f"({', '.join(IRESNET_DEPTHS)})"
+            f"({', '.join(IRESNET_DEPTHS)}) or its .onnx"
         ) from error
     if wanted not in ("auto", depth):
         raise InputError(
@@ -78,3 +82,23 @@ def _load_arcface(path: Path, wanted: str) -> tuple[ArcFaceRecognitionNet, str]:
     network = create_iresnet(depth)
     load_network(network, state, path)
     return ArcFaceRecognitionNet(network), depth
+
+
+def _read_arcface(path: Path) -> dict[str, Tensor]:
+    """Parameters by insightface's names, from either of its formats."""
+    if path.suffix.lower() == ".onnx":
+        return read_iresnet_onnx(path)
+    state = strip_parallel_prefix(load_tensors(path))
+    if "net_recon" in state:
+        raise InputError(
+            f"--net_recog_path {path}: a checkpoint of an R-Net (train.py's epoch_*.pth), not a "
+            "recognition network; give insightface's backbone.pth"
+        )
+    nested = [name for name, value in state.items() if isinstance(value, Mapping)]
+    if nested:
+        raise InputError(
+            f"--net_recog_path {path}: a whole training checkpoint (it holds {', '.join(nested)}), "
+            "not a backbone alone; give the backbone.pth or model.pt that the same training wrote, "
+            "or save the backbone's entry as a file of its own"
+        )
+    return state

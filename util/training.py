@@ -44,7 +44,9 @@ class Training:
         self.model, self.options, self.folder = model, options, folder
         self.ranks = model.ranks
         self.train, self.display = options[TrainOptions], options[DisplayOptions]
-        self.progress = progress
+        # Public checkpoints do not count their steps.
+        behind = batches_per_epoch * (progress.epoch - model.first_epoch)
+        self.progress = progress if progress.step else replace(progress, step=behind)
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
@@ -54,7 +56,7 @@ class Training:
         timed = self.train.max_minutes > 0
         self.log: RunLog | SilentLog = SilentLog()
         if self.ranks.is_first:
-            self.log = RunLog(folder, 0 if timed else self.total_steps, progress.step)
+            self.log = RunLog(folder, 0 if timed else self.total_steps, self.progress.step)
 
     def __enter__(self) -> Training:
         self.log.__enter__()

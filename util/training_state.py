@@ -18,6 +18,7 @@ from options.flags import ParsedOptions
 from util.checkpoint import (
     CheckpointCard,
     check_card,
+    epoch_of,
     load_checkpoint,
     load_network,
     read_card,
@@ -125,7 +126,7 @@ def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Pro
         raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
     _restore_random(checkpoint.get("random"), path, model)
     if "progress" not in checkpoint:  # a public one
-        return Progress(epoch=model.first_epoch)
+        return Progress(epoch=_public_epoch(path, checkpoint, model, options))
     return _read_progress(checkpoint["progress"], path)
 
 
@@ -144,6 +145,21 @@ def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:
         raise InputError(
             f"{path}: its random states are malformed; start from its weights by --pretrained_name"
         ) from error
+
+
+def _public_epoch(
+    path: Path, checkpoint: Mapping[str, Any], model: BaseModel, options: ParsedOptions
+) -> int:
+    """The epoch that a public checkpoint goes on with; only its file's name and schedule know.
+
+    `epoch_20.pth` has 20 epochs behind it. In `epoch_latest.pth` the schedule has counted them.
+    """
+    if options.given("epoch_count"):
+        return model.first_epoch
+    if (name := epoch_of(path)).isdecimal():
+        return int(name) + 1
+    done = checkpoint.get("sched_00", {}).get("last_epoch", 0)
+    return max(model.first_epoch, int(done) + 1) if isinstance(done, int) else model.first_epoch
 
 
 def _read_progress(record: Any, path: Path) -> Progress:

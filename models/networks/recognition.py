@@ -29,7 +29,8 @@ class RecognitionOptions:
     """Network: r18 to r100 are ArcFace's and need net_recog_path, dlib comes with the dependencies;
     auto takes ArcFace's if the file is there, else dlib; none switches the loss off."""
     net_recog_path: str = "checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth"
-    """ArcFace weights, insightface's backbone.pth."""
+    """ArcFace weights: insightface's backbone.pth or .onnx, such as w600k_r50.onnx; the file shows
+    which of r18 to r100 it is."""
 
 
 class RecognitionNet(nn.Module, ABC):

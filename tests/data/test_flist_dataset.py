@@ -80,6 +80,18 @@ def test_a_sample_is_the_aligned_photo(tmp_path, small, assets, standard_points)
     np.testing.assert_allclose(exact.landmarks, expected, atol=1e-3)
 
 
+def test_a_folder_that_the_public_code_prepared(tmp_path, small, assets) -> None:
+    """Its landmark files count rows from below."""
+    image, landmarks = small
+    entry = add_photo(tmp_path / "ours", "a.png", image, landmarks)
+    from_below = np.stack([landmarks[:, 0], len(image) - 1 - landmarks[:, 1]], axis=1)
+    public = add_photo(tmp_path / "public", "a.png", image, from_below)
+    flist = write_list(tmp_path / "masks.txt", entry, public)
+    ours, theirs = FlistDataset(options(flist), assets, is_train=False)
+    np.testing.assert_array_equal(ours.image, theirs.image)
+    np.testing.assert_allclose(ours.landmarks, theirs.landmarks, atol=1e-3)
+
+
 def test_training_changes_from_epoch_to_epoch_and_repeats(tmp_path, small, assets) -> None:
     entry = add_photo(tmp_path / "faces", "a.png", *small)
     dataset = FlistDataset(options(write_list(tmp_path / "m.txt", entry)), assets, is_train=True)

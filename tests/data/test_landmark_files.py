@@ -11,6 +11,7 @@ from data.landmarks import (
     check_landmarks,
     five_from_68,
     read_landmarks,
+    upright_landmarks,
     write_landmarks,
 )
 from util.errors import InputError
@@ -187,6 +188,23 @@ def test_five_from_68_are_the_public_ones() -> None:
     ]
     np.testing.assert_allclose(five_from_68(points), np.stack(expected, 1))
     np.testing.assert_allclose(five_from_68(points[0]), np.stack(expected, 1)[0])
+
+
+def test_public_landmark_files_count_rows_from_below(astronaut, astronaut_landmarks) -> None:
+    height = len(astronaut)
+    public = np.stack([astronaut_landmarks[:, 0], height - 1 - astronaut_landmarks[:, 1]], axis=1)
+    np.testing.assert_allclose(upright_landmarks(public, height), astronaut_landmarks)
+    # What counts from above stays, and so does what is no 68 points.
+    for points in (astronaut_landmarks, astronaut_landmarks[:5], five_from_68(public)):
+        np.testing.assert_array_equal(upright_landmarks(points, height), points)
+
+
+def test_a_face_upside_down_is_not_turned(astronaut, astronaut_landmarks) -> None:
+    height, width, _ = astronaut.shape
+    turned = [width - 1, height - 1] - astronaut_landmarks
+    np.testing.assert_array_equal(upright_landmarks(turned, height), turned)
+    with pytest.raises(InputError, match="the mouth is above the eyes"):
+        check_landmarks(turned, astronaut.shape, "turned.txt")
 
 
 def test_mirror_order_is_its_own_inverse() -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from util.errors import InputError
-from util.mat_file import foreign_kind, mat_shapes, read_mat
+from util.mat_file import foreign_data, mat_shapes, read_mat
 
 RANDOM = np.random.default_rng(0)
 ARRAYS = {
@@ -145,10 +145,10 @@ def test_damage_is_an_input_error_or_harmless(tmp_path: Path, compressed: bool):
 
 
 def test_right_files_are_not_foreign(tmp_path: Path):
-    assert foreign_kind(save(tmp_path / "a.mat")) is None
+    assert foreign_data(save(tmp_path / "a.mat")) is None
     (tmp_path / "b.bin").write_bytes(b"\x4f\0\0\0" + bytes(1000))
-    assert foreign_kind(tmp_path / "b.bin") is None
+    assert foreign_data(tmp_path / "b.bin") is None
     (tmp_path / "c.txt").write_bytes(b"1.5 2.5\n")
-    assert foreign_kind(tmp_path / "c.txt") is None
+    assert foreign_data(tmp_path / "c.txt") is None
     with pytest.raises(InputError, match="cannot be read"):
-        foreign_kind(tmp_path)
+        foreign_data(tmp_path)

@@ -16,6 +16,7 @@ from models.networks.recognition import (
 from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
 from models.networks.resnet import resnet18, resnet34
 from models.parameters import ParameterLayout
+from util import recognition_file
 from util.dlib_file import read_dlib_resnet
 from util.errors import InputError
 from util.recognition_file import load_recognition_net
@@ -131,6 +132,57 @@ def test_arcface_is_recognised_by_its_file(arcface_file: Path, name):
 def test_arcface_of_another_depth_is_refused(arcface_file: Path):
     with pytest.raises(InputError, match=r"--net_recog r50: .* holds r18; give --net_recog r18"):
         load_recognition_net(RecognitionOptions("r50", str(arcface_file)))
+
+
+@pytest.mark.parametrize("depth", ["r34", "r50", "r100"])
+def test_every_depth_is_recognised(depth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By the file's names; no memory is filled, so nothing but the depth is right about it."""
+    with torch.device("meta"):
+        state = create_iresnet(depth).state_dict()
+    path = tmp_path / "backbone.pth"
+    path.touch()
+    monkeypatch.setattr(recognition_file, "load_tensors", lambda _: state)
+    other = "r18"
+    with pytest.raises(InputError, match=rf"--net_recog {other}: .*holds {depth}; give"):
+        load_recognition_net(RecognitionOptions(other, str(path)))
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "pickle"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_half_precision_and_older_files_give_the_same_network(
+    tmp_path: Path, zipped: bool, prefix: str
+):
+    """Training with fp16 keeps float32 weights; some exports are half."""
+    state = create_iresnet("r18").state_dict()
+    half = {f"{prefix}{n}": t.half() if t.is_floating_point() else t for n, t in state.items()}
+    path = tmp_path / "backbone.pth"
+    torch.save(half, path, _use_new_zipfile_serialization=zipped)
+    net, message = load_recognition_net(RecognitionOptions("auto", str(path)))
+    assert net is not None and "ArcFace r18" in message
+    for name, tensor in net.network.state_dict().items():
+        assert tensor.dtype == state[name].dtype
+        assert torch.equal(tensor, half[f"{prefix}{name}"].to(tensor.dtype)), name
+
+
+def test_other_checkpoints_in_place_of_a_backbone_are_named(tmp_path: Path):
+    path = tmp_path / "backbone.pth"
+    options = RecognitionOptions("auto", str(path))
+    backbone = {"conv1.weight": torch.ones(1)}
+    whole = {"epoch": 3, "state_dict_backbone": backbone, "state_optimizer": {"state": {}}}
+    torch.save(whole, path)
+    with pytest.raises(InputError, match=r"backbone\.pth: a whole training checkpoint \(it holds "):
+        load_recognition_net(options)
+    torch.save({"net_recon": backbone, "opt_00": {}, "sched_00": {}}, path)
+    with pytest.raises(InputError, match=r"backbone\.pth: a checkpoint of an R-Net"):
+        load_recognition_net(options)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(
+        InputError, match=r"backbone\.pth: not a PyTorch file but a Git LFS pointer"
+    ):
+        load_recognition_net(options)
+    torch.save(create_iresnet("r18"), path)
+    with pytest.raises(InputError, match=r"backbone\.pth: contains Python objects.*state dict"):
+        load_recognition_net(options)
 
 
 def test_wrong_recognition_files_are_refused(tmp_path: Path):

@@ -1,0 +1,45 @@
+"""What lies in place of a weights file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from util.errors import InputError
+from util.file_kind import foreign_kind
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html>\n<html>", "web page"),
+        (b"\xef\xbb\xbf  \r\n<Html lang='en'>", "web page"),
+        (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\x1f\x8b\x08", "unpack"),
+        (b"BZh91AY", "unpack"),
+        (b"\xfd7zXZ\x00", "unpack"),
+        (b"7z\xbc\xaf\x27\x1c", "unpack"),
+        (b"Rar!\x1a\x07\x00", "unpack"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    ],
+)
+def test_other_files_are_recognised(tmp_path: Path, content: bytes, words: str):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content + bytes(600))
+    assert words in (foreign_kind(path) or "")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"\x80\x02\x8a\nl", b"\x08\x07\x12\x07pyt"]
+)
+def test_weights_are_none_of_them(tmp_path: Path, content: bytes):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    assert foreign_kind(path) is None
+
+
+def test_what_cannot_be_opened_is_said(tmp_path: Path):
+    with pytest.raises(InputError, match="cannot be read"):
+        foreign_kind(tmp_path)

@@ -1,0 +1,56 @@
+"""Recognise files that were saved under another file's name by mistake: web pages and the like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from util.errors import InputError
+
+_KINDS = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, which only stands for the file; run `git lfs pull` where it was "
+        "cloned, or download the file itself",
+    ),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file (.h5), another format, such as Keras and the Basel Face Models of 2017 and "
+        "2019 have",
+    ),
+    (b"\x1f\x8b", "a gzip archive such as .tgz; unpack it"),
+    (b"BZh", "a bzip2 archive; unpack it"),
+    (b"\xfd7zXZ\x00", "an xz archive; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (b"Rar!\x1a\x07", "a rar archive; unpack it"),
+)
+_TAR_MAGIC = slice(257, 262)
+_MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
+
+
+def foreign_kind(path: Path) -> str | None:
+    """What lies in place of a weights file, with the remedy.
+
+    Returns:
+        The end of a message "x.pth is ...", or None where the content looks like none of them.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check that it is a file you may read"
+        ) from error
+    for magic, kind in _KINDS:
+        if head.startswith(magic):
+            return kind
+    if head[_TAR_MAGIC] == b"ustar":
+        return "a tar archive; unpack it"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_MARKUP):
+        return (
+            "a web page (HTML), which the download gave in place of the file; download it again "
+            "in a browser"
+        )
+    return None
