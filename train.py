@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     place = Place.from_environment()
     count = processes_to_start(base.gpu_ids, several.world_size, several.use_ddp, place)
     if count > 1:
-        port = int(several.ddp_port) if options.given("ddp_port") else 0
+        # Saved options name the default too, so that it cannot count as a wish.
+        port = several.ddp_port if several.ddp_port != DistributedOptions.ddp_port else 0
+        port = int(port)
         run_processes([str(Path(__file__).resolve()), *arguments], count, port)
         return
     place = place or Place()
@@ -73,7 +75,11 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     seed_everything(base.seed)
     protect_earlier_run(folder, train)
 
+    if not ranks.is_first:
+        ranks.barrier()  # the first process may convert the user's face model
     assets = load_assets(options)
+    if ranks.is_first:
+        ranks.barrier()
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
     val_set = create_dataset(train.dataset_mode, options, assets, is_train=False)
     faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True, place=place)
@@ -97,7 +103,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
 
     training = Training(model, options, folder, len(faces), progress)
     with training, loader_deaths_named():
-        for epoch in range(progress.epoch, training.last_epoch + 1):
+        for epoch in training.epochs:
             faces.set_epoch(epoch, skip=training.progress.batches)
             for batch in faces:
                 training.step(batch, val_faces)
@@ -149,6 +155,8 @@ def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
         print(f"Resumed from {path}: epoch {progress.epoch}, {progress.step} steps done")
         if progress.epoch > model.last_epoch:
             print(f"Nothing is left to do: raise --n_epochs above {model.last_epoch}")
+        elif 0 < 60 * train.max_minutes <= progress.seconds:
+            print(f"Nothing is left to do: raise --max_minutes above {progress.seconds / 60:.1f}")
         return progress
     if train.pretrained_name:
         try:

@@ -36,6 +36,7 @@ from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
 from models.truth import TruthObjective, TruthOptions
+from util.errors import InputError
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
@@ -164,7 +165,8 @@ class FaceReconModel(BaseModel):
     def _weak(self) -> bool:
         """Whether the weakly-supervised losses are on now."""
         supervised = self.batch.coefficients is not None and self.truth.active
-        return not supervised or self._progress >= self.truth.options.weak_from
+        weak_from = self.truth.options.weak_from
+        return not supervised or (weak_from < 1 and self._progress >= weak_from)
 
     def compute_losses(self) -> Mapping[str, Tensor]:
         """Weighted terms of the objective and of the true coefficients, where there are any."""
@@ -182,7 +184,7 @@ class FaceReconModel(BaseModel):
         located, given = self.output.keypoints_px, self.batch.landmarks_px
         assert located is not None
         if given is None:
-            raise ValueError("the batch holds no landmarks, --w_keypoints needs them")
+            raise InputError("the batch holds no landmarks, --w_keypoints needs them")
         return losses.mean_distance(located, given)
 
     @torch.no_grad()

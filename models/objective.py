@@ -21,6 +21,7 @@ from models.precision import full_products
 from models.similarity import estimate_similarity
 from models.stages import Reconstruction
 from util.distributed import WHOLE, Share
+from util.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class WeakObjective(nn.Module):
         assert rendered is not None
         transforms = given
         if not self.options.use_predef_M:
-            five = five_from_68(inputs.reconstruction.posed.landmarks_px)
+            # Constant for the gradient, as in the public code.
+            five = five_from_68(inputs.reconstruction.posed.landmarks_px.detach())
             # Templates count pixel indices, like the given landmarks of files.
             transforms = estimate_similarity(to_index(five, self._origin), net.template)
         with torch.no_grad():
@@ -183,5 +185,9 @@ def _required(batch: FaceBatch, name: str) -> Tensor:
     value = getattr(batch, name)
     if value is None:
         known = [f.name for f in fields(batch) if getattr(batch, f.name) is not None]
-        raise ValueError(f"the batch holds no {name} (only {', '.join(known)}), a loss needs it")
+        raise InputError(
+            f"the batch holds no {name} (only {', '.join(known)}), but a loss needs it; give data "
+            "that has it (synthetic faces: --synthetic_masks), or switch the loss off (--w_..., "
+            "--weak_from 1)"
+        )
     return value

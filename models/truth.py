@@ -44,7 +44,8 @@ class TruthOptions:
     w_truth_coefficients: float = 0.0
     """Squared difference of identity, expression and texture in standard deviations."""
     weak_from: float = 0.0
-    """Share of the training after which the weakly-supervised losses join this supervision."""
+    """Share of the training after which the weakly-supervised losses join this supervision; 1
+    leaves them off."""
 
 
 class TruthObjective(nn.Module):

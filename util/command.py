@@ -44,6 +44,7 @@ def run_command(main: Callable[[], None]) -> None:
     except PeerLost as error:
         print(f"error: {error}", file=sys.stderr)
         # At once: the group's threads may still wait for the process that is gone.
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(PEER_LOST)
     except OSError as error:

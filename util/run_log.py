@@ -56,7 +56,9 @@ class RunLog:
         # Line-buffered: a run that is killed keeps every finished line.
         self._file = (folder / "loss_log.txt").open("a", encoding="utf-8", buffering=1)
         self._write(f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================")
-        self._board = SummaryWriter(folder / "logs", purge_step=first_step or None)
+        # What a killed run wrote after its checkpoint comes again.
+        purge_step = first_step + 1 if first_step else None
+        self._board = SummaryWriter(folder / "logs", purge_step=purge_step)
         # Into a file a line now and then; on a terminal the bar is alive.
         interval = 0.2 if sys.stderr.isatty() else 20
         self._bar = tqdm(

@@ -67,17 +67,20 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Time trained, with the part before a resume.
+        """Time trained as of the last step, with the part before a resume.
 
-        Of several processes it is the first one's, as of the last step: what follows from the time,
-        such as the end, must be the same for all.
+        Read once a step, and of several processes on the first: what follows from the time, such
+        as the end and the last save, must follow for all of them, and all from the same time.
         """
-        if self.ranks.size > 1:
-            return self.progress.seconds
-        return self._before + time.monotonic() - self._since
+        return self.progress.seconds
 
     def _read_clock(self) -> float:
         return self.ranks.first(self._before + time.monotonic() - self._since)
+
+    @property
+    def epochs(self) -> range:
+        """Epochs that are left to do; none where a resumed training has had its time."""
+        return range(self.progress.epoch, 0 if self.out_of_time else self.last_epoch + 1)
 
     @property
     def out_of_time(self) -> bool:
@@ -113,13 +116,14 @@ class Training:
         self._watch(good, batch.paths)
         step, train = self.progress.step, self.train
         printed = step == 1 or self._due(train.print_freq)
-        losses = self._losses() if good and (printed or step % 10 == 0) else None
+        losses = self._losses() if good and (printed or step % LOOK_FREQ == 0) else None
         if losses and printed:
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)
         if good and step % LOOK_FREQ == 0:
             self._look()
-        self.log.advance(losses if step % 10 == 0 else None, self.seconds_left)
-        if good and self.display.add_image and (step == 1 or self._due(train.display_freq)):
+        self.log.advance(losses if step % LOOK_FREQ == 0 else None, self.seconds_left)
+        drawn = self.display.add_image and self.ranks.is_first
+        if good and drawn and (step == 1 or self._due(train.display_freq)):
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
         if self._due(train.evaluation_freq):
             self.validate(val_faces)

@@ -137,11 +137,15 @@ def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:
     """
     if isinstance(saved, Tensor):  # of earlier versions: torch's alone
         saved = [{"torch": saved}]
-    if saved is None or model.ranks.rank >= len(saved):
+    if saved is None:
         return
     try:
-        set_random_state(saved[model.ranks.rank], model.device)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if model.ranks.rank < len(saved):
+            set_random_state(saved[model.ranks.rank], model.device)
+    except (
+        *(KeyError, IndexError, TypeError, ValueError, AttributeError),
+        *(OverflowError, RuntimeError),
+    ) as error:
         raise InputError(
             f"{path}: its random states are malformed; start from its weights by --pretrained_name"
         ) from error

@@ -108,7 +108,7 @@ class DlibBackbone(nn.Module):
         # The 8x8 map is pooled to 4x4 and flattened: a global mean would lose where things are.
         what = functional.relu(self.reduce_norm(self.reduce(maps[-1])), inplace=True)
         what = torch.flatten(functional.avg_pool2d(what, 2), 1)
-        where = 2 * torch.flatten(places, 1).to(what)  # about as large as normalised features
+        where = 2 * torch.flatten(places, 1)  # about as large as normalised features
         joined = self.linear(torch.cat([what, where], dim=1))
         mixed = functional.relu(self.linear_norm(joined), inplace=True)
         features = torch.cat([mixed, where], dim=1)
@@ -163,4 +163,5 @@ def expected_place(
     share = torch.softmax(heat.flatten(2), dim=2).unflatten(2, (rows, columns))
     x = torch.linspace(-1, 1, columns, dtype=heat.dtype, device=heat.device)
     y = torch.linspace(-1, 1, rows, dtype=heat.dtype, device=heat.device)
-    return torch.stack([share.sum(dim=2) @ x, share.sum(dim=3) @ y], dim=2)
+    # No matrix products, which autocast would compute in bfloat16.
+    return torch.stack([(share.sum(dim=2) * x).sum(-1), (share.sum(dim=3) * y).sum(-1)], dim=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.facerecon_model import FaceReconModel
 from models.landmarks import LandmarkOptions
 from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import ReconstructionNetOptions
+from models.networks.reconstruction import NetworkOutput, ReconstructionNetOptions
 from models.objective import ObjectiveOptions
 from models.renderer import RenderOptions
 from models.schedule import OptimiserOptions
@@ -102,6 +103,9 @@ def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
     assert terms_of(model, batch, 0.59) == TRUTH
     assert terms_of(model, batch, 0.6) == TRUTH + WEAK
     assert model.reconstruction is not None
+    # Left off by 1, also when the clock has run out.
+    off = make(tiny_face_model, replace(ACTIVE, weak_from=1.0))
+    assert terms_of(off, batch, 1.0) == TRUTH
     # Photos without truth are never without a loss.
     assert terms_of(model, make_batch(model, supervised=False), 0.0) == WEAK
 
@@ -274,16 +278,14 @@ def test_a_compiled_network_is_the_same_one(
     """
     calls = []
 
-    class Compiled(torch.nn.Module):
-        def __init__(self, network: torch.nn.Module) -> None:
-            super().__init__()
-            self._orig_mod = network
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def compiled(predict: Callable[[torch.Tensor], NetworkOutput]) -> Callable[..., NetworkOutput]:
+        def call(images: torch.Tensor) -> NetworkOutput:
             calls.append(len(images))
-            return self._orig_mod(images)
+            return predict(images)
 
-    monkeypatch.setattr(torch, "compile", Compiled)
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
     model = make(tiny_face_model, OptimiserOptions(lr=1e-3, compile=True))
     plain = make(tiny_face_model)
     plain.net_recon.load_state_dict(model.state()["net_recon"])

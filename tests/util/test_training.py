@@ -174,12 +174,25 @@ def test_the_share_done_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with start(tmp_path, "--max_minutes", "2", progress=progress, batches=100) as training:
         assert training.share_done == pytest.approx(0.25)
         now[0] += 60
+        # Time counts as of the last step: all that follows from it agrees.
+        assert training.seconds == 30
+        training.step(batch(1), [])
         assert training.seconds == pytest.approx(90)
         assert training.share_done == pytest.approx(0.75)
         assert not training.out_of_time
         now[0] += 30
+        training.step(batch(2), [])
         assert training.out_of_time
         assert training.share_done == 1
+
+
+def test_a_resumed_training_that_had_its_time_has_no_epoch_left(tmp_path: Path):
+    progress = Progress(epoch=2, step=10, seconds=120.0)
+    argv = ["--n_epochs", "9"]
+    with start(tmp_path, *argv, "--max_minutes", "2", progress=progress) as training:
+        assert not list(training.epochs)
+    with start(tmp_path, *argv, "--max_minutes", "3", progress=progress) as training:
+        assert list(training.epochs) == list(range(2, 10))
 
 
 def test_the_learning_rate_follows_the_share(tmp_path: Path):

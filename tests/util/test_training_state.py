@@ -24,6 +24,7 @@ from util.training_state import (
     load_weights,
     resume_training,
     save_training,
+    training_state,
 )
 
 CPU = torch.device("cpu")
@@ -56,6 +57,15 @@ def test_progress_and_random_state_come_back(tmp_path: Path):
     again, options = template("--lr", "0.01")
     assert resume_training(tmp_path / "epoch_latest.pth", again, options) == progress
     assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize("state", [7, [7], [{"torch": "x"}]])
+def test_malformed_random_states_are_input_errors(tmp_path: Path, state: object):
+    model, options = template("--lr", "0.01")
+    path = tmp_path / "epoch_latest.pth"
+    save_checkpoint(path, {**training_state(model, options, Progress()), "random": state})
+    with pytest.raises(InputError, match=r"random states are malformed.*--pretrained_name"):
+        resume_training(path, model, options)
 
 
 def test_a_checkpoint_says_what_its_numbers_mean(tmp_path: Path, tiny_face_model: FaceModel):

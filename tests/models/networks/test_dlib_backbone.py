@@ -26,6 +26,13 @@ def test_places_are_finer_than_cells_and_move_with_the_map():
     assert expected_place(torch.ones(1, 1, 4, 6)).abs().max() < 1e-6
 
 
+def test_places_keep_their_precision_under_autocast():
+    heat = 5 * torch.randn(2, 3, 17, 17)
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = expected_place(heat)
+    assert torch.equal(reduced, expected_place(heat))
+
+
 def test_gradient_of_the_place():
     torch.manual_seed(0)
     heat = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)

@@ -147,8 +147,13 @@ def test_channels_last_and_bfloat16_stay_close():
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         images = images.contiguous(memory_format=torch.channels_last)
         last = net(images)
+        places = net.predict(images).keypoints_px
         with torch.autocast("cpu", torch.bfloat16):
-            reduced = net(images)
+            output = net.predict(images)
+    reduced = output.coefficients
+    assert places is not None and output.keypoints_px is not None
+    assert output.keypoints_px.dtype == torch.float32
+    assert (output.keypoints_px - places).abs().mean() < 0.3
     assert last.dtype == reduced.dtype == torch.float32
     assert torch.allclose(last, expected, atol=1e-5)
     assert (reduced - expected).abs().max() < 0.03 * expected.abs().max()
