@@ -89,6 +89,7 @@ def test_a_folder_that_the_public_code_prepared(tmp_path, small, assets) -> None
     flist = write_list(tmp_path / "masks.txt", entry, public)
     ours, theirs = FlistDataset(options(flist), assets, is_train=False)
     np.testing.assert_array_equal(ours.image, theirs.image)
+    assert ours.landmarks is not None and theirs.landmarks is not None
     np.testing.assert_allclose(ours.landmarks, theirs.landmarks, atol=1e-3)
 
 

@@ -190,4 +190,5 @@ def test_the_committed_model_is_small_and_complete(open_face_data: FaceModelData
     for name, mask in open_face_data.regions.items():
         assert mask.shape == (len(open_face_data.mean_shape),), name
         assert mask.any(), name
+    assert open_face_data.uv is not None
     assert open_face_data.uv.min() >= 0 and open_face_data.uv.max() <= 1

@@ -33,7 +33,7 @@ def face_at(
         picture=np.zeros((2, 2, 3), np.uint8),
         vertices=model.mean_shape.reshape(-1, 3).numpy(),
         triangles=model.triangles.numpy(),
-        colours=np.tile(np.float32(colour), (model.vertex_count, 1)),
+        colours=np.tile(np.array(colour, np.float32), (model.vertex_count, 1)),
         coefficients=coefficients,
         landmarks_index=np.zeros((68, 2)),
         alignment=alignment,
@@ -86,8 +86,7 @@ def test_faces_are_cut_at_the_edges(tiny_face_model: FaceModel):
 def test_the_larger_face_is_in_front_in_any_order(tiny_face_model: FaceModel):
     near = face_at(tiny_face_model, 100, 40)
     far = face_at(tiny_face_model, 480, 180, scale=2.0, colour=RED)
-    pictures = [draw(near, far), draw(far, near)]
-    np.testing.assert_array_equal(*pictures)
+    np.testing.assert_array_equal(draw(near, far), draw(far, near))
     alone = draw(near)[..., 0] == 0
     together = pictures[0][..., 0] == 0
     np.testing.assert_array_equal(together, alone)
