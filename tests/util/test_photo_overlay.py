@@ -86,11 +86,12 @@ def test_faces_are_cut_at_the_edges(tiny_face_model: FaceModel):
 def test_the_larger_face_is_in_front_in_any_order(tiny_face_model: FaceModel):
     near = face_at(tiny_face_model, 100, 40)
     far = face_at(tiny_face_model, 480, 180, scale=2.0, colour=RED)
-    np.testing.assert_array_equal(draw(near, far), draw(far, near))
+    picture = draw(near, far)
+    np.testing.assert_array_equal(picture, draw(far, near))
     alone = draw(near)[..., 0] == 0
-    together = pictures[0][..., 0] == 0
+    together = picture[..., 0] == 0
     np.testing.assert_array_equal(together, alone)
-    assert (pictures[0][..., 0] > 250).any()
+    assert (picture[..., 0] > 250).any()
 
 
 def test_colours_beyond_the_range_are_clipped(tiny_face_model: FaceModel):
