@@ -8,6 +8,7 @@ few minutes on a CPU enough for a first network.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -135,7 +136,8 @@ class FaceReconModel(BaseModel):
             dtype=self.autocast_dtype or torch.bfloat16,
             enabled=self.autocast_dtype is not None,
         ):
-            return self._compute(images)
+            output = self._compute(images)
+        return replace(output, coefficients=output.coefficients.float())
 
     def forward_inference(self) -> None:
         """Predict and render the current input."""
