@@ -210,9 +210,9 @@ def standard_points(path: Path) -> Finding:
 
     def check() -> str:
         remedy = f"take {path.name} {MODEL_INFO.place}, or remove it"
-        shape = read_mat(path, ["lm"], remedy)["lm"].shape
-        if shape != (68, 3):
-            raise InputError(f"{path}: lm is {shape}, expected (68, 3); {remedy}")
+        points = read_mat(path, ["lm"], remedy)["lm"]
+        if points.shape != (68, 3) or not np.isfinite(points).all():
+            raise InputError(f"{path}: lm is no (68, 3) array of numbers; {remedy}")
         return what
 
     return _checked(path, check)
