@@ -27,8 +27,8 @@ from util.command import run_command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare the photos, or merge what parts of them gave.
 
-    The exit code is 1 if no photo can be used, or if something is missing in a merger. A part is
-    done whatever its photos are: only the merger sees them all.
+    The exit code is 1 if no photo can be used, or if something is missing in a merger, of which
+    nothing is packed then. A part is done whatever its photos are: only the merger sees them all.
     """
     groups = [PreparationOptions, DetectionOptions, PackingOptions]
     parsed = parse_command(groups, arguments, __doc__ or "")
@@ -39,16 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         summary = prepare_folders(options, parsed[DetectionOptions])
     print(summary)
-    if packing.tar_folder and summary.usable:
-        print(pack(summary.lists, packing, options))
+    if packing.tar_folder and summary.usable and not summary.missing:
+        print(pack(summary.lists, packing, options, summary.usable))
     if summary.missing or not (summary.usable or options.shard):
         sys.exit(1)
 
 
-def pack(lists: Path, packing: PackingOptions, options: PreparationOptions) -> PackSummary:
-    """Write the photos of the lists into tar files, with a progress bar."""
+def pack(
+    lists: Path, packing: PackingOptions, options: PreparationOptions, total: int
+) -> PackSummary:
+    """Write the photos of the lists, so many in total, into tar files, with a progress bar."""
     columns = [lines_of(lists / f"{name}.txt") for name in LIST_NAMES]
-    photos = tqdm(zip(*columns, strict=True), unit="photo", desc="packing")
+    photos = tqdm(zip(*columns, strict=True), total=total, unit="photo", desc="packing")
     shard = Shard.parse(options.shard) if options.shard else None
     folder = Path(packing.tar_folder) / options.mode
     return pack_photos(photos, folder, packing.tar_megabytes * 2**20, shard)

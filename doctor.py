@@ -10,11 +10,15 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from util.command import run_command
-from util.installation import Finding, installed
+from util.installation import Finding, broken, installed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print every finding; the last line says what works, the exit code is 1 if something fails."""
+    """Print every finding; the last line says which commands work.
+
+    The exit code is 1 unless all of them do; wrong files that none of them would use are only
+    named.
+    """
     packages = show("Installed", installed())
     if any(found.state == "wrong" for found in packages):
         print("\nWorks now: nothing, packages are missing; install them with: pip install .")
@@ -28,14 +32,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 def diagnose(argv: Sequence[str] | None) -> tuple[bool, str]:
     """Run and print the checks that need the packages; whether all is well, and what works."""
     # Only now: without its packages the program could not even be imported.
-    from data.detection import DetectionOptions
-    from models.face_model import FaceModelOptions
-    from models.networks.recognition import RecognitionOptions
-    from models.networks.reconstruction import ReconstructionNetOptions
-    from models.renderer import RenderOptions
-    from options import parse_command
-    from options.base_options import BaseOptions
-    from util.diagnosis import CHECKS, findings, what_works
+    try:
+        from data.detection import DetectionOptions
+        from models.face_model import FaceModelOptions
+        from models.networks.recognition import RecognitionOptions
+        from models.networks.reconstruction import ReconstructionNetOptions
+        from models.renderer import RenderOptions
+        from options import parse_command
+        from options.base_options import BaseOptions
+        from util.diagnosis import CHECKS, findings, what_works
+    except Exception as error:
+        # Whatever a package raises that is there, but damaged or of another system.
+        show("Broken", [broken(error)])
+        return False, "Works now: nothing, a package cannot be imported"
 
     groups = (
         BaseOptions,

@@ -20,7 +20,7 @@ from data.photo_folder import FailedFace, Photo, PhotoFolder
 from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
 from models.networks.folding import fold_batch_norms
-from models.renderer import Renderer
+from models.renderer import Backend, Renderer
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
 from options.test_options import PublicTestOptions, TestOptions
@@ -29,7 +29,6 @@ from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
-from util.face_result import FaceResult
 from util.photo_overlay import lay_over
 from util.photo_reconstruction import reconstruct_faces
 from util.results import ResultWriter, SummaryRow, results_folder
@@ -105,13 +104,6 @@ def reconstruct_folder(
     """Reconstruct a folder: threads load and write while the network computes."""
     with tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
-            for failed in (failure for photo in group for failure in photo.failures):
-                say(failed)
-                writer.add_failure(
-                    SummaryRow(
-                        str(failed.path), "failed", face=failed.number, message=failed.problem
-                    )
-                )
             reconstruct_photos(model, group, test, writer)
             bar.update(len(group))
 
@@ -119,21 +111,33 @@ def reconstruct_folder(
 def reconstruct_photos(
     model: FaceReconModel, photos: Sequence[Photo], test: TestOptions, writer: ResultWriter
 ) -> None:
-    """Reconstruct all faces of some photos and hand them to the writer."""
-    faces = [face for photo in photos for face in photo.faces]
-    done: dict[Path, list[FaceResult]] = {}
-    for batch in chunks(faces, test.test_batch_size):
-        for face, row in reconstruct_faces(model, batch, test.solve_appearance):
-            writer.add(face, row)
-            done.setdefault(face.photo, []).append(face)
-    if not test.photo_overlay:
-        return
-    # On the CPU, in the writer's threads, while the next photos go through the network.
-    camera, renderer = model.camera.to("cpu"), Renderer()
+    """Reconstruct all faces of some photos and hand them to the writer, photo by photo."""
+    batches = chunks((face for photo in photos for face in photo.faces), test.test_batch_size)
+    results = (
+        result
+        for batch in batches
+        for result in reconstruct_faces(model, batch, test.solve_appearance)
+    )
+    # Overlays are drawn on the CPU, in the writer's threads, while the next photos go through the
+    # network.
+    camera, renderer = model.camera.to("cpu"), Renderer(on_cpu(model.renderer.backend))
     for photo in photos:
+        for failed in photo.failures:
+            say(failed)
+            writer.add_failure(
+                SummaryRow(str(failed.path), "failed", face=failed.number, message=failed.problem)
+            )
+        done = list(islice(results, len(photo.faces)))
+        numbers = [writer.add(face, row) for face, row in done]
         if photo.preview is not None:
-            draw = partial(lay_over, photo.preview, done[photo.path], camera, renderer)
-            writer.add_overlay(photo.stem, draw)
+            faces = [face for face, _ in done]
+            draw = partial(lay_over, photo.preview, faces, camera, renderer)
+            writer.add_overlay(photo.stem, numbers[0], draw)
+
+
+def on_cpu(backend: Backend) -> Backend:
+    """The renderer that was chosen, if it can draw on the CPU."""
+    return "auto" if backend == "nvdiffrast" else backend
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

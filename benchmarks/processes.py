@@ -10,7 +10,6 @@ this process may use: one process with all of them, two with half each.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from data.landmarks import write_landmarks
 from models.camera import Camera
 from models.face_model import FaceModelOptions
 from util.assets import load_face_model
+from util.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP_STEPS = 2
@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--net_recon", default="resnet50")
     arguments = parser.parse_args()
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = usable_cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         steps = WARM_UP_STEPS + arguments.steps
@@ -53,7 +51,7 @@ def main() -> None:
 
 def write_photos(folder: Path, count: int) -> None:
     """A prepared folder of noise with the mean face's landmarks."""
-    face_model = load_face_model(FaceModelOptions())
+    face_model = load_face_model(FaceModelOptions("open"))
     points = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))
     camera = Camera.rnet()
     landmarks = camera.project(camera.from_object(points))[0].double().numpy()
@@ -77,6 +75,7 @@ def seconds_a_step(
         "data_root": folder,
         "flist": folder / "masks.txt",
         "flist_val": folder / "one.txt",
+        "face_model": "open",
         "net_recon": arguments.net_recon,
         "batch_size": arguments.batch_size,
         "world_size": count,

@@ -35,7 +35,7 @@ TARGET = 0.1
 def main() -> None:
     """Print the parts of a step for the open face model at its level."""
     torch.manual_seed(0)
-    face_model = load_face_model(FaceModelOptions())
+    face_model = load_face_model(FaceModelOptions("open"))
     recognition, message = load_recognition_net(RecognitionOptions(net_recog="dlib"))
     assert recognition is not None
     print(f"{face_model.card}, {face_model.vertex_count} vertices; {message}")

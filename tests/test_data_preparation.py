@@ -55,13 +55,15 @@ def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -
     part = ["--img_folder", "mine", "--num_workers", "0", "--mode", "val", "--shard"]
     data_preparation.main([*part, "0/2"])
     with pytest.raises(SystemExit) as ended:
-        data_preparation.main(["--merge", "--mode", "val"])
+        data_preparation.main(["--merge", "--mode", "val", "--tar_folder", "tars"])
     assert ended.value.code == 1
     assert "1 of 2 parts are not prepared" in capsys.readouterr().out
+    assert not (tmp_path / "tars").exists()
     data_preparation.main([*part, "1/2"])
     merge = ["--merge", "--mode", "val", "--img_folder", "mine"]
     data_preparation.main([*merge, "--tar_folder", "tars"])
-    shown = capsys.readouterr().out
+    shown, bars = capsys.readouterr()
+    assert "packing: 100%" in bars and "1/1" in bars
     assert "1 x picture, such as: mine/b.png is empty" in shown
     assert "1 photos in 1 tar files" in shown
     with tarfile.open(tmp_path / "tars" / "val" / "faces-000000.tar") as tar:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from models.face_model import FaceModelData
+from models.networks.recognition import RecognitionOptions
+from tests.bfm_files import SMALL, write_small_sources
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
-from util import installation
-from util.bfm_conversion import SOURCE_FILES
+from util import diagnosis, installation
+from util.bfm_conversion import SOURCE_FILES, check_source
 from util.bfm_file import write_bfm_model
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
@@ -27,8 +34,15 @@ ARGV = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
+    forget()
     yield tmp_path
     torch.set_num_threads(threads)
+
+
+def forget() -> None:
+    """What a run keeps of the files, which are others in the next one."""
+    diagnosis._face_model.cache_clear()
+    diagnosis._chosen_device.cache_clear()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -65,7 +79,9 @@ def test_what_fails_is_named_and_the_rest_goes_on(capsys: pytest.CaptureFixture[
         doctor.main([*ARGV, *argv])
     assert stopped.value.code == 1
     shown = lines(capsys)
-    assert "weights.pth: damaged" in line_of(shown, "recognition net")
+    line = line_of(shown, "recognition net")
+    assert "weights.pth: not a PyTorch file but a web page" in line
+    assert "  wrong    weights.pth: not a PyTorch file but a web page" in "\n".join(shown)
     assert "ok" in line_of(shown, "renderer")
     assert shown[-1].startswith("Works now: data_preparation.py, make_synthetic.py, test.py")
     assert "Not: train.py" in shown[-1]
@@ -82,6 +98,25 @@ def test_missing_packages_end_it_early(
     shown = lines(capsys)
     assert line_of(shown, "no-such-distribution").startswith("  wrong")
     assert shown[-1].startswith("Works now: nothing") and "pip install ." in shown[-1]
+
+
+def test_a_package_that_is_there_but_broken_is_named(folder: Path):
+    package = folder / "site-packages" / "scipy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise OSError('libblas.so.3: no such file')\n")
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "doctor.py"), *ARGV],
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+    shown = result.stdout.splitlines()
+    assert shown[-1] == "Works now: nothing, a package cannot be imported"
+    (line,) = [line for line in shown if "libblas" in line]
+    assert line.startswith("  wrong    scipy: cannot be imported (OSError: ")
 
 
 def test_no_place_to_write(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -153,6 +188,103 @@ def test_a_converted_model_is_ok(capsys: pytest.CaptureFixture[str], open_face_d
     write_bfm_model(Path("BFM/BFM_model_front.mat"), open_face_data)
     doctor.main([*ARGV, "--face_model", "open"])
     assert line_of(lines(capsys), "BFM/BFM_model_front.mat").startswith("  ok")
+
+
+def test_bfm09_is_not_made_while_looking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_small_sources(Path("BFM"))
+    monkeypatch.setattr(diagnosis, "check_source", partial(check_source, sizes=SMALL))
+    (Path("BFM") / "similarity_Lm3D_all.mat").write_bytes(b"<!DOCTYPE html>")
+    before = sorted(Path("BFM").iterdir())
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    assert sorted(Path("BFM").iterdir()) == before
+    line = line_of(shown, "face model")
+    assert line.startswith("  ok") and "bfm09, which is made of the files in BFM" in line
+    assert "the first run makes it" in line_of(shown, "BFM/BFM_model_front.mat")
+    points = line_of(shown, "BFM/similarity_Lm3D_all.mat")
+    assert points.startswith("  wrong") and points.count("BFM/similarity_Lm3D_all.mat") == 1
+    assert "web page" in points
+
+    (Path("BFM") / "std_exp.txt").write_text("0.5 " * 3, encoding="utf-8")
+    forget()
+    with pytest.raises(SystemExit):
+        doctor.main(ARGV)
+    shown = lines(capsys)
+    line = line_of(shown, "face model")
+    assert line.startswith("  wrong") and "or give --face_model open" in line
+    assert line_of(shown, "renderer").startswith("  ok")
+
+
+def test_a_run_is_held_against_its_own_face_model(
+    trained: Path,  # noqa: F811
+    open_face_data: FaceModelData,
+    capsys: pytest.CaptureFixture[str],
+):
+    """As test.py does, though auto would take the user's model; a typed flag is another matter."""
+    write_bfm_model(Path("BFM/BFM_model_front.mat"), replace(open_face_data, name="bfm09"))
+    card = load_checkpoint(trained)
+    card["card"]["face_model"] |= {"name": "bfm09", "fingerprint": "0" * 16}
+    save_checkpoint("checkpoints/theirs/epoch_latest.pth", card)
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    assert "face model: bfm09" in line_of(shown, "face model")
+    assert line_of(shown, "checkpoints/faces").startswith("  ok")
+    assert "but the face model is bfm09" in line_of(shown, "checkpoints/theirs")
+    doctor.main([*ARGV, "--face_model", "bfm09"])
+    assert "but the face model is bfm09" in line_of(lines(capsys), "checkpoints/faces")
+    Path("BFM/BFM_model_front.mat").unlink()
+    forget()
+    doctor.main(ARGV)
+    line = line_of(lines(capsys), "checkpoints/theirs")
+    assert line.startswith("  wrong") and "there is no BFM/BFM_model_front.mat" in line
+
+
+@pytest.mark.parametrize(
+    ("argv", "subject", "text"),
+    [
+        (["--gpu_ids", "77"], "device", "--gpu_ids 77: this machine has"),
+        (["--renderer", "nvdiffrast"], "renderer", "--renderer nvdiffrast needs a CUDA device"),
+    ],
+)
+def test_what_fails_has_its_own_name(
+    argv: list[str], subject: str, text: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        doctor.main([*ARGV, *argv])
+    shown = lines(capsys)
+    assert line_of(shown, "face model").startswith("  ok")
+    assert line_of(shown, subject).startswith("  wrong") and text in line_of(shown, subject)
+    assert "Not: make_synthetic.py, train.py, test.py" in shown[-1]
+
+
+def test_the_files_of_the_chosen_detector(capsys: pytest.CaptureFixture[str]):
+    root = Path("checkpoints/lm_model")
+    root.mkdir(parents=True)
+    (root / "test_mean_face.txt").write_text("0.5 " * 136, encoding="utf-8")
+    (root / "BBRegressorParam_r.mat").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(SystemExit):
+        doctor.main([*ARGV, "--detector", "tensorflow"])
+    shown = lines(capsys)
+    assert line_of(shown, f"{root}/test_mean_face.txt").startswith("  ok")
+    regression = [line for line in shown if line.startswith(f"  wrong    {root}/BBRegr")]
+    assert len(regression) == 1 and "web page" in regression[0]
+    graph = line_of(shown, f"{root}/68lm_detector.pb")
+    assert graph.startswith("  missing") and "68 landmark archive" in graph
+    with pytest.raises(SystemExit):
+        doctor.main([*ARGV, "--detector", "insightface"])
+    line = line_of(lines(capsys), "--insightface_root")
+    assert line.startswith("  missing") and "buffalo_l" in line
+
+
+def test_unused_weights_are_read_before_they_are_called_ok(capsys: pytest.CaptureFixture[str]):
+    path = Path(RecognitionOptions.net_recog_path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"<!DOCTYPE html>")
+    doctor.main([*ARGV, "--net_recog", "dlib"])
+    line = line_of(lines(capsys), str(path))
+    assert line.startswith("  wrong") and "web page" in line
 
 
 def test_a_face_model_that_is_not_there(capsys: pytest.CaptureFixture[str]):

@@ -22,10 +22,12 @@ from models.assets import ModelAssets
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
+from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.test_train_command import load_script
 from util.errors import InputError
+from util.face_result import FaceResult
 from util.training_state import Progress, save_training
 
 command = load_script("test")
@@ -62,8 +64,6 @@ def photos(folder: Path, open_face_model: FaceModel) -> Path:
     """Two rendered faces with landmark files, a picture without a face, and rubbish."""
     root = folder / "png_faces" / "mask"
     zero = open_face_model.layout.zeros(1)
-    from models.renderer import Renderer
-
     result = reconstruct(open_face_model, Renderer("torch"), Camera.rnet(), zero)
     assert result.rendering.image is not None
     face = (result.rendering.image[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
@@ -115,8 +115,6 @@ def test_a_folder_of_photos(
 
     # The files hold what the stages compute from these coefficients.
     coefficients = open_face_model.layout.split(torch.from_numpy(content["coeff"]))
-    from models.renderer import Renderer
-
     camera = Camera.rnet()
     expected = reconstruct(open_face_model, Renderer("torch"), camera, coefficients).posed
     np.testing.assert_allclose(
@@ -211,18 +209,51 @@ def test_all_faces_of_a_photo(
     assert meshes == {"b", "b_2_", "b_2", "b_2_2", "c"}
     with (results / "summary.csv").open(encoding="utf-8", newline="") as file:
         found = [(row["files"], row["face"], row["status"]) for row in csv.DictReader(file)]
-    assert sorted(found) == [
-        ("", "3", "failed"),
-        ("", "3", "failed"),
-        ("b", "1", "ok"),
-        ("b_2", "1", "ok"),
-        ("b_2_", "2", "ok"),
-        ("b_2_2", "2", "ok"),
-        ("c", "1", "ok"),
-    ]
+    # In the order of the photos, though two are reconstructed at once.
+    assert sorted(found[:3]) == [("", "3", "failed"), ("b", "1", "ok"), ("b_2_", "2", "ok")]
+    assert sorted(found[3:6]) == [("", "3", "failed"), ("b_2", "1", "ok"), ("b_2_2", "2", "ok")]
+    assert found[6:] == [("c", "1", "ok")]
     assert not list(results.glob("*.jpg"))
     first, second = (loadmat(results / f"{stem}.mat")["photo_to_crop"] for stem in ("b", "b_2_"))
     assert 3 < first[0, 2] - second[0, 2] < 9
+
+
+def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
+    trained: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root = photos.parent / "three"
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(root / name, np.asarray(Image.open(photos / "a.png")))
+        write_landmarks(
+            root / "landmarks" / f"{Path(name).stem}.txt",
+            np.loadtxt(photos / "landmarks" / "a.txt"),
+        )
+    backends = set()
+
+    def draw(
+        preview: np.ndarray, faces: list[FaceResult], camera: Camera, renderer: Renderer
+    ) -> np.ndarray:
+        backends.add(renderer.backend)
+        if [face.stem for face in faces] == ["a"]:
+            raise ValueError("no paint")
+        return preview
+
+    monkeypatch.setattr(command, "lay_over", draw)
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
+    found = rows(trained.parent / "results" / "three" / "epoch_20_000000")
+    assert backends == {"torch"}
+    assert [(name, row["status"], row["message"]) for name, row in found.items()] == [
+        ("a.png", "ok", "no a_photo.jpg: no paint"),
+        ("b.png", "ok", ""),
+        ("c.png", "ok", ""),
+    ]
+
+
+def test_a_renderer_of_the_gpu_leaves_overlays_to_the_cpus():
+    assert command.on_cpu("nvdiffrast") == "auto"
+    assert [command.on_cpu(name) for name in ("torch", "numba", "auto")] == [
+        *("torch", "numba", "auto")
+    ]
 
 
 def test_flags_without_effect_say_so_once(

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.detection import DetectionOptions, create_detector
+from data.insightface_detector import find_detection_model
+from data.landmark_graph import (
+    CONVERTED_NAME,
+    GRAPH_NAME,
+    MEAN_FACE_NAME,
+    REGRESSION_NAME,
+    SIDE,
+    BoxRegression,
+    find_file,
+    open_graph,
+    read_mean_face,
+)
+from data.onnx_model import OnnxModel
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelOptions
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.renderer import Renderer, RenderOptions, resolve_backend
@@ -23,47 +38,105 @@ from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.flags import ParsedOptions
 from util.assets import choose_face_model
-from util.bfm_conversion import SOURCE_FILES, SourceFile, check_source
-from util.bfm_file import read_bfm_model
-from util.checkpoint import list_checkpoints, load_checkpoint, read_card, resolve_checkpoint
+from util.bfm_conversion import (
+    MODEL_INFO,
+    SOURCE_FILES,
+    SourceFile,
+    check_source,
+    missing_sources,
+)
+from util.bfm_file import NAME as BFM09
+from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
+from util.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    load_tensors,
+    read_card,
+    resolve_checkpoint,
+)
 from util.devices import choose_device
 from util.errors import InputError
 from util.installation import Finding
+from util.mat_file import read_mat
 from util.recognition_file import load_recognition_net
 from util.reconstruction_file import read_initial_weights
 
 
 def face_model(options: ParsedOptions) -> Iterator[Finding]:
-    """The face model, and that it can be drawn by the renderer."""
+    """The face model; bfm09 is not made here if its file is missing, since that takes its time."""
     wanted = options[FaceModelOptions]
+    flag = f"(--face_model {wanted.face_model})"
+    if would_be_made(wanted):
+        _check_sources(wanted)
+        files = f"of the files in {wanted.bfm_folder} at the first run"
+        yield Finding("ok", "face model", f"bfm09, which is made {files} {flag}")
+        return
     model, message = _face_model(wanted)
-    yield Finding(
-        "ok",
-        "face model",
-        f"{message}; {model.vertex_count} vertices, licence {model.card.licence} "
-        f"(--face_model {wanted.face_model})",
-    )
-    yield _rendering(model, options[RenderOptions].renderer, options)
+    licence = f"{model.vertex_count} vertices, licence {model.card.licence}"
+    yield Finding("ok", "face model", f"{message}; {licence} {flag}")
 
 
-@lru_cache(maxsize=1)
+def would_be_made(wanted: FaceModelOptions) -> bool:
+    """Whether a run would first make the file of bfm09."""
+    folder = Path(wanted.bfm_folder)
+    is_named = wanted.face_model in ("auto", "bfm09")
+    return is_named and not (folder / wanted.bfm_model).is_file() and not missing_sources(folder)
+
+
+def _check_sources(wanted: FaceModelOptions) -> None:
+    try:
+        for source in SOURCE_FILES:
+            check_source(Path(wanted.bfm_folder), source)
+    except InputError as error:
+        if wanted.face_model != "auto":
+            raise
+        raise InputError(f"{error}; or give --face_model open") from error
+
+
+@lru_cache(maxsize=4)
 def _face_model(options: FaceModelOptions) -> tuple[FaceModel, str]:
     return choose_face_model(options)
 
 
-def _rendering(model: FaceModel, name: str, options: ParsedOptions) -> Finding:
-    """Draw the mean face."""
+def device(options: ParsedOptions) -> Iterator[Finding]:
+    """What computes."""
+    yield Finding("ok", "device", f"{_device(options)} (--gpu_ids {options[BaseOptions].gpu_ids})")
+
+
+@lru_cache(maxsize=1)
+def _chosen_device(gpu_ids: str, threads: int) -> torch.device:
+    return choose_device(gpu_ids, threads)
+
+
+def _device(options: ParsedOptions) -> torch.device:
     base = options[BaseOptions]
-    device = choose_device(base.gpu_ids, base.num_cpu_threads)
+    return _chosen_device(base.gpu_ids, base.num_cpu_threads)
+
+
+def renderer(options: ParsedOptions) -> Iterator[Finding]:
+    """Draw the mean face; of the open model where the chosen one has failed or is to be made."""
+    name = options[RenderOptions].renderer
+    try:
+        device = _device(options)
+    except InputError:
+        return  # said of the device
+    wanted = options[FaceModelOptions]
+    try:
+        model, _ = _face_model(
+            replace(wanted, face_model="open") if would_be_made(wanted) else wanted
+        )
+    except InputError:
+        model, _ = _face_model(replace(wanted, face_model="open"))
     backend = resolve_backend(name, device)
     model = model.to(device)
     result = reconstruct(
         model, Renderer(backend), Camera.rnet().to(device), model.layout.zeros(1, device)
     )
     share = float(result.rendering.mask.mean())
-    if not 0.05 < share < 0.95:
-        return Finding("wrong", "renderer", f"{backend} draws the face on {share:.0%} of the crop")
-    return Finding("ok", "renderer", f"{backend} on {device} (--renderer {name})")
+    if 0.05 < share < 0.95:
+        yield Finding("ok", "renderer", f"{backend} on {device} (--renderer {name})")
+    else:
+        yield Finding("wrong", "renderer", f"{backend} draws the face on {share:.0%} of the crop")
 
 
 def detector(options: ParsedOptions) -> Iterator[Finding]:
@@ -105,11 +178,14 @@ def bfm(options: ParsedOptions) -> Iterator[Finding]:
     folder = Path(wanted.bfm_folder)
     model = folder / wanted.bfm_model
     if model.is_file():
-        yield _checked(model, lambda: read_bfm_model(model)[1])
-    else:
+        yield _checked(model, lambda: read_bfm_model(model)[1].removeprefix(f"from {model} "))
+    elif missing_sources(folder):
         yield Finding("missing", str(model), "bfm09; made of the next files once all are there")
+    else:
+        yield Finding("missing", str(model), "bfm09; the first run makes it of the next files")
     for source in SOURCE_FILES:
         yield bfm_source(folder, source)
+    yield standard_points(folder / STANDARD_POINTS_FILE)
 
 
 def bfm_source(folder: Path, source: SourceFile) -> Finding:
@@ -125,60 +201,154 @@ def bfm_source(folder: Path, source: SourceFile) -> Finding:
     return _checked(path, check)
 
 
+def standard_points(path: Path) -> Finding:
+    """The landmarks by which the public code aligns photos."""
+    what = "standard landmarks for aligning photos"
+    if not path.is_file():
+        text = f"{what}, without which the model's own serve: {MODEL_INFO.place}"
+        return Finding("missing", str(path), text)
+
+    def check() -> str:
+        remedy = f"take {path.name} {MODEL_INFO.place}, or remove it"
+        points = read_mat(path, ["lm"], remedy)["lm"]
+        if points.shape != (68, 3) or not np.isfinite(points).all():
+            raise InputError(f"{path}: lm is no (68, 3) array of numbers; {remedy}")
+        return what
+
+    return _checked(path, check)
+
+
+def weights(options: ParsedOptions) -> Iterator[Finding]:
+    """Weights that trainings may start from; files that are there are read, used or not."""
+    net, recognition = options[ReconstructionNetOptions], options[RecognitionOptions]
+
+    def initial() -> str:
+        _, message = read_initial_weights(net)
+        if net.init_path in message:
+            return message
+        load_tensors(Path(net.init_path))
+        return f"can be read, but --net_recon {net.net_recon} starts from others"
+
+    def arcface() -> str:
+        _, message = load_recognition_net(replace(recognition, net_recog="auto"))
+        unused = recognition.net_recog in ("dlib", "none")
+        return f"{message}, unused by --net_recog {recognition.net_recog}" if unused else message
+
+    if net.init_path:
+        yield _optional(
+            Path(net.init_path),
+            "ImageNet weights of the R-Net's backbone; from the PyTorch project (torchvision's "
+            "resnet50-0676ba61.pth)",
+            initial,
+        )
+    if recognition.net_recog_path:
+        yield _optional(
+            Path(recognition.net_recog_path),
+            "ArcFace for the identity loss; from the insightface project (arcface_torch, "
+            "ms1mv3_arcface_r50_fp16/backbone.pth)",
+            arcface,
+        )
+
+
+def detector_files(options: ParsedOptions) -> Iterator[Finding]:
+    """What the chosen detector needs of the user."""
+    wanted = options[DetectionOptions]
+    if wanted.detector == "tensorflow":
+        yield from _landmark_files(Path(wanted.lm_folder))
+    elif wanted.detector == "insightface":
+        root = wanted.insightface_root
+        try:
+            path = find_detection_model(root)
+        except InputError as error:
+            yield Finding("missing", "--insightface_root", str(error))
+        else:
+            yield _checked(path, lambda: f"face detector, input {OnnxModel(path).input_shape}")
+
+
+def _landmark_files(folder: Path) -> Iterator[Finding]:
+    """The landmark graph, run once, and its companions."""
+
+    def graph() -> str:
+        open_graph(folder).run(np.zeros((1, SIDE, SIDE, 3), np.float32))
+        return "the public code's landmark graph"
+
+    def regression() -> str:
+        BoxRegression.read(find_file(folder, REGRESSION_NAME))
+        return "the box of a face by its five points"
+
+    def mean_face() -> str:
+        read_mean_face(find_file(folder, MEAN_FACE_NAME))
+        return "the mean face of the graph's landmarks"
+
+    only_converted = not (folder / GRAPH_NAME).is_file() and (folder / CONVERTED_NAME).is_file()
+    name = CONVERTED_NAME if only_converted else GRAPH_NAME
+    for path, check in (
+        (folder / name, graph),
+        (folder / REGRESSION_NAME, regression),
+        (folder / MEAN_FACE_NAME, mean_face),
+    ):
+        finding = _checked(path, check)
+        is_missing = finding.state == "wrong" and not path.is_file()
+        yield replace(finding, state="missing") if is_missing else finding
+
+
+def _optional(path: Path, what: str, check: Callable[[], str]) -> Finding:
+    return _checked(path, check) if path.is_file() else Finding("missing", str(path), what)
+
+
 def _checked(path: Path, check: Callable[[], str]) -> Finding:
     try:
         return Finding("ok", str(path), check())
     except InputError as error:
-        return Finding("wrong", str(path), str(error))
+        return Finding("wrong", str(path), _after(path, error))
 
 
-def weights(options: ParsedOptions) -> Iterator[Finding]:
-    """Weights that trainings may start from, where they are missing; if there, they were loaded."""
-    known = {
-        options[ReconstructionNetOptions].init_path: (
-            "ImageNet weights of the R-Net's backbone; from the PyTorch project (torchvision's "
-            "resnet50-0676ba61.pth)"
-        ),
-        options[RecognitionOptions].net_recog_path: (
-            "ArcFace for the identity loss; from the insightface project (arcface_torch, "
-            "ms1mv3_arcface_r50_fp16/backbone.pth)"
-        ),
-    }
-    for name, what in known.items():
-        if name and not Path(name).is_file():
-            yield Finding("missing", name, what)
-        elif name:
-            yield Finding("ok", name, f"{Path(name).stat().st_size:,} bytes")
+def _after(path: Path, error: InputError) -> str:
+    """A message without the path at its begin, which the line has named."""
+    return str(error).removeprefix(str(path)).lstrip("/\\: ")
 
 
 def runs(options: ParsedOptions) -> Iterator[Finding]:
     """Trained networks: the newest checkpoint of each run, read and held against the face model."""
     root = Path(options[BaseOptions].checkpoints_dir)
-    card = _face_model(options[FaceModelOptions])[0].card
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder in folders:
-        if not (epochs := list_checkpoints(folder)):
-            continue
-        path = resolve_checkpoint(folder, epochs[-1])
-        try:
-            found = read_card(load_checkpoint(path), path)
-        except InputError as error:
-            yield Finding("wrong", str(folder), str(error))
-            continue
-        text = f"epoch {', '.join(epochs)}: {found.net_recon} for {found.face_model}"
-        same = found.face_model_hash in ("", card.fingerprint)
-        if found.face_model != card.name or not same:
-            text += f" {found.face_model_version} ({found.face_model_hash or 'no hash'})"
-            yield Finding("wrong", str(folder), f"{text}, but the face model is {card}")
-        else:
-            yield Finding("ok", str(folder), text)
+        if epochs := list_checkpoints(folder):
+            try:
+                yield _run(folder, epochs, options)
+            except InputError as error:
+                yield Finding("wrong", str(folder), _after(folder, error))
+
+
+def _run(folder: Path, epochs: list[str], options: ParsedOptions) -> Finding:
+    """A run, with the face model that `test.py` would take for its newest checkpoint."""
+    path = resolve_checkpoint(folder, epochs[-1])
+    found = read_card(load_checkpoint(path), path)
+    text = f"epoch {', '.join(epochs)}: {found.net_recon} for {found.face_model}"
+    wanted = options[FaceModelOptions]
+    if not options.given("face_model") and found.face_model in NAMED_FACE_MODELS:
+        wanted = replace(wanted, face_model=found.face_model)
+    if would_be_made(wanted):
+        if found.face_model == BFM09:
+            _check_sources(wanted)
+            return Finding("ok", str(folder), f"{text}, which is made at the first run")
+        other = BFM09
+    else:
+        card = _face_model(wanted)[0].card
+        if card.name == found.face_model and found.face_model_hash in ("", card.fingerprint):
+            return Finding("ok", str(folder), text)
+        other = str(card)
+    text += f" {found.face_model_version} ({found.face_model_hash or 'no hash'})"
+    return Finding("wrong", str(folder), f"{text}, but the face model is {other}")
 
 
 Check = Callable[[ParsedOptions], Iterator[Finding]]
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "Would be used": (face_model, detector, recognition_net, initial_weights, writing),
-    "Your files, all optional": (bfm, weights),
+    "Would be used": (
+        *(face_model, device, renderer, detector, recognition_net, initial_weights, writing),
+    ),
+    "Your files, all optional": (bfm, weights, detector_files),
     "Your runs": (runs,),
 }
 """Sections of the report, in order."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 State = Literal["ok", "missing", "wrong"]
@@ -81,3 +83,16 @@ def version_of(package: Package) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         pass
     return None if importlib.util.find_spec(package.module) is None else "version unknown"
+
+
+def broken(error: Exception) -> Finding:
+    """What a failed import of the program's modules says of the package that failed."""
+    name = getattr(error, "name", None) or "the program"
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        folders = Path(frame.f_code.co_filename).parts
+        if "site-packages" in folders[:-1]:
+            # The last one: a package often fails only by another that it imports.
+            after = folders[folders.index("site-packages") + 1]
+            name = after.removesuffix(".py")
+    reason = f"{type(error).__name__}: {error}"
+    return Finding("wrong", name, f"cannot be imported ({reason}); install it again")

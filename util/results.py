@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +70,17 @@ def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
         number += 1
 
 
+@dataclass(frozen=True)
+class _Writing:
+    """Files on their way to the disk."""
+
+    row: int
+    """Whose they are."""
+    future: Future[None]
+    extra: str = ""
+    """Name of a picture that the face is complete without."""
+
+
 class ResultWriter:
     """Writes faces in threads while the next ones are computed; use as a context manager."""
 
@@ -80,8 +90,9 @@ class ResultWriter:
         self.rows: list[SummaryRow] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(workers)
-        self._pending: list[tuple[int, Future[None]]] = []
-        """Rows whose files are being written."""
+        self._pending: list[_Writing] = []
+        self._defect: Exception | None = None
+        """The first error in a thread that no disk and no photo explains."""
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -90,48 +101,61 @@ class ResultWriter:
         # After an error or Ctrl-C too: the few faces in the queue are finished and the summary
         # names all that the folder holds.
         self._pool.shutdown(wait=True)
-        for number, future in self._pending:
-            self._collect(number, future)
+        for writing in self._pending:
+            self._collect(writing)
         self._write_summary()
+        if error is None and self._defect is not None:
+            raise self._defect
 
-    def add(self, face: FaceResult, row: SummaryRow) -> None:
-        """Queue a face; waits when writing is far behind, so that memory stays bounded."""
-        self.rows.append(row)
+    def add(self, face: FaceResult, row: SummaryRow) -> int:
+        """Queue a face; waits when writing is far behind, so that memory stays bounded.
+
+        Returns:
+            The number of its row.
+        """
         while len(self._pending) >= 32:
-            self._collect(*self._pending.pop(0))
-        future = self._pool.submit(write_face, self.folder, face)
-        self._pending.append((len(self.rows) - 1, future))
+            self._collect(self._pending.pop(0))
+        if self._defect is not None:
+            raise self._defect
+        self.rows.append(row)
+        number = len(self.rows) - 1
+        self._pending.append(_Writing(number, self._pool.submit(write_face, self.folder, face)))
+        return number
 
-    def add_overlay(self, stem: str, draw: Callable[[], np.ndarray]) -> None:
-        """Queue `<stem>_photo.jpg` of the photo whose faces were added last.
+    def add_overlay(self, stem: str, row: int, draw: Callable[[], np.ndarray]) -> None:
+        """Queue `<stem>_photo.jpg`.
 
         Args:
             stem: of the photo.
+            row: number of the row of one of its faces, which takes the problem if there is one.
             draw: gives the (H, W, 3) uint8 picture, in the writing thread.
         """
         path = self.folder / f"{stem}_photo.jpg"
         future = self._pool.submit(lambda: write_image(path, draw()))
-        self._pending.append((len(self.rows) - 1, future))
+        self._pending.append(_Writing(row, future, path.name))
 
     def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face, or a face that cannot be used."""
         self.rows.append(row)
 
-    def _collect(self, number: int, future: Future[None]) -> None:
-        """Wait for a face's files; one that cannot be written must not cost the others."""
+    def _collect(self, writing: _Writing) -> None:
+        """Wait for files; those that cannot be written must not cost the other faces."""
         try:
-            future.result()
-        except (OSError, ValueError) as error:
-            row = self.rows[number]
-            tqdm.write(f"{row.image}: {error}")
-            self.rows[number] = SummaryRow(
-                row.image, "failed", row.face, row.files, message=str(error)
-            )
-
-    @property
-    def succeeded(self) -> int:
-        """Faces that were reconstructed."""
-        return Counter(row.status for row in self.rows)["ok"]
+            writing.future.result()
+        except Exception as error:
+            row = self.rows[writing.row]
+            expected = isinstance(error, (OSError, ValueError))
+            problem = str(error) if expected else f"{type(error).__name__}: {error}"
+            if writing.extra:
+                problem = f"no {writing.extra}: {problem}"
+                message = f"{row.message}; {problem}" if row.message else problem
+                row = replace(row, message=message)
+            else:
+                row = SummaryRow(row.image, "failed", row.face, row.files, message=problem)
+            self.rows[writing.row] = row
+            tqdm.write(f"{row.image}: {problem}")
+            if not expected and self._defect is None:
+                self._defect = error
 
     @property
     def photos(self) -> tuple[int, int]:

@@ -82,7 +82,6 @@ def test_the_summary_has_one_line_for_each_photo_in_order(tmp_path: Path):
             SummaryRow("photos/ü, b.jpg", "failed", message='no face; "so", said it\ntwice')
         )
         writer.add(face("c"), row("c"))
-        assert writer.succeeded == 2
     rows = summary(tmp_path)
     assert [line["image"] for line in rows] == ["photos/a.jpg", "photos/ü, b.jpg", "photos/c.jpg"]
     assert [line["status"] for line in rows] == ["ok", "failed", "ok"]
@@ -111,7 +110,7 @@ def test_a_face_that_cannot_be_written_is_reported_and_the_others_stay(tmp_path:
     assert len(rows) == 42
     assert rows["photos/b.jpg"]["status"] == "failed"
     assert "non-finite" in rows["photos/b.jpg"]["message"]
-    assert writer.succeeded == 41
+    assert writer.photos == (41, 42)
     assert (tmp_path / "a.obj").is_file() and (tmp_path / "c39.mat").is_file()
     assert not list(tmp_path.glob("b.*"))
 
@@ -153,7 +152,7 @@ def test_a_run_on_one_photo_keeps_the_others_rows(tmp_path: Path, monkeypatch):
     assert [line["nme_inner"] for line in rows] == ["0.04000", "0.09000", "0.04000", ""]
     assert rows[3]["message"] == 'a "b",\nc'
     # The outcome is that of this run.
-    assert (len(writer.rows), writer.succeeded) == (2, 1)
+    assert (len(writer.rows), writer.photos) == (2, (1, 2))
 
 
 @pytest.mark.parametrize("damage", ["empty", "binary", "cut", "other columns", "quote"])
@@ -184,7 +183,7 @@ def test_each_face_of_a_photo_has_a_row_and_a_second_run_replaces_them(tmp_path:
                 one = SummaryRow("photos/a.jpg", "ok", face=number, files=stem, nme_inner=0.04)
                 writer.add(replace(face(stem), number=number), one)
             writer.add_failure(SummaryRow("photos/b.jpg", "failed", message="no face"))
-        assert (writer.succeeded, writer.photos) == (len(numbers), (1, 2))
+        assert writer.photos == (1, 2)
 
     write(1, 2, 3)
     assert [(row["face"], row["files"]) for row in summary(tmp_path)] == [
@@ -197,16 +196,41 @@ def test_each_face_of_a_photo_has_a_row_and_a_second_run_replaces_them(tmp_path:
     assert [row["files"] for row in summary(tmp_path)] == ["a", "a_2", ""]
 
 
-def test_a_picture_of_the_whole_photo_and_its_failure(tmp_path: Path):
+def test_a_missing_picture_of_the_whole_photo_is_said_where_it_belongs(tmp_path: Path):
+    """The faces of all photos of a group are queued before the last of its pictures is drawn."""
+    broken = replace(face("b"), vertices=np.full((3, 3), np.nan, np.float32))
     with ResultWriter(tmp_path) as writer:
-        writer.add(face("a"), row("a"))
-        writer.add_overlay("a", lambda: np.full((40, 30, 3), 90, np.uint8))
-        writer.add(face("b"), row("b"))
-        writer.add_overlay("b", lambda: np.full((40, 30, 3), 0.5))
-    with Image.open(tmp_path / "a_photo.jpg") as picture:
+        numbers = [writer.add(f, row(f.stem)) for f in (face("a"), broken, face("c"))]
+        for stem, number in zip("abc", numbers, strict=True):
+            kind = np.uint8 if stem == "c" else np.float64  # which is no picture
+            writer.add_overlay(stem, number, lambda kind=kind: np.full((40, 30, 3), 90, kind))
+        assert numbers == [0, 1, 2]
+    with Image.open(tmp_path / "c_photo.jpg") as picture:
         assert picture.size == (30, 40)
-    assert not (tmp_path / "b_photo.jpg").exists()
-    assert [line["status"] for line in summary(tmp_path)] == ["ok", "failed"]
+    assert not (tmp_path / "a_photo.jpg").exists()
+    a, b, c = summary(tmp_path)
+    assert (a["status"], a["nme_inner"]) == ("ok", "0.04000")
+    assert a["message"].startswith("no a_photo.jpg: ")
+    assert b["status"] == "failed"
+    assert "non-finite" in b["message"] and "; no b_photo.jpg: " in b["message"]
+    assert (c["status"], c["message"]) == ("ok", "")
+
+
+@pytest.mark.parametrize("later", [0, 50])
+def test_a_defect_in_a_thread_is_raised_after_the_summary(tmp_path: Path, later: int):
+    def fail() -> np.ndarray:
+        raise RuntimeError("the renderer broke")
+
+    with pytest.raises(RuntimeError, match="the renderer broke"), ResultWriter(tmp_path) as writer:
+        writer.add_overlay("a", writer.add(face("a"), row("a")), fail)
+        for number in range(later):
+            writer.add(face(f"c{number}"), row(f"c{number}"))
+    first, *others = summary(tmp_path)
+    assert first["status"] == "ok"
+    assert first["message"] == "no a_photo.jpg: RuntimeError: the renderer broke"
+    for line in others:
+        there = (tmp_path / f"{Path(line['image']).stem}.png").is_file()
+        assert there == (line["status"] == "ok")
 
 
 def test_results_are_replaced_by_a_second_run(tmp_path: Path):
