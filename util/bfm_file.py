@@ -76,7 +76,7 @@ def read_bfm_model(path: Path) -> tuple[FaceModelData, str]:
         with np.errstate(all="ignore"):
             points, source = _alignment_points(arrays, path.parent)
             data = _decode(arrays, points)
-        differing = _differing_point_buf(arrays["point_buf"], data)
+            differing = _differing_point_buf(arrays["point_buf"], data)
     except InputError:
         raise
     except (ValueError, TypeError, IndexError) as error:
