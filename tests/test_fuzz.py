@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import loadmat, savemat
 
 import data.preparation
 from data.augmentation import AugmentationOptions
@@ -43,10 +44,18 @@ from data.sharding import Shard, ShardRecord
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.tar_shards import pack_photos, sample_ranges
 from data.worker_pool import WorkerDied, map_in_processes
+from models.face_model import FaceModelOptions
 from models.landmarks import LandmarkOptions
+from models.networks.iresnet import IResNet
 from options import parse_command
 from options.base_options import BaseOptions
 from options.train_options import LoaderOptions, TrainOptions
+from tests.bfm_files import SMALL, write_small_sources
+from tests.util.iresnet_onnx import GraphWriter
+from util.arcface_onnx import read_iresnet_onnx
+from util.assets import load_face_model
+from util.bfm_conversion import DEVIATIONS, EXPRESSION, IDENTITY, MODEL_INFO, convert_bfm09
+from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
 from util.checkpoint import load_checkpoint, load_network, load_tensors, read_card, save_checkpoint
 from util.dlib_file import read_dlib_resnet
 from util.errors import InputError
@@ -247,9 +256,6 @@ def face_models(_: Path) -> list[bytes]:
 
 
 def read_model(path: Path) -> None:
-    from models.face_model import FaceModelOptions
-    from util.assets import load_face_model
-
     read_face_model(path)
     load_face_model(FaceModelOptions(face_model=str(path)))
 
@@ -272,7 +278,9 @@ def garbled_array(value: Any, random: np.random.Generator) -> Any:
     return choices[random.integers(len(choices))]()
 
 
-def garble_arrays(arrays: dict[str, Any], random: np.random.Generator) -> bytes:
+def garble_arrays(
+    arrays: dict[str, Any], random: np.random.Generator, save: Callable[..., Any] | None = None
+) -> bytes:
     arrays = dict(arrays)
     for _ in range(random.integers(1, 3)):
         key = random.choice(sorted(arrays))
@@ -281,7 +289,10 @@ def garble_arrays(arrays: dict[str, Any], random: np.random.Generator) -> bytes:
         else:
             arrays[key] = garbled_array(arrays[key], random)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    if save is None:
+        np.savez(buffer, **arrays)
+    else:
+        save(buffer, arrays)
     return buffer.getvalue()
 
 
@@ -351,6 +362,27 @@ def dlib_files(_: Path) -> list[bytes]:
 
     with installed_dlib_file().open("rb") as file:
         return [file.read(60_000)]
+
+
+def arcface_graphs(folder: Path) -> list[bytes]:
+    """Of the true names, nodes and depths, with fewer input channels: the true ones are large."""
+    import onnx
+    from onnx import numpy_helper
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = IResNet((1, 1, 1, 1))
+    files = []
+    for fold in (False, True):
+        path = GraphWriter(fold=fold).write(network, folder / "a.onnx")
+        model = onnx.load(path)
+        for weight in model.graph.initializer:
+            array = numpy_helper.to_array(weight)
+            if array.ndim in (2, 4):
+                few = np.ascontiguousarray(array[:, :1])
+                weight.CopyFrom(numpy_helper.from_array(few, weight.name))
+        files.append(model.SerializeToString())
+    return files
 
 
 # 5. Options, records, results ------------------------------------------------------------------
@@ -438,6 +470,72 @@ def read_index(path: Path) -> None:
         tar.unlink()
 
 
+# 6. The user's Basel Face Model ----------------------------------------------------------------
+
+FRONT = "BFM_model_front.mat"
+
+
+@functools.cache
+def bfm_files() -> dict[str, bytes]:
+    """All files of a small model by name, the converted one too."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_small_sources(folder)
+        convert_bfm09(folder, folder / FRONT, SMALL)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {k: undated(v) if k.endswith(".mat") else v for k, v in files.items()}
+
+
+def undated(content: bytes) -> bytes:
+    """A MATLAB file without the time at which it was written."""
+    return b"MATLAB 5.0 MAT-file".ljust(116) + content[116:]
+
+
+def bfm_file(*names: str) -> Callable[[Path], list[bytes]]:
+    return lambda folder: [bfm_files()[name] for name in names]
+
+
+def garble_mat(name: str) -> Callable[[np.random.Generator], bytes]:
+    """Arrays of a file are gone, or something else."""
+
+    def garbled(random: np.random.Generator) -> bytes:
+        content = loadmat(io.BytesIO(bfm_files()[name]))
+        arrays = {key: array for key, array in content.items() if not key.startswith("__")}
+        return undated(garble_arrays(arrays, random, savemat))
+
+    return garbled
+
+
+def beside_the_others(replaced: str, path: Path, folder: Path, left_out: str = "") -> None:
+    """All files of the model in a folder, the input in place of one."""
+    for name, content in bfm_files().items():
+        if name != left_out:
+            (folder / name).write_bytes(path.read_bytes() if name == replaced else content)
+
+
+def convert_with(name: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            beside_the_others(name, path, folder, left_out=FRONT)
+            convert_bfm09(folder, folder / FRONT, SMALL)
+            try:
+                read_bfm_model(folder / FRONT)
+            except InputError as error:
+                raise AssertionError("it was converted, but cannot be read") from error
+
+    return read
+
+
+def read_beside(name: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            beside_the_others(name, path, Path(folder))
+            load_face_model(FaceModelOptions(face_model="bfm09", bfm_folder=folder))
+
+    return read
+
+
 KINDS: dict[str, Kind] = {
     "jpg": Kind("jpg", jpegs, read_image),
     "png": Kind("png", pngs, read_image),
@@ -450,6 +548,22 @@ KINDS: dict[str, Kind] = {
     "face model": Kind("npz", face_models, read_model, garble_face_model),
     "checkpoint": Kind("pth", checkpoints, read_checkpoint, garble_checkpoint),
     "dlib": Kind("dat", dlib_files, read_dlib_resnet),
+    "arcface": Kind("onnx", arcface_graphs, read_iresnet_onnx),
+    "bfm09": Kind("mat", bfm_file(FRONT), read_beside(FRONT), garble_mat(FRONT)),
+    "bfm09 identity": Kind(
+        "mat", bfm_file(IDENTITY.name), convert_with(IDENTITY.name), garble_mat(IDENTITY.name)
+    ),
+    "bfm09 mesh": Kind(
+        "mat", bfm_file(MODEL_INFO.name), convert_with(MODEL_INFO.name), garble_mat(MODEL_INFO.name)
+    ),
+    "bfm09 expression": Kind("bin", bfm_file(EXPRESSION.name), convert_with(EXPRESSION.name)),
+    "bfm09 deviations": Kind("txt", bfm_file(DEVIATIONS.name), convert_with(DEVIATIONS.name)),
+    "standard points": Kind(
+        "mat",
+        bfm_file(STANDARD_POINTS_FILE),
+        read_beside(STANDARD_POINTS_FILE),
+        garble_mat(STANDARD_POINTS_FILE),
+    ),
     "options": Kind("yaml", option_files, read_options),
     "shard": Kind("txt", shard_texts, read_shard),
     "results": Kind("csv", result_tables, _read_summary),
@@ -458,6 +572,8 @@ KINDS: dict[str, Kind] = {
 }
 if importlib.util.find_spec("webdataset") is None:
     KINDS = {name: kind for name, kind in KINDS.items() if name not in ("tar", "index")}
+if importlib.util.find_spec("onnx") is None:
+    KINDS.pop("arcface")
 
 
 # Damage ----------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from scipy.io import savemat
 from tqdm import tqdm
 
 from util.atomic import atomic_file
-from util.bfm_file import BASIS_SIZES
+from util.bfm_file import BASIS_SIZES, check_bfm_arrays
 from util.errors import InputError
 from util.mat_file import foreign_data, mat_shapes, read_mat
+from util.text import decode_text
 
 MICROMETRES = 1e5
 """In a decimetre."""
@@ -187,11 +188,22 @@ def convert_bfm09(folder: Path, target: Path, sizes: SourceSizes = BFM09_SIZES) 
         "exBase": expression,
         "texBase": texture,
     }
-    for key, source in (("idBase", IDENTITY), ("texBase", IDENTITY), ("exBase", EXPRESSION)):
-        if not np.isfinite(arrays[key]).all():
+    for key, array in arrays.items():
+        source = EXPRESSION if key == "exBase" else IDENTITY
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(array.astype(np.float32, copy=False)).all()
+        if not finite:
             raise InputError(
                 f"{folder / source.name} is damaged (numbers that are not finite); {source.remedy}"
             )
+    try:
+        check_bfm_arrays({**arrays, **info})
+    except (ValueError, TypeError, IndexError) as error:
+        # What the other files give has its sizes, and finite numbers.
+        raise InputError(
+            f"{folder / MODEL_INFO.name} is damaged or of another model ({error}); "
+            f"{MODEL_INFO.remedy}"
+        ) from error
     with atomic_file(target) as file:
         savemat(file, {**arrays, **info})
 
@@ -285,7 +297,7 @@ def _read_deviations(folder: Path, sizes: SourceSizes) -> np.ndarray:
     if kind := foreign_data(path):
         raise InputError(f"{path} is {kind}; {DEVIATIONS.remedy}")
     try:
-        numbers = np.array(path.read_text(encoding="utf-8-sig").split(), np.float64)
+        numbers = np.array(decode_text(path.read_bytes()).split(), np.float64)
     except ValueError as error:
         raise InputError(f"{path} is no list of numbers ({error}); {DEVIATIONS.remedy}") from error
     if len(numbers) != sizes.expression_components or not np.isfinite(numbers).all():

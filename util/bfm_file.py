@@ -76,7 +76,7 @@ def read_bfm_model(path: Path) -> tuple[FaceModelData, str]:
         with np.errstate(all="ignore"):
             points, source = _alignment_points(arrays, path.parent)
             data = _decode(arrays, points)
-        differing = _differing_point_buf(arrays["point_buf"], data)
+            differing = _differing_point_buf(arrays["point_buf"], data)
     except InputError:
         raise
     except (ValueError, TypeError, IndexError) as error:
@@ -88,6 +88,20 @@ def read_bfm_model(path: Path) -> tuple[FaceModelData, str]:
             "here follow tri"
         )
     return data, message
+
+
+def check_bfm_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """See that a file of these arrays could be read.
+
+    Raises:
+        ValueError, TypeError, IndexError: it would be refused.
+    """
+    with np.errstate(all="ignore"):
+        points = arrays["meanshape"].reshape(-1, 3)[:5]  # any five: they are no part of the file
+        data = _decode(arrays, points)
+        _differing_point_buf(arrays["point_buf"], data)
+    if not np.isfinite(data.skin_mask).all():
+        raise ValueError("skinmask holds numbers that are not finite")
 
 
 def write_bfm_model(path: Path, data: FaceModelData) -> None:

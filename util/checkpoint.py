@@ -12,7 +12,6 @@ import math
 import pickle
 import re
 import shutil
-import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from models.parameters import ParameterLayout
 from util.atomic import atomic_file, interrupts_deferred
 from util.errors import InputError
-from util.file_kind import foreign_kind
+from util.file_kind import TAR, foreign_kind
 
 FORMAT_VERSION = 1
 LATEST = "latest"
@@ -213,7 +212,15 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
-    if kind := foreign_kind(path):
+    kind = foreign_kind(path)
+    if kind == TAR:
+        raise InputError(
+            f"{path}: a tar file; PyTorch 0.1 wrote such checkpoints, which cannot be read without "
+            "executing code that they may contain. If it is one and you trust it, load and save it "
+            "once: torch.save(torch.load(file, weights_only=False), new_file); other archives must "
+            "be unpacked"
+        )
+    if kind:
         raise InputError(f"{path}: not a PyTorch file but {kind}")
     damaged = f"{path}: damaged or not a PyTorch file"
     remedy = "take another checkpoint, or copy it again"
@@ -236,13 +243,6 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
             ) from error
         raise InputError(f"{damaged}; {remedy}") from error
     except Exception as error:
-        if tarfile.is_tarfile(path):
-            raise InputError(
-                f"{path}: a tar file; PyTorch 0.1 wrote such checkpoints, which cannot be read "
-                "without executing code that they may contain. If it is one and you trust it, load "
-                "and save it once: torch.save(torch.load(file, weights_only=False), new_file); "
-                "other archives must be unpacked"
-            ) from error
         # Garbage reaches every part of the reader (zip, pickle, storages), and each part raises
         # what it happens to raise: there is no smaller set that a damaged file stays within.
         raise InputError(f"{damaged} ({type(error).__name__}); {remedy}") from error

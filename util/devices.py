@@ -12,7 +12,7 @@ def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
     """Numbers in `--gpu_ids`; empty for -1.
 
     Raises:
-        InputError: not a list of numbers.
+        InputError: not a list of numbers, or one of them twice.
     """
     try:
         numbers = tuple(int(part) for part in gpu_ids.replace(" ", "").split(",") if part)
@@ -22,6 +22,11 @@ def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
         ) from None
     if not numbers:
         raise InputError("--gpu_ids is empty; write 0, or 0,1, or -1 for the CPU")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(
+            f"--gpu_ids {gpu_ids} names a GPU twice; each process needs one of its own: write each "
+            "number once"
+        )
     return tuple(number for number in numbers if number >= 0)
 
 

@@ -23,6 +23,7 @@ _KINDS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     (b"Rar!\x1a\x07", "a rar archive; unpack it"),
 )
+TAR = "a tar archive; unpack it"
 _TAR_MAGIC = slice(257, 262)
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
@@ -47,7 +48,7 @@ def foreign_kind(path: Path) -> str | None:
         if head.startswith(magic):
             return kind
     if head[_TAR_MAGIC] == b"ustar":
-        return "a tar archive; unpack it"
+        return TAR
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_MARKUP):
         return (
             "a web page (HTML), which the download gave in place of the file; download it again "

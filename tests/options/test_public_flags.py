@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data import DATASETS
 from data.augmentation import AugmentationOptions, Warp
 from data.detection import DetectionOptions
 from data.preparation import PreparationOptions
+from models import MODELS
 from options import parse_command
 from options.base_options import DistributedOptions
 from options.flags import NO_EFFECT, ParsedOptions
@@ -95,6 +97,14 @@ def test_the_table_lists_every_public_flag():
     for row in TABLE:
         assert row.here in ("same", "fixed", "replaced", "no effect"), row
         assert row.here == "same" or row.note, row
+
+
+@pytest.mark.parametrize(
+    ("flag", "command", "keys"), [("dataset_mode", "train", DATASETS), ("model", "all", MODELS)]
+)
+def test_the_row_names_every_choice(flag: str, command: str, keys: dict[str, Any]):
+    (row,) = [row for row in TABLE if (row.flag, row.command) == (flag, command)]
+    assert {row.default, *re.findall(r"`(\w+)`", row.note)} == keys.keys()
 
 
 @pytest.mark.parametrize(("row", "command"), CASES, ids=NAMES)

@@ -235,6 +235,17 @@ def test_damaged_graphs_are_refused_or_harmless(tmp_path: Path, network: IResNet
             read_iresnet_onnx(path)
 
 
+def test_a_weight_that_is_no_number_is_named(tmp_path: Path, network: IResNet):
+    """A signalling NaN too, at which NumPy warns when it is widened."""
+    path = GraphWriter(fold=True).write(network, tmp_path / "r18.onnx")
+    model = onnx.load(path)
+    first = model.graph.initializer[0]
+    first.raw_data = b"\x01\x00\x80\x7f" + first.raw_data[4:]
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"r18\.onnx: conv1\.weight has numbers that are"):
+        loaded(path)
+
+
 def test_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "w600k_r50.onnx"
     path.write_bytes(b"<html>Please sign in</html>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_a_failure_leaves_no_part_of_a_file(
         assert (folder / TARGET).read_bytes() == earlier
 
 
+def test_two_conversions_at_once_do_no_harm(folder: Path):
+    """As several processes that start a training together, on one machine or on a shared disk."""
+    expected = convert(folder)
+    before = sorted(path.name for path in folder.iterdir())
+    with ThreadPoolExecutor(2) as pool:
+        for run in [pool.submit(convert_bfm09, folder, folder / TARGET, SMALL) for _ in range(4)]:
+            run.result()
+    assert sorted(path.name for path in folder.iterdir()) == before
+    made = loadmat(folder / TARGET)
+    for key in BASIS_SIZES:
+        np.testing.assert_array_equal(made[key], expected[key])
+
+
 @pytest.mark.parametrize("source", SOURCE_FILES, ids=lambda source: source.name)
 def test_a_missing_file_is_named_with_its_place(folder: Path, source):
     (folder / source.name).unlink()
@@ -294,6 +308,35 @@ SPOILT = {
         resave("BFM_front_idx.mat", lambda c: c.update(idx=c["idx"][:-1])),
         r"chooses 223 vertices, but .*facemodel_info\.mat has 224",
     ),
+    "no number in a mean": (
+        resave(IDENTITY, lambda c: c.update(texMU=c["texMU"] * np.nan)),
+        r"01_MorphableModel\.mat is damaged \(numbers that are not finite",
+    ),
+    "a mean beyond single precision": (
+        resave(IDENTITY, lambda c: c.update(shapeMU=c["shapeMU"].astype(float) * 1e50)),
+        r"01_MorphableModel\.mat is damaged \(numbers that are not finite",
+    ),
+    "triangles of another mesh": (
+        resave("facemodel_info.mat", lambda c: c.update(tri=c["tri"] + 100)),
+        r"facemodel_info\.mat is damaged or of another model \(tri must hold whole numbers from 1 "
+        r"to 224\).*folder BFM of the public code",
+    ),
+    "triangles without a corner": (
+        resave("facemodel_info.mat", lambda c: c.update(tri_mask2=c["tri_mask2"][1:, :2])),
+        r"facemodel_info\.mat is damaged or of another model \(",
+    ),
+    "five landmarks": (
+        resave("facemodel_info.mat", lambda c: c.update(keypoints=c["keypoints"][:, :5])),
+        r"facemodel_info\.mat is damaged or of another model \(",
+    ),
+    "a mask of another mesh": (
+        resave("facemodel_info.mat", lambda c: c.update(skinmask=c["skinmask"][:, 1:])),
+        r"facemodel_info\.mat is damaged or of another model \(",
+    ),
+    "no number in the mask": (
+        resave("facemodel_info.mat", lambda c: c.update(skinmask=c["skinmask"] * np.nan)),
+        r"facemodel_info\.mat is damaged or of another model \(skinmask holds",
+    ),
     "words in the list of numbers": (
         rewrite("std_exp.txt", lambda content: b"1 2 many"),
         r"std_exp\.txt is no list of numbers",
@@ -319,6 +362,14 @@ def test_damaged_and_other_files_are_named(folder: Path, case: str):
     with pytest.raises(InputError, match=message):
         convert(folder)
     assert not (folder / TARGET).exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_deviations_in_any_encoding(folder: Path, encoding: str):
+    expected = convert(folder)
+    path = folder / "std_exp.txt"
+    path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    np.testing.assert_array_equal(convert(folder)["exBase"], expected["exBase"])
 
 
 def test_checking_needs_no_conversion(folder: Path):

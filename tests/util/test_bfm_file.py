@@ -256,6 +256,14 @@ def test_another_point_buf_is_said(path: Path):
     assert "point_buf leaves out or adds triangles at 2 vertices" in read_bfm_model(path)[1]
 
 
+def test_a_point_buf_without_numbers_is_another(path: Path):
+    raw = content(path)
+    buffer = raw["point_buf"].astype(float)
+    buffer[5, 1], buffer[6, 0] = np.nan, 1e300
+    savemat(path, {**raw, "point_buf": buffer})
+    assert "point_buf leaves out or adds triangles at 2 vertices" in read_bfm_model(path)[1]
+
+
 CONTRADICTIONS = {
     "idBase": lambda a: a["idBase"][:, :79],
     "exBase": lambda a: a["exBase"][:-3],

@@ -38,6 +38,12 @@ def test_anything_else_is_an_input_error(text: str):
         parse_gpu_ids(text)
 
 
+@pytest.mark.parametrize("text", ["0,0", "1, 0,1", "00,0"])
+def test_a_gpu_is_named_once(text: str):
+    with pytest.raises(InputError, match=rf"--gpu_ids {text} names a GPU twice"):
+        parse_gpu_ids(text)
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_minus_one_is_the_cpu(monkeypatch: pytest.MonkeyPatch, count: int):
     with_gpus(monkeypatch, count)

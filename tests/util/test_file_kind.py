@@ -23,6 +23,7 @@ from util.file_kind import foreign_kind
         (b"7z\xbc\xaf\x27\x1c", "unpack"),
         (b"Rar!\x1a\x07\x00", "unpack"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"PublicMM1/".ljust(257, b"\0") + b"ustar", "tar archive; unpack"),
     ],
 )
 def test_other_files_are_recognised(tmp_path: Path, content: bytes, words: str):
