@@ -123,8 +123,9 @@ def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:
     try:
         text = decode_text(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(
-            f"{flag} {path} cannot be read ({error}); make it with data_preparation.py"
+            f"{flag} {path} cannot be read ({reason}); make it with data_preparation.py"
         ) from error
     folders: dict[Path, _PreparedFolder] = {}
     photos = []

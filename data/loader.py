@@ -20,6 +20,7 @@ from models.batch import FaceBatch
 from models.landmarks import LandmarkOrigin, five_from_68, from_index
 from models.similarity import estimate_similarity
 from util.distributed import Place
+from util.cores import usable_cores
 from util.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ class FaceLoader:
             rank=place.rank,
             num_ranks=place.size,
         )
-        workers = min(math.ceil(options.num_threads / place.local_size), len(self))
+        # More processes than cores would only wait for each other; the batches are the same.
+        workers = min(math.ceil(options.num_threads / place.local_size), len(self), usable_cores())
         # Of its own: each pass draws a number for its workers, and from the global generator that
         # would make the random numbers of a resumed training differ.
         self._generator = torch.Generator()

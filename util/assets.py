@@ -57,7 +57,7 @@ def read_chosen_face_model(options: FaceModelOptions) -> tuple[FaceModelData, st
     """
     name, bfm09 = options.face_model, Path(options.bfm_folder) / options.bfm_model
     if name == "open":
-        return read_face_model(OPEN_FACE_MODEL), "as --face_model says"
+        return read_face_model(OPEN_FACE_MODEL), "which comes with the program"
     if name == "bfm09":
         return _read_bfm09(bfm09)
     if name == "auto":
