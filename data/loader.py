@@ -19,8 +19,8 @@ from data.base_dataset import FaceDataset, FaceSample
 from models.batch import FaceBatch
 from models.landmarks import LandmarkOrigin, five_from_68, from_index
 from models.similarity import estimate_similarity
-from util.distributed import Place
 from util.cores import usable_cores
+from util.distributed import Place
 from util.errors import InputError
 
 if TYPE_CHECKING:
