@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_the_file_gets_ordinary_permissions(tmp_path: Path):
     assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler, which a process started in the background of a shell lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_the_file(tmp_path: Path):
     path = tmp_path / "a.bin"
     with pytest.raises(KeyboardInterrupt), interrupts_deferred(), atomic_file(path) as file:
