@@ -43,6 +43,7 @@ from options.test_options import TestOptions
 from util.assets import OPEN_FACE_MODEL, load_assets
 from util.checkpoint import checkpoint_path
 from util.coefficient_file import PUBLIC_KEYS
+from util.devices import one_thread
 from util.face_result import FaceResult
 from util.photo_reconstruction import reconstruct_faces, to_batch
 from util.results import ResultWriter, write_face
@@ -151,17 +152,6 @@ class Command:
 def runner(command: Command, folder: str) -> Callable[[], None]:
     """A call of the command on a folder."""
     return lambda: command.run(folder)
-
-
-@contextlib.contextmanager
-def one_thread():
-    """Compute on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ that happens by itself where tf2onnx is installed, and afterwards TensorFlow is 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,7 +247,7 @@ def read_graph(path: Path) -> Any:
     return definition
 
 
-class GraphNetwork:
+class GraphNetwork(ABC):
     """Runs the landmark network, loaded at the first use and again after unpickling."""
 
     def __init__(self, path: Path) -> None:
@@ -256,7 +257,7 @@ class GraphNetwork:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - not every way can tell
         """Say before the first photo what cannot run, where that costs no seconds."""
 
     def run(self, face: np.ndarray) -> np.ndarray:
@@ -271,11 +272,13 @@ class GraphNetwork:
             )
         return offsets.reshape(68, 2)
 
+    @abstractmethod
     def _load(self) -> Any:
-        raise NotImplementedError
+        """What runs the graph, made at the first face and again after unpickling."""
 
+    @abstractmethod
     def _offsets(self, face: np.ndarray) -> Any:
-        raise NotImplementedError
+        """The graph's output for a face from `face_input`, 136 numbers in any shape."""
 
 
 class OnnxGraph(GraphNetwork):

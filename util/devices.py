@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from util.cores import usable_cores
@@ -85,3 +88,14 @@ def choose_device(
     if local_size == 1 and len(numbers) > 1:
         print(f"Only GPU {numbers[0]} is used: one process computes.")
     return torch.device("cuda", numbers[local_rank])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread in this block: more can round sums otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +36,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from util.atomic import write_bytes
 from util.cores import usable_cores
+from util.devices import one_thread
 from util.errors import InputError
 
 GENERATOR_VERSION = 1
@@ -188,7 +188,8 @@ class RenderChunk:
     def __call__(self, start: int) -> SyntheticTruth:
         """Render, write and describe one chunk."""
         coefficients, landmarks = [], []
-        with _one_thread():
+        # As the worker processes do.
+        with one_thread():
             for first in range(start, self.indices(start).stop, BATCH):
                 # Whole batches always, since sums may round differently in smaller ones.
                 truth = self._batch(range(first, first + BATCH))
@@ -266,14 +267,3 @@ def _png(mask: np.ndarray) -> bytes:
     # Little compression: large even areas shrink well anyway, and it takes a third of the time.
     Image.fromarray(mask).save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute as the worker processes do, since the number of threads can change the rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
