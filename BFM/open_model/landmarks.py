@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .face_mesh import FaceMesh
+from .head_mesh import HeadMesh
 from .mesh import MIRROR_68
 
 # MakeHuman's vertices for the jaw points 3 and 13 lie too low: their place is half-way along the
@@ -39,7 +39,7 @@ SLIDES = 8
 
 
 def calibrated(
-    vertices: np.ndarray, mesh: FaceMesh, triangles: np.ndarray, weights: np.ndarray
+    vertices: np.ndarray, mesh: HeadMesh, triangles: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Moves embedded landmarks along the surface to where the detector sees them.
 
@@ -71,7 +71,7 @@ def calibrated(
     return triangles, weights
 
 
-def landmark_embedding(vertices: np.ndarray, mesh: FaceMesh) -> tuple[np.ndarray, np.ndarray]:
+def landmark_embedding(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray]:
     """Places the landmarks on the mean face.
 
     Args:

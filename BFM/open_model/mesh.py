@@ -1,9 +1,4 @@
-"""Topology of the open face: crop, Catmull-Clark as a sparse matrix, eyeballs, triangulation.
-
-Catmull-Clark subdivision is linear, so the whole surface is ``level 1 = S @ control points``,
-and every basis is subdivided by the same matrix. The control points are the vertices of the
-cropped quad cage followed by four affine frame points for each eyeball.
-"""
+"""Operations on the open head's mesh: cutting, tidying, smoothing borders, eyeballs, triangles."""
 
 from __future__ import annotations
 
@@ -13,6 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
+from util.subdivision import QuadMesh, indicator_matrix, symmetric_matrix
+
 # How a landmark index changes under left-right mirroring (iBUG 68).
 # fmt: off
 MIRROR_68 = np.array(
@@ -21,77 +18,6 @@ MIRROR_68 = np.array(
      54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )
 # fmt: on
-
-
-@dataclass(frozen=True)
-class QuadMesh:
-    """Quads over ``count`` vertices: (Q, 4) indices, counter-clockwise seen from outside."""
-
-    quads: np.ndarray
-    count: int
-
-    def edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Unique undirected edges (E, 2) and the edge index of each quad side (Q, 4)."""
-        sides = np.stack([self.quads, np.roll(self.quads, -1, axis=1)], axis=-1)
-        keys = np.sort(sides.reshape(-1, 2), axis=1)
-        edges, inverse = np.unique(keys, axis=0, return_inverse=True)
-        return edges, inverse.reshape(-1, 4)
-
-    def boundary_edges(self) -> np.ndarray:
-        """Edges (B, 2) with a quad on one side only."""
-        edges, sides = self.edges()
-        return edges[np.bincount(sides.ravel(), minlength=len(edges)) == 1]
-
-    def adjacency(self) -> sp.csr_matrix:
-        """Symmetric vertex adjacency (count, count), ones."""
-        edges, _ = self.edges()
-        return _symmetric(edges, self.count)
-
-
-def catmull_clark(mesh: QuadMesh) -> tuple[sp.csr_matrix, QuadMesh]:
-    """One step of Catmull-Clark (1978) with smooth borders (Hoppe et al. 1994).
-
-    With F the mean of the n adjacent face points, R the mean of the n edge midpoints and P the
-    vertex: a vertex goes to (F + 2 R + (n - 3) P) / n; an edge point is the mean of its ends
-    and its two face points. On the border the cubic B-spline rule replaces both: (1 6 1) / 8
-    and the midpoint.
-
-    Returns:
-        Matrix (N', N) with rows that sum to 1, the old vertices first, then the edge points, then
-        the face points; and the finer mesh.
-    """
-    edges, sides = mesh.edges()
-    quad_count, edge_count, count = len(mesh.quads), len(edges), mesh.count
-    identity = sp.identity(count, format="csr")
-    face_rows = np.repeat(np.arange(quad_count), 4)
-    face_incidence = _matrix(face_rows, mesh.quads.ravel(), (quad_count, count))
-    face_points = face_incidence / 4
-    edge_rows = np.repeat(np.arange(edge_count), 2)
-    edge_incidence = _matrix(edge_rows, edges.ravel(), (edge_count, count))
-    midpoints = edge_incidence / 2
-    edge_face = _matrix(sides.ravel(), face_rows, (edge_count, quad_count))
-    on_border = np.asarray(edge_face.sum(axis=1)).ravel() == 1
-
-    smooth_edges = midpoints / 2 + (edge_face @ face_points) / 4
-    edge_points = _choose(on_border, midpoints, smooth_edges)
-
-    vertex_edge = edge_incidence.T.tocsr()
-    valence = np.maximum(np.asarray(vertex_edge.sum(axis=1)).ravel(), 1)
-    inverse_valence = sp.diags(1 / valence)
-    mean_face = inverse_valence @ (face_incidence.T @ face_points)
-    mean_edge = inverse_valence @ (vertex_edge @ midpoints)
-    inner = inverse_valence @ (mean_face + 2 * mean_edge + sp.diags(valence - 3) @ identity)
-    border_edges = sp.diags(on_border.astype(float)) @ midpoints
-    border = (vertex_edge @ border_edges) / 4 + identity / 2
-    vertex_on_border = np.zeros(count, dtype=bool)
-    vertex_on_border[edges[on_border].ravel()] = True
-    vertex_points = _choose(vertex_on_border, border, inner)
-
-    matrix = sp.csr_matrix(sp.vstack([vertex_points, edge_points, face_points]))
-    edge_ids = count + sides
-    face_ids = np.broadcast_to(count + edge_count + np.arange(quad_count)[:, None], (quad_count, 4))
-    children = np.stack([mesh.quads, edge_ids, face_ids, np.roll(edge_ids, 1, axis=1)], axis=-1)
-    return matrix, QuadMesh(children.reshape(-1, 4), count + edge_count + quad_count)
 
 
 def margin_loop(adjacency: sp.csr_matrix, positions: np.ndarray, waypoints: np.ndarray):
@@ -115,7 +41,7 @@ def split_along(mesh: QuadMesh, loop: list[int]) -> np.ndarray:
     cut = {tuple(sorted(pair)) for pair in zip(loop, [*loop[1:], loop[0]], strict=True)}
     open_edge = np.array([tuple(edge) not in cut for edge in edges.tolist()])
     quad_count = len(mesh.quads)
-    incidence = _matrix(
+    incidence = indicator_matrix(
         np.repeat(np.arange(quad_count), 4), sides.ravel(), (quad_count, len(edges))
     )
     graph = incidence @ sp.diags(open_edge.astype(float)) @ incidence.T
@@ -145,7 +71,7 @@ def tidy_border(quads: np.ndarray, keep: np.ndarray, rounds: int = 8) -> np.ndar
     """
     mesh = QuadMesh(quads, int(quads.max()) + 1)
     edges, sides = mesh.edges()
-    incidence = _matrix(
+    incidence = indicator_matrix(
         np.repeat(np.arange(len(quads)), 4), sides.ravel(), (len(quads), len(edges))
     )
     neighbours = (incidence @ incidence.T).tolil()
@@ -165,7 +91,7 @@ def tidy_border(quads: np.ndarray, keep: np.ndarray, rounds: int = 8) -> np.ndar
 def smooth_border_curve(mesh: QuadMesh, movable: np.ndarray, rounds: int) -> sp.csr_matrix:
     """Matrix (N, N) that slides border vertices towards the mean of their border neighbours."""
     border = mesh.boundary_edges()
-    adjacency = _symmetric(border, mesh.count)
+    adjacency = symmetric_matrix(border, mesh.count)
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
     moves = movable & (degree == 2)
     half = sp.diags(np.where(moves, 0.25, 0.0)) @ adjacency
@@ -220,11 +146,13 @@ class EyeballPatch:
 
     Attributes:
         points: (N, 3) on the unit sphere; row 0 is the pole.
+        rings: the points of each ring, from the pole outwards; point 0 of a ring lies on +x.
         triangles: (T, 3) counter-clockwise seen from outside.
         polar_rad: (N,) angle from the pole.
     """
 
     points: np.ndarray
+    rings: list[np.ndarray]
     triangles: np.ndarray
     polar_rad: np.ndarray
 
@@ -232,31 +160,37 @@ class EyeballPatch:
 def eyeball_patch(rings_rad: list[float], sectors: list[int]) -> EyeballPatch:
     """Builds the cap from rings at the given polar angles; the pole has ``sectors[0]`` triangles.
 
-    A ring has as many sectors as the one inside it, or twice as many; sector 0 lies on +x.
-    Doubling towards the outside keeps the valence at 8 or below everywhere.
+    A ring has as many sectors as the one inside it, or twice as many. Doubling towards the outside
+    keeps the valence at 8 or below everywhere.
     """
     points = [np.array([[0.0, 0.0, 1.0]])]
-    polar = [np.zeros(1)]
-    triangles: list[tuple[int, int, int]] = []
-    inner_start, inner_count, start = 0, 1, 1
+    polar, rings = [np.zeros(1)], [np.array([0])]
     for angle, count in zip(rings_rad, sectors, strict=True):
         turn = 2 * np.pi * np.arange(count) / count
         radius, height = np.sin(angle), np.full(count, np.cos(angle))
+        rings.append(rings[-1][-1] + 1 + np.arange(count))
         points.append(np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1))
         polar.append(np.full(count, angle))
-        per_inner = count // inner_count
-        for i in range(count):
-            here, after = start + i, start + (i + 1) % count
-            if inner_count == 1:
-                triangles.append((0, here, after))
-                continue
-            inside = inner_start + i // per_inner
+    return EyeballPatch(
+        np.concatenate(points), rings, cap_triangles(rings), np.concatenate(polar)
+    )
+
+
+def cap_triangles(rings: list[np.ndarray]) -> np.ndarray:
+    """Triangles (T, 3) between rings of vertices, the first of which is a single one, the pole.
+
+    Each ring has as many vertices as the one inside it or twice as many, and starts beside it.
+    """
+    triangles: list[tuple[int, int, int]] = []
+    for inner, outer in zip(rings[:-1], rings[1:], strict=True):
+        ratio = len(outer) // len(inner)
+        for i, here in enumerate(outer):
+            after = outer[(i + 1) % len(outer)]
+            inside = inner[i // ratio]
             triangles.append((inside, here, after))
-            if i % per_inner == per_inner - 1:
-                triangles.append((inside, after, inner_start + (i // per_inner + 1) % inner_count))
-        inner_start, inner_count = start, count
-        start += count
-    return EyeballPatch(np.concatenate(points), np.array(triangles), np.concatenate(polar))
+            if len(inner) > 1 and i % ratio == ratio - 1:
+                triangles.append((inside, after, inner[(i // ratio + 1) % len(inner)]))
+    return np.array(triangles)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -268,17 +202,3 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         np.add.at(normals, triangles[:, i], face_normals)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return normals / np.maximum(length, 1e-12)
-
-
-def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    return sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-
-
-def _symmetric(edges: np.ndarray, count: int) -> sp.csr_matrix:
-    rows = np.concatenate([edges[:, 0], edges[:, 1]])
-    columns = np.concatenate([edges[:, 1], edges[:, 0]])
-    return _matrix(rows, columns, (count, count))
-
-
-def _choose(mask: np.ndarray, where_true: sp.csr_matrix, where_false: sp.csr_matrix):
-    return sp.diags(mask.astype(float)) @ where_true + sp.diags((~mask).astype(float)) @ where_false

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import KDTree
 
-from .face_mesh import FaceMesh
+from .head_mesh import HeadMesh
 from .mesh import vertex_normals
 
 BROWS = (np.array([21, 20, 19, 18, 17]), np.array([22, 23, 24, 25, 26]))  # inner end first
@@ -81,7 +81,7 @@ def smooth_step(value: np.ndarray, zero_at, one_at) -> np.ndarray:
     return share**2 * (3 - 2 * share)
 
 
-def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> SkinMasks:
+def skin_masks(vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh) -> SkinMasks:
     """Masks on the mean face: vertices (V, 3) and landmarks (68, 3) in dm."""
     on_face = ~(
         mesh.regions["eyeballs"] | mesh.regions["mouth_cavity"] | mesh.regions["lid_cavity"]
@@ -187,12 +187,12 @@ def _brow_coordinates(vertices: np.ndarray, landmarks: np.ndarray):
     return along, offset, best
 
 
-def _cavity_depth(mesh: FaceMesh, region: str) -> np.ndarray:
+def _cavity_depth(mesh: HeadMesh, region: str) -> np.ndarray:
     """Depth behind the margin in rings over 3, at most 1: (V,), 0 outside the region."""
     return np.where(mesh.regions[region], np.clip(mesh.cavity_depth / 3, 0.05, 1), 0)
 
 
-def _lid_lines(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh):
+def _lid_lines(vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh):
     """Upper and lower lash line (V,), and the distance from the lid margin in dm (V,)."""
     margin = mesh.regions["lid_cavity"] & (mesh.cavity_depth <= 1)
     upper = np.zeros(len(vertices), dtype=bool)
@@ -214,7 +214,7 @@ def _distance_to(vertices: np.ndarray, selected: np.ndarray) -> np.ndarray:
     return KDTree(vertices[selected]).query(vertices)[0]
 
 
-def _nostrils(vertices: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh) -> np.ndarray:
+def _nostrils(vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh) -> np.ndarray:
     """How closed in the vertices around the nose's base are: (V,) in [0, 1].
 
     The share of rays from a vertex into its outer half-space that hit the face nearby

@@ -1,0 +1,102 @@
+"""Texture coordinates of the open head: MakeHuman's layout of the head, enlarged at the face.
+
+MakeHuman's layout serves a whole body, where the face takes a hundredth of the picture. Here the
+head's island fills it, drawn apart around the face as by a magnifying glass; the mouth's bag, which
+is an island of its own, and the eyeballs go where room is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse.csgraph as csgraph
+
+from util.subdivision import QuadMesh
+
+# How much larger the middle of the face is drawn than an unmagnified island of that width, across
+# and upwards; the rest of the head becomes smaller.
+MAGNIFICATION = (2.1, 0.9)
+# Where the head's island lies: left, bottom, right, top.
+HEAD_BOX = (0.01, 0.06, 0.99, 0.99)
+# Where the mouth's bag lies.
+MOUTH_BOX = (0.42, 0.0, 0.58, 0.055)
+# Centres of the eyeballs' discs, the right eye first, and their radius.
+EYE_CENTRES, EYE_RADIUS = np.array([[0.17, 0.085], [0.83, 0.085]]), 0.08
+
+
+@dataclass(frozen=True)
+class TextureMesh:
+    """Quads over texture coordinates: a vertex has several where a seam passes through it."""
+
+    coordinates: np.ndarray
+    """(U, 2)"""
+    mesh: QuadMesh
+    """(Q, 4) indices into the coordinates."""
+    vertex: np.ndarray
+    """(U,) vertex that each coordinate belongs to."""
+
+
+def texture_mesh(quads: np.ndarray, quad_uv: np.ndarray) -> TextureMesh:
+    """Joins the corners (Q, 4, 2) of quads (Q, 4) that share vertex and coordinate."""
+    corners = np.concatenate([quads.reshape(-1, 1), quad_uv.reshape(-1, 2)], axis=1)
+    unique, inverse = np.unique(corners.round(7), axis=0, return_inverse=True)
+    mesh = QuadMesh(inverse.reshape(-1, 4), len(unique))
+    return TextureMesh(unique[:, 1:], mesh, unique[:, 0].astype(np.int64))
+
+
+def islands(texture: TextureMesh) -> np.ndarray:
+    """Number of the connected piece that each coordinate lies on: (U,)."""
+    return csgraph.connected_components(texture.mesh.adjacency(), directed=False)[1]
+
+
+def layout(
+    coordinates: np.ndarray, island: np.ndarray, head: int, middle: np.ndarray
+) -> np.ndarray:
+    """Places the islands anew.
+
+    Args:
+        coordinates: (U, 2) MakeHuman's.
+        island: (U,) number of the island of each.
+        head: number of the head's island; all else is the mouth's bag.
+        middle: (2,) MakeHuman's coordinates of the middle of the face.
+
+    Returns:
+        (U, 2) coordinates in [0, 1], origin bottom left.
+    """
+    # MakeHuman's head lies on its side, the crown to the left: turned by 90 degrees clockwise the
+    # person's left is on the right.
+    upright = coordinates[:, ::-1] * [1, -1]
+    centre = middle[::-1] * [1, -1]
+    on_head = island == head
+    out = np.empty_like(upright)
+    out[on_head] = _into_box(_magnified(upright[on_head] - centre), HEAD_BOX)
+    out[~on_head] = _into_box(upright[~on_head], MOUTH_BOX)
+    return out
+
+
+def eye_layout(points: np.ndarray, polar_rad: np.ndarray) -> np.ndarray:
+    """Coordinates (2 N, 2) of an eyeball cap (N, 3) that looks along +z: right eye, then left.
+
+    The left eye's cap is the mirror image of the right one's.
+    """
+    across = np.arctan2(points[:, 1], points[:, 0])
+    disc = polar_rad[:, None] * np.stack([np.cos(across), np.sin(across)], axis=1)
+    disc *= EYE_RADIUS / polar_rad.max()
+    right, left = EYE_CENTRES
+    return np.concatenate([right + disc, left + disc * [-1, 1]])
+
+
+def _magnified(offset: np.ndarray) -> np.ndarray:
+    """Stretches the middle and shrinks the edges of coordinates around 0, axis by axis."""
+    out = np.empty_like(offset)
+    for axis, strength in enumerate(MAGNIFICATION):
+        share = offset[:, axis] / np.abs(offset[:, axis]).max()
+        out[:, axis] = share * (1 + strength) / (1 + strength * np.abs(share))
+    return out
+
+
+def _into_box(points: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """Moves and stretches points (N, 2) to fill a box (left, bottom, right, top)."""
+    low, size = points.min(axis=0), np.ptp(points, axis=0)
+    return np.array(box[:2]) + (points - low) / size * (np.array(box[2:]) - np.array(box[:2]))
