@@ -18,7 +18,7 @@ from scipy.interpolate import RBFInterpolator
 
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData
-from models.landmarks import INNER
+from models.landmarks import INNER, NOSE_TIP
 from util.surface import SurfacePoints, nearest_on_surface
 
 PAPER_SIZES = {"identity": 80, "expression": 64, "texture": 80}
@@ -28,6 +28,7 @@ _COVERED_DM = 0.12
 """A vertex further from the donor's surface has no counterpart there: neck, ears, scalp."""
 _CAVITIES = ("mouth_cavity", "lid_cavity", "mouth_ring")
 _EYEBALLS = "eyeballs"
+_ICP_POINTS, _ICP_ROUNDS = 1000, 15
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,49 @@ def transfer_landmarks(
         if len(numbers) == 1:
             laid[numbers[0]] = point
     return nearest_on_surface(laid, vertices, triangles)
+
+
+def lay_by_eyes_and_nose(
+    donor: FaceModelData, vertices: np.ndarray, triangles: np.ndarray, eyes: np.ndarray
+) -> np.ndarray:
+    """The donor's landmarks (68, 3) over a head of which no landmark is known.
+
+    The centres of the eyeballs and the foremost vertex, which is the tip of the nose, give a first
+    similarity; then the donor's skin is brought onto the surface, each of its points to the nearest
+    one (iterative closest points, Besl and McKay 1992).
+
+    Args:
+        donor: the open face model.
+        vertices: (V, 3) mean head that looks along +z.
+        triangles: (F, 3)
+        eyes: (2, 3) centres of its eyeballs, the image's left one first.
+    """
+    landmarks, eyeballs = mean_landmarks(donor), donor.regions[_EYEBALLS]
+    of_donor = [
+        _sphere_centre(donor.mean_shape[eyeballs & (side * donor.mean_shape[:, 0] > 0)])
+        for side in (-1, 1)
+    ]
+    source = np.stack([*of_donor, landmarks[NOSE_TIP]]).astype(np.float64)
+    target = np.stack([*eyes, vertices[vertices[:, 2].argmax()]])
+    skin = donor.mean_shape[donor.skin_mask > 0.5].astype(np.float64)
+    skin = skin[:: max(1, len(skin) // _ICP_POINTS)]
+    similarity = fit_similarity(source, target)
+    for _ in range(_ICP_ROUNDS):
+        found = nearest_on_surface(similarity(skin), vertices, triangles)
+        near = found.distances <= 2 * np.median(found.distances)
+        # The first three points stay in, or a face could glide over a smooth forehead.
+        weight = max(1, int(near.sum()) // 30)
+        similarity = fit_similarity(
+            np.concatenate([skin[near], *[source] * weight]),
+            np.concatenate([found.mix(vertices)[near], *[target] * weight]),
+        )
+    return similarity(landmarks)
+
+
+def _sphere_centre(points: np.ndarray) -> np.ndarray:
+    """Centre of the sphere through points: |p|^2 = 2 c p + (r^2 - |c|^2), linear in both."""
+    system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1).astype(np.float64)
+    return np.linalg.lstsq(system, np.square(points).sum(axis=1), rcond=None)[0][:3]
 
 
 def _lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -276,7 +277,7 @@ def _read_mesh(path: Path, layout: IctLayout) -> tuple[np.ndarray, np.ndarray, n
             elif kind == b"f":
                 corners = [word.split(b"/") for word in words]
                 first, *others = (int(corner[0]) - 1 for corner in corners)
-                triangles += [(first, *edge) for edge in zip(others, others[1:], strict=False)]
+                triangles += [(first, *edge) for edge in pairwise(others)]
                 for corner in corners:
                     vertex = int(corner[0]) - 1
                     if not 0 <= vertex < layout.vertices:

@@ -13,6 +13,7 @@ from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.face_transfer import (
     fit_similarity,
+    lay_by_eyes_and_nose,
     mean_landmarks,
     paper_size,
     place_like,
@@ -98,10 +99,27 @@ def test_landmarks_of_the_open_model_are_found_on_it_again(open_face_data: FaceM
 
 
 def test_models_are_placed_so_that_translations_agree(open_face_data: FaceModelData):
-    landmarks = mean_landmarks(open_face_data) + [3, 4, 5]
+    landmarks = mean_landmarks(open_face_data) + np.array([3, 4, 5])
     landmarks = landmarks + place_like(open_face_data, landmarks)
     np.testing.assert_allclose(
         five_from_68(landmarks).mean(axis=0),
         open_face_data.alignment_points.mean(axis=0),
         atol=1e-6,
     )
+
+
+def test_a_head_without_landmarks_is_met_by_eyes_and_nose(open_face_data: FaceModelData):
+    """Another size, place and a small turn; its own surface is there to be found."""
+    turn = Rotation.from_rotvec([0.1, 0, 0]).as_matrix()
+
+    def move(points: np.ndarray) -> np.ndarray:
+        return 1.1 * points @ turn.T + [0, 0.4, 0.3]
+
+    shape = open_face_data.mean_shape
+    eyes = [shape[open_face_data.regions[f"eye_{side}"]].mean(axis=0) for side in ("right", "left")]
+    # Roughly where they are: the caps' middles lie before the centres.
+    laid = lay_by_eyes_and_nose(
+        open_face_data, move(shape), open_face_data.triangles, move(np.stack(eyes) - [0, 0, 0.08])
+    )
+    expected = move(mean_landmarks(open_face_data))
+    assert np.linalg.norm(laid - expected, axis=1).mean() < 0.02
