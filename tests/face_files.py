@@ -220,3 +220,60 @@ def write_embedding(folder: Path, content: dict[str, Any]) -> None:
         for key, value in content.items()
     }
     np.save(folder / "landmark_embedding.npy", np.array(tensors, dtype=object))
+
+
+NAMED_POINTS: dict[str, tuple[int, ...]] = {
+    "center.chin.tip": (8,),
+    "center.nose.tip": (30,),
+    "right.eye.corner_outer": (36,),
+    "right.eye.corner_inner": (39,),
+    "left.eye.corner_inner": (42,),
+    "left.eye.corner_outer": (45,),
+    "right.eye.top": (37, 38),
+    "left.eye.top": (43, 44),
+    "right.lips.corner": (48,),
+    "left.lips.corner": (54,),
+    "center.lips.upper.outer": (51,),
+    "center.lips.lower.outer": (57,),
+}
+
+
+def write_bfm_h5(path: Path, components: int = 83, colours: int = 81) -> dict[str, np.ndarray]:
+    """A Basel Face Model in small: the dome in millimetres; returns its arrays."""
+    import h5py
+
+    mesh = grid_mesh(14, 16)
+    vertices = mesh.vertices.numpy().astype(np.float64)
+    plan = landmark_plan()
+    corners, weights = barycentric_points(plan, vertices, mesh.triangles.numpy())
+    points = (vertices[corners] * weights[..., None]).sum(axis=1)
+    shift = np.array([0, -2.0, 90.0])
+    random = np.random.default_rng(9)
+
+    def part(count: int, size: float, seed: int, mean: np.ndarray) -> dict[str, np.ndarray]:
+        basis, _ = np.linalg.qr(smooth_basis(vertices, count, 1.0, seed).reshape(-1, count))
+        variance = np.sort(random.uniform(0.5, 1, count))[::-1] * size**2 * len(vertices)
+        return {"mean": mean.ravel(), "pcaBasis": basis, "pcaVariance": variance}
+
+    tone = np.full(vertices.shape, [0.6, 0.45, 0.4])
+    parts = {
+        "shape": part(components, 1.0, 10, 100 * vertices + shift),
+        "expression": part(66, 0.8, 11, 0.1 * np.ones(vertices.shape)),
+        "color": part(colours, 0.01, 12, tone),
+    }
+    named = [
+        {"id": name, "coordinates": (100 * points[list(of)].mean(axis=0) + shift).tolist()}
+        for name, of in NAMED_POINTS.items()
+    ]
+    arrays = {f"{p}/model/{key}": a for p, each in parts.items() for key, a in each.items()}
+    arrays["shape/representer/points"] = (100 * vertices + shift).T
+    arrays["shape/representer/cells"] = mesh.triangles.numpy().T
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+        for each in parts:
+            file[f"{each}/model/noiseVariance"] = np.zeros(1, np.float32)
+        text = json.dumps(named).encode()
+        file["metadata/landmarks/json"] = np.frombuffer(text, np.int8)
+    return arrays

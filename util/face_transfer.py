@@ -118,10 +118,10 @@ def transfer_appearance(
         donor: the open face model.
         vertices: (V, 3) mean face in decimetres, looking along +z.
         landmarks: (68, 3) of it.
-        eyeballs: (V,) bool; they take from the donor's eyeballs, all else from its skin.
+        eyeballs: (V,) bool; they take from the donor's eyeballs, all else from its skin. None for
+            a mesh whose eyes are part of its skin: it takes what is nearest.
     """
     laid = _lay_over(vertices, landmarks[INNER], mean_landmarks(donor)[INNER])
-    eyeballs = np.zeros(len(vertices), bool) if eyeballs is None else eyeballs
     on_donor = _nearest_of_kind(donor, laid, eyeballs)
     front = np.zeros(len(donor.mean_shape), bool)
     front[donor.front_triangles] = True
@@ -129,7 +129,7 @@ def transfer_appearance(
     return Appearance(
         mean_albedo=on_donor.mix(donor.mean_albedo).clip(0, 1).astype(np.float32),
         albedo_basis=on_donor.mix(donor.albedo_basis).astype(np.float32),
-        skin_mask=(on_donor.mix(donor.skin_mask) * (covered & ~eyeballs)).astype(np.float32),
+        skin_mask=(on_donor.mix(donor.skin_mask) * covered).astype(np.float32),
         front=front[on_donor.corners].all(axis=1) & covered,
     )
 
@@ -213,26 +213,22 @@ def _lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.
 
 
 def _nearest_of_kind(
-    donor: FaceModelData, points: np.ndarray, eyeballs: np.ndarray
+    donor: FaceModelData, points: np.ndarray, eyeballs: np.ndarray | None
 ) -> SurfacePoints:
     """Step 3: eyeballs look at eyeballs, skin at skin, never into a cavity."""
     nothing = np.zeros(len(donor.mean_shape), bool)
-    of_eyes = np.asarray(donor.regions.get(_EYEBALLS, nothing))
+    of_eyes = np.asarray(donor.regions.get(_EYEBALLS, nothing))[donor.triangles]
     inside = np.any([donor.regions.get(name, nothing) for name in _CAVITIES], axis=0)
-    eye_triangles = of_eyes[donor.triangles].all(axis=1)
-    skin_triangles = ~(of_eyes | inside)[donor.triangles].any(axis=1)
-    if not eye_triangles.any():
-        eye_triangles = skin_triangles
-    parts = []
-    for chosen, usable in ((eyeballs, eye_triangles), (~eyeballs, skin_triangles)):
+    outside = ~inside[donor.triangles].any(axis=1)
+    if eyeballs is None or not of_eyes.any():
+        kinds = [(np.ones(len(points), bool), outside)]
+    else:
+        kinds = [(eyeballs, of_eyes.all(axis=1)), (~eyeballs, outside & ~of_eyes.any(axis=1))]
+    triangles = np.zeros(len(points), np.int64)
+    barycentrics, distances = np.zeros((len(points), 3)), np.zeros(len(points))
+    for chosen, usable in kinds:
         numbers = np.flatnonzero(usable)
         found = nearest_on_surface(points[chosen], donor.mean_shape, donor.triangles[numbers])
-        parts.append((np.flatnonzero(chosen), numbers[found.triangles], found))
-    order = np.argsort(np.concatenate([where for where, _, _ in parts]))
-    joined = (
-        np.concatenate(arrays)[order]
-        for arrays in zip(
-            *((of, f.corners, f.barycentrics, f.distances) for _, of, f in parts), strict=True
-        )
-    )
-    return SurfacePoints(*joined)
+        triangles[chosen] = numbers[found.triangles]
+        barycentrics[chosen], distances[chosen] = found.barycentrics, found.distances
+    return SurfacePoints(triangles, donor.triangles[triangles], barycentrics, distances)
