@@ -126,10 +126,11 @@ def transfer_appearance(
     front = np.zeros(len(donor.mean_shape), bool)
     front[donor.front_triangles] = True
     covered = on_donor.distances < _COVERED_DM
+    bare = covered if eyeballs is None else covered & ~eyeballs
     return Appearance(
         mean_albedo=on_donor.mix(donor.mean_albedo).clip(0, 1).astype(np.float32),
         albedo_basis=on_donor.mix(donor.albedo_basis).astype(np.float32),
-        skin_mask=(on_donor.mix(donor.skin_mask) * covered).astype(np.float32),
+        skin_mask=(on_donor.mix(donor.skin_mask) * bare).astype(np.float32),
         front=front[on_donor.corners].all(axis=1) & covered,
     )
 
