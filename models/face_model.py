@@ -6,7 +6,8 @@
 
 After Blanz and Vetter (SIGGRAPH 1999) and Deng et al. (CVPRW 2019, eq. 1). Unlike the original,
 landmarks are barycentric points, so that they need not be vertices, and any mesh, basis size and
-level of detail fits the same class.
+level of detail fits the same class. A model may have joints too (`models.skeleton`), which turn
+parts of the shape.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.landmark_embedding import LandmarkEmbedding
+from models.landmark_embedding import LandmarkEmbedding, MovingContour
 from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
+from models.skeleton import Skeleton, SkeletonData
 
-NAMED_FACE_MODELS = ("open", "bfm09")
+NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
 """What `--face_model` knows without a path."""
 
 
@@ -33,10 +35,11 @@ class FaceModelOptions:
     """Which face model gives coefficients their meaning."""
 
     face_model: str = "auto"
-    """auto, open (comes with the program), bfm09 (the user's own Basel Face Model), or the path of
-    a .npz or .mat file; auto takes bfm09 where its files are in bfm_folder, else open."""
+    """auto, open (comes with the program), one whose files the user brings (bfm09, bfm17, bfm19:
+    Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path (.npz, .mat, .h5, .pkl, or the
+    folder FaceXModel); auto takes bfm09 where its files are in bfm_folder, else open."""
     bfm_folder: str = "BFM"
-    """Folder of the user's Basel Face Model 2009 files."""
+    """Folder of the user's face model files."""
     bfm_model: str = "BFM_model_front.mat"
     """The bfm09 file in that folder; made from 01_MorphableModel.mat and Exp_Pca.bin if missing."""
 
@@ -109,12 +112,18 @@ class FaceModelData:
     empty for models without mirror symmetry."""
     fingerprint: str = ""
     """Hash of the defining arrays; computed from the bases when empty."""
+    skeleton: SkeletonData | None = None
+    """Joints of models that have some."""
+    contour: MovingContour | None = None
+    """Landmarks that follow the silhouette of a turned head, in models that know them."""
 
     @property
     def card(self) -> IdentityCard:
         """Name, version, licence and hash of this model."""
+        bones = self.skeleton
         fingerprint = self.fingerprint or array_fingerprint(
-            self.mean_shape, self.identity_basis, self.expression_basis, self.albedo_basis
+            *(self.mean_shape, self.identity_basis, self.expression_basis, self.albedo_basis),
+            *(() if bones is None else (bones.mean_joints, bones.weights, bones.pose_basis)),
         )
         return IdentityCard(self.name, self.version, self.licence, fingerprint)
 
@@ -166,8 +175,10 @@ class FaceModel(nn.Module):
             "expression": data.expression_sigma,
             "texture": data.albedo_sigma,
         }
+        self.skeleton = None if data.skeleton is None else Skeleton(data.skeleton)
         self.layout = ParameterLayout.for_bases(
-            *(_basis_block(name, sigma, data.parities.get(name)) for name, sigma in sigmas.items())
+            *(_basis_block(name, sigma, data.parities.get(name)) for name, sigma in sigmas.items()),
+            joints=None if data.skeleton is None else _joint_block(data.skeleton),
         )
 
         # One matrix product decodes both: identity and expression share a basis matrix.
@@ -191,7 +202,9 @@ class FaceModel(nn.Module):
         for name in ("triangles", "front_triangles"):
             self.register_buffer(name, _index_tensor(getattr(data, name)), persistent=False)
         self.landmark_embedding = LandmarkEmbedding(
-            _index_tensor(data.landmark_vertices), _float_tensor(data.landmark_barycentrics)
+            _index_tensor(data.landmark_vertices),
+            _float_tensor(data.landmark_barycentrics),
+            data.contour,
         )
         self.normals_of = VertexNormals(self.triangles, self.vertex_count)
 
@@ -204,11 +217,22 @@ class FaceModel(nn.Module):
         self,
         identity: Float[Tensor, "batch identity"],
         expression: Float[Tensor, "batch expression"],
+        joints_rad: Float[Tensor, "batch joints"] | None = None,
     ) -> Float[Tensor, "batch vertices 3"]:
-        """Vertices in the object frame, decimetres."""
+        """Vertices in the object frame, decimetres.
+
+        Args:
+            identity: weights of the identity basis.
+            expression: weights of the expression basis.
+            joints_rad: axis-angle rotations of the joints, for models that have some; None leaves
+                them at rest.
+        """
         coefficients = torch.cat([identity, expression], dim=1)
         flat = torch.addmm(self.mean_shape, coefficients, self.shape_basis)
-        return flat.unflatten(1, (-1, 3))
+        vertices = flat.unflatten(1, (-1, 3))
+        if self.skeleton is None or joints_rad is None:
+            return vertices
+        return self.skeleton(vertices, coefficients, joints_rad)
 
     def albedo(self, texture: Float[Tensor, "batch texture"]) -> Float[Tensor, "batch vertices 3"]:
         """Skin colour before light, sRGB-encoded; [0, 1] for plausible coefficients.
@@ -225,10 +249,16 @@ class FaceModel(nn.Module):
         return self.normals_of(vertices)
 
     def landmarks(
-        self, vertices: Float[Tensor, "batch vertices 3"]
+        self,
+        vertices: Float[Tensor, "batch vertices 3"],
+        yaw_rad: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch landmarks 3"]:
-        """The landmarks, in the frame of the vertices."""
-        return self.landmark_embedding(vertices)
+        """The landmarks, in the frame of the vertices.
+
+        With the yaw of the faces, those of the contour follow the silhouette, where the model has
+        them.
+        """
+        return self.landmark_embedding(vertices, yaw_rad)
 
     def units(self, weights: Mapping[str, float]) -> Float[Tensor, "1 expression"]:
         """Expression coefficients of named units, such as `{"jawOpen": 0.5}`.
@@ -265,6 +295,11 @@ def _basis_block(name: str, sigma: np.ndarray, parity: np.ndarray | None) -> Par
     )
 
 
+def _joint_block(skeleton: SkeletonData) -> ParameterBlock:
+    sigma = tuple(float(value) for value in skeleton.sigma)
+    return ParameterBlock("joints_rad", len(sigma), "rad", sigma=sigma)
+
+
 def _check(data: FaceModelData) -> None:
     """Hold every array of a face model against the others."""
     vertices, landmarks = data.mean_shape.shape[0], data.landmark_vertices.shape[0]
@@ -290,8 +325,24 @@ def _check(data: FaceModelData) -> None:
     }
     if data.uv is not None:
         expected["uv"] = (vertices, 2)
+    arrays: dict[str, np.ndarray] = {name: getattr(data, name) for name in expected}
+    if (bones := data.skeleton) is not None:
+        joints = len(bones.parents)
+        of_bones = {
+            "mean_joints": (joints, 3),
+            "joint_basis": (joints, 3, n_id + n_exp),
+            "weights": (vertices, joints),
+            "pose_basis": (vertices, 3, 9 * (joints - 1)),
+            "sigma": (3 * (joints - 1),),
+        }
+        expected |= {f"skeleton.{name}": shape for name, shape in of_bones.items()}
+        arrays |= {f"skeleton.{name}": getattr(bones, name) for name in of_bones}
+        if bones.parents[0] != -1 or not all(
+            0 <= parent < joint for joint, parent in enumerate(bones.parents[1:], start=1)
+        ):
+            raise ValueError(f"face model {data.name}: joints must come after their parents")
     for name, shape in expected.items():
-        array = getattr(data, name)
+        array = arrays[name]
         if array.shape != shape:
             raise ValueError(f"face model {data.name}: {name} is {array.shape}, expected {shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -300,8 +351,12 @@ def _check(data: FaceModelData) -> None:
         size = {"identity": n_id, "expression": n_exp, "texture": n_tex}[name]
         if parity.shape != (size,) or not np.isin(parity, (-1, 1)).all():
             raise ValueError(f"face model {data.name}: the {name} parity must be {size} signs")
-    for name in ("triangles", "front_triangles", "landmark_vertices"):
-        array = getattr(data, name)
+    indices = {
+        name: getattr(data, name) for name in ("triangles", "front_triangles", "landmark_vertices")
+    }
+    if data.contour is not None:
+        indices["contour.vertices"] = data.contour.vertices
+    for name, array in indices.items():
         if array.size == 0 or array.min() < 0 or array.max() >= vertices:
             raise ValueError(
                 f"face model {data.name}: {name} must index its {vertices} vertices and not be "

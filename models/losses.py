@@ -124,13 +124,14 @@ def coefficient_regularisation(
     identity_sigma: Tensor | float = 1.0,
     expression_sigma: Tensor | float = 1.0,
     texture_sigma: Tensor | float = 1.0,
+    joint_sigma: Tensor | float = 1.0,
 ) -> Float[Tensor, ""]:
     """Squared coefficients: faces far from the mean are rare (Deng et al. 2019, L_coef).
 
         (w_id |id|^2 + w_exp |exp|^2 + w_tex |tex|^2) / B
 
     The weights inside are the published ones, relative to each other; the term as a whole has its
-    weight in the objective.
+    weight in the objective. Joints, which the paper's model lacks, count as expression.
 
     Args:
         coefficients: of the batch.
@@ -141,6 +142,7 @@ def coefficient_regularisation(
             by them, as in the paper's model.
         expression_sigma: likewise, (Ke,).
         texture_sigma: likewise, (Kt,).
+        joint_sigma: likewise, in radians.
 
     Returns:
         Squared standard deviations a face.
@@ -150,6 +152,8 @@ def coefficient_regularisation(
         + w_exp * (coefficients.expression / expression_sigma).square().sum()
         + w_tex * (coefficients.texture / texture_sigma).square().sum()
     )
+    if coefficients.joints_rad is not None:
+        total = total + w_exp * (coefficients.joints_rad / joint_sigma).square().sum()
     return total / coefficients.identity.shape[0]
 
 

@@ -171,6 +171,7 @@ class WeakObjective(nn.Module):
             identity_sigma=model.identity_sigma,
             expression_sigma=model.expression_sigma,
             texture_sigma=model.albedo_sigma,
+            joint_sigma=1.0 if model.skeleton is None else model.skeleton.sigma,
         )
 
     def _light_colour(self, inputs: _Inputs) -> Tensor:

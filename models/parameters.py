@@ -2,7 +2,8 @@
 
 The published layout (Deng et al., CVPRW 2019) has 257 numbers: identity 0:80, expression 80:144,
 texture 144:224, angles 224:227, lighting gamma 227:254, translation 254:257. Another face model
-has other block sizes; only the layout object knows them.
+may have other block sizes, and the rotations of its joints after all others; only the layout object
+knows them.
 """
 
 from __future__ import annotations
@@ -51,15 +52,19 @@ class Coefficients:
     """Spherical-harmonics light, nine for red, then green, then blue; see `models.lighting`."""
     translation_dm: Float[Tensor, "batch 3"]
     """Translation in the object frame, in decimetres."""
+    joints_rad: Float[Tensor, "batch joints"] | None = None
+    """Axis-angle rotations of the face model's joints (`models.skeleton`); None without joints."""
 
     def to(self, target: torch.device | torch.dtype | str) -> Coefficients:
         """Move or cast every block, as `Tensor.to` does."""
         return replace(self, **{name: block.to(target) for name, block in self.items()})
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (name, block) in the order of the layout."""
+        """Yield (name, block) in the order of the layout, without those that the model lacks."""
         for field in fields(self):
-            yield field.name, getattr(self, field.name)
+            block = getattr(self, field.name)
+            if block is not None:
+                yield field.name, block
 
     def item(self, index: int) -> Coefficients:
         """One face of the batch, as a batch of one."""
@@ -87,8 +92,10 @@ class ParameterLayout:
         )
 
     @classmethod
-    def for_bases(cls, *bases: ParameterBlock) -> ParameterLayout:
-        """The blocks of a face model's bases, then pose and light.
+    def for_bases(
+        cls, *bases: ParameterBlock, joints: ParameterBlock | None = None
+    ) -> ParameterLayout:
+        """The blocks of a face model's bases, then pose and light, then its joints if it has any.
 
         Mirroring the scene at x = 0 negates yaw, roll, the shift along x, and the harmonics that
         are odd in x (numbers 3, 4 and 7 of `models.lighting.sh_basis`).
@@ -100,6 +107,7 @@ class ParameterLayout:
                 ParameterBlock("angles_rad", 3, "rad", parity=(1, -1, -1)),
                 ParameterBlock("gamma", 27, "radiance", parity=3 * light),
                 ParameterBlock("translation_dm", 3, "dm", parity=(-1, 1, 1)),
+                *(() if joints is None else (joints,)),
             )
         )
 

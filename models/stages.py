@@ -59,8 +59,10 @@ class Reconstruction:
 
 @full_products()
 def shape_face(face_model: FaceModel, coefficients: Coefficients) -> ShapedFace:
-    """Decode identity, expression and texture."""
-    vertices = face_model.shape(coefficients.identity, coefficients.expression)
+    """Decode identity, expression, joints and texture."""
+    vertices = face_model.shape(
+        coefficients.identity, coefficients.expression, coefficients.joints_rad
+    )
     return ShapedFace(
         vertices_object=vertices,
         normals_object=face_model.normals(vertices),
@@ -81,7 +83,9 @@ def pose_face(
         vertices_camera=vertices_camera,
         normals=normals,
         colours=shade(shaped.albedo, normals, coefficients.gamma),
-        landmarks_px=camera.project(face_model.landmarks(vertices_camera)),
+        landmarks_px=camera.project(
+            face_model.landmarks(vertices_camera, coefficients.angles_rad[:, 1])
+        ),
     )
 
 

@@ -79,7 +79,7 @@ def landmark_plan() -> np.ndarray:
     return np.concatenate([jaw, brows, nose, eyes, mouth])
 
 
-def _barycentric_points(
+def barycentric_points(
     plan: np.ndarray, vertices: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The triangle below each (x, y) and the weights of its corners."""
@@ -107,7 +107,7 @@ def make_tiny_face_data() -> FaceModelData:
         angle = np.einsum("kcd,vd->vck", waves, vertices[:, :2]) + phases.T
         return (size * np.sin(angle)).astype(np.float32)
 
-    corners, weights = _barycentric_points(landmark_plan(), vertices, triangles)
+    corners, weights = barycentric_points(landmark_plan(), vertices, triangles)
     landmarks = (vertices[corners] * weights[:, :, None]).sum(axis=1)
     eyes = [landmarks[[36, 39]].mean(axis=0), landmarks[[42, 45]].mean(axis=0)]
     distance = np.hypot(vertices[:, 0] / 0.75, vertices[:, 1] / 0.95)

@@ -20,6 +20,7 @@ PUBLIC_KEYS = {
     "angles_rad": "angle",
     "gamma": "gamma",
     "translation_dm": "trans",
+    "joints_rad": "joints",
 }
 
 
@@ -31,8 +32,9 @@ def write_mat(
 ) -> None:
     """Write coefficients of one face.
 
-    Keys: id, exp, tex, angle, gamma, trans, each (1, n) float32; coeff (1, 257), all of them in
-    this order; lm68 (1, 68, 2), pixel indices of the 224 crop, y down.
+    Keys: id, exp, tex, angle, gamma, trans, and joints where the face model has some, each (1, n)
+    float32; coeff (1, 257, or more with joints), all of them in this order; lm68 (1, 68, 2), pixel
+    indices of the 224 crop, y down.
 
     Args:
         path: the file to write, atomically.

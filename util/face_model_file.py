@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from models.face_model import FaceModelData, array_fingerprint
+from util.atomic import atomic_file
 from util.errors import InputError
 
 FORMAT_VERSION = 1
@@ -30,6 +31,7 @@ _VERTEX_KEYS = (
     "albedo_sigma",
     "unit_matrix",
 )
+_OPTIONAL = ("uv",)
 _PARITY_KEYS = {
     "identity": "identity_parity",
     "expression": "expression_parity",
@@ -96,6 +98,38 @@ def read_face_model(path: Path) -> FaceModelData:
             f"face model file {path} contradicts itself ({error}); restore it from the repository "
             "or build it again as BFM/README.md says"
         ) from error
+
+
+def write_face_model(path: Path, data: FaceModelData) -> None:
+    """Write a face model as a native file; its own mesh is the control mesh.
+
+    Bases are rounded to float16 and albedo components to 255 steps, so that what is read back
+    differs by that, and has a fingerprint of its own.
+    """
+    vertices = len(data.mean_shape)
+    scale = np.abs(data.albedo_basis).max(axis=(0, 1)) / 127
+    steps = np.round(data.albedo_basis / np.where(scale > 0, scale, 1)).astype(np.int8)
+    arrays = {
+        "format_version": np.int32(FORMAT_VERSION),
+        "name": data.name,
+        "version": data.version,
+        "licence": data.licence,
+        "control_mean_shape": data.mean_shape.astype(np.float32),
+        "control_identity_basis": data.identity_basis.astype(np.float16),
+        "control_expression_basis": data.expression_basis.astype(np.float16),
+        "subdivision_data": np.ones(vertices, np.float32),
+        "subdivision_indices": np.arange(vertices, dtype=np.int32),
+        "subdivision_indptr": np.arange(vertices + 1, dtype=np.int32),
+        "mean_albedo": data.mean_albedo.astype(np.float32),
+        "albedo_basis_int8": steps,
+        "albedo_scale": scale.astype(np.float32),
+        "unit_names": np.array(data.unit_names, dtype=str),
+        **{key: array for key in _VERTEX_KEYS if (array := getattr(data, key)) is not None},
+        **{_PARITY_KEYS[block]: signs.astype(np.int8) for block, signs in data.parities.items()},
+        **{f"region_{name}": mask for name, mask in data.regions.items()},
+    }
+    with atomic_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -173,5 +207,5 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
             arrays["albedo_basis_int8"],
             arrays["albedo_scale"],
         ),
-        **{key: arrays[key] for key in _VERTEX_KEYS},
+        **{key: arrays[key] for key in _VERTEX_KEYS if key in arrays or key not in _OPTIONAL},
     )

@@ -57,6 +57,7 @@ OPTIONAL = (
     Package("tensorflow", "tensorflow", "--detector tensorflow; pip install .[tensorflow]"),
     Package("tf2onnx", "tf2onnx", "its graph for onnxruntime; pip install .[tensorflow]"),
     Package("webdataset", "webdataset", "--dataset_mode webdataset; pip install .[webdataset]"),
+    Package("h5py", "h5py", "--face_model bfm17 and bfm19; pip install .[bfm]"),
 )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.landmark_embedding import LandmarkEmbedding
+from models.face_model import FaceModel
+from models.landmark_embedding import LandmarkEmbedding, MovingContour
 
 
 def embedding(count: int, vertex_count: int = 40) -> LandmarkEmbedding:
@@ -44,3 +45,37 @@ def test_points_move_with_the_face():
 
 def test_it_is_no_part_of_checkpoints():
     assert not embedding(68).state_dict()
+
+
+def test_a_contour_follows_the_yaw():
+    """Two of three landmarks move; each face takes the row of the nearest angle."""
+    contour = MovingContour(
+        landmarks=np.array([2, 0]),
+        yaws_rad=np.array([0.0, -0.5, 0.5]),
+        vertices=np.array([[[5, 5, 5], [6, 6, 6]], [[7, 7, 7], [8, 8, 8]], [[0, 1, 2], [4, 4, 4]]]),
+        barycentrics=np.tile(np.array([0.2, 0.3, 0.5]), (3, 2, 1)),
+    )
+    embedding = LandmarkEmbedding(
+        torch.tensor([[0, 0, 0], [1, 1, 1], [2, 2, 2]], dtype=torch.int32),
+        torch.tensor([[1.0, 0, 0]] * 3),
+        contour,
+    )
+    vertices = torch.randn(4, 9, 3, requires_grad=True)
+    points = embedding(vertices, torch.tensor([0.1, -0.4, 0.3, 9.0]))
+    assert torch.equal(points[:, 1], vertices[:, 1])
+    for item, moved in enumerate([(5, 6), (7, 8)]):
+        torch.testing.assert_close(points[item, [2, 0]], vertices[item, list(moved)])
+    for item in (2, 3):
+        mixed = 0.2 * vertices[item, 0] + 0.3 * vertices[item, 1] + 0.5 * vertices[item, 2]
+        torch.testing.assert_close(points[item, 2], mixed)
+    torch.testing.assert_close(embedding(vertices), vertices[:, :3])  # yaw unknown: as they are
+    points.sum().backward()
+    assert vertices.grad is not None and vertices.grad[0, 5].tolist() == [1, 1, 1]
+
+
+def test_yaw_changes_nothing_without_a_contour(tiny_face_model: FaceModel):
+    vertices = torch.randn(2, 224, 3)
+    assert torch.equal(
+        tiny_face_model.landmarks(vertices, torch.tensor([0.5, -0.5])),
+        tiny_face_model.landmarks(vertices),
+    )

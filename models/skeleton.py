@@ -1,0 +1,121 @@
+"""Joints that turn parts of a head: linear blend skinning with pose correctives.
+
+After SMPL (Loper et al., SIGGRAPH Asia 2015, eqs. 2 to 10) and FLAME (Li et al., SIGGRAPH Asia
+2017). For the rotations R_j of the joints, in axis-angle form,
+
+    corrected = shaped + sum_k P_k (R - 1)_k        P: pose correctives, of all joints but the root
+    G_j       = G_parent(j) [R_j | J_j - J_parent(j)]
+    posed_v   = sum_j w_vj (G_j corrected_v - G_j J_j)
+
+where the joints J_j follow the shape linearly. The root does not turn here: that is the pose of the
+whole face, which the program keeps elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SkeletonData:
+    """Joints as arrays. J joints, of which the first is the root; V vertices."""
+
+    names: tuple[str, ...]
+    """Of the J - 1 joints that turn."""
+    parents: tuple[int, ...]
+    """(J,) joint that each hangs from, which comes before it; -1 for the root."""
+    mean_joints: np.ndarray
+    """(J, 3) decimetres, of the mean face."""
+    joint_basis: np.ndarray
+    """(J, 3, Ki + Ke): how they move with identity and expression."""
+    weights: np.ndarray
+    """(V, J) rows sum to 1."""
+    pose_basis: np.ndarray
+    """(V, 3, 9 (J - 1)): correctives of each entry of the rotation matrices, row by row."""
+    sigma: np.ndarray
+    """(3 (J - 1),) prior standard deviation of the axis-angle rotations, in radians."""
+
+
+class Skeleton(nn.Module):
+    """Turns parts of shaped faces about their joints."""
+
+    mean_joints: Tensor
+    joint_basis: Tensor
+    weights: Tensor
+    pose_basis: Tensor
+    sigma: Tensor
+
+    def __init__(self, data: SkeletonData) -> None:
+        """Turn arrays into buffers."""
+        super().__init__()
+        self.names, self.parents = data.names, data.parents
+        count = len(data.parents)
+        arrays = {
+            "mean_joints": data.mean_joints.reshape(-1),
+            "joint_basis": data.joint_basis.reshape(3 * count, -1).T,
+            "weights": data.weights,
+            "pose_basis": data.pose_basis.reshape(-1, 9 * (count - 1)).T,
+            "sigma": data.sigma,
+        }
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(np.array(array, np.float32, order="C"))
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(
+        self,
+        vertices: Float[Tensor, "batch vertices 3"],
+        shape_coefficients: Float[Tensor, "batch coefficients"],
+        joints_rad: Float[Tensor, "batch angles"],
+    ) -> Float[Tensor, "batch vertices 3"]:
+        """Pose faces.
+
+        Args:
+            vertices: shaped, all joints at rest.
+            shape_coefficients: identity, then expression, which the joints follow.
+            joints_rad: axis-angle rotation of each joint, in the order of `names`.
+        """
+        rotations = rotation_from_axis_angle(joints_rad.unflatten(1, (-1, 3)))
+        joints = torch.addmm(self.mean_joints, shape_coefficients, self.joint_basis)
+        joints = joints.unflatten(1, (-1, 3))
+        unturned = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        correctives = (rotations - unturned).flatten(1) @ self.pose_basis
+        corrected = vertices + correctives.unflatten(1, (-1, 3))
+
+        # Of each joint: turn, and where the joint comes to lie.
+        turns = [unturned.expand(len(vertices), 3, 3)]
+        places = [joints[:, 0]]
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            turns.append(turns[parent] @ rotations[:, joint - 1])
+            offset = (joints[:, joint] - joints[:, parent])[..., None]
+            places.append(places[parent] + (turns[parent] @ offset)[..., 0])
+        turn = torch.stack(turns, dim=1)
+        shift = torch.stack(places, dim=1) - (turn @ joints[..., None])[..., 0]
+
+        blended = torch.einsum("vj,bjrc->bvrc", self.weights, turn)
+        return (blended @ corrected[..., None])[..., 0] + self.weights @ shift
+
+
+def rotation_from_axis_angle(
+    vectors: Float[Tensor, "batch joints 3"],
+) -> Float[Tensor, "batch joints 3 3"]:
+    """Rodrigues' formula: R = 1 + (sin t / t) K + ((1 - cos t) / t^2) K^2, t = |v|, K = [v]x.
+
+    Near zero its series takes over, whose gradient is exact where that of the norm is not defined.
+    """
+    squared = vectors.square().sum(dim=-1)[..., None, None]
+    small = squared < 1e-6
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    first = torch.where(small, 1 - squared / 6, angle.sin() / angle)
+    second = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    cross = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    unturned = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return unturned + first * cross + second * (cross @ cross)
