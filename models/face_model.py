@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,14 +31,23 @@ NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
 """What `--face_model` knows without a path."""
 
 
+FaceRegion = Literal["face", "head"]
+JawLandmarks = Literal["fixed", "silhouette"]
+
+
 @dataclass(frozen=True)
 class FaceModelOptions:
     """Which face model gives coefficients their meaning."""
 
     face_model: str = "auto"
-    """auto, open (comes with the program), one whose files the user brings (bfm09, bfm17, bfm19:
+    """auto, open (comes with the program; open@0 is coarser, open@2 finer), one whose files the user brings (bfm09, bfm17, bfm19:
     Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path (.npz, .mat, .h5, .pkl, or the
     folder FaceXModel); auto takes bfm09 where its files are in bfm_folder, else open."""
+    face_region: FaceRegion = "face"
+    """face; or head, with ears, skull and neck, in models that have them."""
+    jaw_landmarks: JawLandmarks = "fixed"
+    """fixed points of the skin, as in the public code; or silhouette: where the turned head ends,
+    as detectors mark them, in models that know it."""
     bfm_folder: str = "BFM"
     """Folder of the user's face model files."""
     bfm_model: str = "BFM_model_front.mat"
@@ -99,8 +109,11 @@ class FaceModelData:
     alignment_points: np.ndarray
     """(5, 3) float32 dm: eye centres (image left first), nose tip, mouth corners."""
     uv: np.ndarray | None = None
-    """(V, 2) float32 texture coordinates in [0, 1], origin bottom left; None for models that come
-    without."""
+    """(U, 2) float32 texture coordinates in [0, 1], origin bottom left; None for models that come
+    without. A vertex on a seam has several."""
+    uv_triangles: np.ndarray | None = None
+    """(F, 3) int32: the texture coordinates of the triangles' corners; None where coordinate v is
+    that of vertex v."""
     unit_names: tuple[str, ...] = ()
     """Named expression units (ARKit names)."""
     unit_matrix: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -156,6 +169,7 @@ class FaceModel(nn.Module):
     skin_mask: Tensor
     alignment_points: Tensor
     uv: Tensor | None
+    uv_triangles: Tensor | None
     unit_matrix: Tensor
 
     def __init__(self, data: FaceModelData) -> None:
@@ -199,8 +213,16 @@ class FaceModel(nn.Module):
         for name, array in flat.items():
             tensor = None if array is None else _float_tensor(array)
             self.register_buffer(name, tensor, persistent=False)
-        for name in ("triangles", "front_triangles"):
-            self.register_buffer(name, _index_tensor(getattr(data, name)), persistent=False)
+        indices = {
+            "triangles": data.triangles,
+            "front_triangles": data.front_triangles,
+            "uv_triangles": data.triangles if data.uv_triangles is None else data.uv_triangles,
+        }
+        if data.uv is None:
+            indices["uv_triangles"] = None
+        for name, array in indices.items():
+            tensor = None if array is None else _index_tensor(array)
+            self.register_buffer(name, tensor, persistent=False)
         self.landmark_embedding = LandmarkEmbedding(
             _index_tensor(data.landmark_vertices),
             _float_tensor(data.landmark_barycentrics),
@@ -323,8 +345,11 @@ def _check(data: FaceModelData) -> None:
         "alignment_points": (5, 3),
         "unit_matrix": (len(data.unit_names), n_exp if data.unit_names else 0),
     }
-    if data.uv is not None:
+    if data.uv is not None and data.uv_triangles is None:
         expected["uv"] = (vertices, 2)
+    elif data.uv is not None:
+        expected["uv"] = (data.uv.shape[0], 2)
+        expected["uv_triangles"] = data.triangles.shape
     arrays: dict[str, np.ndarray] = {name: getattr(data, name) for name in expected}
     if (bones := data.skeleton) is not None:
         joints = len(bones.parents)
@@ -356,6 +381,13 @@ def _check(data: FaceModelData) -> None:
     }
     if data.contour is not None:
         indices["contour.vertices"] = data.contour.vertices
+    if data.uv is not None and data.uv_triangles is not None:
+        largest = data.uv_triangles.max(initial=-1)
+        if data.uv_triangles.min(initial=0) < 0 or largest >= len(data.uv):
+            raise ValueError(
+                f"face model {data.name}: uv_triangles must index its {len(data.uv)} texture "
+                "coordinates"
+            )
     for name, array in indices.items():
         if array.size == 0 or array.min() < 0 or array.max() >= vertices:
             raise ValueError(

@@ -1,8 +1,9 @@
 """Read and write the native face model file (`.npz`, versioned keys, no pickles).
 
-Bases are stored on a coarse control mesh; a sparse matrix S subdivides them to the level's
-vertices, since subdivision is linear: basis = S @ control basis. One control mesh can serve
-several levels of detail, and its arrays give the model its fingerprint.
+Bases are stored on a coarse control mesh; a sparse matrix S subdivides them to the mesh's vertices,
+since subdivision is linear: basis = S @ control basis. The control mesh serves all levels of detail
+(`util.level_of_detail`), and its arrays give the model its fingerprint. Where a file holds a whole
+head, the face is the first part of every array.
 """
 
 from __future__ import annotations
@@ -12,26 +13,43 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from models.face_model import FaceModelData, array_fingerprint
+from models.face_model import FaceModelData, FaceRegion, array_fingerprint
+from models.landmark_embedding import MovingContour
 from util.atomic import atomic_file
 from util.errors import InputError
+from util.level_of_detail import DetailMesh, at_level
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLDEST_VERSION = 1
+"""Which lacks heads, levels and contours."""
 
-_VERTEX_KEYS = (
-    "triangles",
-    "front_triangles",
-    "landmark_vertices",
-    "landmark_barycentrics",
-    "skin_mask",
-    "uv",
+_SMALL_KEYS = (
     "alignment_points",
     "identity_sigma",
     "expression_sigma",
     "albedo_sigma",
     "unit_matrix",
 )
-_OPTIONAL = ("uv",)
+_MESH_KEYS = (
+    "triangles",
+    "front_triangles",
+    "landmark_vertices",
+    "landmark_barycentrics",
+    "skin_mask",
+    "uv",
+    "uv_triangles",
+)
+_OPTIONAL = ("uv", "uv_triangles")
+_DETAIL_KEYS = (
+    "quads",
+    "kept_triangles",
+    "coarse_triangles",
+    "uv_quads",
+    "kept_uv_triangles",
+    "coarse_uv_triangles",
+)
+_CONTOUR_KEYS = ("landmarks", "yaws_rad", "vertices", "barycentrics")
+_FACE_COUNTS = ("vertices", "controls", "triangles", "quads", "coarse_triangles")
 _PARITY_KEYS = {
     "identity": "identity_parity",
     "expression": "expression_parity",
@@ -54,6 +72,13 @@ _FORMS = {
     "landmark_barycentrics": (2, _NUMBERS),
     "skin_mask": (1, _NUMBERS),
     "uv": (2, _NUMBERS),
+    "uv_triangles": (2, _INTEGERS),
+    "contour_landmarks": (1, _INTEGERS),
+    "contour_yaws_rad": (1, _NUMBERS),
+    "contour_vertices": (3, _INTEGERS),
+    "contour_barycentrics": (3, _NUMBERS),
+    **dict.fromkeys(_DETAIL_KEYS, (2, _INTEGERS)),
+    **{f"face_{count}": (0, _INTEGERS) for count in _FACE_COUNTS},
     "alignment_points": (2, _NUMBERS),
     "identity_sigma": (1, _NUMBERS),
     "expression_sigma": (1, _NUMBERS),
@@ -69,23 +94,44 @@ _FORMS = {
 _CONTROL_KEYS = ("control_mean_shape", "control_identity_basis", "control_expression_basis")
 
 
-def read_face_model(path: Path) -> FaceModelData:
+def read_face_model(path: Path, level: int = 1, region: FaceRegion = "face") -> FaceModelData:
     """Read a native face model file.
 
+    Args:
+        path: the file.
+        level: of detail, 0 to 2; files that hold one mesh have level 1.
+        region: face, or head where the file has one.
+
     Raises:
-        InputError: the file is missing, not such a file, or of a newer format.
+        InputError: the file is missing, not such a file, of a newer format, or lacks the level or
+            region.
     """
     if not path.is_file():
         raise InputError(f"face model file {path} does not exist; give --face_model another path")
     arrays = _read_arrays(path)
     try:
         version = int(arrays["format_version"])
-        if version != FORMAT_VERSION:
+        if not _OLDEST_VERSION <= version <= FORMAT_VERSION:
             raise InputError(
                 f"face model file {path} has format {version}, this program reads "
-                f"{FORMAT_VERSION}; update the program or take a matching file"
+                f"{_OLDEST_VERSION} to {FORMAT_VERSION}; update the program or take a matching file"
             )
-        return _decode(arrays)
+        if region == "head" and "face_vertices" not in arrays:
+            raise InputError(
+                f"--face_region head: {path} holds a face without a head; give --face_region face"
+            )
+        if level != 1 and "quads" not in arrays:
+            raise InputError(
+                f"--face_model @{level}: {path} has one level of detail; leave @{level} away"
+            )
+        _check_forms(arrays)
+        fingerprint = _fingerprint(arrays)
+        if region == "face" and "face_vertices" in arrays:
+            arrays = _face_alone(arrays)
+        data = _decode(arrays, fingerprint)
+        if level == 1:
+            return data
+        return at_level(data, DetailMesh(*(arrays[key] for key in _DETAIL_KEYS)), level)
     except KeyError as error:
         raise InputError(
             f"face model file {path} lacks the array {error}; it is not a native face model "
@@ -124,10 +170,16 @@ def write_face_model(path: Path, data: FaceModelData) -> None:
         "albedo_basis_int8": steps,
         "albedo_scale": scale.astype(np.float32),
         "unit_names": np.array(data.unit_names, dtype=str),
-        **{key: array for key in _VERTEX_KEYS if (array := getattr(data, key)) is not None},
+        **{
+            key: array
+            for key in (*_MESH_KEYS, *_SMALL_KEYS)
+            if (array := getattr(data, key)) is not None
+        },
         **{_PARITY_KEYS[block]: signs.astype(np.int8) for block, signs in data.parities.items()},
         **{f"region_{name}": mask for name, mask in data.regions.items()},
     }
+    if (contour := data.contour) is not None:
+        arrays |= {f"contour_{key}": getattr(contour, key) for key in _CONTOUR_KEYS}
     with atomic_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -160,8 +212,36 @@ def _check_forms(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{key} is an array {array.shape} of {array.dtype}")
 
 
-def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
-    _check_forms(arrays)
+def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    """Hash of what gives coefficients their meaning, the same for all levels and regions."""
+    keys = (*_CONTROL_KEYS, "albedo_basis_int8", "albedo_scale")
+    return array_fingerprint(*(arrays[key] for key in keys))
+
+
+def _face_alone(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Cut the head away from a file's arrays, in all of which the face comes first."""
+    vertices, controls, triangles, quads, coarse = (
+        int(arrays[f"face_{count}"]) for count in _FACE_COUNTS
+    )
+    lengths = {
+        **dict.fromkeys(_CONTROL_KEYS, controls),
+        **dict.fromkeys(("mean_albedo", "albedo_basis_int8", "skin_mask"), vertices),
+        **dict.fromkeys(("triangles", "uv_triangles"), triangles),
+        **dict.fromkeys(("quads", "uv_quads"), quads),
+        **dict.fromkeys(("coarse_triangles", "coarse_uv_triangles"), coarse),
+        **{key: vertices for key in arrays if key.startswith("region_")},
+    }
+    face = dict(arrays)
+    for key in lengths.keys() & arrays.keys():
+        face[key] = arrays[key][: lengths[key]]
+    indptr = arrays["subdivision_indptr"][: vertices + 1]
+    face["subdivision_indptr"] = indptr
+    for key in ("subdivision_data", "subdivision_indices"):
+        face[key] = arrays[key][: indptr[-1]]
+    return face
+
+
+def _decode(arrays: dict[str, np.ndarray], fingerprint: str) -> FaceModelData:
     control = [arrays[key].astype(np.float32) for key in _CONTROL_KEYS]
     vertices = len(arrays["subdivision_indptr"]) - 1
     subdivision = csr_matrix(
@@ -202,10 +282,17 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
             for block, key in _PARITY_KEYS.items()
             if key in arrays
         },
-        fingerprint=array_fingerprint(
-            *(arrays[key] for key in _CONTROL_KEYS),
-            arrays["albedo_basis_int8"],
-            arrays["albedo_scale"],
-        ),
-        **{key: arrays[key] for key in _VERTEX_KEYS if key in arrays or key not in _OPTIONAL},
+        contour=_contour(arrays),
+        fingerprint=fingerprint,
+        **{
+            key: arrays[key]
+            for key in (*_MESH_KEYS, *_SMALL_KEYS)
+            if key in arrays or key not in _OPTIONAL
+        },
     )
+
+
+def _contour(arrays: dict[str, np.ndarray]) -> MovingContour | None:
+    if "contour_vertices" not in arrays:
+        return None
+    return MovingContour(*(arrays[f"contour_{key}"] for key in _CONTOUR_KEYS))

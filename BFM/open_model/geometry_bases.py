@@ -31,8 +31,14 @@ LOCAL_SIGMA = 0.2  # of a slider whose ends are -1 and 1
 LEFT_RIGHT_CORRELATION = 0.94
 GENDERS, RACES, AGES = ("female", "male"), ("african", "asian", "caucasian"), ("young", "old")
 LEVELS = ("min", "average", "max")
+# MakeHuman's sliders reach further than people differ: their share of the deviation from the mean.
+SLIDER_SHARE = 0.8
 # Smooth random displacement that sliders do not offer: (correlation length, sigma) in dm.
-FIELD_SCALES = ((0.45, 0.013), (0.22, 0.008), (0.11, 0.004))
+FIELD_SCALES = ((0.45, 0.0156), (0.22, 0.0176), (0.11, 0.012))
+# Standard deviation of fitted coefficients of real heads, from the first component to the last:
+# fine shapes vary less than the random fields make them. Measured on heads of ICT-FaceKit other
+# than those of the benchmark.
+REAL_SIGMA = (1.25, 0.55)
 FIELD_WAVES = 320  # random cosines a scale
 FIELD_ODD_SHARE = 0.3  # amplitude of the asymmetric part of the field against the symmetric one
 REST_OF_HEAD = 0.02  # weight of skull, ears and neck against the face
@@ -60,6 +66,7 @@ def identity_basis(
     weights, targets = _sample_people(wheel, base, mesh, rng, IDENTITY_SAMPLES)
     control = mesh.control_points(base.vertices)
     shapes = weights @ targets.reshape(len(targets), -1)
+    shapes = SLIDER_SHARE * (shapes - shapes.mean(axis=0)) + shapes.mean(axis=0)
     shapes = shapes.reshape(-1, *control.shape) + control
     aim = mesh.control_points(reference)
     shapes += _random_field(aim, mesh, rng, len(shapes))
@@ -70,7 +77,8 @@ def identity_basis(
         mean = (mean + mesh.mirror_control(mean)) / 2
         aim = mean
     deviations = shapes - mean
-    return mean, _even_odd_components(deviations, mesh, measure, size)
+    basis = _even_odd_components(deviations, mesh, measure, size)
+    return mean, basis * np.linspace(*REAL_SIGMA, size)
 
 
 def expression_basis(
@@ -223,8 +231,9 @@ def _random_field(points: np.ndarray, mesh: HeadMesh, rng, samples: int) -> np.n
         # Near an eye the field goes over to its value at the eye's centre: lids follow the ball.
         centres = waves[list(mesh.eye_controls)]
         waves = (1 - share.sum(axis=1, keepdims=True)) * waves + share @ centres
-        field += np.einsum("sdw,cw->scd", rng.normal(size=(samples, 3, FIELD_WAVES)), waves,
-                           optimize=True)
+        field += np.einsum(
+            "sdw,cw->scd", rng.normal(size=(samples, 3, FIELD_WAVES)), waves, optimize=True
+        )
     mirrored = mesh.mirror_control(field)
     even, odd = (field + mirrored) / 2, (field - mirrored) / 2
     return np.sqrt(2) * (even + FIELD_ODD_SHARE * odd)
@@ -244,8 +253,7 @@ def _eye_shares(points: np.ndarray, mesh: HeadMesh) -> np.ndarray:
 
 
 def _point_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
-    """Share of the area near each control point (C,), sum 1; cavities and the rest of the head
-    count little."""
+    """Share of the area near each control point (C,), sum 1; what is not face counts little."""
     vertices = mesh.subdivision @ control
     corners = vertices[mesh.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

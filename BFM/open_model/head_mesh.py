@@ -14,7 +14,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
-from util.subdivision import QuadMesh, Refinement, bilinear, catmull_clark, cut_refined
+from util.subdivision import (
+    QuadMesh,
+    Refinement,
+    bilinear,
+    catmull_clark,
+    coarse_quads,
+    cut_refined,
+)
 
 from .mesh import (
     MIRROR_68,
@@ -78,6 +85,7 @@ class HeadMesh:
         coarse_triangles: (F0, 3) of the coarse mesh, whose vertices are some of this one's; the
             face's first.
         coarse_face_triangles: how many of these are the face.
+        coarse_uv_triangles: (F0, 3) indices into uv, as ``coarse_triangles``.
         mirror: (V,) index of each vertex's mirror image.
         control_mirror: (C,) the same for control points; an eye's x point mirrors to
             2 * centre - x point, which :func:`mirror_control` takes care of.
@@ -101,6 +109,7 @@ class HeadMesh:
     eye_triangles: np.ndarray
     coarse_triangles: np.ndarray
     coarse_face_triangles: int
+    coarse_uv_triangles: np.ndarray
     mirror: np.ndarray
     control_mirror: np.ndarray
     uv: np.ndarray
@@ -181,29 +190,33 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
     # 3. One level finer, the face first, borders slid onto smooth curves, the mouth's bag drawn
     # together.
     order = np.concatenate([np.flatnonzero(in_face), np.flatnonzero(kept & ~in_face)])
-    base_vertices, coarse = _face_first(body.quads[order], in_face.sum())
+    cage_vertices, coarse = _face_first(body.quads[order], in_face.sum())
     finer = catmull_clark(coarse)
     face_quads = 4 * int(in_face.sum())
-    depth = finer.matrix @ cavities.depth[base_vertices]
-    in_mouth = finer.matrix @ cavities.of_mouth[base_vertices].astype(float) > 0.3
+    depth = finer.matrix @ cavities.depth[cage_vertices]
+    in_mouth = finer.matrix @ cavities.of_mouth[cage_vertices].astype(float) > 0.3
     smoothing = sp.identity(finer.mesh.count, format="csr")
     for part in (finer.mesh.quads[:face_quads], finer.mesh.quads):
         border = QuadMesh(part, finer.mesh.count)
         smoothing = smooth_border_curve(border, depth == 0, BORDER_ROUNDS) @ smoothing
     subdivision = smoothing @ finer.matrix
     shrink = MOUTH_BAG_SHRINK * np.clip(depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
-    centre = np.isin(base_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
+    centre = np.isin(cage_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
     subdivision = sp.diags(1 - shrink) @ subdivision
     subdivision += sp.csr_matrix(shrink[:, None]) @ sp.csr_matrix(centre[None])
 
     # 4. Vertices, control points and quads in their final order, eyeballs behind the face.
     skin_order, fine_quads = _face_first(finer.mesh.quads, face_quads)
     face_skin = len(np.unique(finer.mesh.quads[:face_quads]))
-    face_cage = len(np.unique(coarse.quads[: face_quads // 4]))
+    subdivision = sp.csr_matrix(subdivision[skin_order])
+    subdivision.eliminate_zeros()
+    of_face = np.unique(subdivision[:face_skin].indices)  # with some beyond the face's border
+    control_order = np.concatenate([of_face, np.setdiff1d(np.arange(coarse.count), of_face)])
+    face_cage, base_vertices = len(of_face), cage_vertices[control_order]
     patch = eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
     eye_fit, eye_rows = _eyeballs(reference, patch)
     eyes = len(eye_rows)
-    subdivision = _with_eyes(sp.csr_matrix(subdivision[skin_order]), face_skin, face_cage, eye_rows)
+    subdivision = _with_eyes(subdivision[:, control_order], face_skin, face_cage, eye_rows)
     quads = fine_quads.quads + eyes * (fine_quads.quads >= face_skin)
     face_controls, face_vertices = face_cage + 8, face_skin + eyes
 
@@ -221,25 +234,28 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
     coarse_row[skin_order[skin_order < coarse.count]] = np.flatnonzero(skin_order < coarse.count)
     coarse_row += eyes * (coarse_row >= face_skin)
     coarse_mirror = np.argsort(coarse_row)[np.searchsorted(np.sort(coarse_row), mirror[coarse_row])]
-    cut = coarse_row[triangulate(coarse, coarse_mirror)]
+    corners = triangulate(coarse, coarse_mirror)
+    cut = _cut(coarse_quads(quads), corners)
     kept_rings = [patch.rings[ring][::step] for ring, step in COARSE_EYE_RINGS.items()]
     coarse_eyes = _both_eyes(cap_triangles(kept_rings), len(patch.points), face_skin)
     coarse_split = face_quads // 2
 
     # 6. Texture coordinates, landmarks, masks, regions.
-    uv, uv_quads = _texture(texture, island, int(island[nose]), nose, order, face_quads, depth, finer)
+    uv, uv_quads = _texture(texture, nose, order, face_quads, depth, finer)
+    uv_cut = _cut(coarse_quads(uv_quads), corners)
+    to_eye_uv = len(uv) - face_skin
     eye_uv = eye_layout(patch.points, patch.polar_rad)
     masks = {}
     for name in ("lips", "eyelids"):
         mask = _symmetric_mask(wheel, base, body.quads, base.quad_uv[in_body], name)
-        value = per_vertex(bilinear(coarse).matrix @ mask[base_vertices])
+        value = per_vertex(bilinear(coarse).matrix @ mask[cage_vertices])
         masks[name] = (value + value[mirror]) / 2
     cavity_depth, mouth = per_vertex(depth), per_vertex(in_mouth, False)
     eye_polar = np.full(len(mirror), np.inf)
     eye_polar[face_skin:face_vertices] = np.tile(patch.polar_rad, 2)
     border_vertices = np.unique(QuadMesh(quads[:face_quads], len(mirror)).boundary_edges())
     border_vertices = border_vertices[cavity_depth[border_vertices] == 0]
-    row_of = {int(v): int(row) for v, row in zip(base_vertices, coarse_row, strict=True)}
+    row_of = {int(v): int(row) for v, row in zip(cage_vertices, coarse_row, strict=True)}
     mirrored = {int(v): i for i, v in enumerate(base_vertices)}
     cage_mirror = np.array([mirrored[int(base.mirror[v])] for v in base_vertices])
     cage_mirror += 8 * (cage_mirror >= face_cage)
@@ -255,11 +271,14 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
         eye_triangles=eye_triangles,
         coarse_triangles=np.concatenate([cut[:coarse_split], coarse_eyes, cut[coarse_split:]]),
         coarse_face_triangles=coarse_split + len(coarse_eyes),
+        coarse_uv_triangles=np.concatenate(
+            [uv_cut[:coarse_split], coarse_eyes + to_eye_uv, uv_cut[coarse_split:]]
+        ),
         mirror=mirror,
         control_mirror=np.insert(cage_mirror, face_cage, eye_mirror),
         uv=np.concatenate([uv, eye_uv]),
         uv_quads=uv_quads,
-        uv_eye_triangles=eye_triangles - face_skin + len(uv),
+        uv_eye_triangles=eye_triangles + to_eye_uv,
         regions=_regions(cavity_depth, mouth, eye_polar, border_vertices),
         cavity_depth=cavity_depth,
         eye_polar_rad=eye_polar,
@@ -293,6 +312,11 @@ def _with_eyes(
     return sp.csr_matrix(sp.block_array(blocks))
 
 
+def _cut(quads: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Triangles (2 Q, 3) of quads (Q, 4), two of each, given by their corners (2 Q, 3)."""
+    return np.take_along_axis(np.repeat(quads, 2, axis=0), corners, axis=1)
+
+
 def _both_eyes(triangles: np.ndarray, points: int, first: int) -> np.ndarray:
     """Triangles of the right eyeball and of its mirror image behind it."""
     return np.concatenate([triangles, triangles[:, ::-1] + points]) + first
@@ -300,19 +324,29 @@ def _both_eyes(triangles: np.ndarray, points: int, first: int) -> np.ndarray:
 
 def _texture(
     texture: TextureMesh,
-    island: np.ndarray,
-    head: int,
     nose: int,
     order: np.ndarray,
     face_quads: int,
     depth: np.ndarray,
     finer: Refinement,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates (U, 2) and quads (Q, 4) of the finer mesh."""
+    """Texture coordinates (U, 2) and quads (Q, 4) of the finer mesh.
+
+    Args:
+        texture: MakeHuman's layout.
+        nose: coordinate of the nose's tip, which is on the head's island.
+        order: quads of the layout that the mesh has.
+        face_quads: how many of the finer quads are the face.
+        depth: of the finer vertices behind lids and lips.
+        finer: the finer mesh.
+    """
+    island = islands(texture)
     kept = texture.mesh.quads[order]
     used, local = np.unique(kept, return_inverse=True)
     vertex = texture.vertex[used]
-    coordinates = layout(texture.coordinates[used], island[used], head, texture.coordinates[nose])
+    coordinates = layout(
+        texture.coordinates[used], island[used], island[nose], texture.coordinates[nose]
+    )
     mesh = QuadMesh(local.reshape(-1, 4), len(used))
     refined = bilinear(mesh)
     # A border that slid takes its picture along; the layout's seams are no borders.

@@ -1,8 +1,11 @@
-"""The 68 landmarks as points on triangles, and the five points that alignment uses."""
+"""The 68 landmarks as points on triangles, the jaw's as the head turns, the five of alignment."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from models.landmark_embedding import MovingContour
+from util.surface import nearest_on_surface
 
 from .head_mesh import HeadMesh
 from .mesh import MIRROR_68
@@ -36,6 +39,10 @@ DETECTOR_OFFSETS = {
     59: (-2.7, -3.0),
 }
 SLIDES = 8
+# The jaw's landmarks as the head turns: angles, and how near the middle of the face they may come,
+# against their distance from it when at rest.
+CONTOUR_YAWS_DEG = np.arange(-60, 61, 3)
+CONTOUR_INNERMOST = 0.35
 
 
 def calibrated(
@@ -61,7 +68,7 @@ def calibrated(
     for number, (x, y) in DETECTOR_OFFSETS.items():
         target = points[number] + unit * np.array([x, -y, 0.0])
         for _ in range(SLIDES):
-            corners, weight = nearest_surface_point(vertices, mesh.triangles, target)
+            corners, weight = _nearest(vertices, mesh, target)
             # The offset is one in the image: where the surface falls away, follow it in depth.
             target[2] = weight @ vertices[corners][:, 2]
         twin = MIRROR_68[number]
@@ -85,7 +92,7 @@ def landmark_embedding(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray
     triangles = np.repeat(mesh.landmark_vertices[:, None], 3, axis=1)
     weights = np.tile([1.0, 0.0, 0.0], (68, 1))
     first, second = (vertices[mesh.landmark_vertices[i]] for i in ITS_NEIGHBOURS)
-    corners, weight = nearest_surface_point(vertices, mesh.triangles, (first + second) / 2)
+    corners, weight = _nearest(vertices, mesh, (first + second) / 2)
     triangles[MOVED_LANDMARK], weights[MOVED_LANDMARK] = corners, weight
     twin = MIRROR_68[MOVED_LANDMARK]
     triangles[twin], weights[twin] = mesh.mirror[corners], weight
@@ -110,19 +117,58 @@ def standard_points(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
-def nearest_surface_point(vertices: np.ndarray, triangles: np.ndarray, point: np.ndarray):
-    """The triangle (3,) nearest to ``point`` and the barycentric weights (3,) of the spot."""
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    ab, ac, ap = b - a, c - a, point - a
-    d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)
-    d20, d21 = (ap * ab).sum(1), (ap * ac).sum(1)
-    determinant = d00 * d11 - d01**2
-    v = (d11 * d20 - d01 * d21) / determinant
-    w = (d00 * d21 - d01 * d20) / determinant
-    # Clipping to the triangle is not the exact nearest point outside it, but the winner holds
-    # its own foot point whenever the surface is smooth around the point.
-    weights = np.clip(np.stack([1 - v - w, v, w], axis=1), 0, None)
-    weights /= weights.sum(axis=1, keepdims=True)
-    spots = np.einsum("tk,tkd->td", weights, np.stack([a, b, c], axis=1))
-    best = ((spots - point) ** 2).sum(axis=1).argmin()
-    return triangles[best], weights[best]
+def moving_contour(
+    vertices: np.ndarray, mesh: HeadMesh, triangles: np.ndarray, weights: np.ndarray
+) -> MovingContour:
+    """Where the jaw's landmarks lie when the head turns: on the outline, as detectors see them.
+
+    Each moves along the level line of the skin through its place at rest, forwards only: to the
+    point that is outermost in the picture. On the side that turns towards the camera it stays.
+
+    Args:
+        vertices: (V, 3) mean face.
+        mesh: The topology.
+        triangles: (68, 3) vertices of the landmarks.
+        weights: (68, 3) barycentric weights.
+    """
+    skin = mesh.triangles[: mesh.face_triangles]
+    skin = skin[(mesh.cavity_depth + mesh.regions["eyeballs"])[skin].max(axis=1) == 0]
+    yaws = np.radians(CONTOUR_YAWS_DEG)
+    movable = np.array([number for number in range(17) if number != 8])
+    corners = np.empty((len(yaws), len(movable), 3), dtype=np.int64)
+    shares = np.zeros(corners.shape)
+    rest = landmark_positions(vertices, triangles, weights)
+    for column, number in enumerate(movable):
+        edges, along = _level_line(vertices, skin, rest[number, 1])
+        points = vertices[edges[:, 0]] + along[:, None] * np.diff(vertices[edges], axis=1)[:, 0]
+        side = np.sign(rest[number, 0])
+        allowed = side * points[:, 0] > CONTOUR_INNERMOST * side * rest[number, 0]
+        allowed &= points[:, 2] > rest[number, 2]
+        for row, yaw in enumerate(yaws):
+            outwards = side * np.array([np.cos(yaw), 0, np.sin(yaw)])
+            reach = np.where(allowed, points @ outwards, -np.inf)
+            best = reach.argmax()
+            if reach[best] > rest[number] @ outwards:
+                first, second = edges[best]
+                corners[row, column] = first, second, second
+                shares[row, column, :2] = 1 - along[best], along[best]
+            else:
+                corners[row, column], shares[row, column] = triangles[number], weights[number]
+    return MovingContour(movable, yaws, corners, shares)
+
+
+def _level_line(
+    vertices: np.ndarray, triangles: np.ndarray, height: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where edges cross a height: the edges (N, 2), and how far along them (N,) in [0, 1]."""
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges = np.unique(np.sort(sides, axis=1), axis=0)
+    low, high = vertices[edges[:, 0], 1] - height, vertices[edges[:, 1], 1] - height
+    crossing = low * high < 0
+    return edges[crossing], (low / (low - high))[crossing]
+
+
+def _nearest(vertices: np.ndarray, mesh: HeadMesh, point: np.ndarray):
+    """Vertices (3,) of the triangle nearest to a point, and the weights (3,) of the spot."""
+    found = nearest_on_surface(point[None], vertices, mesh.triangles)
+    return found.corners[0], found.barycentrics[0]

@@ -113,7 +113,7 @@ def triangulate(mesh: QuadMesh, mirror: np.ndarray) -> np.ndarray:
         mirror: (N,) index of each vertex's mirror image.
 
     Returns:
-        (2 Q, 3) triangles, wound as the quads.
+        (2 Q, 3) corners, 0 to 3, of the two triangles of each quad, wound as the quads.
     """
     valence = np.bincount(mesh.edges()[0].ravel(), minlength=mesh.count)
     index_of = {tuple(sorted(quad)): i for i, quad in enumerate(mesh.quads.tolist())}
@@ -133,9 +133,9 @@ def triangulate(mesh: QuadMesh, mirror: np.ndarray) -> np.ndarray:
                 continue
             corner = mesh.quads[which]
             start = 0 if int(corner[0]) in ends else 1
-            a, b, c, d = np.roll(corner, -start)
+            a, b, c, d = np.roll(np.arange(4), -start)
             triangles[which] = [[a, b, c], [a, c, d]]
-            valence[[a, c]] += 1
+            valence[corner[[a, c]]] += 1
             done[which] = True
     return triangles.reshape(-1, 3)
 
@@ -171,9 +171,7 @@ def eyeball_patch(rings_rad: list[float], sectors: list[int]) -> EyeballPatch:
         rings.append(rings[-1][-1] + 1 + np.arange(count))
         points.append(np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1))
         polar.append(np.full(count, angle))
-    return EyeballPatch(
-        np.concatenate(points), rings, cap_triangles(rings), np.concatenate(polar)
-    )
+    return EyeballPatch(np.concatenate(points), rings, cap_triangles(rings), np.concatenate(polar))
 
 
 def cap_triangles(rings: list[np.ndarray]) -> np.ndarray:
