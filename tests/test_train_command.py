@@ -8,16 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from data.images import write_image
-from data.landmarks import write_landmarks
 from data.prepared_files import PhotoFiles
 from data.tar_shards import pack_photos
-from models.camera import Camera
 from models.face_model import FaceModel
+from tests.prepared_photos import make_photos
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
 from util.training import Training
@@ -187,24 +184,6 @@ def test_a_failed_start_leaves_an_earlier_run_as_it_was():
             run_template("--n_epochs", "9", *argv)
     after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert after == before
-
-
-def make_photos(root: Path, face_model: FaceModel, count: int = 2) -> Path:
-    """A prepared folder of noise with plausible landmarks, and its list."""
-    points = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))
-    camera = Camera.rnet()
-    landmarks = camera.project(camera.from_object(points))[0].double().numpy()
-    random = np.random.default_rng(0)
-    names = []
-    for number in range(count):
-        image = random.integers(0, 256, (240, 230, 3), dtype=np.uint8)
-        write_image(root / f"photo {number}.png", image)
-        write_landmarks(root / "landmarks" / f"photo {number}.txt", landmarks + number)
-        write_image(root / "mask" / f"photo {number}.png", np.full((240, 230), 255, np.uint8))
-        names.append(f"{root.name}/mask/photo {number}.png\n")
-    flist = root / "masks.txt"
-    flist.write_text("".join(names), encoding="utf-8")
-    return flist
 
 
 FACES = ["--net_recon", "resnet18", "--w_feat", "0", "--renderer", "torch", "--batch_size", "2"]

@@ -11,7 +11,10 @@ from torch import nn
 
 from models.batch_norm import SharedBatchNorm, synchronise_batch_norms
 from models.face_model import FaceModelData
-from tests.util.training_step import step_of
+from models.networks.reconstruction import RECONSTRUCTION_NETS
+from tests.tiny_net import TinyBackbone
+from tests.train_processes import ended, start, two_places
+from tests.util.training_step import step_of, step_together
 from util.distributed import ALONE, WHOLE, Place, Ranks, Share, joined
 from util.errors import InputError
 from util.launch import run_processes
@@ -23,11 +26,19 @@ def test_messages_of_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr().out == "heard from 0\n"  # the other one prints nothing
 
 
-@pytest.mark.slow
-def test_the_step_of_two_processes_is_that_of_one(tmp_path: Path, tiny_face_data: FaceModelData):
+def test_the_step_of_two_processes_is_that_of_one(
+    tmp_path: Path, tiny_face_data: FaceModelData, monkeypatch: pytest.MonkeyPatch
+):
     """With frozen statistics, and with those of the whole batch."""
+    monkeypatch.setitem(RECONSTRUCTION_NETS, "resnet18", TinyBackbone)  # pyright: ignore
     (tmp_path / "tiny.pickle").write_bytes(pickle.dumps(tiny_face_data))
-    run_processes([str(Path(__file__).with_name("training_step.py")), str(tmp_path)], 2)
+    with two_places() as places:
+        processes = [
+            start(step_together, folder=tmp_path, name=f"rank{rank}", environment=place)
+            for rank, place in enumerate(places)
+        ]
+        codes = [ended(process) for process in processes]
+    assert codes == [0, 0], (tmp_path / "rank0.err").read_text("utf-8")
     for frozen in (True, False):
         alone = step_of(tmp_path / "tiny.pickle", frozen, ALONE, slice(0, 3))
         two = torch.load(tmp_path / f"frozen_{frozen}.pt")
