@@ -35,7 +35,7 @@ from util.errors import InputError
 from util.launch import processes_to_start, run_processes
 from util.random_state import seed_everything
 from util.training import Training
-from util.training_state import Progress, load_weights, resume_training
+from util.training_state import Progress, follow_order, load_weights, resume_training
 
 
 def option_groups(given: dict[str, str]) -> list[type]:
@@ -89,6 +89,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     if not ranks.is_first:
         seed_everything(base.seed + ranks.rank)  # what a network draws differs from face to face
     progress = start(model, options, folder)
+    progress, notice = follow_order(progress, {**faces.order, "processes": ranks.size})
     ranks.barrier()
     if ranks.is_first:
         # Only now, so that a start that fails leaves an earlier run as it was.
@@ -98,10 +99,11 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         write_options(options, folder, "train")
     where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
-    for notice in filter(None, (faces.notice, val_faces.notice)):
-        print(notice)
+    for text in filter(None, (notice, faces.notice, val_faces.notice)):
+        print(text)
 
-    training = Training(model, options, folder, len(faces), progress)
+    bad_images = (faces.bad_images, val_faces.bad_images)
+    training = Training(model, options, folder, len(faces), progress, bad_images)
     with training, loader_deaths_named():
         for epoch in training.epochs:
             faces.set_epoch(epoch, skip=training.progress.batches)
@@ -110,8 +112,6 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
                 if training.out_of_time:
                     break
             training.end_epoch(epoch, val_faces)
-            bad = faces.bad_images.take() + val_faces.bad_images.take()
-            training.report_bad_images(epoch, bad)
             if training.out_of_time:
                 break
 

@@ -122,7 +122,7 @@ class FaceLoader:
                 f"no faces to load ({len(dataset)} in the data, "
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
-        self.bad_images = BadImages(options.max_bad_images)
+        self.bad_images = BadImages(options.max_bad_images, "train" if is_train else "val")
         self.notice = self.bad_images.known(dataset.problems, size)
         """What the user should know before the first batch; may be empty."""
         # Few samples still make one batch.
@@ -133,6 +133,14 @@ class FaceLoader:
                 "processes needs a face in every step; give a larger one, or fewer processes"
             )
         self._dataset, self._seed = dataset, seed
+        self.order = {
+            "batch_size": options.batch_size if is_train else options.batch_size_val,
+            "seed": seed,
+            "serial_batches": options.serial_batches,
+            "faces": size,
+        }
+        """What the batches of an epoch follow from: values of flags, and the number of faces. Not
+        from the number of processes, which share each batch."""
         self._plan = _EpochPlan(
             size=size,
             batch_size=batch_size,

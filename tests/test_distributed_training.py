@@ -15,7 +15,7 @@ import torch
 
 from models.face_model import FaceModel, FaceModelData
 from tests.prepared_photos import make_photos
-from tests.train_processes import train, train_two
+from tests.train_processes import ended, start, train, train_tiny, train_two, two_places
 from util.checkpoint import list_checkpoints, load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,8 @@ def test_two_processes_train_as_one(tmp_path: Path):
     train_both(tmp_path, "parts", "--n_epochs", "3", "--continue_train")
     assert torch.equal(colour(tmp_path, "parts", "3"), colour(tmp_path, "two", "3"))
     # What two have begun, one can end.
-    train_one(tmp_path, "fewer", "--n_epochs", "3", "--continue_train")
+    shown = train_one(tmp_path, "fewer", "--n_epochs", "3", "--continue_train")
+    assert "Resumed with other settings: the number of processes is 1 (was 2)" in shown
     torch.testing.assert_close(
         colour(tmp_path, "fewer", "3"), colour(tmp_path, "one", "3"), rtol=1e-5, atol=1e-6
     )
@@ -88,6 +89,41 @@ def test_two_processes_train_a_network_on_photos(tmp_path: Path, open_face_data:
     for name, value in whole["net_recon"].items():
         assert torch.equal(value, parts["net_recon"][name]), name
     assert whole["sched_00"] == parts["sched_00"]
+
+
+def test_bad_photos_of_both_processes_are_counted_together(
+    tmp_path: Path, open_face_data: FaceModelData
+):
+    """Each process meets two of the four; three are allowed."""
+    make_photos(tmp_path / "photos", FaceModel(open_face_data), 8)
+    for number in range(4):
+        path = tmp_path / "photos" / f"photo {number}.png"
+        path.write_bytes(path.read_bytes()[:2000])
+    lists = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt"]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open"]
+    run = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1"]
+    # Faces 0, 1 go to the first process and 2, 3 to the other one.
+    order = ["--batch_size", "4", "--serial_batches", "--n_epochs", "1"]
+    argv = [*lists, *net, *run, *order, "--data_root", "."]
+    with two_places() as places:
+        processes = [
+            start(
+                train_tiny,
+                [*argv, "--max_bad_images", "3"],
+                folder=tmp_path,
+                name=f"rank{rank}",
+                environment=place,
+            )
+            for rank, place in enumerate(places)
+        ]
+        assert [ended(process) for process in processes] == [2, 2]
+    for rank in range(2):
+        assert "4 images of this epoch cannot be used" in (tmp_path / f"rank{rank}.err").read_text(
+            "utf-8"
+        )
+    log_text = (tmp_path / "checkpoints" / "face_recon" / "loss_log.txt").read_text("utf-8")
+    for number in range(4):
+        assert log_text.count(f"photo {number}.png is damaged") == 1
 
 
 @pytest.mark.slow  # starts five interpreters

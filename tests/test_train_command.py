@@ -115,6 +115,39 @@ def test_an_interrupted_epoch_goes_on_where_it_stopped(
     assert states[1]["progress"]["step"] == 8
 
 
+def test_another_order_is_noticed_on_resuming(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """In the midst of an epoch it would leave out other faces; at its end it is one line."""
+    step = Training.step
+
+    def interrupted(self: Training, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_template("--n_epochs", "3", "--save_latest_freq", "1")
+    monkeypatch.setattr(Training, "step", step)
+    for argv, named in (
+        (["--batch_size", "2"], r"--batch_size is 2 \(was 4\).*epoch 2.*give --batch_size 4"),
+        (["--seed", "7"], r"--seed is 7 \(was 0\).*give --seed 0"),
+        (["--serial_batches"], r"--serial_batches is True \(was False\)"),
+        (["--num_discs", "12"], r"the number of faces is 12 \(was 8\).*take the list"),
+    ):
+        with pytest.raises(InputError, match=named):
+            run_template("--n_epochs", "3", "--continue_train", *argv)
+    capsys.readouterr()
+    run = run_template("--n_epochs", "2", "--continue_train", "--epoch", "1", "--batch_size", "2")
+    shown = capsys.readouterr().out
+    assert shown.count("Resumed with other settings: --batch_size is 2 (was 4)\n") == 1
+    order = load_checkpoint(run / "epoch_2.pth", ("net_colour",))["progress"]["order"]
+    assert order["batch_size"] == 2
+    run_template("--n_epochs", "3", "--continue_train", "--batch_size", "2")
+    assert "other settings" not in capsys.readouterr().out
+
+
 def test_weights_of_another_run_start_a_new_one(capsys: pytest.CaptureFixture[str]):
     run_template("--n_epochs", "2", "--lr", "0.1")
     train.main([*TEMPLATE, *SMALL, "--name", "b", "--pretrained_name", "a", "--n_epochs", "1"])
@@ -233,8 +266,9 @@ def test_corrupt_and_removed_photos_are_replaced_and_named(
     log = (folder / "checkpoints" / "faces" / "loss_log.txt").read_text(encoding="utf-8")
     assert log.count("(train, ") == 6
     for epoch in (1, 2):
-        assert f"images of epoch {epoch} could not be used:" in log
-    assert "photo 1.png is damaged or incomplete" in log
+        assert f"images of epoch {epoch} could not be used" in log
+    # For training and for validation, not for each epoch.
+    assert log.count("photo 1.png is damaged or incomplete") == 2
     assert "has no photo for" in log and "photo 4.png" in log
     with pytest.raises(InputError, match="--max_bad_images 0"):
         train.main([*FACES, *RUN, *lists, "--overwrite", "--max_bad_images", "0"])
