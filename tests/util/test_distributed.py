@@ -16,7 +16,7 @@ from tests.tiny_net import TinyBackbone
 from tests.train_processes import ended, start, two_places
 from tests.util.training_step import step_of, step_together
 from util.distributed import ALONE, WHOLE, Place, Ranks, Share, joined
-from util.errors import InputError
+from util.errors import InputError, PeerLost
 from util.launch import run_processes
 
 
@@ -118,3 +118,43 @@ def test_places_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "many")
     with pytest.raises(InputError, match="many"):
         Place.from_environment()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[pair.cc:553] Connection closed by peer [127.0.0.1]:21390. This is typically caused by",
+        "[pair.cc:537] Read error [127.0.0.1]:17817: Connection reset by peer.",
+        "[tcp/pair.cc] Write error: Broken pipe",
+        "Timed out waiting 1800000ms for recv operation to complete",
+        "The client socket has timed out after 1800000ms while trying to connect to (host, 1)",
+        "NCCL error: remote process exited or there was a network error, ncclRemoteError",
+        "NCCL communicator was aborted on rank 1.",
+    ],
+)
+def test_a_lost_process_is_told_as_such(text: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(PeerLost, match="another process of this training ended"):
+        Ranks(0, 2).sum(torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid scalar type",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "The server socket has failed to listen on any local network address. EADDRINUSE",
+        "NCCL error: invalid usage (run with NCCL_DEBUG=WARN for details)",
+    ],
+)
+def test_other_failures_keep_their_own_words(text: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(RuntimeError) as error:
+        Ranks(0, 2).sum(torch.zeros(3))
+    assert type(error.value) is RuntimeError and str(error.value) == text
