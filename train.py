@@ -82,8 +82,9 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         ranks.barrier()
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
     val_set = create_dataset(train.dataset_mode, options, assets, is_train=False)
-    faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True, place=place)
-    val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False, place=place)
+    loader = options[LoaderOptions]
+    faces = FaceLoader(train_set, loader, base.seed, True, place, device)
+    val_faces = FaceLoader(val_set, loader, base.seed, False, place, device)
     model = create_model(base.model, options, assets, device)
     model.distribute(ranks)
     if not ranks.is_first:
