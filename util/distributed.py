@@ -98,6 +98,15 @@ class Ranks:
             dist.all_gather_object(values, value)
         return values
 
+    def gather_to_first(self, value: Any) -> list[Any]:
+        """As `gather`, but only the first process gets the values, others an empty list."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        with _peers():
+            dist.gather_object(value, values, dst=0)
+        return values or []
+
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.all(True)

@@ -202,11 +202,12 @@ class Training:
             if number < self.display.vis_batch_nums and self.display.add_image:
                 pictures[number] = self.model.visuals().cpu()
         self._note_bad_images()
-        gathered = self.ranks.gather((losses, pictures))
-        losses = {number: terms for part, _ in gathered for number, terms in part.items()}
+        losses = {n: terms for part in self.ranks.gather(losses) for n, terms in part.items()}
+        # Only the first process draws.
+        shown = self.ranks.gather_to_first(pictures)
+        pictures = {number: picture for part in shown for number, picture in part.items()}
         if not losses:
             return None
-        pictures = {number: picture for _, part in gathered for number, picture in part.items()}
         for number in sorted(pictures):
             self.log.images(self.progress.step, pictures[number], f"val_{number}")
         means = {

@@ -82,9 +82,12 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
 
 
 def training_state(model: BaseModel, options: ParsedOptions, progress: Progress) -> dict[str, Any]:
-    """Everything from which training can go on, of all its processes; called by each of them."""
+    """Everything from which training can go on, of all its processes; called by each of them.
+
+    Only the first one's is complete.
+    """
     state: dict[str, Any] = {**model.state(), "progress": asdict(progress)}
-    state["random"] = model.ranks.gather(random_state(model.device))
+    state["random"] = model.ranks.gather_to_first(random_state(model.device))
     if isinstance(model, FaceReconModel):
         state["card"] = card_of(model, options).to_dict()
     return state

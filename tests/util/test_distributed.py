@@ -60,7 +60,10 @@ def test_the_step_of_two_processes_is_that_of_one(
 def test_alone_nothing_is_sent():
     values = torch.ones(3, requires_grad=True)
     assert ALONE.sum(values) is values
-    assert ALONE.gather(values) == [values] and ALONE.first(2.5) == 2.5
+    assert (
+        ALONE.gather(values) == ALONE.gather_to_first(values) == [values]
+        and ALONE.first(2.5) == 2.5
+    )
     assert ALONE.all(True) and not ALONE.all(False) and ALONE.is_first
     assert Share.of(ALONE, 7) is WHOLE and WHOLE.faces == 1
     with joined(None, torch.device("cpu")) as ranks:
