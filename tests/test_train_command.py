@@ -177,17 +177,25 @@ def test_resuming_says_where_and_when_nothing_is_left(capsys: pytest.CaptureFixt
     run_template("--n_epochs", "1")
     run_template("--n_epochs", "1", "--continue_train")
     shown = capsys.readouterr().out
-    assert "epoch_latest.pth: epoch 2" in shown
-    assert "raise --n_epochs above 1" in shown
+    assert shown.count("faces to train on") == 1  # of the first run
+    assert "epoch_latest.pth: finished, epoch 1 of 1 is done" in shown
+    assert "to go on, raise --n_epochs above 1\n" in shown and "Resumed" not in shown
 
 
-def test_time_ends_a_run():
+def test_time_ends_a_run(capsys: pytest.CaptureFixture[str]):
     run = run_template(
         "--n_epochs", "100000", "--max_minutes", "0.02", "--save_epoch_freq", "10000"
     )
     epochs = list_checkpoints(run)
     assert "latest" in epochs and len(epochs) == 2
     assert load_checkpoint(run / "epoch_latest.pth", ("net_colour",))["progress"]["seconds"] >= 1.2
+    capsys.readouterr()
+    before = (run / "loss_log.txt").read_bytes()
+    run_template("--n_epochs", "100000", "--max_minutes", "0.02", "--continue_train")
+    shown = capsys.readouterr()
+    assert shown.err == "" and len(shown.out.splitlines()) == 1
+    assert "finished, it has had its 0.02 minutes; to go on, raise --max_minutes" in shown.out
+    assert (run / "loss_log.txt").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -199,7 +207,6 @@ def test_time_ends_a_run():
         (["--gpu_ids", "777"], "--gpu_ids 777"),
         (["--name", ""], "--name is empty"),
         (["--lr", "0"], "--lr is 0"),
-        (["--continue_train"], r"epoch_latest\.pth does not exist"),
         (["--pretrained_name", "nobody"], "nobody"),
         (["--config", "missing.yaml"], r"missing\.yaml"),
     ],
@@ -207,6 +214,24 @@ def test_time_ends_a_run():
 def test_bad_input_is_named(argv: list[str], named: str):
     with pytest.raises(InputError, match=named):
         train.main([*TEMPLATE, *SMALL, *argv])
+
+
+def test_without_a_run_continue_train_says_so_at_once(monkeypatch: pytest.MonkeyPatch):
+    run_template("--n_epochs", "1")
+
+    def late(*_: object) -> None:
+        raise AssertionError("something was set up")
+
+    monkeypatch.setattr(train, "choose_device", late)
+    monkeypatch.setattr(train, "run_processes", late)
+    for more in ([], ["--world_size", "2"]):
+        argv = [*TEMPLATE, *SMALL, "--name", "b", "--continue_train", *more]
+        with pytest.raises(
+            InputError, match=r"--continue_train: checkpoints.b holds no run .*--name .*are a\)"
+        ):
+            train.main(argv)
+    with pytest.raises(InputError, match=r"--epoch 7: .* the folder has --epoch 1, latest"):
+        run_template("--continue_train", "--epoch", "7")
 
 
 def test_a_failed_start_leaves_an_earlier_run_as_it_was():

@@ -150,8 +150,12 @@ def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:
     try:
         if model.ranks.rank < len(saved):
             set_random_state(saved[model.ranks.rank], model.device)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: its random states lack {error}; start from its weights by --pretrained_name"
+        ) from error
     except (
-        *(KeyError, IndexError, TypeError, ValueError, AttributeError),
+        *(IndexError, TypeError, ValueError, AttributeError),
         *(OverflowError, RuntimeError),
     ) as error:
         raise InputError(

@@ -321,7 +321,7 @@ def test_an_optimiser_over_other_parameters_is_refused(tmp_path: Path, bfm09: Fa
             r"its optimiser's exp_avg of parameter 0 is \(64,\) where .* \(64, 3, 7, 7\)",
         ),
         (other.optimizer.state_dict(), r"its optimiser has 122 parameters, that of this run 74"),
-        ({"state": {}}, "its optimiser's state is malformed"),
+        ({"state": {}}, "its optimiser's state lacks 'param_groups'"),
         ("text", "its optimiser's state is malformed"),
     ]
     for state, message in cases:
