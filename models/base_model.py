@@ -221,4 +221,4 @@ class BaseModel(ABC):
 
 def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     if targets:  # torch refuses to copy nothing
-        torch._foreach_copy_(targets, sources)
+        torch._foreach_copy_(targets, sources)  # pyright: ignore
