@@ -35,7 +35,7 @@ from util.errors import InputError
 from util.launch import processes_to_start, run_processes
 from util.random_state import seed_everything
 from util.training import Training
-from util.training_state import Progress, load_weights, resume_training
+from util.training_state import Progress, follow_order, load_weights, resume_training
 
 
 def option_groups(given: dict[str, str]) -> list[type]:
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_command(option_groups, arguments, __doc__ or "")
     base, several = options[BaseOptions], options[DistributedOptions]
     place = Place.from_environment()
+    checkpoint_to_resume(options, run_folder(options))  # before seconds of starting
     count = processes_to_start(base.gpu_ids, several.world_size, several.use_ddp, place)
     if count > 1:
         # Saved options name the default too, so that it cannot count as a wish.
@@ -82,13 +83,17 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         ranks.barrier()
     train_set = create_dataset(train.dataset_mode, options, assets, is_train=True)
     val_set = create_dataset(train.dataset_mode, options, assets, is_train=False)
-    faces = FaceLoader(train_set, options[LoaderOptions], base.seed, is_train=True, place=place)
-    val_faces = FaceLoader(val_set, options[LoaderOptions], base.seed, is_train=False, place=place)
+    loader = options[LoaderOptions]
+    faces = FaceLoader(train_set, loader, base.seed, True, place, device)
+    val_faces = FaceLoader(val_set, loader, base.seed, False, place, device)
     model = create_model(base.model, options, assets, device)
     model.distribute(ranks)
     if not ranks.is_first:
         seed_everything(base.seed + ranks.rank)  # what a network draws differs from face to face
     progress = start(model, options, folder)
+    if finished(progress, model, train):
+        return
+    progress, notice = follow_order(progress, {**faces.order, "processes": ranks.size})
     ranks.barrier()
     if ranks.is_first:
         # Only now, so that a start that fails leaves an earlier run as it was.
@@ -98,10 +103,11 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         write_options(options, folder, "train")
     where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
-    for notice in filter(None, (faces.notice, val_faces.notice)):
-        print(notice)
+    for text in filter(None, (notice, faces.notice, val_faces.notice)):
+        print(text)
 
-    training = Training(model, options, folder, len(faces), progress)
+    bad_images = (faces.bad_images, val_faces.bad_images)
+    training = Training(model, options, folder, len(faces), progress, bad_images)
     with training, loader_deaths_named():
         for epoch in training.epochs:
             faces.set_epoch(epoch, skip=training.progress.batches)
@@ -110,8 +116,6 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
                 if training.out_of_time:
                     break
             training.end_epoch(epoch, val_faces)
-            bad = faces.bad_images.take() + val_faces.bad_images.take()
-            training.report_bad_images(epoch, bad)
             if training.out_of_time:
                 break
 
@@ -123,6 +127,46 @@ def begin_anew_without_checkpoint(options: ParsedOptions, folder: Path) -> Parse
         return options
     print(f"{folder} holds a run without a checkpoint: it begins anew")
     return options.with_values(TrainOptions, continue_train=False)
+
+
+def checkpoint_to_resume(options: ParsedOptions, folder: Path) -> Path | None:
+    """The file that `--continue_train` goes on from; None where a run begins.
+
+    Raises:
+        InputError: there is no run to go on with, or not the checkpoint that `--epoch` names.
+    """
+    train, base = options[TrainOptions], options[BaseOptions]
+    if not train.continue_train:
+        return None
+    if list_checkpoints(folder):
+        return resolve_checkpoint(folder, base.epoch)
+    # As in the public code: without checkpoints of its own a run resumes the one named.
+    if train.pretrained_name:
+        return resolve_checkpoint(Path(base.checkpoints_dir) / train.pretrained_name, base.epoch)
+    if (folder / "options.yaml").is_file():
+        return None  # stopped before its first checkpoint
+    others = sorted(path.parent.name for path in Path(base.checkpoints_dir).glob("*/epoch_*.pth"))
+    named = f" (there are {', '.join(dict.fromkeys(others))})" if others else ""
+    raise InputError(
+        f"--continue_train: {folder} holds no run to go on with; leave the flag out to begin one, "
+        f"or give the --name and --checkpoints_dir of an earlier one{named}"
+    )
+
+
+def finished(progress: Progress, model: BaseModel, train: TrainOptions) -> str:
+    """Why a resumed training has nothing left to do, and what would let it go on; "" if it has."""
+    if progress.epoch > model.last_epoch:
+        return (
+            f"finished, epoch {progress.epoch - 1} of {model.last_epoch} is done; to go on, raise "
+            f"--n_epochs above {progress.epoch - 1}"
+        )
+    if 0 < 60 * train.max_minutes <= progress.seconds:
+        minutes = progress.seconds / 60
+        return (
+            f"finished, it has had its {train.max_minutes:g} minutes; to go on, raise "
+            f"--max_minutes above {minutes:.1f}"
+        )
+    return ""
 
 
 def protect_earlier_run(folder: Path, train: TrainOptions) -> None:
@@ -146,17 +190,12 @@ def remove_earlier_run(folder: Path) -> None:
 def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:
     """Give the model its first weights: a run's own, another run's, or the initial ones."""
     train, base = options[TrainOptions], options[BaseOptions]
-    if train.continue_train:
-        # As in the public code: without checkpoints of its own a run resumes the one named.
-        if train.pretrained_name and not list_checkpoints(folder):
-            folder = Path(base.checkpoints_dir) / train.pretrained_name
-        path = resolve_checkpoint(folder, base.epoch)
+    if path := checkpoint_to_resume(options, folder):
         progress = resume_training(path, model, options)
-        print(f"Resumed from {path}: epoch {progress.epoch}, {progress.step} steps done")
-        if progress.epoch > model.last_epoch:
-            print(f"Nothing is left to do: raise --n_epochs above {model.last_epoch}")
-        elif 0 < 60 * train.max_minutes <= progress.seconds:
-            print(f"Nothing is left to do: raise --max_minutes above {progress.seconds / 60:.1f}")
+        if reason := finished(progress, model, train):
+            print(f"{path}: {reason}")
+        else:
+            print(f"Resumed from {path}: epoch {progress.epoch}, {progress.step} steps done")
         return progress
     if train.pretrained_name:
         try:

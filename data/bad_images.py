@@ -75,12 +75,22 @@ class CollateLoaded:
 
 
 class BadImages:
-    """The bad images that a loader has met since they were last taken."""
+    """The bad images that a loader meets in this process.
 
-    def __init__(self, limit: int) -> None:
-        """Allow `limit` of them."""
-        self._limit = limit
+    It stops by itself when one pass meets too many. A training that knows of several processes, and
+    of what was met before a resume, takes what is new and counts all of them together.
+    """
+
+    def __init__(self, limit: int, name: str = "train") -> None:
+        """Allow `limit` of them.
+
+        Args:
+            limit: in one pass over the samples.
+            name: of the samples, since training and validation both count from 0.
+        """
+        self._limit, self._name = limit, name
         self._found: dict[int, str] = {}
+        self._new: dict[int, str] = {}
 
     def known(self, problems: Mapping[int, str], size: int) -> str:
         """A sentence on images that are known to be bad before any is loaded; "" for none.
@@ -111,28 +121,38 @@ class BadImages:
         Raises:
             InputError: more bad images than allowed, or one that no other could replace.
         """
+        self._found.clear()
         for batch, bad in loaded:
             self._found.update(bad)
+            self._new.update(bad)
             if len(self._found) > self._limit:
-                raise InputError(self._too_many())
+                problems = list(self._found.values())
+                raise InputError(too_many(problems, len(problems), self._limit))
             if isinstance(batch, InputError):
                 raise InputError(
                     f"{batch}; nor can any of {_ATTEMPTS} images that were tried in its place"
                 ) from batch
             yield batch
 
-    def take(self) -> list[str]:
-        """The problem of each bad image, by the images' order; they are forgotten then."""
-        problems = [problem for _, problem in sorted(self._found.items())]
-        self._found.clear()
+    def take(self) -> dict[str, str]:
+        """What was met since the last call: problems by name and number, such as `train 17`."""
+        problems = {f"{self._name} {number}": text for number, text in sorted(self._new.items())}
+        self._new.clear()
         return problems
 
-    def _too_many(self) -> str:
-        problems = list(self._found.values())
-        if self._limit == 0:
-            return problems[0]
-        return (
-            f"{len(problems)} images of this epoch cannot be used, more than --max_bad_images "
-            f"{self._limit} allows, such as: {'; '.join(problems[:5])}; see that the disk is there "
-            "and run data_preparation.py on the folder again"
-        )
+
+def too_many(problems: Sequence[str], count: int, limit: int) -> str:
+    """Why a training ends.
+
+    Args:
+        problems: some of them.
+        count: how many there are.
+        limit: how many were allowed.
+    """
+    if limit == 0:
+        return problems[0]
+    return (
+        f"{count} images of this epoch cannot be used, more than --max_bad_images {limit} allows, "
+        f"such as: {'; '.join(problems[:5])}; see that the disk is there and run "
+        "data_preparation.py on the folder again"
+    )

@@ -32,7 +32,7 @@ def collate(
     landmark_origin: LandmarkOrigin = "index",
     recognition_template: np.ndarray | None = None,
 ) -> FaceBatch:
-    """Samples as one batch; what one sample lacks, the batch lacks.
+    """Samples as one batch, pictures as bytes; what one sample lacks, the batch lacks.
 
     Args:
         samples: of one image size.
@@ -42,17 +42,17 @@ def collate(
     """
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
     landmarks = _stack([sample.landmarks for sample in samples])
-    masks = _stack([sample.mask for sample in samples])
+    masks = _stack_bytes([sample.mask for sample in samples])
     transforms = None
     if landmarks is not None and recognition_template is not None:
         template = torch.from_numpy(recognition_template).float()
         transforms = estimate_similarity(five_from_68(landmarks), template)
     return FaceBatch(
-        # channels_last, as networks want it: no copy but that to float.
-        images=images.permute(0, 3, 1, 2).float().div_(255),
+        # channels_last, as networks want it.
+        images=images.permute(0, 3, 1, 2),
         paths=tuple(sample.path for sample in samples),
         landmarks_px=None if landmarks is None else from_index(landmarks, landmark_origin),
-        skin_mask=None if masks is None else masks[:, None] / 255,
+        skin_mask=None if masks is None else masks[:, None],
         recognition_transforms=transforms,
         coefficients=_stack([sample.coefficients for sample in samples]),
     )
@@ -99,6 +99,7 @@ class FaceLoader:
         seed: int,
         is_train: bool,
         place: Place | None = None,
+        device: torch.device | None = None,
     ) -> None:
         """Prepare; the workers start with the first batch.
 
@@ -110,6 +111,7 @@ class FaceLoader:
                 all samples.
             place: of this process in a training by several. Of each training batch it gets a part;
                 validation batches are dealt out whole, so that each is computed as by one process.
+            device: where batches go; for a GPU they are put where it can fetch them by itself.
 
         Raises:
             InputError: no samples, too many that are known to be bad, or too few for each process
@@ -122,7 +124,7 @@ class FaceLoader:
                 f"no faces to load ({len(dataset)} in the data, "
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
-        self.bad_images = BadImages(options.max_bad_images)
+        self.bad_images = BadImages(options.max_bad_images, "train" if is_train else "val")
         self.notice = self.bad_images.known(dataset.problems, size)
         """What the user should know before the first batch; may be empty."""
         # Few samples still make one batch.
@@ -133,6 +135,14 @@ class FaceLoader:
                 "processes needs a face in every step; give a larger one, or fewer processes"
             )
         self._dataset, self._seed = dataset, seed
+        self.order = {
+            "batch_size": options.batch_size if is_train else options.batch_size_val,
+            "seed": seed,
+            "serial_batches": options.serial_batches,
+            "faces": size,
+        }
+        """What the batches of an epoch follow from: values of flags, and the number of faces. Not
+        from the number of processes, which share each batch."""
         self._plan = _EpochPlan(
             size=size,
             batch_size=batch_size,
@@ -157,6 +167,7 @@ class FaceLoader:
             ),
             # Starting processes takes seconds on some platforms: once a run, not once an epoch.
             persistent_workers=workers > 0,
+            pin_memory=device is not None and device.type == "cuda",
         )
         self.set_epoch(0)
 
@@ -266,6 +277,12 @@ class _Collate:
 
 def _stack(arrays: Sequence[np.ndarray | None]) -> Tensor | None:
     """One float32 tensor, or None if any is missing."""
+    stacked = _stack_bytes(arrays)
+    return None if stacked is None else stacked.float()
+
+
+def _stack_bytes(arrays: Sequence[np.ndarray | None]) -> Tensor | None:
+    """One tensor of the arrays' own type, or None if any is missing."""
     if any(array is None for array in arrays):
         return None
-    return torch.from_numpy(np.stack([np.asarray(array) for array in arrays])).float()
+    return torch.from_numpy(np.stack([np.asarray(array) for array in arrays]))

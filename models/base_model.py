@@ -42,6 +42,8 @@ class BaseModel(ABC):
         """The processes that train this model together."""
         self.share = WHOLE
         """Which part of its batch this process has; see `util.distributed`."""
+        self._kept: list[Tensor] = []
+        """The networks' buffers before the current step."""
         self.scaler: torch.amp.GradScaler | None = None  # pyright: ignore
         """Keeps gradients in float16's range, where networks compute in it."""
 
@@ -86,9 +88,7 @@ class BaseModel(ABC):
         """
         self.train()
         self.share = share
-        # Batch normalisation takes statistics of a bad batch before any loss can show it.
-        buffers = [b for net in self.networks.values() for b in net.buffers()]
-        before = [b.clone() for b in buffers]
+        self._keep_buffers()
         self.forward()
         self._total()
         for optimizer in self.optimizers:
@@ -100,9 +100,22 @@ class BaseModel(ABC):
             # A gradient too large for float16 says nothing about the batch: its scale was too
             # large, is halved now, and the batch is left out, until the scale is down to 1.
             overflow = self.scaler is not None and self.scaler.get_scale() >= 1
-        for buffer, old in zip(buffers, before, strict=True):
-            buffer.copy_(old)
+        _copy_all(self._buffers(), self._kept)
         return overflow
+
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for net in self.networks.values() for buffer in net.buffers()]
+
+    def _keep_buffers(self) -> None:
+        """Note the buffers, for batch normalisation takes statistics before a loss shows anything.
+
+        Into the same memory each step, and on a GPU by a few kernels: a resnet50 has 159 of them.
+        """
+        buffers = self._buffers()
+        forms = [(b.shape, b.dtype, b.device) for b in buffers]
+        if forms != [(b.shape, b.dtype, b.device) for b in self._kept]:
+            self._kept = [torch.empty_like(b) for b in buffers]
+        _copy_all(self._kept, buffers)
 
     def _descend(self, loss: Tensor) -> bool:
         """Gradients and update, unless a gradient is not finite; says whether all were."""
@@ -204,3 +217,8 @@ class BaseModel(ABC):
                 self.scaler.load_state_dict(dict(state["scaler"]))
         except KeyError as error:
             raise ValueError(f"the checkpoint has no {error} to resume from") from error
+
+
+def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    if targets:  # torch refuses to copy nothing
+        torch._foreach_copy_(targets, sources)  # pyright: ignore

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 
@@ -13,27 +14,47 @@ from torch import Tensor
 class FaceBatch:
     """Aligned face crops with what supervises them; absent supervision is None."""
 
-    images: Float[Tensor, "batch 3 height width"]
-    """RGB in [0, 1]."""
+    images: Float[Tensor, "batch 3 height width"] | UInt8[Tensor, "batch 3 height width"]
+    """RGB in [0, 1]; or bytes, a quarter of them to load and to copy, until `to` a device."""
     paths: tuple[str, ...]
     """Where each image came from, for messages and results."""
     landmarks_px: Float[Tensor, "batch landmarks 2"] | None = None
     """Given landmarks: continuous pixels, y down, in the run's landmark origin."""
-    skin_mask: Float[Tensor, "batch 1 height width"] | None = None
-    """Skin probability in [0, 1], the attention of the photometric loss."""
+    skin_mask: (
+        Float[Tensor, "batch 1 height width"] | UInt8[Tensor, "batch 1 height width"] | None
+    ) = None
+    """Skin probability in [0, 1], or bytes as `images`: the attention of the photometric loss."""
     recognition_transforms: Float[Tensor, "batch 2 3"] | None = None
     """Crop pixels to the recognition net's template, from the given landmarks."""
     coefficients: Float[Tensor, "batch parameters"] | None = None
     """True coefficients of synthetic faces."""
 
     def to(self, device: torch.device | str) -> FaceBatch:
-        """Move every tensor to a device."""
-        moved = {
-            field.name: value.to(device, non_blocking=True)
+        """Move every tensor to a device, and make numbers in [0, 1] of bytes there.
+
+        From pinned memory the copy runs beside what the device computes.
+        """
+        return self._changed(lambda value: _unit(value.to(device, non_blocking=True)))
+
+    def pin_memory(self) -> FaceBatch:
+        """Copy every tensor to where a GPU can fetch it by itself; a DataLoader calls this."""
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
+        changed = {
+            field.name: change(value)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
     def __len__(self) -> int:
         return self.images.shape[0]
+
+
+def _unit(values: Tensor) -> Tensor:
+    """Bytes as float32 in [0, 1]; other numbers as they are."""
+    if values.dtype != torch.uint8:
+        return values
+    # By a tensor: GPUs multiply by the inverse of a plain number, which rounds otherwise.
+    return values.float().div_(torch.full((), 255.0, device=values.device))

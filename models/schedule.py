@@ -92,7 +92,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
                         f"where the network has {tuple(parameter.shape)}"
                     )
         optimizer.load_state_dict(state)
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise ValueError(f"its optimiser's state lacks {error}") from error
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"its optimiser's state is malformed ({error})") from error
 
 

@@ -72,8 +72,8 @@ class LoaderOptions:
     max_dataset_size: float = float("inf")
     """Use at most so many images."""
     max_bad_images: int = 100
-    """Images that may turn out corrupt or gone in an epoch: each is replaced by another one and
-    named at the epoch's end. One more ends the run."""
+    """Images that may turn out corrupt or gone in an epoch, over all processes: each is replaced by
+    another one, and named when it is met first. One more ends the run."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that give no batch."""

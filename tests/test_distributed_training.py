@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,23 +13,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.face_model import FaceModel, FaceModelData
+from tests.prepared_photos import make_photos
+from tests.train_processes import ended, start, train, train_tiny, train_two, two_places
 from util.checkpoint import list_checkpoints, load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--disc_size_px", "16"]
-RUN = ["--gpu_ids", "-1", "--num_threads", "2", "--num_cpu_threads", "1", "--print_freq", "1"]
+RUN = ["--gpu_ids", "-1", "--num_threads", "1", "--num_cpu_threads", "1", "--print_freq", "1"]
 # Three faces in one process, two in the other; three validation batches for two processes.
 SIZES = ["--num_discs", "12", "--batch_size", "5", "--batch_size_val", "1", "--lr", "0.1"]
-COMMAND = [str(ROOT / "train.py"), *TEMPLATE, *RUN, *SIZES]
+FLAGS = [*TEMPLATE, *RUN, *SIZES]
+COMMAND = [str(ROOT / "train.py"), *FLAGS]
 
-pytestmark = pytest.mark.slow
+
+def train_one(folder: Path, name: str, *argv: str) -> str:
+    return train(folder, *FLAGS, "--name", name, *argv)
 
 
-def train(folder: Path, name: str, *argv: str, starter: tuple[str, ...] = ()) -> str:
-    command = [sys.executable, *starter, *COMMAND, "--name", name, *argv]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+def train_both(folder: Path, name: str, *argv: str) -> str:
+    return train_two(folder, *FLAGS, "--name", name, *argv)
 
 
 def colour(folder: Path, name: str, epoch: str) -> torch.Tensor:
@@ -42,8 +46,8 @@ def log(folder: Path, name: str) -> list[str]:
 
 
 def test_two_processes_train_as_one(tmp_path: Path):
-    train(tmp_path, "one", "--n_epochs", "3")
-    shown = train(tmp_path, "two", "--n_epochs", "3", "--world_size", "2")
+    train_one(tmp_path, "one", "--n_epochs", "3")
+    shown = train_both(tmp_path, "two", "--n_epochs", "3")
     assert "12 faces to train on, 3 to validate on, on 2 processes on cpu" in shown
     assert shown.count("faces to train on") == shown.count("(val, epoch 1") == 1
     assert list_checkpoints(tmp_path / "checkpoints" / "two") == ["1", "2", "3", "latest"]
@@ -54,23 +58,90 @@ def test_two_processes_train_as_one(tmp_path: Path):
             colour(tmp_path, "two", epoch), colour(tmp_path, "one", epoch), rtol=1e-5, atol=1e-6
         )
     # Stopped and resumed: bit for bit.
-    train(tmp_path, "parts", "--n_epochs", "1", "--world_size", "2")
-    train(tmp_path, "parts", "--n_epochs", "3", "--world_size", "2", "--continue_train")
+    train_both(tmp_path, "parts", "--n_epochs", "1")
+    shutil.copytree(tmp_path / "checkpoints" / "parts", tmp_path / "checkpoints" / "fewer")
+    train_both(tmp_path, "parts", "--n_epochs", "3", "--continue_train")
     assert torch.equal(colour(tmp_path, "parts", "3"), colour(tmp_path, "two", "3"))
     # What two have begun, one can end.
-    train(tmp_path, "fewer", "--n_epochs", "1", "--world_size", "2")
-    train(tmp_path, "fewer", "--n_epochs", "3", "--continue_train")
+    shown = train_one(tmp_path, "fewer", "--n_epochs", "3", "--continue_train")
+    assert "Resumed with other settings: the number of processes is 1 (was 2)" in shown
     torch.testing.assert_close(
         colour(tmp_path, "fewer", "3"), colour(tmp_path, "one", "3"), rtol=1e-5, atol=1e-6
     )
 
 
+def test_two_processes_train_a_network_on_photos(tmp_path: Path, open_face_data: FaceModelData):
+    """Batch normalisation, augmentation and a plateau's schedule too resume bit for bit."""
+    make_photos(tmp_path / "photos", FaceModel(open_face_data), 5)
+    lists = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt"]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open", "--lr", "1e-3"]
+    run = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1"]
+    sizes = ["--batch_size", "3", "--batch_size_val", "2", "--lr_policy", "plateau"]
+    argv = [*lists, *net, *run, *sizes, "--data_root", "."]
+    train_two(tmp_path, *argv, "--name", "whole", "--n_epochs", "2")
+    train_two(tmp_path, *argv, "--name", "parts", "--n_epochs", "1")
+    train_two(tmp_path, *argv, "--name", "parts", "--n_epochs", "2", "--continue_train")
+    whole, parts = (
+        load_checkpoint(tmp_path / "checkpoints" / name / "epoch_2.pth")
+        for name in ("whole", "parts")
+    )
+    assert whole["net_recon"].keys() == parts["net_recon"].keys()
+    for name, value in whole["net_recon"].items():
+        assert torch.equal(value, parts["net_recon"][name]), name
+    assert whole["sched_00"] == parts["sched_00"]
+
+
+def test_bad_photos_of_both_processes_are_counted_together(
+    tmp_path: Path, open_face_data: FaceModelData
+):
+    """Each process meets two of the four; three are allowed."""
+    make_photos(tmp_path / "photos", FaceModel(open_face_data), 8)
+    for number in range(4):
+        path = tmp_path / "photos" / f"photo {number}.png"
+        path.write_bytes(path.read_bytes()[:2000])
+    lists = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt"]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open"]
+    run = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1"]
+    # Faces 0, 1 go to the first process and 2, 3 to the other one.
+    order = ["--batch_size", "4", "--serial_batches", "--n_epochs", "1"]
+    argv = [*lists, *net, *run, *order, "--data_root", "."]
+    with two_places() as places:
+        processes = [
+            start(
+                train_tiny,
+                [*argv, "--max_bad_images", "3"],
+                folder=tmp_path,
+                name=f"rank{rank}",
+                environment=place,
+            )
+            for rank, place in enumerate(places)
+        ]
+        assert [ended(process) for process in processes] == [2, 2]
+    for rank in range(2):
+        assert "4 images of this epoch cannot be used" in (tmp_path / f"rank{rank}.err").read_text(
+            "utf-8"
+        )
+    log_text = (tmp_path / "checkpoints" / "face_recon" / "loss_log.txt").read_text("utf-8")
+    for number in range(4):
+        assert log_text.count(f"photo {number}.png is damaged") == 1
+
+
+@pytest.mark.slow  # starts five interpreters
 def test_under_torchrun(tmp_path: Path):
-    starter = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    shown = train(tmp_path, "run", "--n_epochs", "1", "--world_size", "3", starter=starter)
+    starter = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    argv = ["--name", "run", "--n_epochs", "1", "--world_size", "3"]
+    result = subprocess.run(
+        [sys.executable, *starter, *COMMAND, *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    shown = result.stdout
     assert "--world_size 3 has no effect: the group has 2 processes" in shown
     assert "on 2 processes on cpu" in shown and shown.count("faces to train on") == 1
-    train(tmp_path, "one", "--n_epochs", "1")
+    train_one(tmp_path, "one", "--n_epochs", "1")
     assert log(tmp_path, "run") == log(tmp_path, "one")
 
 
@@ -101,6 +172,7 @@ def test_a_killed_process_ends_the_training_and_leaves_its_checkpoint(tmp_path: 
     assert not list(latest.parent.glob("epoch_.*.part"))
 
 
+@pytest.mark.slow  # starts three interpreters
 def test_a_bad_flag_is_named_once(tmp_path: Path):
     command = [sys.executable, *COMMAND, "--world_size", "2", "--batch_size", "1"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)

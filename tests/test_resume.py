@@ -2,64 +2,65 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
 
-import make_synthetic
+from models.face_model import FaceModel, FaceModelData
+from tests.prepared_photos import make_photos
+from tests.train_processes import start, train, train_tiny
 from util.checkpoint import list_checkpoints, load_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
-
-pytestmark = [
-    pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX systems do"),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX systems do")
 
 # Augmented faces, batch normalisation, moments, a schedule that remembers its best validation
-# (after an epoch without gain it divides by 5), two processes that load: all have a state.
-FACES = ["--dataset_mode", "synthetic", "--face_model", "open", "--landmark_origin", "centre"]
+# (after an epoch without gain it divides by 5), a process that loads: all have a state.
+FACES = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt", "--face_model", "open"]
 NET = ["--net_recon", "resnet18", "--w_feat", "0", "--lr_policy", "plateau", "--lr", "1e-3"]
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--num_threads", "1", "--add_image", "False"]
-LENGTH = ["--batch_size", "2", "--batch_size_val", "2", "--n_epochs", "3", "--print_freq", "1"]
+LENGTH = ["--batch_size", "2", "--batch_size_val", "4", "--n_epochs", "3", "--print_freq", "1"]
 SAVES = ["--save_latest_freq", "2", "--evaluation_freq", "4"]
-COMMAND = [sys.executable, str(ROOT / "train.py"), *FACES, *NET, *RUN, *LENGTH, *SAVES]
-
-
-def train(folder: Path, *argv: str) -> str:
-    """A training to its end; what it printed."""
-    result = subprocess.run(
-        [*COMMAND, *argv], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+COMMAND = [*FACES, *NET, *RUN, *LENGTH, *SAVES]
 
 
 def train_and_kill(folder: Path, name: str, now: Callable[[Path], bool]) -> None:
     """A training that gets SIGKILL as soon as `now` says so of its folder."""
-    process = subprocess.Popen(
-        [*COMMAND, "--name", name],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    run, end = folder / "checkpoints" / name, time.monotonic() + 200
+    task = train_until_a_late_save if now is during_a_save else train_tiny
+    process = start(task, [*COMMAND, "--name", name], folder=folder)
+    run, end = folder / "checkpoints" / name, time.monotonic() + 100
     try:
         while not now(run):
-            assert process.poll() is None, "it ended before the kill"
+            assert process.is_alive(), "it ended before the kill"
             assert time.monotonic() < end
             time.sleep(0.0005)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def train_until_a_late_save(argv: Sequence[str]) -> None:
+    """A training that stops halfway through the save of step 6, to be killed there.
+
+    So small a network is saved too quickly to be met in the act from outside.
+    """
+    save = torch.save
+
+    def save_half(state: dict[str, Any], file: IO[bytes]) -> None:
+        save(state, file)
+        if state["progress"]["step"] == 6:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            Path("half").touch()
+            time.sleep(1000)
+
+    torch.save = save_half
+    train_tiny(argv)
 
 
 def lines(run: Path, word: str) -> int:
@@ -77,23 +78,16 @@ def between_saves(run: Path) -> bool:
 
 
 def during_a_save(run: Path) -> bool:
-    """While the temporary file of a later checkpoint grows."""
-    if not (run / "epoch_latest.pth").exists():
-        return False
-    return any(part.stat().st_size > 2**20 for part in run.glob(".*.part") if part.exists())
+    """While the temporary file of step 6, of the second epoch, grows."""
+    return (run.parent.parent / "half").exists()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six synthetic faces, and a run on them that was never stopped."""
+def folder(tmp_path_factory: pytest.TempPathFactory, open_face_data: FaceModelData) -> Path:
+    """Six faces, and a run on them that was never stopped."""
     folder = tmp_path_factory.mktemp("resume")
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        make_synthetic.main(["--count", "6", "--val_count", "3", "--num_workers", "0"])
-    finally:
-        os.chdir(here)
-    train(folder, "--name", "whole")
+    make_photos(folder / "photos", FaceModel(open_face_data), 6)
+    train(folder, *COMMAND, "--name", "whole")
     return folder
 
 
@@ -125,16 +119,16 @@ def assert_ends_like_whole(folder: Path, name: str) -> None:
     assert not list(runs[1].glob(".*.part"))  # what the killed process left
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("now", [before_the_first_save, between_saves, during_a_save])
 def test_a_killed_training_ends_like_one_that_was_not(folder: Path, now: Callable[[Path], bool]):
     name = now.__name__
     train_and_kill(folder, name, now)
     run = folder / "checkpoints" / name
     if now is during_a_save:
-        assert list(run.glob(".*.part")), "killed too late to test what it should"
-        load_checkpoint(run / "epoch_latest.pth")
-    shown = train(folder, "--name", name, "--continue_train")
+        (part,) = run.glob(".*.part")
+        assert 0 < part.stat().st_size < (run / "epoch_latest.pth").stat().st_size
+        assert load_checkpoint(run / "epoch_latest.pth")["progress"]["step"] == 4
+    shown = train(folder, *COMMAND, "--name", name, "--continue_train")
     assert ("begins anew" in shown) == (now is before_the_first_save)
     assert ("Resumed from" in shown) == (now is not before_the_first_save)
     assert_ends_like_whole(folder, name)

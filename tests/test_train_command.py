@@ -8,16 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from data.images import write_image
-from data.landmarks import write_landmarks
 from data.prepared_files import PhotoFiles
 from data.tar_shards import pack_photos
-from models.camera import Camera
 from models.face_model import FaceModel
+from tests.prepared_photos import make_photos
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
 from util.training import Training
@@ -118,6 +115,39 @@ def test_an_interrupted_epoch_goes_on_where_it_stopped(
     assert states[1]["progress"]["step"] == 8
 
 
+def test_another_order_is_noticed_on_resuming(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """In the midst of an epoch it would leave out other faces; at its end it is one line."""
+    step = Training.step
+
+    def interrupted(self: Training, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_template("--n_epochs", "3", "--save_latest_freq", "1")
+    monkeypatch.setattr(Training, "step", step)
+    for argv, named in (
+        (["--batch_size", "2"], r"--batch_size is 2 \(was 4\).*epoch 2.*give --batch_size 4"),
+        (["--seed", "7"], r"--seed is 7 \(was 0\).*give --seed 0"),
+        (["--serial_batches"], r"--serial_batches is True \(was False\)"),
+        (["--num_discs", "12"], r"the number of faces is 12 \(was 8\).*take the list"),
+    ):
+        with pytest.raises(InputError, match=named):
+            run_template("--n_epochs", "3", "--continue_train", *argv)
+    capsys.readouterr()
+    run = run_template("--n_epochs", "2", "--continue_train", "--epoch", "1", "--batch_size", "2")
+    shown = capsys.readouterr().out
+    assert shown.count("Resumed with other settings: --batch_size is 2 (was 4)\n") == 1
+    order = load_checkpoint(run / "epoch_2.pth", ("net_colour",))["progress"]["order"]
+    assert order["batch_size"] == 2
+    run_template("--n_epochs", "3", "--continue_train", "--batch_size", "2")
+    assert "other settings" not in capsys.readouterr().out
+
+
 def test_weights_of_another_run_start_a_new_one(capsys: pytest.CaptureFixture[str]):
     run_template("--n_epochs", "2", "--lr", "0.1")
     train.main([*TEMPLATE, *SMALL, "--name", "b", "--pretrained_name", "a", "--n_epochs", "1"])
@@ -147,17 +177,25 @@ def test_resuming_says_where_and_when_nothing_is_left(capsys: pytest.CaptureFixt
     run_template("--n_epochs", "1")
     run_template("--n_epochs", "1", "--continue_train")
     shown = capsys.readouterr().out
-    assert "epoch_latest.pth: epoch 2" in shown
-    assert "raise --n_epochs above 1" in shown
+    assert shown.count("faces to train on") == 1  # of the first run
+    assert "epoch_latest.pth: finished, epoch 1 of 1 is done" in shown
+    assert "to go on, raise --n_epochs above 1\n" in shown and "Resumed" not in shown
 
 
-def test_time_ends_a_run():
+def test_time_ends_a_run(capsys: pytest.CaptureFixture[str]):
     run = run_template(
         "--n_epochs", "100000", "--max_minutes", "0.02", "--save_epoch_freq", "10000"
     )
     epochs = list_checkpoints(run)
     assert "latest" in epochs and len(epochs) == 2
     assert load_checkpoint(run / "epoch_latest.pth", ("net_colour",))["progress"]["seconds"] >= 1.2
+    capsys.readouterr()
+    before = (run / "loss_log.txt").read_bytes()
+    run_template("--n_epochs", "100000", "--max_minutes", "0.02", "--continue_train")
+    shown = capsys.readouterr()
+    assert shown.err == "" and len(shown.out.splitlines()) == 1
+    assert "finished, it has had its 0.02 minutes; to go on, raise --max_minutes" in shown.out
+    assert (run / "loss_log.txt").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -169,7 +207,6 @@ def test_time_ends_a_run():
         (["--gpu_ids", "777"], "--gpu_ids 777"),
         (["--name", ""], "--name is empty"),
         (["--lr", "0"], "--lr is 0"),
-        (["--continue_train"], r"epoch_latest\.pth does not exist"),
         (["--pretrained_name", "nobody"], "nobody"),
         (["--config", "missing.yaml"], r"missing\.yaml"),
     ],
@@ -177,6 +214,24 @@ def test_time_ends_a_run():
 def test_bad_input_is_named(argv: list[str], named: str):
     with pytest.raises(InputError, match=named):
         train.main([*TEMPLATE, *SMALL, *argv])
+
+
+def test_without_a_run_continue_train_says_so_at_once(monkeypatch: pytest.MonkeyPatch):
+    run_template("--n_epochs", "1")
+
+    def late(*_: object) -> None:
+        raise AssertionError("something was set up")
+
+    monkeypatch.setattr(train, "choose_device", late)
+    monkeypatch.setattr(train, "run_processes", late)
+    for more in ([], ["--world_size", "2"]):
+        argv = [*TEMPLATE, *SMALL, "--name", "b", "--continue_train", *more]
+        with pytest.raises(
+            InputError, match=r"--continue_train: checkpoints.b holds no run .*--name .*are a\)"
+        ):
+            train.main(argv)
+    with pytest.raises(InputError, match=r"--epoch 7: .* the folder has --epoch 1, latest"):
+        run_template("--continue_train", "--epoch", "7")
 
 
 def test_a_failed_start_leaves_an_earlier_run_as_it_was():
@@ -187,24 +242,6 @@ def test_a_failed_start_leaves_an_earlier_run_as_it_was():
             run_template("--n_epochs", "9", *argv)
     after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert after == before
-
-
-def make_photos(root: Path, face_model: FaceModel, count: int = 2) -> Path:
-    """A prepared folder of noise with plausible landmarks, and its list."""
-    points = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))
-    camera = Camera.rnet()
-    landmarks = camera.project(camera.from_object(points))[0].double().numpy()
-    random = np.random.default_rng(0)
-    names = []
-    for number in range(count):
-        image = random.integers(0, 256, (240, 230, 3), dtype=np.uint8)
-        write_image(root / f"photo {number}.png", image)
-        write_landmarks(root / "landmarks" / f"photo {number}.txt", landmarks + number)
-        write_image(root / "mask" / f"photo {number}.png", np.full((240, 230), 255, np.uint8))
-        names.append(f"{root.name}/mask/photo {number}.png\n")
-    flist = root / "masks.txt"
-    flist.write_text("".join(names), encoding="utf-8")
-    return flist
 
 
 FACES = ["--net_recon", "resnet18", "--w_feat", "0", "--renderer", "torch", "--batch_size", "2"]
@@ -254,8 +291,9 @@ def test_corrupt_and_removed_photos_are_replaced_and_named(
     log = (folder / "checkpoints" / "faces" / "loss_log.txt").read_text(encoding="utf-8")
     assert log.count("(train, ") == 6
     for epoch in (1, 2):
-        assert f"images of epoch {epoch} could not be used:" in log
-    assert "photo 1.png is damaged or incomplete" in log
+        assert f"images of epoch {epoch} could not be used" in log
+    # For training and for validation, not for each epoch.
+    assert log.count("photo 1.png is damaged or incomplete") == 2
     assert "has no photo for" in log and "photo 4.png" in log
     with pytest.raises(InputError, match="--max_bad_images 0"):
         train.main([*FACES, *RUN, *lists, "--overwrite", "--max_bad_images", "0"])

@@ -245,7 +245,7 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     except Exception as error:
         # Garbage reaches every part of the reader (zip, pickle, storages), and each part raises
         # what it happens to raise: there is no smaller set that a damaged file stays within.
-        raise InputError(f"{damaged} ({type(error).__name__}); {remedy}") from error
+        raise InputError(f"{damaged} ({_what_is_wrong(error)}); {remedy}") from error
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: holds a {type(content).__name__} where a dict of parameters was expected; "
@@ -254,6 +254,16 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     if not all(isinstance(key, str) for key in content):
         raise InputError(f"{path}: its keys are not names of parameters; {remedy}")
     return content
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """What a reader of torch says of a damaged file; a missing entry is its error's whole text."""
+    if isinstance(error, KeyError):
+        return f"it refers to {error}, which it does not hold"
+    if isinstance(error, EOFError):
+        return "it ends too early"
+    words = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    return words[:120] or type(error).__name__
 
 
 def read_card(checkpoint: Mapping[str, Any], path: Path | str) -> CheckpointCard:

@@ -19,6 +19,7 @@ compiled or not), and what is exchanged can be read here.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -38,6 +39,13 @@ standard input."""
 # A step waits for the slowest process: a first step compiles kernels, a save may hang on a network
 # file system. Lost processes are noticed at once, not by this limit.
 _TIMEOUT = timedelta(minutes=30)
+# What gloo, NCCL and the store say of another end that is gone or silent; the classes of their
+# errors do not tell it from other failures.
+_LOST = re.compile(
+    r"connection (was )?(likely )?(closed|reset|refused|aborted)|closed by peer|broken pipe"
+    r"|timed out|timeout|communicator was aborted|remote (process|worker|server)|ncclRemoteError",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,15 @@ class Ranks:
         with _peers():
             dist.all_gather_object(values, value)
         return values
+
+    def gather_to_first(self, value: Any) -> list[Any]:
+        """As `gather`, but only the first process gets the values, others an empty list."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        with _peers():
+            dist.gather_object(value, values, dst=0)
+        return values or []
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
@@ -246,10 +263,16 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Name the usual reason for a message that fails: the other end is gone."""
+    """Name the usual reason for a message that fails: the other end is gone.
+
+    Other errors, such as a tensor that no message can carry or a port in use, say themselves what
+    is wrong.
+    """
     try:
         yield
     except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
         first_line = str(error).strip().partition("\n")[0][:120]
         raise PeerLost(
             f"stopped, because another process of this training ended ({first_line})"

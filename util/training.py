@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data.bad_images import BadImages, too_many
 from models.base_model import BaseModel
 from models.batch import FaceBatch
 from options.base_options import DisplayOptions
@@ -26,7 +27,7 @@ LOOK_FREQ = 10
 """Steps between looks for what goes wrong; each waits for the device."""
 
 _SHOWN = 8
-"""Bad images that are printed."""
+"""Bad images that are printed, and not only logged."""
 
 
 class Training:
@@ -39,8 +40,19 @@ class Training:
         folder: Path,
         batches_per_epoch: int,
         progress: Progress,
+        bad_images: Sequence[BadImages] = (),
     ) -> None:
-        """Continue at `progress`, with the other processes of `model.ranks`, if there are any."""
+        """Continue at `progress`, with the other processes of `model.ranks`, if there are any.
+
+        Args:
+            model: with its networks loaded.
+            options: of the run.
+            folder: of its checkpoints and logs.
+            batches_per_epoch: steps of an epoch.
+            progress: where it stands.
+            bad_images: of the loaders whose batches come.
+        """
+        self.bad_images = bad_images
         self.model, self.options, self.folder = model, options, folder
         self.ranks = model.ranks
         self.train, self.display = options[TrainOptions], options[DisplayOptions]
@@ -104,6 +116,7 @@ class Training:
 
     def step(self, batch: FaceBatch, val_faces: Iterable[FaceBatch]) -> None:
         """One training step with what is due after it."""
+        self._note_bad_images()
         self.model.set_progress(self.share_done)
         self.model.set_input(batch)
         good = self.model.optimize_parameters(Share.of(self.ranks, len(batch)))
@@ -188,11 +201,13 @@ class Training:
             losses[number] = self._losses()
             if number < self.display.vis_batch_nums and self.display.add_image:
                 pictures[number] = self.model.visuals().cpu()
-        gathered = self.ranks.gather((losses, pictures))
-        losses = {number: terms for part, _ in gathered for number, terms in part.items()}
+        self._note_bad_images()
+        losses = {n: terms for part in self.ranks.gather(losses) for n, terms in part.items()}
+        # Only the first process draws.
+        shown = self.ranks.gather_to_first(pictures)
+        pictures = {number: picture for part in shown for number, picture in part.items()}
         if not losses:
             return None
-        pictures = {number: picture for _, part in gathered for number, picture in part.items()}
         for number in sorted(pictures):
             self.log.images(self.progress.step, pictures[number], f"val_{number}")
         means = {
@@ -205,22 +220,50 @@ class Training:
     def end_epoch(self, epoch: int, val_faces: Iterable[FaceBatch]) -> None:
         """Validate, move the schedules on, save."""
         self.model.end_epoch(self.validate(val_faces))
+        if bad := self._bad_in(epoch):
+            self.log.line(
+                f"{bad} images of epoch {epoch} could not be used; others took their places. "
+                f"{self.folder / 'loss_log.txt'} names each where it was met first"
+            )
         seconds = self._read_clock()
         self.progress = replace(self.progress, epoch=epoch + 1, batches=0, seconds=seconds)
         if epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch or self.out_of_time:
             self.save(str(epoch))
 
-    def report_bad_images(self, epoch: int, problems: Sequence[str]) -> None:
-        """Name the images of an epoch that others replaced; all of them in the log file."""
-        problems = [problem for part in self.ranks.gather(tuple(problems)) for problem in part]
-        if not problems:
+    def _bad_in(self, epoch: int) -> int:
+        """How many images of an epoch could not be used so far."""
+        return sum(last == epoch for last in self.progress.bad_images.values())
+
+    def _note_bad_images(self) -> None:
+        """Name images that no process has met before, and count those of the epoch.
+
+        Raises:
+            InputError: in all processes, when there are too many.
+        """
+        found = {name: text for loader in self.bad_images for name, text in loader.take().items()}
+        if self.ranks.all(not found):
             return
-        self.log.line(f"{len(problems)} images of epoch {epoch} could not be used:")
-        for problem in problems[:_SHOWN]:
-            self.log.line(f"  {problem}")
-        if rest := problems[_SHOWN:]:
-            self.log.note(*(f"  {problem}" for problem in rest))
-            self.log.line(f"  and {len(rest)} more, all named in {self.folder / 'loss_log.txt'}")
+        found = {name: text for part in self.ranks.gather(found) for name, text in part.items()}
+        epoch, known = self.progress.epoch, dict(self.progress.bad_images)
+        for name, problem in found.items():
+            if name not in known:
+                self._name_bad_image(problem, len(known))
+            known[name] = epoch
+        self.progress = replace(self.progress, bad_images=known)
+        limit = self.options[LoaderOptions].max_bad_images
+        if (count := self._bad_in(epoch)) > limit:
+            raise InputError(too_many(list(found.values()), count, limit))
+
+    def _name_bad_image(self, problem: str, before: int) -> None:
+        """Log why an image is replaced; on the terminal only the first few of a run."""
+        line = f"step {self.progress.step + 1}: an image is replaced: {problem}"
+        if before < _SHOWN:
+            self.log.line(line)
+        else:
+            self.log.note(line)
+        if before == _SHOWN:
+            where = self.folder / "loss_log.txt"
+            self.log.line(f"more images cannot be used; all are named in {where}")
 
     def save(self, *epochs: str) -> None:
         """Write `epoch_<epoch>.pth` for each epoch given, and then `epoch_latest.pth`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Progress:
     """Steps taken in all."""
     seconds: float = 0.0
     """Time trained in all."""
+    bad_images: dict[str, int] = field(default_factory=dict)
+    """Images that could not be used, such as `train 17`, and the last epoch that met them."""
+    order: dict[str, Any] = field(default_factory=dict)
+    """What the batches follow from (`FaceLoader.order`), and the number of processes; empty in a
+    file that does not say."""
 
 
 def card_of(model: FaceReconModel, options: ParsedOptions) -> CheckpointCard:
@@ -77,9 +82,12 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
 
 
 def training_state(model: BaseModel, options: ParsedOptions, progress: Progress) -> dict[str, Any]:
-    """Everything from which training can go on, of all its processes; called by each of them."""
+    """Everything from which training can go on, of all its processes; called by each of them.
+
+    Only the first one's is complete.
+    """
     state: dict[str, Any] = {**model.state(), "progress": asdict(progress)}
-    state["random"] = model.ranks.gather(random_state(model.device))
+    state["random"] = model.ranks.gather_to_first(random_state(model.device))
     if isinstance(model, FaceReconModel):
         state["card"] = card_of(model, options).to_dict()
     return state
@@ -142,8 +150,12 @@ def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:
     try:
         if model.ranks.rank < len(saved):
             set_random_state(saved[model.ranks.rank], model.device)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: its random states lack {error}; start from its weights by --pretrained_name"
+        ) from error
     except (
-        *(KeyError, IndexError, TypeError, ValueError, AttributeError),
+        *(IndexError, TypeError, ValueError, AttributeError),
         *(OverflowError, RuntimeError),
     ) as error:
         raise InputError(
@@ -173,9 +185,65 @@ def _read_progress(record: Any, path: Path) -> Progress:
             batches=int(record["batches"]),
             step=int(record["step"]),
             seconds=float(record["seconds"]),
+            # Files of earlier versions have neither.
+            bad_images={str(k): int(v) for k, v in dict(record.get("bad_images", {})).items()},
+            order=dict(record.get("order", {})),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise InputError(
+            f"{path}: its position in the training lacks {error}; start from its weights by "
+            "--pretrained_name"
+        ) from error
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"{path}: its position in the training is malformed; start from its weights by "
             "--pretrained_name"
         ) from error
+
+
+def follow_order(progress: Progress, order: Mapping[str, Any]) -> tuple[Progress, str]:
+    """Go on with the batches that follow from other flags than a resumed training's, if possible.
+
+    Args:
+        progress: of the checkpoint.
+        order: of this run, as `Progress.order`.
+
+    Returns:
+        The progress with the run's order; a sentence on what has changed, or "".
+
+    Raises:
+        InputError: the checkpoint is from the midst of an epoch, whose remaining faces another
+            order would not give.
+    """
+    changed = {
+        name: (progress.order[name], value)
+        for name, value in order.items()
+        if name in progress.order and progress.order[name] != value
+    }
+    # Processes share each batch: a number of them changes nothing about which faces are left.
+    clash = {name: values for name, values in changed.items() if name != "processes"}
+    if clash and progress.batches > 0:
+        what = ", ".join(
+            f"{_of_order(name)} is {new} (was {old})" for name, (old, new) in clash.items()
+        )
+        flags = [f"--{name} {old}" for name, (old, _) in clash.items() if name != "faces"]
+        remedy = f"give {' '.join(flags)}" if flags else "take the list that the run had"
+        raise InputError(
+            f"--continue_train: {what}, but the checkpoint stands after batch {progress.batches} "
+            f"of epoch {progress.epoch}, whose other faces would not be met; {remedy}, or resume "
+            "from the end of an epoch by --epoch"
+        )
+    notice = ""
+    if changed:
+        what = ", ".join(
+            f"{_of_order(name)} is {new} (was {old})" for name, (old, new) in changed.items()
+        )
+        notice = f"Resumed with other settings: {what}"
+    return replace(progress, order=dict(order)), notice
+
+
+def _of_order(name: str) -> str:
+    return {
+        "faces": "the number of faces",
+        "processes": "the number of processes",
+    }.get(name, f"--{name}")

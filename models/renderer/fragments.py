@@ -61,7 +61,7 @@ def resolve_backend(backend: str, device: torch.device) -> Literal["torch", "num
     if backend == "auto":
         if device.type == "cpu":
             return "numba"
-        if device.type == "cuda" and _has_nvdiffrast():
+        if device.type == "cuda" and _has_nvdiffrast(device):
             return "nvdiffrast"
         return "torch"
     if backend == "torch":
@@ -84,15 +84,15 @@ def resolve_backend(backend: str, device: torch.device) -> Literal["torch", "num
     raise ValueError(f"--renderer is one of {known}, got {backend!r}")
 
 
-@lru_cache(maxsize=1)
-def _has_nvdiffrast() -> bool:
-    """Whether it is installed and starts; says why not where it is installed only."""
+@lru_cache(maxsize=16)
+def _has_nvdiffrast(device: torch.device) -> bool:
+    """Whether it is installed and starts there; says why not where it is installed only."""
     if importlib.util.find_spec("nvdiffrast") is None:
         return False
     from models.renderer import nvdiffrast_backend
 
     try:
-        nvdiffrast_backend.check_usable()
+        nvdiffrast_backend.check_usable(device)
     except ValueError as error:
         warnings.warn(f"--renderer auto takes torch: {error}", stacklevel=3)
         return False

@@ -44,13 +44,15 @@ def _context(device: torch.device) -> Any:
         ) from error
 
 
-def check_usable() -> None:
-    """Start nvdiffrast on the current CUDA device.
+def check_usable(device: torch.device) -> None:
+    """Start nvdiffrast on a CUDA device.
 
     Raises:
         ValueError: it is missing or cannot start; the message says why.
     """
-    _context(torch.device("cuda", torch.cuda.current_device()))
+    # Without a number it is the current one; tensors always name theirs.
+    number = torch.cuda.current_device() if device.index is None else device.index
+    _context(torch.device("cuda", number))
 
 
 def rasterize(

@@ -193,7 +193,7 @@ def test_photos_removed_after_the_preparation_are_replaced(tmp_path, small, asse
     (tmp_path / "x" / "3.png").unlink()
     seen = {Path(path).name for batch in faces for path in batch.paths}
     assert seen <= {"0.png", "2.png"}
-    gone, removed = faces.bad_images.take()
+    gone, removed = faces.bad_images.take().values()
     assert "has no photo for" in gone and "line 2" in gone
     assert "3.png cannot be read" in removed and "line 4" in removed
     none = LoaderOptions(batch_size=2, num_threads=0, max_bad_images=0)

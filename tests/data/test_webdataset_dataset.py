@@ -286,7 +286,7 @@ def test_damage_to_a_header_costs_its_sample(tmp_path, photos, assets) -> None:
     path.write_bytes(content)
     faces = loader(tar_dataset(assets, tmp_path / "tar", is_train=False))
     assert len(keys(faces)) == COUNT
-    (problem,) = faces.bad_images.take()
+    (problem,) = faces.bad_images.take().values()
     assert "faces-000000.tar: a sample is damaged" in problem
 
 

@@ -31,6 +31,28 @@ def test_to_moves_every_tensor_and_keeps_the_rest():
     assert batch.images.device.type == "cpu"
 
 
+def test_bytes_become_numbers_on_the_device():
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    batch = FaceBatch(every.expand(1, 3, 16, 16), ("a",), skin_mask=every).to("cpu")
+    expected = torch.arange(256).float() / 255
+    assert batch.skin_mask is not None
+    assert torch.equal(batch.images[0, 2].flatten(), expected)
+    assert torch.equal(batch.skin_mask.flatten(), expected)
+    assert torch.equal(batch.to("cpu").images, batch.images)  # once
+
+
+@pytest.mark.gpu
+def test_bytes_become_the_same_numbers_on_a_gpu_from_pinned_memory():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    batch = FaceBatch(every.expand(1, 3, 16, 16).contiguous(), ("a",), skin_mask=every)
+    pinned = batch.pin_memory()
+    assert pinned.images.is_pinned() and pinned.skin_mask is not None
+    assert pinned.skin_mask.is_pinned() and pinned.paths == ("a",)
+    assert torch.equal(pinned.to("cuda").images.cpu(), batch.to("cpu").images)
+
+
 def test_it_cannot_be_changed():
     batch = FaceBatch(torch.zeros(1, 3, 4, 4), ("a",))
     with pytest.raises(FrozenInstanceError):

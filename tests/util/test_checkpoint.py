@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -405,3 +406,21 @@ def test_missing_folder_and_empty_folder(tmp_path: Path):
         resolve_checkpoint(tmp_path / "nothing", "latest")
     with pytest.raises(InputError, match="train first"):
         resolve_checkpoint(tmp_path, "latest")
+
+
+def test_what_a_damaged_file_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole, part = tmp_path / "epoch_1.pth", tmp_path / "epoch_2.pth"
+    save_checkpoint(whole, {"net_recon": {"w": torch.zeros(9), "v": torch.ones(4)}})
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(part, "w") as copy:
+        for name in archive.namelist():
+            if not name.endswith("data/1"):
+                copy.writestr(name, archive.read(name))
+    with pytest.raises(InputError, match=r"epoch_2\.pth: damaged .*data/1: file not found"):
+        load_checkpoint(part)
+
+    def lack(*_: object, **__: object) -> None:
+        raise KeyError("storage 7")
+
+    monkeypatch.setattr(torch, "load", lack)
+    with pytest.raises(InputError, match=r"it refers to 'storage 7', which it does not hold"):
+        load_checkpoint(whole)

@@ -11,9 +11,12 @@ from torch import nn
 
 from models.batch_norm import SharedBatchNorm, synchronise_batch_norms
 from models.face_model import FaceModelData
-from tests.util.training_step import step_of
+from models.networks.reconstruction import RECONSTRUCTION_NETS
+from tests.tiny_net import TinyBackbone
+from tests.train_processes import ended, start, two_places
+from tests.util.training_step import step_of, step_together
 from util.distributed import ALONE, WHOLE, Place, Ranks, Share, joined
-from util.errors import InputError
+from util.errors import InputError, PeerLost
 from util.launch import run_processes
 
 
@@ -23,11 +26,19 @@ def test_messages_of_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr().out == "heard from 0\n"  # the other one prints nothing
 
 
-@pytest.mark.slow
-def test_the_step_of_two_processes_is_that_of_one(tmp_path: Path, tiny_face_data: FaceModelData):
+def test_the_step_of_two_processes_is_that_of_one(
+    tmp_path: Path, tiny_face_data: FaceModelData, monkeypatch: pytest.MonkeyPatch
+):
     """With frozen statistics, and with those of the whole batch."""
+    monkeypatch.setitem(RECONSTRUCTION_NETS, "resnet18", TinyBackbone)  # pyright: ignore
     (tmp_path / "tiny.pickle").write_bytes(pickle.dumps(tiny_face_data))
-    run_processes([str(Path(__file__).with_name("training_step.py")), str(tmp_path)], 2)
+    with two_places() as places:
+        processes = [
+            start(step_together, folder=tmp_path, name=f"rank{rank}", environment=place)
+            for rank, place in enumerate(places)
+        ]
+        codes = [ended(process) for process in processes]
+    assert codes == [0, 0], (tmp_path / "rank0.err").read_text("utf-8")
     for frozen in (True, False):
         alone = step_of(tmp_path / "tiny.pickle", frozen, ALONE, slice(0, 3))
         two = torch.load(tmp_path / f"frozen_{frozen}.pt")
@@ -49,7 +60,10 @@ def test_the_step_of_two_processes_is_that_of_one(tmp_path: Path, tiny_face_data
 def test_alone_nothing_is_sent():
     values = torch.ones(3, requires_grad=True)
     assert ALONE.sum(values) is values
-    assert ALONE.gather(values) == [values] and ALONE.first(2.5) == 2.5
+    assert (
+        ALONE.gather(values) == ALONE.gather_to_first(values) == [values]
+        and ALONE.first(2.5) == 2.5
+    )
     assert ALONE.all(True) and not ALONE.all(False) and ALONE.is_first
     assert Share.of(ALONE, 7) is WHOLE and WHOLE.faces == 1
     with joined(None, torch.device("cpu")) as ranks:
@@ -107,3 +121,43 @@ def test_places_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "many")
     with pytest.raises(InputError, match="many"):
         Place.from_environment()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[pair.cc:553] Connection closed by peer [127.0.0.1]:21390. This is typically caused by",
+        "[pair.cc:537] Read error [127.0.0.1]:17817: Connection reset by peer.",
+        "[tcp/pair.cc] Write error: Broken pipe",
+        "Timed out waiting 1800000ms for recv operation to complete",
+        "The client socket has timed out after 1800000ms while trying to connect to (host, 1)",
+        "NCCL error: remote process exited or there was a network error, ncclRemoteError",
+        "NCCL communicator was aborted on rank 1.",
+    ],
+)
+def test_a_lost_process_is_told_as_such(text: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(PeerLost, match="another process of this training ended"):
+        Ranks(0, 2).sum(torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid scalar type",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "The server socket has failed to listen on any local network address. EADDRINUSE",
+        "NCCL error: invalid usage (run with NCCL_DEBUG=WARN for details)",
+    ],
+)
+def test_other_failures_keep_their_own_words(text: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(RuntimeError) as error:
+        Ranks(0, 2).sum(torch.zeros(3))
+    assert type(error.value) is RuntimeError and str(error.value) == text

@@ -261,6 +261,38 @@ def test_all_public_policies_resume(tmp_path: Path, bfm09: FaceModel, policy: st
         assert model.rate == optimizer.param_groups[0]["lr"]
 
 
+def test_a_public_plateau_goes_on_by_its_own_count(tmp_path: Path, bfm09: FaceModel):
+    """The public code tells its schedule a loss of 0 each epoch: its files have 0 for the best.
+
+    Their state is used as it is, so that the rate falls after the epochs after which it would have
+    fallen there.
+    """
+    net = PublicNet("resnet18")
+    optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+    schedule = lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="min", factor=0.2, threshold=0.01, patience=5
+    )
+    optimizer.step()
+    for _ in range(4):
+        schedule.step(0)
+    state = {
+        "net_recon": net.state_dict(),
+        "opt_00": optimizer.state_dict(),
+        "sched_00": schedule.state_dict(),
+    }
+    path = write(tmp_path / "epoch_4.pth", state, zipped=True)
+    options = training_options("--lr_policy", "plateau")
+    model = model_of(options, bfm09)
+    resume_training(path, model, options)
+    rates = []
+    for epoch in range(8):
+        schedule.step(0)
+        model.end_epoch(0.9**epoch)
+        rates.append(model.rate)
+        assert model.rate == optimizer.param_groups[0]["lr"]
+    assert rates[0] == LR and rates[-1] == pytest.approx(0.2 * LR)
+
+
 def test_a_run_without_checkpoints_resumes_the_one_that_is_named(tmp_path: Path, bfm09: FaceModel):
     public = PublicTraining()
     public.epochs(1)
@@ -289,7 +321,7 @@ def test_an_optimiser_over_other_parameters_is_refused(tmp_path: Path, bfm09: Fa
             r"its optimiser's exp_avg of parameter 0 is \(64,\) where .* \(64, 3, 7, 7\)",
         ),
         (other.optimizer.state_dict(), r"its optimiser has 122 parameters, that of this run 74"),
-        ({"state": {}}, "its optimiser's state is malformed"),
+        ({"state": {}}, "its optimiser's state lacks 'param_groups'"),
         ("text", "its optimiser's state is malformed"),
     ]
     for state, message in cases:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from data.bad_images import BadImages
 from models import create_model
 from models.batch import FaceBatch
 from models.template_model import TemplateModel
@@ -247,20 +249,61 @@ def test_a_split_training_equals_one_in_one_go(tmp_path: Path):
     assert parts["opt_00"]["param_groups"][0]["lr"] == whole["opt_00"]["param_groups"][0]["lr"]
 
 
-def test_bad_images_are_all_in_the_log_a_few_on_the_terminal(
+def met(found: BadImages, *numbers: int) -> None:
+    """Let a loader meet bad images."""
+    loaded = [(batch(), [(number, f"photo {number} is damaged") for number in numbers])]
+    assert len(list(found.watch(loaded))) == 1
+
+
+def start_with(folder: Path, found: BadImages, *argv: str, progress: Progress) -> Training:
+    options = parse_command(GROUPS, argv)
+    return Training(model_of(options), options, folder, 9, progress, [found])
+
+
+def test_bad_images_are_named_once_a_few_of_them_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    problems = [f"photo {number} is damaged" for number in range(20)]
-    with start(tmp_path) as training:
-        training.report_bad_images(3, [])
-        assert log_of(tmp_path) == []
-        training.report_bad_images(3, problems)
+    found = BadImages(100)
+    with start_with(tmp_path, found, "--n_epochs", "3", progress=Progress()) as training:
+        for epoch in (1, 2):
+            met(found, *range(20))
+            training.step(batch(1), [])
+            training.step(batch(2), [])
+            training.end_epoch(epoch, [])
+        training.step(batch(3), [])
+        training.end_epoch(3, [])
     log = "\n".join(log_of(tmp_path))
-    assert "20 images of epoch 3 could not be used:" in log
-    assert all(problem in log for problem in problems)
+    for number in range(20):
+        assert log.count(f"step 1: an image is replaced: photo {number} is damaged") == 1
+    assert "20 images of epoch 1 could not be used" in log
+    assert "20 images of epoch 2 could not be used" in log and "of epoch 3" not in log
     shown = capsys.readouterr().out
     assert shown.count("is damaged") == 8
-    assert "and 12 more, all named in" in shown
+    assert shown.count("more images cannot be used; all are named in") == 1
+
+
+def test_bad_images_are_counted_across_a_resume(tmp_path: Path):
+    """Two before it and two after it are four of the epoch; one that is met again is no other."""
+    found, limit = BadImages(3), ["--max_bad_images", "3", "--save_latest_freq", "1"]
+    with start_with(tmp_path, found, *limit, progress=Progress()) as training:
+        met(found, 4, 7)
+        training.step(batch(1), [])
+    options = parse_command(GROUPS, limit)
+    progress = resume_training(tmp_path / "epoch_latest.pth", model_of(options), options)
+    assert progress.bad_images == {"train 4": 1, "train 7": 1}
+    found = BadImages(3)
+    with start_with(tmp_path, found, *limit, progress=progress) as training:
+        met(found, 7, 5)
+        training.step(batch(2), [])
+        met(found, 6)
+        with pytest.raises(InputError, match=r"4 images of this epoch .* --max_bad_images 3 "):
+            training.step(batch(3), [])
+    assert sum("photo 7 is damaged" in line for line in log_of(tmp_path)) == 1
+    # Another epoch has a count of its own.
+    progress = replace(progress, epoch=2)
+    with start_with(tmp_path, found, *limit, progress=progress) as training:
+        met(found, 1, 2, 3)
+        training.step(batch(4), [])
 
 
 def test_warnings_reach_the_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -180,6 +180,22 @@ def test_a_malformed_position_is_an_input_error(tmp_path: Path, progress: object
         resume_training(path, model, options)
 
 
+def test_what_a_checkpoint_lacks_is_named(tmp_path: Path):
+    model, options = template("--lr", "0.01")
+    path = tmp_path / "epoch_latest.pth"
+    state = training_state(model, options, Progress())
+    progress = {key: value for key, value in state["progress"].items() if key != "batches"}
+    random = [{"python": state["random"][0]["python"], "numpy": {"pos": 3}}]
+    for damage, named in (
+        ({"progress": progress}, "position in the training lacks 'batches'"),
+        ({"random": random}, "random states lack 'bit_generator'"),
+        ({"opt_00": {"state": {}}}, "optimiser's state lacks 'param_groups'"),
+    ):
+        save_checkpoint(path, {**state, **damage})
+        with pytest.raises(InputError, match=named):
+            resume_training(path, model, options)
+
+
 def test_an_optimiser_of_another_model_is_an_input_error(tmp_path: Path):
     model, options = template()
     state = model.state()

@@ -1,16 +1,10 @@
-"""One training step of a small real model, as each process of a test takes it.
-
-As a program, `training_step.py FOLDER`, it is one of two processes that take a step together.
-"""
+"""One training step of a small real model, as each process of a test takes it."""
 
 from __future__ import annotations
 
 import pickle
-import sys
 from dataclasses import replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +16,7 @@ from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
 from models.networks.recognition import RecognitionNet
 from options import parse_command
-from util.command import run_command
+from tests.tiny_net import tiny_nets
 from util.distributed import Place, Ranks, Share, joined
 
 CPU = torch.device("cpu")
@@ -115,16 +109,12 @@ def step_of(
     }
 
 
-def main() -> None:
-    """Two of three faces in the first process, one in the second."""
+def step_together() -> None:
+    """In a process of two: two of three faces in the first, one in the second."""
+    tiny_nets()
     with joined(Place.from_environment(), CPU) as ranks:
-        folder = Path(sys.argv[1])
         rows = slice(0, 2) if ranks.is_first else slice(2, 3)
         for frozen in (True, False):
-            found = step_of(folder / "tiny.pickle", frozen, ranks, rows)
+            found = step_of(Path("tiny.pickle"), frozen, ranks, rows)
             if ranks.is_first:
-                torch.save(found, folder / f"frozen_{frozen}.pt")
-
-
-if __name__ == "__main__":
-    run_command(main)
+                torch.save(found, f"frozen_{frozen}.pt")

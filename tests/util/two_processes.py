@@ -27,6 +27,8 @@ def messages(folder: Path, ranks: Ranks) -> None:
     assert ranks.all(True) and not ranks.all(ranks.is_first) and not ranks.all(False)
     assert ranks.first(10 + rank) == 10
     assert ranks.gather({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
+    gathered = ranks.gather_to_first(torch.tensor(rank))
+    assert [float(value) for value in gathered] == ([0, 1] if ranks.is_first else [])
     weights = torch.full((2, 3, 4, 4), rank).to(memory_format=torch.channels_last)
     ranks.copy_from_first([weights])
     assert not weights.any() and weights.is_contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ def test_auto_takes_the_compiled_backend_on_the_cpu() -> None:
 
 @pytest.mark.parametrize(("installed", "expected"), [(True, "nvdiffrast"), (False, "torch")])
 def test_auto_on_cuda(monkeypatch, installed: bool, expected: str) -> None:
-    monkeypatch.setattr(fragments_module, "_has_nvdiffrast", lambda: installed)
+    monkeypatch.setattr(fragments_module, "_has_nvdiffrast", lambda device: installed)
     assert resolve_backend("auto", torch.device("cuda")) == expected
     assert resolve_backend("auto", torch.device("mps")) == "torch"
 

@@ -39,7 +39,14 @@ def broken(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_library_that_does_not_start_is_explained(broken: None):
     with pytest.raises(ValueError, match=r"cannot start \(Ninja is required.*\).*--renderer torch"):
-        nvdiffrast_backend.check_usable()
+        nvdiffrast_backend.check_usable(torch.device("cuda"))
+
+
+def test_it_is_started_on_the_device_of_the_run(broken: None, monkeypatch: pytest.MonkeyPatch):
+    started: list[torch.device] = []
+    monkeypatch.setattr(nvdiffrast_backend, "_context", started.append)
+    assert resolve_backend("auto", torch.device("cuda", 3)) == "nvdiffrast"
+    assert started == [torch.device("cuda", 3)]  # the current one is 0
 
 
 def test_auto_goes_on_without_it_and_says_so_once(broken: None):
