@@ -216,6 +216,10 @@ def test_all_faces_of_a_photo(
     assert not list(results.glob("*.jpg"))
     first, second = (loadmat(results / f"{stem}.mat")["photo_to_crop"] for stem in ("b", "b_2_"))
     assert 3 < first[0, 2] - second[0, 2] < 9
+    # A run for the largest faces leaves none of the others.
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
+    for ending in ("obj", "mat", "json", "png"):
+        assert {path.stem for path in results.glob(f"*.{ending}")} == {"b", "b_2", "c"}
 
 
 def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
