@@ -71,7 +71,11 @@ def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)
-    model = create_model(base.model, options, load_assets(options), device)
+    try:
+        assets = load_assets(options)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    model = create_model(base.model, options, assets, device)
     assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
