@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import difflib
 import inspect
 import itertools
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -127,10 +128,18 @@ def parse_command(
     for name, path in sources.items():
         if name not in seen:
             raise InputError(
-                f"--config {path}: {name} is no flag of this command; run with --help for all flags"
+                f"--config {path}: {name} is no flag of this command"
+                f"{did_you_mean([name], seen)}; run with --help for all flags"
             )
     try:
-        values = vars(parser.parse_args(arguments))
+        namespace, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            flags = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+            parser.error(
+                f"unrecognized arguments: {' '.join(unknown)}"
+                f"{did_you_mean(flags, ['config', *seen])}"
+            )
+        values = vars(namespace)
     except InputError as error:
         for name, path in sources.items():
             if f"--{name}:" in str(error):
@@ -144,6 +153,21 @@ def parse_command(
             raise InputError(str(error)) from error
     _say_what_has_no_effect(classes, _peek(typed))
     return ParsedOptions(built, frozenset(_peek(arguments)))
+
+
+def did_you_mean(typed: Iterable[str], names: Iterable[str]) -> str:
+    """What misspelt flags may stand for, as ` (did you mean --x?)`; empty where nothing is near.
+
+    The public commands take the beginning of a flag for the whole; such are completed first.
+    """
+    names, found = list(names), {}
+    for flag in typed:
+        word = flag.strip("-").replace("-", "_").lower()
+        begun = [name for name in names if word and name.startswith(word)]
+        lower = {name.lower(): name for name in names}
+        near = [lower[name] for name in difflib.get_close_matches(word, lower, n=1, cutoff=0.7)]
+        found |= dict.fromkeys(begun if 0 < len(begun) <= 3 else near)
+    return f" (did you mean {' or '.join(f'--{name}' for name in found)}?)" if found else ""
 
 
 def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> None:
