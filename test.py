@@ -23,7 +23,7 @@ from models.networks.folding import fold_batch_norms
 from models.renderer import Backend, Renderer
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
-from options.test_options import PublicTestOptions, TestOptions
+from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
 from util.assets import load_assets
 from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
@@ -38,6 +38,7 @@ GROUPS = (
     BaseOptions,
     TestOptions,
     PublicTestOptions,
+    PublicTrainingOptions,
     DetectionOptions,
     *FaceReconModel.inference_groups,
 )

@@ -16,7 +16,7 @@ import itertools
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,30 @@ def no_effect(default: Any, reason: str) -> Any:
         reason: why it means nothing here; completes "--flag has no effect: ".
     """
     return dataclasses.field(default=default, metadata={NO_EFFECT: reason})
+
+
+def without_effect(owners: Iterable[type], reasons: Mapping[str, str]) -> type:
+    """A group that accepts flags of other groups where nothing depends on them.
+
+    Args:
+        owners: option dataclasses; types and defaults are theirs, their checks are left out.
+        reasons: the flags, each with its reason as for `no_effect`.
+    """
+    accepted = {
+        f.name: (f.name, get_type_hints(owner)[f.name], no_effect(f.default, reasons[f.name]))
+        for owner in owners
+        for f in fields(owner)
+        if f.name in reasons
+    }
+    title = {"__doc__": "Accepted for public command lines."}
+    return dataclasses.make_dataclass(
+        "WithoutEffect", accepted.values(), frozen=True, namespace=title
+    )
+
+
+def flag_names(groups: Iterable[type]) -> set[str]:
+    """The flags of option dataclasses."""
+    return {field.name for group in groups for field in fields(group)}
 
 
 class ParsedOptions:
@@ -180,7 +204,12 @@ def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> N
 
 @cache
 def field_docs(group: type) -> dict[str, str]:
-    """The docstring literal under each field of a dataclass, as one line."""
+    """The docstring literal under each field of a dataclass, as one line.
+
+    Flags without effect need none; groups of nothing else are generated and have no source.
+    """
+    if all(NO_EFFECT in field.metadata for field in fields(group)):
+        return {}
     tree = ast.parse(textwrap.dedent(inspect.getsource(group)))
     body = tree.body[0].body  # pyright: ignore[reportAttributeAccessIssue]
     docs = {}
@@ -195,6 +224,8 @@ def _add_flag(section: argparse._ArgumentGroup, field: Field, hint: Any, help_te
     """Add the flag of one dataclass field."""
     if field.default is MISSING:
         raise ValueError(f"option {field.name} needs a default")
+    if reason := field.metadata.get(NO_EFFECT):
+        help_text = f"No effect: {reason}."
     settings: dict[str, Any] = {"default": field.default, "help": help_text.replace("%", "%%")}
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

@@ -13,7 +13,6 @@ class TrainOptions:
     """Schedule of training."""
 
     phase: str = no_effect("train", "train.py trains, whatever the phase is called")
-    """Accepted for public command lines."""
     dataset_mode: str = "flist"
     """Dataset class, a key of data.DATASETS."""
     max_minutes: float = 0.0
