@@ -280,6 +280,21 @@ def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path)
     assert {row["status"] for row in rows(results).values()} == {"failed"}
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"), [("broken.jpeg", "broken.jpeg"), ("grey sky.PNG", "no face found")]
+)
+def test_a_single_photo_that_fails_is_one_message(
+    trained: Path, photos: Path, name: str, problem: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(InputError, match=problem) as caught:
+        command.main([*RUN, "--epoch", "20", "--img_folder", str(photos / name)])
+    assert str(caught.value).count(name) == 1
+    shown = capsys.readouterr()
+    assert name not in shown.out + shown.err
+    results = trained.parent / "results" / "mask" / "epoch_20_000000"
+    assert rows(results)[name]["status"] == "failed"
+
+
 def test_landmarks_that_belong_elsewhere_fail_one_photo_only(trained: Path, photos: Path):
     path = photos / "landmarks" / "a.txt"
     path.write_text(path.read_text(encoding="utf-8").replace(".", "9."), encoding="utf-8")
