@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,14 +37,12 @@ train, test = load_script("train"), load_script("test")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder: BFM/ with the published files."""
     write_sources(tmp_path / "BFM", front_mesh(40, 46), SIZES)
     monkeypatch.setattr(assets, "convert_bfm09", partial(convert_bfm09, sizes=SIZES))
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def make_photos(folder: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +33,10 @@ ARGV = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
     forget()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def forget() -> None:
