@@ -13,10 +13,11 @@ from models.kernels import for_each_item, kernel
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch) -> None:
     njit = numba.njit
 
-    def without_cache_folder(*, cache: bool = False, **options):
+    # Functions too: numba's own, which it decorates when it compiles for the first time.
+    def without_cache_folder(*functions, cache: bool = False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", without_cache_folder)
 
