@@ -27,21 +27,24 @@ from util.command import run_command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare the photos, or merge what parts of them gave.
 
-    The exit code is 1 if no photo can be used, or if something is missing in a merger, of which
-    nothing is packed then. A part is done whatever its photos are: only the merger sees them all.
+    The exit code is 1 if no photo can be used, or if a merger finds that the folders have changed
+    since, of which nothing is packed then. A part is done whatever its photos are: only the merger
+    sees them all.
     """
     groups = [PreparationOptions, DetectionOptions, PackingOptions]
     parsed = parse_command(groups, arguments, __doc__ or "")
     options, packing = parsed[PreparationOptions], parsed[PackingOptions]
     if options.merge:
         folders = find_folders(options.img_folder, options.data_root) if options.img_folder else ()
-        summary = merge_shards(Path("datalist") / options.mode, folders)
+        lists = Path("datalist") / options.mode
+        summary = merge_shards(lists, folders, partial=options.merge_partial)
     else:
         summary = prepare_folders(options, parsed[DetectionOptions])
     print(summary)
-    if packing.tar_folder and summary.usable and not summary.missing:
+    incomplete = summary.missing and not options.merge_partial
+    if packing.tar_folder and summary.usable and not incomplete:
         print(pack(summary.lists, packing, options, summary.usable))
-    if summary.missing or not (summary.usable or options.shard):
+    if incomplete or not (summary.usable or options.shard):
         sys.exit(1)
 
 

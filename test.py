@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from data.detection import DetectionOptions, create_detector
 from data.images import find_folder
-from data.photo_folder import FailedFace, Photo, PhotoFolder
+from data.photo_folder import Photo, PhotoFolder
 from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
 from models.networks.folding import fold_batch_norms
 from models.renderer import Backend, Renderer
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
-from options.test_options import PublicTestOptions, TestOptions
+from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
 from util.assets import load_assets
 from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
@@ -38,6 +38,7 @@ GROUPS = (
     BaseOptions,
     TestOptions,
     PublicTestOptions,
+    PublicTrainingOptions,
     DetectionOptions,
     *FaceReconModel.inference_groups,
 )
@@ -71,7 +72,11 @@ def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
     path = resolve_checkpoint(run_folder(options), base.epoch)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)
-    model = create_model(base.model, options, load_assets(options), device)
+    try:
+        assets = load_assets(options)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    model = create_model(base.model, options, assets, device)
     assert isinstance(model, FaceReconModel)
     load_weights(checkpoint, path, model, options)
     model.eval()
@@ -104,14 +109,27 @@ def reconstruct_folder(
     """Reconstruct a folder: threads load and write while the network computes."""
     with tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
-            reconstruct_photos(model, group, test, writer)
+            reconstruct_photos(model, group, test, writer, alone=len(photos) == 1)
             bar.update(len(group))
 
 
 def reconstruct_photos(
-    model: FaceReconModel, photos: Sequence[Photo], test: TestOptions, writer: ResultWriter
+    model: FaceReconModel,
+    photos: Sequence[Photo],
+    test: TestOptions,
+    writer: ResultWriter,
+    *,
+    alone: bool = False,
 ) -> None:
-    """Reconstruct all faces of some photos and hand them to the writer, photo by photo."""
+    """Reconstruct all faces of some photos and hand them to the writer, photo by photo.
+
+    Args:
+        model: in inference mode.
+        photos: to reconstruct.
+        test: how.
+        writer: of the results.
+        alone: the folder's only photo; if it gives nothing, `report` says why.
+    """
     batches = chunks((face for photo in photos for face in photo.faces), test.test_batch_size)
     results = (
         result
@@ -123,10 +141,10 @@ def reconstruct_photos(
     camera, renderer = model.camera.to("cpu"), Renderer(on_cpu(model.renderer.backend))
     for photo in photos:
         for failed in photo.failures:
-            say(failed)
-            writer.add_failure(
-                SummaryRow(str(failed.path), "failed", face=failed.number, message=failed.problem)
-            )
+            row = SummaryRow(str(failed.path), "failed", face=failed.number, message=failed.problem)
+            if photo.faces or not alone:
+                tqdm.write(in_words(row))
+            writer.add_failure(row)
         done = list(islice(results, len(photo.faces)))
         numbers = [writer.add(face, row) for face, row in done]
         if photo.preview is not None:
@@ -147,16 +165,18 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def say(failed: FailedFace) -> None:
-    """Name a photo or face that gave nothing, above the progress bar."""
-    named = failed.problem.startswith(str(failed.path))
-    face = "" if failed.number is None else f", face {failed.number}"
-    tqdm.write(failed.problem if named else f"{failed.path}{face}: {failed.problem}")
+def in_words(failed: SummaryRow) -> str:
+    """A photo or face that gave nothing, and why."""
+    face = "" if failed.face is None else f", face {failed.face}"
+    named = failed.message.startswith(failed.image)
+    return failed.message if named else f"{failed.image}{face}: {failed.message}"
 
 
 def report(writer: ResultWriter, results: Path) -> None:
     """Print the outcome; an error if there is no face at all."""
     done, total = writer.photos
+    if not done and total == 1:
+        raise InputError("; ".join(map(in_words, writer.rows)))
     if not done:
         raise InputError(
             f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"

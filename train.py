@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from models import create_model, find_model
 from models.base_model import BaseModel
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, DisplayOptions, DistributedOptions, run_folder
+from options.flags import flag_names, without_effect
 from options.train_options import LoaderOptions, TrainOptions
 from util.assets import load_assets
 from util.atomic import remove_leftovers
@@ -39,13 +41,26 @@ from util.training_state import Progress, follow_order, load_weights, resume_tra
 
 
 def option_groups(given: dict[str, str]) -> list[type]:
-    """The options of a training: the model and the dataset bring their own."""
+    """The options of a training: the model and the dataset bring their own.
+
+    Flags of the public command lines are those of the defaults; another choice accepts them too.
+    """
     mode = given.get("dataset_mode", TrainOptions.dataset_mode)
-    dataset = find_dataset(mode)
-    model = find_model(given.get("model", BaseOptions.model))
+    model = given.get("model", BaseOptions.model)
     shared = [BaseOptions, TrainOptions, LoaderOptions, DisplayOptions, DistributedOptions]
+    own = [*find_dataset(mode).option_groups, *find_model(model).option_groups]
     # A group that model and dataset both name appears once.
-    return list(dict.fromkeys([*shared, *dataset.option_groups, *model.option_groups]))
+    groups = list(dict.fromkeys([*shared, *own]))
+    public = {
+        f"--model {model}": find_model(BaseOptions.model).option_groups,
+        f"--dataset_mode {mode}": find_dataset(TrainOptions.dataset_mode).option_groups,
+    }
+    reasons = {
+        flag: f"{choice} does not use it"
+        for choice, owners in public.items()
+        for flag in flag_names(owners) - flag_names(groups)
+    }
+    return [*groups, without_effect([*chain.from_iterable(public.values())], reasons)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,7 +5,6 @@ From the root: `python -m benchmarks.normals [--threads N] [--repeats N]`.
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.meshes import benchmark_meshes, in_front_of_camera
-from benchmarks.timing import compare
+from benchmarks.timing import compare, threads_and_repeats
 from models.camera import Camera
 from models.mesh import VertexNormals, vertex_normals_gather
 
@@ -54,11 +53,7 @@ def sparse_normals(triangles: Tensor, vertex_count: int) -> Callable[[Tensor], T
 
 def main() -> None:
     """Print a table for each mesh and batch size."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=15)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    repeats = threads_and_repeats(__doc__)
 
     closing = []
     for mesh, (points, triangles) in benchmark_meshes().items():
@@ -79,7 +74,7 @@ def main() -> None:
 
             title = f"normals of {mesh}, batch {batch}, forward + backward"
             cases = {name: case(form) for name, form in forms.items()}
-            table = compare(cases, arguments.repeats, title=f"\n{title}")
+            table = compare(cases, repeats, title=f"\n{title}")
             print(table)
             closing.append(
                 f"{title}: {table.ratio('compiled'):.1f} times as fast as gathering "

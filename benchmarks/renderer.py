@@ -5,14 +5,13 @@ From the root: `python -m benchmarks.renderer [--threads N] [--repeats N]`.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from benchmarks.meshes import benchmark_meshes, in_front_of_camera
-from benchmarks.timing import compare
+from benchmarks.timing import compare, threads_and_repeats
 from models.camera import Camera
 from models.renderer import Backend, Renderer
 
@@ -40,11 +39,7 @@ def render(
 
 def main() -> None:
     """Print a table for each mesh, batch size and direction, and the ratios at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=15)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    repeats = threads_and_repeats(__doc__)
 
     camera = Camera.rnet()
     closing = []
@@ -59,7 +54,7 @@ def main() -> None:
                     for name in backends
                 }
                 title = f"{mesh}, batch {batch}, {camera.height} x {camera.width}, {direction}"
-                table = compare(cases, arguments.repeats, title=f"\n{title}")
+                table = compare(cases, repeats, title=f"\n{title}")
                 print(table)
                 closing.append(
                     f"{title}: {table.ratio('numba'):.1f} times as fast (target {target})"
@@ -70,7 +65,7 @@ def main() -> None:
                     "rendering": lambda v=vertices, f=front: Renderer()(v, f, camera),
                     "coverage": lambda v=vertices, f=front: Renderer().coverage(v, f, camera),
                 },
-                arguments.repeats,
+                repeats,
                 title=f"\n{mesh}, batch {batch}, the mask of half of the triangles",
             )
             print(only_mask)

@@ -6,10 +6,13 @@ how many times as fast as the first case it was.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ class TimingTable:
                 f"{1e3 * timing.minimum:>10.2f}  {self.ratio(timing.name):>13.2f}"
             )
         return "\n".join(lines)
+
+
+def threads_and_repeats(description: str | None, argv: Sequence[str] | None = None) -> int:
+    """The command line `[--threads N] [--repeats N]`: sets torch's threads, returns the rounds."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=15)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    return arguments.repeats
 
 
 def compare(

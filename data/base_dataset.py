@@ -61,6 +61,19 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         # Shared memory: worker processes that live through many epochs see the new number.
         self._seed_and_epoch = torch.zeros(2, dtype=torch.int64).share_memory_()
 
+    def named_files(self, options: object, flag: str) -> tuple[str, str]:
+        """Where the files are that a flag names: validation has the flag that ends in `_val`.
+
+        Args:
+            options: the dataset's, which have both flags.
+            flag: of training.
+
+        Returns:
+            The value; and the flag, for messages.
+        """
+        name = flag if self.is_train else f"{flag}_val"
+        return getattr(options, name), f"--{name}"
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of samples."""

@@ -210,8 +210,12 @@ class DlibDetector:
             return self._models
 
 
-def create_detector(options: DetectionOptions) -> LandmarkDetector:
+def create_detector(options: DetectionOptions, *, read_only: bool = False) -> LandmarkDetector:
     """The detector that the options name.
+
+    Args:
+        options: which one, and where its files are.
+        read_only: convert no file of the user's, which the detector else does once.
 
     Raises:
         InputError: files that it needs are missing or damaged.
@@ -220,12 +224,9 @@ def create_detector(options: DetectionOptions) -> LandmarkDetector:
     from data.insightface_detector import InsightfaceDetector
     from data.landmark_graph import LandmarkGraphDetector
 
-    detectors = {
-        "dlib": DlibDetector,
-        "tensorflow": LandmarkGraphDetector,
-        "insightface": InsightfaceDetector,
-    }
-    return detectors[options.detector](options)
+    if options.detector == "tensorflow":
+        return LandmarkGraphDetector(options, convert=not read_only)
+    return {"dlib": DlibDetector, "insightface": InsightfaceDetector}[options.detector](options)
 
 
 def _crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:

@@ -84,8 +84,8 @@ class FlistDataset(PreparedDataset):
         """
         super().__init__(options, assets, is_train)
         lists: FlistOptions = options[FlistOptions]
-        name = "flist" if is_train else "flist_val"
-        self.photos = read_list(Path(getattr(lists, name)), Path(lists.data_root), f"--{name}")
+        path, flag = self.named_files(lists, "flist")
+        self.photos = read_list(Path(path), Path(lists.data_root), flag)
         self.problems = {
             index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
         }

@@ -41,12 +41,12 @@ class LandmarkGraphDetector:
             can run the graph.
     """
 
-    def __init__(self, options: DetectionOptions) -> None:
+    def __init__(self, options: DetectionOptions, *, convert: bool = True) -> None:
         folder = Path(options.lm_folder)
         self._finder = DlibDetector(options)
         self._regression = BoxRegression.read(find_file(folder, REGRESSION_NAME))
         self._mean_face = read_mean_face(find_file(folder, MEAN_FACE_NAME))
-        self._network = open_graph(folder)
+        self._network = open_graph(folder, convert=convert)
         self._network.check()
 
     def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
@@ -180,8 +180,12 @@ def find_file(folder: Path, name: str) -> Path:
     )
 
 
-def open_graph(folder: Path) -> GraphNetwork:
+def open_graph(folder: Path, *, convert: bool = True) -> GraphNetwork:
     """The network by whatever can run it: onnxruntime, else TensorFlow.
+
+    Args:
+        folder: of the graph.
+        convert: write the converted graph where that can be done and has not been.
 
     Raises:
         InputError: the graph is missing, or neither can run it.
@@ -194,7 +198,7 @@ def open_graph(folder: Path) -> GraphNetwork:
             "--lm_folder names another place"
         )
     runtime, tensorflow = _installed("onnxruntime"), _installed("tensorflow")
-    if not converted.is_file() and runtime and tensorflow and _installed("tf2onnx"):
+    if convert and would_be_converted(folder):
         convert_graph(graph, converted)
     if converted.is_file() and runtime:
         return OnnxGraph(converted)
@@ -206,6 +210,12 @@ def open_graph(folder: Path) -> GraphNetwork:
         f"{graph} needs TensorFlow: pip install tensorflow; with tf2onnx and onnxruntime beside it "
         f"the graph is converted to {converted.name} once, which needs onnxruntime only"
     )
+
+
+def would_be_converted(folder: Path) -> bool:
+    """Whether a run would first convert the graph."""
+    packages = ("onnxruntime", "tensorflow", "tf2onnx")
+    return not (folder / CONVERTED_NAME).is_file() and all(map(_installed, packages))
 
 
 def convert_graph(graph: Path, converted: Path) -> None:

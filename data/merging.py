@@ -29,15 +29,17 @@ from data.sharding import SHARDS_NAME, Shard, ShardRecord, shard_folder
 from util.errors import InputError
 
 
-def merge_shards(lists: Path, folders: Sequence[Path] = ()) -> Summary:
-    """Write the lists and reports of all shards; what lacks is named in the summary.
+def merge_shards(lists: Path, folders: Sequence[Path] = (), *, partial: bool = False) -> Summary:
+    """Write the lists and reports of all shards.
 
     Args:
         lists: datalist/<mode>, whose folder `shards` holds what the shards wrote.
         folders: the folders of photos, if the user names them again: they must be the shards'.
+        partial: where shards are missing, merge the others; the summary names what lacks.
 
     Raises:
-        InputError: no shards, shards of several divisions or of other folders.
+        InputError: no shards, shards that are missing, of several divisions or of other folders;
+            the lists and reports stay as they were.
     """
     records = _read_records(lists)
     count = records[0].shard.count
@@ -50,10 +52,16 @@ def merge_shards(lists: Path, folders: Sequence[Path] = ()) -> Summary:
         )
     missing = []
     if absent := [str(Shard(index, count)) for index in range(count) if index not in found]:
-        missing.append(
+        sentence = (
             f"{len(absent)} of {count} parts are not prepared; run data_preparation.py with "
             f"--shard {_some(absent)}, then --merge again"
         )
+        if not partial:
+            raise InputError(
+                f"--merge: {sentence}; the lists stay as they were (--merge_partial writes those "
+                "of the other parts)"
+            )
+        missing.append(sentence)
     kinds, examples, failed = _merge_reports(lists, records, photo_folders)
     usable = _merge_lists(lists, records)
     if not absent:

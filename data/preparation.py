@@ -59,6 +59,8 @@ class PreparationOptions:
     """Prepare one of n parts, i/n with i from 0 to n - 1, as array jobs count; then --merge."""
     merge: bool = False
     """Prepare nothing: join the lists and reports of all parts of --mode."""
+    merge_partial: bool = False
+    """With --merge: also while parts are missing, lists of those that are there."""
     overwrite: bool = False
     """Also redo photos that are finished. Your own files in detections/ are always kept."""
 
@@ -68,6 +70,8 @@ class PreparationOptions:
             raise ValueError(f"--num_workers is {self.num_workers}; it must be 0 or more")
         if self.shard and self.merge:
             raise ValueError("--shard and --merge: merge once, when all parts are prepared")
+        if self.merge_partial and not self.merge:
+            raise ValueError("--merge_partial says how to --merge; give both, or neither")
         if self.shard:
             try:
                 Shard.parse(self.shard)

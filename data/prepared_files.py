@@ -244,11 +244,11 @@ class Summary:
             lines.append(f"  {count} x {kind}, such as: {self.examples[kind]}")
         if self.failed:
             lines.append("All failures: " + _some([str(path) for path in self.reports]))
-        lines += [f"missing: {sentence}" for sentence in self.missing]
         if self.usable:
             lines.append(f"Lists of {self.usable} photos: {self.lists}")
         else:
             lines.append("No photo can be used; the lists stay as they were.")
+        lines += [f"missing: {sentence}" for sentence in self.missing]
         return "\n".join(lines)
 
 

@@ -59,20 +59,20 @@ class SyntheticDataset(FaceDataset):
         """
         super().__init__(options, assets, is_train)
         self.options: SyntheticOptions = options[SyntheticOptions]
-        flag = "synthetic_folder" if is_train else "synthetic_folder_val"
-        self.folder = Path(getattr(self.options, flag))
+        folder, flag = self.named_files(self.options, "synthetic_folder")
+        self.folder = Path(folder)
         command = "" if is_train else _validation_command(self.options)
         truth = read_truth(self.folder / "coefficients.npz", command)
         card = assets.face_model.card
         if truth.fingerprint != card.fingerprint:
             raise InputError(
-                f"--{flag} {self.folder} holds faces of the face model {truth.face_model}, this "
+                f"{flag} {self.folder} holds faces of the face model {truth.face_model}, this "
                 f"run uses {card}; make them again with make_synthetic.py --overwrite"
             )
         present = {path.name for path in self.folder.glob("*.jpg")}
         if missing := [name for name in truth.names if name not in present]:
             raise InputError(
-                f"--{flag} {self.folder} lacks {len(missing)} of its images, such as {missing[0]}; "
+                f"{flag} {self.folder} lacks {len(missing)} of its images, such as {missing[0]}; "
                 "run make_synthetic.py again, which makes what is missing"
             )
         self.layout: ParameterLayout = assets.face_model.layout

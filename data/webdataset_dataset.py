@@ -64,9 +64,8 @@ class WebdatasetDataset(PreparedDataset):
         """
         super().__init__(options, assets, is_train)
         self.options: WebdatasetOptions = options[WebdatasetOptions]
-        flag = "tar_shards" if is_train else "tar_shards_val"
         _library()
-        self.tars = find_tars(getattr(self.options, flag), f"--{flag}")
+        self.tars = find_tars(*self.named_files(self.options, "tar_shards"))
         ranges = [sample_ranges(path) for path in self.tars]
         self._ranges = np.concatenate(ranges)
         self._first = np.cumsum([0, *map(len, ranges)])

@@ -18,7 +18,7 @@ import numba
 import torch
 
 
-def kernel(function: Callable[..., None]) -> Callable[..., None]:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop at its first call for each type of arguments; releases the GIL.
 
     IEEE arithmetic in the order written (no fast-math), so that the torch backend can be equal

@@ -114,22 +114,29 @@ def _normalize(vectors: Tensor) -> Tensor:
 
 @kernel
 @no_type_check
+def _edges_and_cross(vertices, i, j, k):
+    """Edges a = v0 - v1 and b = v1 - v2 of a face, and a x b."""
+    ax, ay, az = (
+        vertices[i, 0] - vertices[j, 0],
+        vertices[i, 1] - vertices[j, 1],
+        vertices[i, 2] - vertices[j, 2],
+    )
+    bx, by, bz = (
+        vertices[j, 0] - vertices[k, 0],
+        vertices[j, 1] - vertices[k, 1],
+        vertices[j, 2] - vertices[k, 2],
+    )
+    return (ax, ay, az), (bx, by, bz), (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+
+
+@kernel
+@no_type_check
 def _forward(vertices, triangles, sums, normals):
     """Fill sums (of face normals, starts as zeros) and normals, both (V, 3)."""
     eps = vertices.dtype.type(EPSILON)
     for face in range(triangles.shape[0]):
         i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-        ax, ay, az = (
-            vertices[i, 0] - vertices[j, 0],
-            vertices[i, 1] - vertices[j, 1],
-            vertices[i, 2] - vertices[j, 2],
-        )
-        bx, by, bz = (
-            vertices[j, 0] - vertices[k, 0],
-            vertices[j, 1] - vertices[k, 1],
-            vertices[j, 2] - vertices[k, 2],
-        )
-        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        _, _, (nx, ny, nz) = _edges_and_cross(vertices, i, j, k)
         scale = vertices.dtype.type(1) / max(np.sqrt(nx * nx + ny * ny + nz * nz), eps)
         nx, ny, nz = nx * scale, ny * scale, nz * scale
         for vertex in (i, j, k):
@@ -164,17 +171,7 @@ def _backward(vertices, triangles, sums, gradient, of_sums, result):
         of_sums[vertex, 2] = (gz - along * z) * scale
     for face in range(triangles.shape[0]):
         i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-        ax, ay, az = (
-            vertices[i, 0] - vertices[j, 0],
-            vertices[i, 1] - vertices[j, 1],
-            vertices[i, 2] - vertices[j, 2],
-        )
-        bx, by, bz = (
-            vertices[j, 0] - vertices[k, 0],
-            vertices[j, 1] - vertices[k, 1],
-            vertices[j, 2] - vertices[k, 2],
-        )
-        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        (ax, ay, az), (bx, by, bz), (nx, ny, nz) = _edges_and_cross(vertices, i, j, k)
         length = np.sqrt(nx * nx + ny * ny + nz * nz)
         if not length > eps:
             continue

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import difflib
 import inspect
 import itertools
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,30 @@ def no_effect(default: Any, reason: str) -> Any:
         reason: why it means nothing here; completes "--flag has no effect: ".
     """
     return dataclasses.field(default=default, metadata={NO_EFFECT: reason})
+
+
+def without_effect(owners: Iterable[type], reasons: Mapping[str, str]) -> type:
+    """A group that accepts flags of other groups where nothing depends on them.
+
+    Args:
+        owners: option dataclasses; types and defaults are theirs, their checks are left out.
+        reasons: the flags, each with its reason as for `no_effect`.
+    """
+    accepted = {
+        f.name: (f.name, get_type_hints(owner)[f.name], no_effect(f.default, reasons[f.name]))
+        for owner in owners
+        for f in fields(owner)
+        if f.name in reasons
+    }
+    title = {"__doc__": "Accepted for public command lines."}
+    return dataclasses.make_dataclass(
+        "WithoutEffect", accepted.values(), frozen=True, namespace=title
+    )
+
+
+def flag_names(groups: Iterable[type]) -> set[str]:
+    """The flags of option dataclasses."""
+    return {field.name for group in groups for field in fields(group)}
 
 
 class ParsedOptions:
@@ -127,10 +152,18 @@ def parse_command(
     for name, path in sources.items():
         if name not in seen:
             raise InputError(
-                f"--config {path}: {name} is no flag of this command; run with --help for all flags"
+                f"--config {path}: {name} is no flag of this command"
+                f"{did_you_mean([name], seen)}; run with --help for all flags"
             )
     try:
-        values = vars(parser.parse_args(arguments))
+        namespace, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            flags = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+            parser.error(
+                f"unrecognized arguments: {' '.join(unknown)}"
+                f"{did_you_mean(flags, ['config', *seen])}"
+            )
+        values = vars(namespace)
     except InputError as error:
         for name, path in sources.items():
             if f"--{name}:" in str(error):
@@ -146,6 +179,21 @@ def parse_command(
     return ParsedOptions(built, frozenset(_peek(arguments)))
 
 
+def did_you_mean(typed: Iterable[str], names: Iterable[str]) -> str:
+    """What misspelt flags may stand for, as ` (did you mean --x?)`; empty where nothing is near.
+
+    The public commands take the beginning of a flag for the whole; such are completed first.
+    """
+    names, found = list(names), {}
+    for flag in typed:
+        word = flag.strip("-").replace("-", "_").lower()
+        begun = [name for name in names if word and name.startswith(word)]
+        lower = {name.lower(): name for name in names}
+        near = [lower[name] for name in difflib.get_close_matches(word, lower, n=1, cutoff=0.7)]
+        found |= dict.fromkeys(begun if 0 < len(begun) <= 3 else near)
+    return f" (did you mean {' or '.join(f'--{name}' for name in found)}?)" if found else ""
+
+
 def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> None:
     """One line for each flag that was typed in vain; saved options name all flags, so not those."""
     for group in classes:
@@ -156,7 +204,12 @@ def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> N
 
 @cache
 def field_docs(group: type) -> dict[str, str]:
-    """The docstring literal under each field of a dataclass, as one line."""
+    """The docstring literal under each field of a dataclass, as one line.
+
+    Flags without effect need none; groups of nothing else are generated and have no source.
+    """
+    if all(NO_EFFECT in field.metadata for field in fields(group)):
+        return {}
     tree = ast.parse(textwrap.dedent(inspect.getsource(group)))
     body = tree.body[0].body  # pyright: ignore[reportAttributeAccessIssue]
     docs = {}
@@ -171,6 +224,8 @@ def _add_flag(section: argparse._ArgumentGroup, field: Field, hint: Any, help_te
     """Add the flag of one dataclass field."""
     if field.default is MISSING:
         raise ValueError(f"option {field.name} needs a default")
+    if reason := field.metadata.get(NO_EFFECT):
+        help_text = f"No effect: {reason}."
     settings: dict[str, Any] = {"default": field.default, "help": help_text.replace("%", "%%")}
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

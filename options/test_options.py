@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from options.flags import no_effect
+from options.base_options import DisplayOptions, DistributedOptions
+from options.flags import no_effect, without_effect
 from util.errors import InputError
 
 
@@ -43,20 +44,19 @@ class PublicTestOptions:
     """Accepted for public command lines."""
 
     phase: str = no_effect("test", "test.py reconstructs, whatever the phase is called")
-    """Accepted."""
     dataset_mode: str | None = no_effect(None, "test.py reads photos")
-    """Accepted."""
-    vis_batch_nums: float = no_effect(1.0, _NO_BOARD)
-    """Accepted."""
-    eval_batch_nums: float = no_effect(float("inf"), "test.py reconstructs all photos")
-    """Accepted."""
-    display_per_batch: bool = no_effect(True, _NO_BOARD)
-    """Accepted."""
-    add_image: bool = no_effect(True, _NO_BOARD)
-    """Accepted."""
-    use_ddp: bool = no_effect(True, _ONE_PROCESS)
-    """Accepted."""
-    ddp_port: str = no_effect("12355", _ONE_PROCESS)
-    """Accepted."""
-    world_size: int = no_effect(1, _ONE_PROCESS)
-    """Accepted."""
+
+
+PublicTrainingOptions = without_effect(
+    (DisplayOptions, DistributedOptions),
+    {
+        "vis_batch_nums": _NO_BOARD,
+        "eval_batch_nums": "test.py reconstructs all photos",
+        "display_per_batch": _NO_BOARD,
+        "add_image": _NO_BOARD,
+        "use_ddp": _ONE_PROCESS,
+        "ddp_port": _ONE_PROCESS,
+        "world_size": _ONE_PROCESS,
+    },
+)
+"""What the public code shares between training and test."""

@@ -13,7 +13,6 @@ class TrainOptions:
     """Schedule of training."""
 
     phase: str = no_effect("train", "train.py trains, whatever the phase is called")
-    """Accepted for public command lines."""
     dataset_mode: str = "flist"
     """Dataset class, a key of data.DATASETS."""
     max_minutes: float = 0.0
@@ -66,7 +65,8 @@ class LoaderOptions:
     batch_size_val: int = 32
     """Faces in a validation batch; each is one process's."""
     num_threads: int = 4
-    """Processes that load images, shared by the training's on each machine; 0 loads in those."""
+    """Processes that load images, as many again for validation, one a core at the most; shared by
+    the training's on each machine. 0 loads in those."""
     serial_batches: bool = False
     """Take images in the order of the list, not shuffled."""
     max_dataset_size: float = float("inf")

@@ -7,6 +7,7 @@ from jaxtyping import install_import_hook
 install_import_hook("models", "beartype.beartype")
 
 import random  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import NamedTuple  # noqa: E402
 
@@ -32,6 +33,14 @@ def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries that still read the global state
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _threads_put_back() -> Iterator[None]:
+    """The number of threads is global, and commands set it."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def grid_mesh(columns: int = 12, rows: int = 14) -> Mesh:

@@ -10,6 +10,7 @@ import pytest
 
 import data_preparation
 from data.images import write_image
+from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,13 +55,18 @@ def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -
     (tmp_path / "mine" / "b.png").touch()
     part = ["--img_folder", "mine", "--num_workers", "0", "--mode", "val", "--shard"]
     data_preparation.main([*part, "0/2"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(InputError, match="1 of 2 parts are not prepared"):
         data_preparation.main(["--merge", "--mode", "val", "--tar_folder", "tars"])
-    assert ended.value.code == 1
-    assert "1 of 2 parts are not prepared" in capsys.readouterr().out
     assert not (tmp_path / "tars").exists()
     data_preparation.main([*part, "1/2"])
     merge = ["--merge", "--mode", "val", "--img_folder", "mine"]
+    (tmp_path / "mine" / "c.png").touch()
+    with pytest.raises(SystemExit) as ended:
+        data_preparation.main([*merge, "--tar_folder", "tars"])
+    assert ended.value.code == 1
+    assert "mine holds 1 photos more" in capsys.readouterr().out
+    assert not (tmp_path / "tars").exists()
+    (tmp_path / "mine" / "c.png").unlink()
     data_preparation.main([*merge, "--tar_folder", "tars"])
     shown, bars = capsys.readouterr()
     assert "packing: 100%" in bars and "1/1" in bars
@@ -75,6 +81,16 @@ def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -
     assert "b.png,picture," in (tmp_path / "mine" / "preparation_report.csv").read_text("utf-8")
 
 
+def test_a_partial_merger_is_what_was_asked_for(tmp_path, monkeypatch, capsys, astronaut_head):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "mine" / "a.png", astronaut_head)  # its name puts it into part 0
+    data_preparation.main(["--img_folder", "mine", "--num_workers", "0", "--shard", "0/3"])
+    data_preparation.main(["--merge", "--merge_partial"])
+    assert "missing: 2 of 3 parts" in capsys.readouterr().out
+    masks = tmp_path / "datalist" / "train" / "masks.txt"
+    assert masks.read_text(encoding="utf-8") == "mine/mask/a.png\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -85,6 +101,7 @@ def test_parts_and_their_merger(tmp_path, monkeypatch, capsys, astronaut_head) -
         (["--img_folder", "a", "--num_workers", "-3"], "--num_workers is -3"),
         (["--img_folder", "a", "--shard", "4/4"], "--shard 4/4: part 4 of 4 does not exist"),
         (["--merge", "--shard", "0/4"], "--shard and --merge"),
+        (["--merge_partial"], "--merge_partial says how to --merge"),
         (["--merge"], "holds no finished part"),
     ],
 )

@@ -6,14 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
+from data import landmark_graph
 from models.face_model import FaceModelData
 from models.networks.recognition import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
@@ -31,12 +33,10 @@ ARGV = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
     forget()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def forget() -> None:
@@ -276,6 +276,21 @@ def test_the_files_of_the_chosen_detector(capsys: pytest.CaptureFixture[str]):
         doctor.main([*ARGV, "--detector", "insightface"])
     line = line_of(lines(capsys), "--insightface_root")
     assert line.startswith("  missing") and "buffalo_l" in line
+
+
+def test_the_doctor_converts_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Though all packages are said to be there."""
+    root = Path("checkpoints/lm_model")
+    root.mkdir(parents=True)
+    (root / "68lm_detector.pb").touch()
+    (root / "test_mean_face.txt").write_text("0.5 " * 136, encoding="utf-8")
+    layers = {"W1": np.ones((6, 10)), "B1": np.ones(6), "W2": np.ones((3, 6)), "B2": np.ones(3)}
+    savemat(root / "BBRegressorParam_r.mat", layers)
+    monkeypatch.setattr(landmark_graph, "_installed", lambda _: True)
+    monkeypatch.setattr(landmark_graph, "convert_graph", lambda *_: pytest.fail("it converts"))
+    before = sorted(Path().rglob("*"))
+    doctor.main([*ARGV, "--detector", "tensorflow"])
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_unused_weights_are_read_before_they_are_called_ok(capsys: pytest.CaptureFixture[str]):

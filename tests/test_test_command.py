@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +34,9 @@ RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--name", "faces", "--render
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 @pytest.fixture
@@ -216,6 +213,10 @@ def test_all_faces_of_a_photo(
     assert not list(results.glob("*.jpg"))
     first, second = (loadmat(results / f"{stem}.mat")["photo_to_crop"] for stem in ("b", "b_2_"))
     assert 3 < first[0, 2] - second[0, 2] < 9
+    # A run for the largest faces leaves none of the others.
+    command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
+    for ending in ("obj", "mat", "json", "png"):
+        assert {path.stem for path in results.glob(f"*.{ending}")} == {"b", "b_2", "c"}
 
 
 def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
@@ -274,6 +275,21 @@ def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path)
         command.main([*RUN, "--epoch", "20", "--img_folder", str(photos)])
     results = trained.parent / "results" / "mask" / "epoch_20_000000"
     assert {row["status"] for row in rows(results).values()} == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("broken.jpeg", "broken.jpeg"), ("grey sky.PNG", "no face found")]
+)
+def test_a_single_photo_that_fails_is_one_message(
+    trained: Path, photos: Path, name: str, problem: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(InputError, match=problem) as caught:
+        command.main([*RUN, "--epoch", "20", "--img_folder", str(photos / name)])
+    assert str(caught.value).count(name) == 1
+    shown = capsys.readouterr()
+    assert name not in shown.out + shown.err
+    results = trained.parent / "results" / "mask" / "epoch_20_000000"
+    assert rows(results)[name]["status"] == "failed"
 
 
 def test_landmarks_that_belong_elsewhere_fail_one_photo_only(trained: Path, photos: Path):

@@ -12,7 +12,7 @@ from models.objective import ObjectiveOptions
 from models.schedule import OptimiserOptions
 from options.flags import ParsedOptions
 from options.train_options import TrainOptions
-from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources, where_to_get
+from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
 from util.bfm_file import read_bfm_model
 from util.errors import InputError
 from util.face_model_file import read_face_model
@@ -83,10 +83,11 @@ def read_chosen_face_model(options: FaceModelOptions) -> tuple[FaceModelData, st
 def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:
     """Read bfm09, and make its file of the user's others before, if it is not there yet."""
     if not path.is_file():
-        if missing := missing_sources(path.parent):
+        if missing_sources(path.parent):
             raise InputError(
-                f"face model bfm09: {_what_bfm09_lacks(path)}. {where_to_get(missing)}. "
-                "Checkpoints of the public code need this model; --face_model open needs no file"
+                f"face model bfm09: {_what_bfm09_lacks(path)}; put it, or what it is made of, into "
+                f"{path.parent} (--bfm_folder). `python doctor.py` names each file and its "
+                "publisher; to train without any, give --face_model open"
             )
         convert_bfm09(path.parent, path)
     return read_bfm_model(path)

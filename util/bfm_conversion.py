@@ -100,14 +100,6 @@ def missing_sources(folder: Path) -> list[SourceFile]:
     return [source for source in SOURCE_FILES if not (folder / source.name).is_file()]
 
 
-def where_to_get(sources: Iterable[SourceFile]) -> str:
-    """What files are and who publishes them, those of one place together."""
-    by_place: dict[str, list[str]] = {}
-    for source in sources:
-        by_place.setdefault(source.place, []).append(f"{source.name} is {source.what}")
-    return "; ".join(f"{', '.join(names)}: {place}" for place, names in by_place.items())
-
-
 def check_sources(folder: Path, sizes: SourceSizes = BFM09_SIZES) -> None:
     """See that each file is what its name says, by content, keys and sizes, in milliseconds.
 

@@ -27,6 +27,7 @@ from data.landmark_graph import (
     find_file,
     open_graph,
     read_mean_face,
+    would_be_converted,
 )
 from data.onnx_model import OnnxModel
 from models.camera import Camera
@@ -142,7 +143,8 @@ def renderer(options: ParsedOptions) -> Iterator[Finding]:
 def detector(options: ParsedOptions) -> Iterator[Finding]:
     """The landmark detector, run once."""
     wanted = options[DetectionOptions]
-    create_detector(wanted).detect(np.zeros((64, 64, 3), np.uint8), largest_only=True)
+    black = np.zeros((64, 64, 3), np.uint8)
+    create_detector(wanted, read_only=True).detect(black, largest_only=True)
     yield Finding("ok", "landmark detector", f"{wanted.detector} (--detector {wanted.detector})")
 
 
@@ -269,8 +271,9 @@ def _landmark_files(folder: Path) -> Iterator[Finding]:
     """The landmark graph, run once, and its companions."""
 
     def graph() -> str:
-        open_graph(folder).run(np.zeros((1, SIDE, SIDE, 3), np.float32))
-        return "the public code's landmark graph"
+        open_graph(folder, convert=False).run(np.zeros((1, SIDE, SIDE, 3), np.float32))
+        converted = "; the first run converts it" if would_be_converted(folder) else ""
+        return f"the public code's landmark graph{converted}"
 
     def regression() -> str:
         BoxRegression.read(find_file(folder, REGRESSION_NAME))

@@ -24,7 +24,7 @@ _KINDS = (
     (b"Rar!\x1a\x07", "a rar archive; unpack it"),
 )
 TAR = "a tar archive; unpack it"
-_TAR_MAGIC = slice(257, 262)
+_TAR_CHECKSUM, _TAR_MAGIC = slice(148, 156), slice(257, 262)
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
@@ -47,7 +47,7 @@ def foreign_kind(path: Path) -> str | None:
     for magic, kind in _KINDS:
         if head.startswith(magic):
             return kind
-    if head[_TAR_MAGIC] == b"ustar":
+    if head[_TAR_MAGIC] == b"ustar" or _has_tar_checksum(head):
         return TAR
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_MARKUP):
         return (
@@ -55,3 +55,18 @@ def foreign_kind(path: Path) -> str | None:
             "in a browser"
         )
     return None
+
+
+def _has_tar_checksum(head: bytes) -> bool:
+    """Whether this is a header of a tar archive, marked as one or, as the oldest are, not.
+
+    Each holds the sum of its bytes, in octal, those of the sum itself counted as spaces.
+    """
+    if len(head) < 512 or not head[0]:
+        return False
+    try:
+        stated = int(head[_TAR_CHECKSUM].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    length = _TAR_CHECKSUM.stop - _TAR_CHECKSUM.start
+    return stated == sum(head) - sum(head[_TAR_CHECKSUM]) + length * ord(" ")

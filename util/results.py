@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -47,6 +48,9 @@ class SummaryRow:
 
 
 _COLUMNS = [field.name for field in fields(SummaryRow)]
+_FACE_ENDINGS = (".obj", ".mat", ".png", ".json")
+"""What `write_face` writes. The last says whose face it is, and is removed last."""
+_OVERLAY_ENDING = "_photo.jpg"
 
 
 def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
@@ -91,6 +95,8 @@ class ResultWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(workers)
         self._pending: list[_Writing] = []
+        self._overlays: set[str] = set()
+        """Names of the overlays that this run has written, or will have."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -130,9 +136,10 @@ class ResultWriter:
             row: number of the row of one of its faces, which takes the problem if there is one.
             draw: gives the (H, W, 3) uint8 picture, in the writing thread.
         """
-        path = self.folder / f"{stem}_photo.jpg"
+        path = self.folder / f"{stem}{_OVERLAY_ENDING}"
         future = self._pool.submit(lambda: write_image(path, draw()))
         self._pending.append(_Writing(row, future, path.name))
+        self._overlays.add(path.name)
 
     def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face, or a face that cannot be used."""
@@ -147,6 +154,7 @@ class ResultWriter:
             expected = isinstance(error, (OSError, ValueError))
             problem = str(error) if expected else f"{type(error).__name__}: {error}"
             if writing.extra:
+                self._overlays.discard(writing.extra)
                 problem = f"no {writing.extra}: {problem}"
                 message = f"{row.message}; {problem}" if row.message else problem
                 row = replace(row, message=message)
@@ -164,20 +172,49 @@ class ResultWriter:
         return len(ok), len({row.image for row in self.rows})
 
     def _write_summary(self) -> None:
-        """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row."""
+        """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row.
+
+        What earlier runs wrote of this run's photos and no row names any more is removed.
+        """
         path = self.folder / "summary.csv"
         by_photo: dict[Path, list[dict[str, str]]] = {}
         for cells in _read_summary(path):
             by_photo.setdefault(_photo(cells["image"]), []).append(cells)
-        by_photo |= {_photo(row.image): [] for row in self.rows}
+        photos = dict.fromkeys(_photo(row.image) for row in self.rows)
+        earlier = [(photo, cells) for photo in photos for cells in by_photo.get(photo, ())]
+        by_photo |= {photo: [] for photo in photos}
         for row in self.rows:
             cells = {name: _cell(value) for name, value in asdict(row).items()}
             by_photo[_photo(row.image)].append(cells)
+        named = {cells["files"].casefold() for rows in by_photo.values() for cells in rows}
+        for photo, cells in earlier:
+            self._remove_stale(photo.name, cells["files"], cells["face"] == "1", named)
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(cells for rows in by_photo.values() for cells in rows)
         write_text(path, buffer.getvalue())
+
+    def _remove_stale(self, photo: str, stem: str, is_first: bool, named: Collection[str]) -> None:
+        """Remove what an earlier run wrote of a face, as far as it is not of this run.
+
+        Args:
+            photo: name of the photo's file.
+            stem: of the face's files, as the earlier summary has it.
+            is_first: the photo's first face, whose name the overlay bears.
+            named: lower-case stems of all files that the new summary names.
+        """
+        if not _is_face_of(self.folder, stem, photo):
+            return
+        stale = [f"{stem}{_OVERLAY_ENDING}"] if is_first else []
+        stale = [name for name in stale if name not in self._overlays]
+        if stem.casefold() not in named:
+            stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]
+        for name in stale:
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                tqdm.write(f"{name} of an earlier run cannot be removed: {error.strerror}")
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
@@ -215,6 +252,17 @@ def _read_summary(path: Path) -> list[dict[str, str]]:
     if header != _COLUMNS or any(len(line) != len(header) for line in lines):
         return []
     return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def _is_face_of(folder: Path, stem: str, photo: str) -> bool:
+    """Whether files here are those of a photo's face: a summary that was edited proves nothing."""
+    if not stem or Path(stem).name != stem:
+        return False
+    try:
+        record = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and record.get("photo") == photo
 
 
 def _photo(image: str) -> Path:

@@ -66,8 +66,18 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
 
     So `test.py` needs neither the architecture nor the landmark origin of the training, nor the
     face model if it is one that has a name.
+
+    Raises:
+        InputError: the user names another face model, or flags that cannot go together.
     """
     card = read_card(checkpoint, path)
+    named = options[FaceModelOptions].face_model
+    if options.given("face_model") and named in NAMED_FACE_MODELS and named != card.face_model:
+        # Before its files are looked for: nobody should search for those that do not help.
+        raise InputError(
+            f"--face_model {named}: {path} was trained for the face model {card.face_model}; leave "
+            "the flag out, or give another checkpoint"
+        )
     net = {"net_recon": card.net_recon, "use_last_fc": card.use_last_fc}
     net = {name: value for name, value in net.items() if not options.given(name)}
     try:

@@ -104,6 +104,21 @@ def _visible_in_image(clip, triangles, ids):
 
 @kernel
 @no_type_check
+def _corners_from_pixel(clip, i, j, k, fx, fy):
+    """The corners of a triangle seen from a pixel's centre, times their w: x, y of each."""
+    w0, w1, w2 = clip[i, 3], clip[j, 3], clip[k, 3]
+    return (
+        clip[i, 0] - fx * w0,
+        clip[i, 1] - fy * w0,
+        clip[j, 0] - fx * w1,
+        clip[j, 1] - fy * w1,
+        clip[k, 0] - fx * w2,
+        clip[k, 1] - fy * w2,
+    )
+
+
+@kernel
+@no_type_check
 def _barycentrics_of_image(clip, triangles, ids, centre_x, centre_y, weights, depth):
     """Fill weights (H, W, 3) and depth (H, W), which start as zeros."""
     height, width = ids.shape
@@ -118,9 +133,7 @@ def _barycentrics_of_image(clip, triangles, ids, centre_x, centre_y, weights, de
             fx = centre_x[column]
             i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
             w0, w1, w2 = clip[i, 3], clip[j, 3], clip[k, 3]
-            x0, y0 = clip[i, 0] - fx * w0, clip[i, 1] - fy * w0
-            x1, y1 = clip[j, 0] - fx * w1, clip[j, 1] - fy * w1
-            x2, y2 = clip[k, 0] - fx * w2, clip[k, 1] - fy * w2
+            x0, y0, x1, y1, x2, y2 = _corners_from_pixel(clip, i, j, k, fx, fy)
             a0 = x1 * y2 - y1 * x2
             a1 = x2 * y0 - y2 * x0
             a2 = x0 * y1 - y0 * x1
@@ -157,10 +170,7 @@ def _barycentrics_backward_of_image(
                 continue
             fx = centre_x[column]
             i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-            w0, w1, w2 = clip[i, 3], clip[j, 3], clip[k, 3]
-            x0, y0 = clip[i, 0] - fx * w0, clip[i, 1] - fy * w0
-            x1, y1 = clip[j, 0] - fx * w1, clip[j, 1] - fy * w1
-            x2, y2 = clip[k, 0] - fx * w2, clip[k, 1] - fy * w2
+            x0, y0, x1, y1, x2, y2 = _corners_from_pixel(clip, i, j, k, fx, fy)
             a0 = x1 * y2 - y1 * x2
             a1 = x2 * y0 - y2 * x0
             total = a0 + a1 + (x0 * y1 - y0 * x1)

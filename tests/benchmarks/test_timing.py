@@ -3,8 +3,9 @@
 import time
 
 import pytest
+import torch
 
-from benchmarks.timing import Timing, TimingTable, compare
+from benchmarks.timing import Timing, TimingTable, compare, threads_and_repeats
 
 
 def test_cases_take_turns_after_the_warm_up() -> None:
@@ -35,6 +36,13 @@ def test_ratio_is_of_medians() -> None:
     lines = str(table).splitlines()
     assert lines[0] == "T"
     assert lines[-1].split() == ["fast", "2000.00", "1000.00", "3.00"]
+
+
+def test_the_command_line_sets_the_threads() -> None:
+    assert threads_and_repeats("Speed.", ["--threads", "2", "--repeats", "4"]) == 4
+    assert torch.get_num_threads() == 2
+    assert threads_and_repeats("Speed.", []) == 15
+    assert torch.get_num_threads() == 2
 
 
 def test_mistakes_are_named() -> None:

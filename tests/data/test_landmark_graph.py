@@ -329,6 +329,17 @@ def test_the_converted_graph_comes_first(lm_folder: Path, monkeypatch: pytest.Mo
     assert isinstance(landmark_graph.open_graph(lm_folder), TensorFlowGraph)
 
 
+def test_nothing_is_converted_where_only_looking(lm_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    converted = []
+    monkeypatch.setattr(landmark_graph, "_installed", lambda _: True)
+    monkeypatch.setattr(landmark_graph, "convert_graph", lambda *paths: converted.append(paths))
+    (lm_folder / GRAPH_NAME).touch()
+    create_detector(options_of(lm_folder), read_only=True)
+    assert landmark_graph.would_be_converted(lm_folder) and not converted
+    create_detector(options_of(lm_folder))
+    assert converted == [(lm_folder / GRAPH_NAME, lm_folder / CONVERTED_NAME)]
+
+
 def test_each_missing_part_is_named(lm_folder: Path, monkeypatch: pytest.MonkeyPatch):
     options = options_of(lm_folder)
     with pytest.raises(

@@ -92,14 +92,32 @@ def test_shards_share_no_photo_and_no_file(tmp_path: Path, folders) -> None:
     assert not (folders[0] / "preparation_report.csv").exists()
 
 
-def test_missing_shards_are_named(tmp_path: Path, folders) -> None:
+def test_missing_shards_leave_everything_as_it_was(tmp_path: Path, folders) -> None:
+    prepare(tmp_path, folders)
+    train = tmp_path / "datalist" / "train"
+    places = [train, *folders]
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for place in places for path in place.glob("*.[tc]*")}
+
     for index in (0, 3):
         prepare(tmp_path, folders, shard=f"{index}/4")
-    summary = merge_shards(tmp_path / "datalist" / "train")
+    before = files()
+    assert len(before) == len(LISTS) + len(folders)
+    message = r"^--merge: 2 of 4 parts .*--shard 1/4, 2/4, .*stay as they were .*--merge_partial"
+    with pytest.raises(InputError, match=message):
+        merge_shards(train)
+    assert files() == before
+
+
+def test_some_shards_are_merged_when_asked_for(tmp_path: Path, folders) -> None:
+    for index in (0, 3):
+        prepare(tmp_path, folders, shard=f"{index}/4")
+    summary = merge_shards(tmp_path / "datalist" / "train", partial=True)
     (sentence,) = summary.missing
     assert "2 of 4 parts are not prepared" in sentence
     assert "--shard 1/4, 2/4" in sentence
-    assert "missing: 2 of 4" in str(summary)
+    assert str(summary).splitlines()[-1].startswith("missing: 2 of 4")
     assert len(list(lines_of(summary.lists / "masks.txt"))) == summary.usable > 0
 
 
@@ -113,7 +131,8 @@ def test_a_shard_killed_in_its_midst_counts_as_missing(tmp_path: Path, folders, 
         patch.setattr(data.preparation.ShardRecord, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path, folders, shard="1/2")
-    assert "1/2" in merge_shards(tmp_path / "datalist" / "train").missing[0]
+    with pytest.raises(InputError, match="--shard 1/2"):
+        merge_shards(tmp_path / "datalist" / "train")
     prepare(tmp_path, folders, shard="1/2")
     assert not merge_shards(tmp_path / "datalist" / "train").missing
 

@@ -13,10 +13,11 @@ from models.kernels import for_each_item, kernel
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch) -> None:
     njit = numba.njit
 
-    def without_cache_folder(*, cache: bool = False, **options):
+    # Functions too: numba's own, which it decorates when it compiles for the first time.
+    def without_cache_folder(*functions, cache: bool = False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", without_cache_folder)
 
@@ -32,11 +33,8 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_item_is_done_once(threads: int) -> None:
     torch.set_num_threads(threads)
-    try:
-        done: list[int] = []
-        for_each_item(done.append, 7)
-    finally:
-        torch.set_num_threads(1)
+    done: list[int] = []
+    for_each_item(done.append, 7)
     assert sorted(done) == list(range(7))
 
 
@@ -47,10 +45,7 @@ def test_items_share_the_threads() -> None:
     def meet(_: int) -> None:
         barrier.wait()
 
-    try:
-        for_each_item(meet, 2)
-    finally:
-        torch.set_num_threads(1)
+    for_each_item(meet, 2)
 
 
 def test_an_error_in_a_thread_is_raised() -> None:
@@ -58,8 +53,5 @@ def test_an_error_in_a_thread_is_raised() -> None:
         raise ArithmeticError(f"item {item}")
 
     torch.set_num_threads(2)
-    try:
-        with pytest.raises(ArithmeticError, match="item"):
-            for_each_item(fail, 4)
-    finally:
-        torch.set_num_threads(1)
+    with pytest.raises(ArithmeticError, match="item"):
+        for_each_item(fail, 4)

@@ -19,11 +19,10 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture(autouse=True)
 def settings() -> Iterator[None]:
-    """Both are global; put them back."""
-    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    """The precision is global; put it back."""
+    precision = torch.get_float32_matmul_precision()
     yield
     torch.set_float32_matmul_precision(precision)
-    torch.set_num_threads(threads)
 
 
 class Spy(Renderer):

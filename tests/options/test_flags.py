@@ -134,6 +134,36 @@ def test_bad_flags_are_input_errors_that_name_them(argv: list[str], named: str):
         paint(*argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["--coat", "3"], " (did you mean --coats?)"),
+        (["--coast=3"], " (did you mean --coats?)"),
+        (["--color", "red"], " (did you mean --colour?)"),
+        (["--Glossy"], " (did you mean --glossy?)"),
+        (["-painters", "2"], " (did you mean --painters?)"),
+        (["--p"], " (did you mean --primed or --painters?)"),
+        (["--glosy", "--rom", "hall"], " (did you mean --glossy or --rooms?)"),
+        (["--confg=a.yaml"], " (did you mean --config?)"),
+        (["--ceiling"], ""),
+        (["--name", "a", "b"], ""),
+    ],
+)
+def test_misspelt_flags_come_with_the_likely_one(argv: list[str], hint: str):
+    with pytest.raises(InputError) as caught:
+        paint(*argv)
+    assert str(caught.value).startswith("unrecognized arguments: ")
+    assert str(caught.value).endswith(f"{hint}; run with --help for all flags")
+    assert hint or "did you mean" not in str(caught.value)
+
+
+def test_misspelt_entries_of_a_config_come_with_the_likely_one(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("coat: 3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"coat is no flag .* \(did you mean --coats\?\); run"):
+        paint("--config", str(path))
+
+
 def test_groups_are_found_by_their_class():
     options = parse_command([Paint, Crew], ["--painters", "4"])
     assert options[Crew].painters == 4

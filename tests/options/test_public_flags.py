@@ -138,6 +138,43 @@ def test_a_flag_says_that_it_has_no_effect_only_then(
     assert silent or shown.startswith(f"--{row.flag} has no effect: ")
 
 
+TRAINING = [row for row, command in CASES if command == "train.py"]
+# Of another dataset than the lists that the public code knows: the flags that mean nothing there.
+IDLE = {
+    "flist": "",
+    "webdataset": "data_root flist flist_val",
+    "synthetic": "data_root flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",
+    "template": "data_root flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",
+}
+
+
+@pytest.mark.parametrize("row", TRAINING, ids=[row.flag for row in TRAINING])
+@pytest.mark.parametrize("mode", DATASETS)
+def test_every_dataset_accepts_every_public_flag(
+    mode: str, row: Row, capsys: pytest.CaptureFixture[str]
+):
+    if row.flag != "dataset_mode":
+        argv = [f"--dataset_mode={mode}", f"--{row.flag}", row.default or "a"]
+        assert parse("train.py", *argv).given(row.flag)
+    expected = ""
+    if row.flag in IDLE[mode].split():
+        expected = f"--{row.flag} has no effect: --dataset_mode {mode} does not use it\n"
+    elif row.here == "no effect":
+        expected = f"--{row.flag} has no effect: "
+    shown = capsys.readouterr().out
+    assert shown.startswith(expected) and shown.count("\n") == bool(expected)
+    assert parse("train.py", f"--dataset_mode={mode}").flat().keys() >= {r.flag for r in TRAINING}
+
+
+@pytest.mark.parametrize("mode", DATASETS)
+def test_another_model_accepts_every_public_flag(mode: str, capsys: pytest.CaptureFixture[str]):
+    argv = [f"--dataset_mode={mode}", "--model=template"]
+    assert parse("train.py", *argv).flat().keys() >= {row.flag for row in TRAINING}
+    parse("train.py", *argv, "--w_color=2")
+    expected = "--w_color has no effect: --model template does not use it\n"
+    assert capsys.readouterr().out == expected
+
+
 def test_saved_options_do_not_complain(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "options.yaml"
     path.write_text("use_opengl: true\nphase: train\n", encoding="utf-8")

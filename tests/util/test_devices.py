@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from util.devices import choose_device, parse_gpu_ids
 from util.errors import InputError
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The number of threads is global; put it back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from util.errors import InputError
 from util.file_kind import foreign_kind
+
+
+def old_tar(name: str) -> bytes:
+    """The header of an archive from before the mark `ustar`."""
+    header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+    header[257:265] = bytes(8)
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    return bytes(header)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +33,7 @@ from util.file_kind import foreign_kind
         (b"7z\xbc\xaf\x27\x1c", "unpack"),
         (b"Rar!\x1a\x07\x00", "unpack"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (old_tar("sys_info"), "tar archive; unpack"),
         (b"PublicMM1/".ljust(257, b"\0") + b"ustar", "tar archive; unpack"),
     ],
 )
@@ -33,7 +44,12 @@ def test_other_files_are_recognised(tmp_path: Path, content: bytes, words: str):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"\x80\x02\x8a\nl", b"\x08\x07\x12\x07pyt"]
+    "content",
+    [
+        *(b"", b"PK\x03\x04", b"\x80\x02\x8a\nl", b"\x08\x07\x12\x07pyt"),
+        *(bytes(600), b"\x01" * 600, b" " * 600, b"0" * 600),
+        old_tar("sys_info").replace(b"sys", b"sit"),
+    ],
 )
 def test_weights_are_none_of_them(tmp_path: Path, content: bytes):
     path = tmp_path / "x.pth"

@@ -26,6 +26,7 @@ from options.base_options import BaseOptions
 from options.train_options import TrainOptions
 from tests.conftest import make_tiny_face_data
 from tests.util.public_layout import PublicNet, imagenet_entries, public_entries, random_state
+from tests.util.test_file_kind import old_tar
 from train import start
 from util.checkpoint import load_checkpoint, load_tensors
 from util.errors import InputError
@@ -411,6 +412,9 @@ def test_tar_files_of_pytorch_0_1_are_named(tmp_path: Path):
             member = tarfile.TarInfo(name)
             member.size = 4
             archive.addfile(member, io.BytesIO(b"\x80\x02N."))
+    with pytest.raises(InputError, match=r"epoch_20\.pth: a tar file; PyTorch 0\.1 .*save it once"):
+        load_tensors(path)
+    path.write_bytes(old_tar("sys_info") + bytes(1024))
     with pytest.raises(InputError, match=r"epoch_20\.pth: a tar file; PyTorch 0\.1 .*save it once"):
         load_tensors(path)
 

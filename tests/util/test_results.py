@@ -115,6 +115,61 @@ def test_a_face_that_cannot_be_written_is_reported_and_the_others_stay(tmp_path:
     assert not list(tmp_path.glob("b.*"))
 
 
+def test_faces_of_an_earlier_run_go_with_their_photo_only(tmp_path: Path):
+    """After three faces of a and one of b: one face of a, and no overlay."""
+
+    def add(writer: ResultWriter, photo: str, *stems: str) -> None:
+        for number, stem in enumerate(stems, start=1):
+            one = replace(face(stem), photo=Path(f"photos/{photo}.jpg"), number=number)
+            writer.add(one, replace(row(photo), face=number, files=stem))
+
+    with ResultWriter(tmp_path) as writer:
+        add(writer, "a", "a", "a_2", "a_3")
+        add(writer, "b", "b")
+        for number, stem in enumerate("ab"):
+            writer.add_overlay(stem, number, lambda: np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "a_2.txt").write_text("a user's note", encoding="utf-8")
+    (tmp_path / "a_3.json").write_text('{"photo": "another.jpg"}', encoding="utf-8")
+    before = {path.name for path in tmp_path.iterdir()}
+    with ResultWriter(tmp_path) as writer:
+        add(writer, "a", "a")
+    gone = before - {path.name for path in tmp_path.iterdir()}
+    assert gone == {"a_2.obj", "a_2.mat", "a_2.png", "a_2.json", "a_photo.jpg"}
+    assert [line["files"] for line in summary(tmp_path)] == ["a", "b"]
+
+
+def test_a_photo_without_a_face_now_keeps_no_face_of_an_earlier_run(tmp_path: Path):
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), replace(row("a"), face=1, files="a"))
+    with ResultWriter(tmp_path) as writer:
+        writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="no face"))
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.csv"}
+
+
+def test_files_that_another_photo_has_now_stay(tmp_path: Path):
+    """The second face of b.jpg was b_2; then there is a photo b_2.jpg, which has the name first."""
+    with ResultWriter(tmp_path) as writer:
+        for number, stem in enumerate(("b", "b_2"), start=1):
+            one = replace(face(stem), photo=Path("photos/b.jpg"))
+            writer.add(one, replace(row("b"), face=number, files=stem))
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("b"), replace(row("b"), face=1, files="b"))
+        writer.add(face("b_2"), replace(row("b_2"), face=1, files="b_2"))
+    assert (tmp_path / "b_2.obj").is_file()
+    assert [line["files"] for line in summary(tmp_path)] == ["b", "b_2"]
+
+
+@pytest.mark.parametrize("files", ["../outside", "", "..", "x/../../outside"])
+def test_an_edited_summary_removes_nothing_outside(tmp_path: Path, files: str):
+    folder = tmp_path / "results"
+    (tmp_path / "outside.json").write_text('{"photo": "a.jpg"}', encoding="utf-8")
+    with ResultWriter(folder) as writer:
+        writer.add_failure(replace(row("a"), status="failed", files=files))
+    with ResultWriter(folder) as writer:
+        writer.add(face("a"), replace(row("a"), files="a"))
+    assert (tmp_path / "outside.json").is_file()
+
+
 def test_an_error_of_the_run_is_not_hidden(tmp_path: Path):
     with pytest.raises(RuntimeError, match="stop"), ResultWriter(tmp_path) as writer:
         writer.add(face("a"), row("a"))

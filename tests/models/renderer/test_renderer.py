@@ -175,11 +175,8 @@ def test_results_repeat_exactly(backend, surface) -> None:
 def test_results_do_not_depend_on_the_number_of_threads(surface) -> None:
     one = gradients("numba", surface)
     torch.set_num_threads(2)
-    try:
-        two = gradients("numba", surface)
-        assert torch.get_num_threads() == 2  # torch's own setting is left alone
-    finally:
-        torch.set_num_threads(1)
+    two = gradients("numba", surface)
+    assert torch.get_num_threads() == 2  # torch's own setting is left alone
     for first, second in zip(one, two, strict=True):
         assert torch.equal(first, second)
 
@@ -227,18 +224,15 @@ class RenderedMasks(Dataset):
 def test_forked_workers_render_after_the_parent_used_its_threads(surface) -> None:
     vertices, triangles, _ = surface
     torch.set_num_threads(2)
-    try:
-        expected = Renderer("numba").coverage(vertices, triangles, PinholeCamera())
-        loader = DataLoader(
-            RenderedMasks(vertices, triangles),
-            batch_size=3,
-            num_workers=1,
-            multiprocessing_context="fork",
-            timeout=60,
-        )
-        (masks,) = list(loader)
-    finally:
-        torch.set_num_threads(1)
+    expected = Renderer("numba").coverage(vertices, triangles, PinholeCamera())
+    loader = DataLoader(
+        RenderedMasks(vertices, triangles),
+        batch_size=3,
+        num_workers=1,
+        multiprocessing_context="fork",
+        timeout=60,
+    )
+    (masks,) = list(loader)
     assert torch.equal(masks, expected)
 
 
