@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from data.landmarks import five_from_68
-from models.face_model import FaceModelData
+from models.face_model import FaceModelData, array_fingerprint
 from util.errors import InputError
 from util.face_transfer import paper_size, place_like, transfer_appearance, transfer_landmarks
 from util.file_kind import foreign_kind
@@ -126,7 +126,7 @@ def read_bfm_h5(
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise InputError(
             f"{path} is no Basel Face Model of 2017 or 2019 ({error}); {remedy}"
-        ) from (error)
+        ) from error
     return data, (f"from {path} with landmarks laid over it by {len(known)} of its named points")
 
 
@@ -168,8 +168,10 @@ def _decode(
     if not 0 <= triangles.min() <= triangles.max() < vertices:
         raise ValueError(f"shape/representer/cells must index its {vertices} vertices")
     triangles = np.ascontiguousarray(triangles, np.int32)
-    identity = _basis(arrays, "shape", vertices) / np.float32(_MM_PER_DM)
-    expression = _basis(arrays, "expression", vertices) / np.float32(_MM_PER_DM)
+    identity = paper_size(_basis(arrays, "shape", vertices), "identity") / np.float32(_MM_PER_DM)
+    expression = _basis(arrays, "expression", vertices)
+    expression = paper_size(expression, "expression") / np.float32(_MM_PER_DM)
+    colours = paper_size(_basis(arrays, "color", vertices), "texture")
     mean_albedo = arrays["color/model/mean"].astype(np.float32)
     if mean_albedo.size != 3 * vertices:
         raise ValueError(f"color/model/mean holds {mean_albedo.size} numbers for {vertices} points")
@@ -186,10 +188,10 @@ def _decode(
         version=release.year,
         licence=_LICENCE.format(year=release.year),
         mean_shape=mean.astype(np.float32),
-        identity_basis=paper_size(identity, "identity"),
-        expression_basis=paper_size(expression, "expression"),
+        identity_basis=identity,
+        expression_basis=expression,
         mean_albedo=mean_albedo.reshape(-1, 3),
-        albedo_basis=paper_size(_basis(arrays, "color", vertices), "texture"),
+        albedo_basis=colours,
         # The bases are multiplied by the standard deviations already.
         identity_sigma=np.ones(80, np.float32),
         expression_sigma=np.ones(64, np.float32),
@@ -200,6 +202,11 @@ def _decode(
         skin_mask=appearance.skin_mask,
         front_triangles=triangles[appearance.front[triangles].all(axis=1)],
         alignment_points=five_from_68(points).astype(np.float32),
+        # Of the numbers in the file: where the open model puts it must not change what it is.
+        fingerprint=array_fingerprint(
+            arrays["shape/model/mean"].astype(np.float32),
+            *(identity, expression, colours),
+        ),
     )
 
 

@@ -105,7 +105,12 @@ def write_face_model(path: Path, data: FaceModelData) -> None:
 
     Bases are rounded to float16 and albedo components to 255 steps, so that what is read back
     differs by that, and has a fingerprint of its own.
+
+    Raises:
+        ValueError: the model has joints or a moving contour, for which there is no place.
     """
+    if data.skeleton is not None or data.contour is not None:
+        raise ValueError(f"face model {data.name} has joints or a moving contour, {path} cannot")
     vertices = len(data.mean_shape)
     scale = np.abs(data.albedo_basis).max(axis=(0, 1)) / 127
     steps = np.round(data.albedo_basis / np.where(scale > 0, scale, 1)).astype(np.int8)
