@@ -266,7 +266,7 @@ def _read_arrays(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], Any]:
                 found = ", ".join(sorted(file)[:6]) or "nothing"
                 raise InputError(f"{path} lacks {missing[0]} and holds {found}; {remedy}")
             arrays = {name: np.asarray(file[name]) for name in names}
-            landmarks = json.loads(_text(file[_LANDMARKS][()]))
+            landmarks = json.loads(_text(np.asarray(file[_LANDMARKS])))
     except InputError:
         raise
     except Exception as error:
@@ -281,8 +281,7 @@ def _read_arrays(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], Any]:
 _LANDMARKS = "metadata/landmarks/json"
 
 
-def _text(value: Any) -> str:
-    """The one string of a dataset, as HDF5's libraries give it: str, bytes, or an array of them."""
-    if isinstance(value, np.ndarray):
-        value = value.tobytes() if value.dtype.kind in "Siu" else value.ravel()[0]
+def _text(array: np.ndarray) -> str:
+    """The text of a dataset: one string, or its bytes one by one."""
+    value = array.tobytes() if array.dtype.kind in "Siu" else array.ravel()[0]
     return value.decode() if isinstance(value, bytes) else str(value)

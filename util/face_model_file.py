@@ -8,6 +8,7 @@ several levels of detail, and its arrays give the model its fingerprint.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -190,6 +191,9 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
     }
     if wrong := [name for name, region in regions.items() if region.shape != (vertices,)]:
         raise ValueError(f"region_{wrong[0]} is not one value for each of {vertices} vertices")
+    of_vertices: dict[str, Any] = {
+        key: arrays[key] for key in _VERTEX_KEYS if key in arrays or key not in _OPTIONAL
+    }
     albedo_basis = arrays["albedo_basis_int8"] * arrays["albedo_scale"].astype(np.float32)
     return FaceModelData(
         name=str(arrays["name"]),
@@ -212,5 +216,5 @@ def _decode(arrays: dict[str, np.ndarray]) -> FaceModelData:
             arrays["albedo_basis_int8"],
             arrays["albedo_scale"],
         ),
-        **{key: arrays[key] for key in _VERTEX_KEYS if key in arrays or key not in _OPTIONAL},
+        **of_vertices,
     )
