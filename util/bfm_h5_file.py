@@ -65,7 +65,7 @@ BFM19 = BfmRelease(
 )
 RELEASES = (BFM17, BFM19)
 
-_NAMED: dict[tuple[int, ...], tuple[str, ...]] = {
+NAMED_POINTS: dict[tuple[int, ...], tuple[str, ...]] = {
     (8,): ("center.chin.tip",),
     (21,): ("right.eyebrow.inner_lower", "right.eyebrow.inner_upper"),
     (22,): ("left.eyebrow.inner_lower", "left.eyebrow.inner_upper"),
@@ -231,11 +231,11 @@ def _known_points(landmarks: Any) -> dict[tuple[int, ...], np.ndarray]:
     }
     known = {
         numbers: np.mean([points[name] for name in names], axis=0)
-        for numbers, names in _NAMED.items()
+        for numbers, names in NAMED_POINTS.items()
         if all(name in points for name in names)
     }
     if missing := [numbers for numbers in _NEEDED if numbers not in known]:
-        names = ", ".join(_NAMED[numbers][0] for numbers in missing)
+        names = ", ".join(NAMED_POINTS[numbers][0] for numbers in missing)
         raise ValueError(f"metadata/landmarks/json lacks {names}")
     if any(point.shape != (3,) or not np.isfinite(point).all() for point in known.values()):
         raise ValueError("metadata/landmarks/json has a point that is not three numbers")
