@@ -54,7 +54,9 @@ def found_again(data: FaceModelData, donor: FaceModelData) -> dict[str, np.ndarr
 
 def main() -> None:
     """Print the mean distances in millimetres."""
-    options = parse_command([FaceModelOptions], ["--face_model", "ict", *sys.argv[1:]], __doc__)
+    options = parse_command(
+        [FaceModelOptions], ["--face_model", "ict", *sys.argv[1:]], __doc__ or ""
+    )
     data, message = read_chosen_face_model(options[FaceModelOptions])
     print(f"{data.card}, {message}; mean distance in mm")
     print(f"{'':20}" + "".join(f"{name:>10}" for name in PARTS))
