@@ -24,7 +24,6 @@ TRAIN = [
 ]
 
 
-@pytest.mark.slow
 def test_from_synthetic_faces_to_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_embedding(tmp_path / "BFM", flame_embedding(write_flame(tmp_path / "BFM")))
     monkeypatch.chdir(tmp_path)
