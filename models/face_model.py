@@ -40,14 +40,15 @@ class FaceModelOptions:
     """Which face model gives coefficients their meaning."""
 
     face_model: str = "auto"
-    """auto, open (comes with the program; open@0 is coarser, open@2 finer), one whose files the user brings (bfm09, bfm17, bfm19:
-    Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path (.npz, .mat, .h5, .pkl, or the
-    folder FaceXModel); auto takes bfm09 where its files are in bfm_folder, else open."""
+    """auto, open (comes with the program; open@0 is coarser, open@2 finer), one whose files the
+    user brings (bfm09, bfm17, bfm19: Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path
+    (.npz, .mat, .h5, .pkl, or the folder FaceXModel); auto takes bfm09 where its files are in
+    bfm_folder, else open."""
     face_region: FaceRegion = "face"
     """face; or head, with ears, skull and neck, in models that have them."""
-    jaw_landmarks: JawLandmarks = "fixed"
-    """fixed points of the skin, as in the public code; or silhouette: where the turned head ends,
-    as detectors mark them, in models that know it."""
+    jaw_landmarks: JawLandmarks = "silhouette"
+    """silhouette: where the turned head ends, as detectors mark them, in models that know it;
+    fixed: always the same points of the skin."""
     bfm_folder: str = "BFM"
     """Folder of the user's face model files."""
     bfm_model: str = "BFM_model_front.mat"

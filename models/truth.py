@@ -58,6 +58,7 @@ class TruthObjective(nn.Module):
     probe_normals: Tensor
     pixel_weights: Tensor
     sigma: Tensor
+    probes: Tensor
 
     def __init__(self, face_model: FaceModel, camera: Camera, options: TruthOptions) -> None:
         """Cut the probe vertices and the landmarks out of the face model's bases."""
@@ -65,6 +66,8 @@ class TruthObjective(nn.Module):
         self.options = options
         self.camera = camera
         self.layout = face_model.layout
+        # In a tuple, so that the shared face model does not become a submodule.
+        self._face_model = (face_model,)
         neutral = face_model.mean_shape.reshape(1, -1, 3)
         probes = _spread_vertices(neutral[0], face_model.triangles, PROBES)
 
@@ -86,6 +89,7 @@ class TruthObjective(nn.Module):
             "probe_normals": face_model.normals(neutral)[:, probes],
             "pixel_weights": weights,
             "sigma": sigma,
+            "probes": probes,
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor.detach().clone(), persistent=False)
@@ -136,6 +140,11 @@ class TruthObjective(nn.Module):
         }
 
     def _points(self, coefficients: Coefficients) -> Float[Tensor, "batch points 3"]:
+        if coefficients.joints_rad is not None:
+            # Turned parts are not linear: the whole face is shaped.
+            model, c = self._face_model[0], coefficients
+            vertices = model.shape(c.identity, c.expression, c.joints_rad)
+            return torch.cat([vertices[:, self.probes], model.landmarks(vertices)], dim=1)
         weights = torch.cat([coefficients.identity, coefficients.expression], dim=1)
         return torch.addmm(self.mean_points, weights, self.points_basis).unflatten(1, (-1, 3))
 

@@ -52,7 +52,9 @@ def write_ict(folder: Path, identities: int = 3) -> IctLayout:
     vertices = np.concatenate([dome, spare, *eyes])
     start = len(dome) + len(spare)
     corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
-    faces = [(c, c + columns, c + columns + 1, c + 1) for c in corner.tolist()]
+    faces: list[tuple[int, ...]] = [
+        (c, c + columns, c + columns + 1, c + 1) for c in corner.tolist()
+    ]
     faces.append((0, 1, len(dome)))  # of the part that is left out
     faces += [tuple(range(start, start + 4)), tuple(range(start + 4, start + 8))]
 

@@ -19,12 +19,14 @@ from data import landmark_graph
 from models.face_model import FaceModelData
 from models.networks.recognition import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
+from tests.face_files import flame_embedding, write_embedding, write_flame, write_ict
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
 from util import diagnosis, installation
 from util.bfm_conversion import SOURCE_FILES, check_source
 from util.bfm_file import write_bfm_model
 from util.checkpoint import load_checkpoint, save_checkpoint
+from util.ict_file import check_ict
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -308,3 +310,40 @@ def test_a_face_model_that_is_not_there(capsys: pytest.CaptureFixture[str]):
     shown = lines(capsys)
     assert "nowhere.npz" in line_of(shown, "face model")
     assert "Not: make_synthetic.py, train.py, test.py" in shown[-1]
+
+
+def test_further_face_models_are_listed(capsys: pytest.CaptureFixture[str]):
+    """Each with where it is from if it is missing, and what is wrong with it if it is not."""
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    for subject, publisher in {
+        "BFM/FaceXModel": "ICT-FaceKit",
+        "BFM/flame2023.pkl": "flame.is.tue.mpg.de",
+        "BFM/model2017-1_face12_nomouth.h5": "faces.dmi.unibas.ch",
+        "BFM/model2019_face12.h5": "faces.dmi.unibas.ch",
+    }.items():
+        line = line_of(shown, subject)
+        assert line.startswith("  missing") and publisher in line
+    write_embedding(Path("BFM"), flame_embedding(write_flame(Path("BFM"))))
+    Path("BFM/model2019_face12.h5").write_bytes(b"<!DOCTYPE html>")
+    write_ict(Path("BFM/FaceXModel"))
+    forget()
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    assert line_of(shown, "BFM/generic_model.pkl").startswith("  ok")
+    assert "flame generic_model" in line_of(shown, "BFM/generic_model.pkl")
+    assert "a web page" in line_of(shown, "BFM/model2019_face12.h5")
+    # It has 3 of the 100 identities.
+    assert "identity003.obj does not exist" in line_of(shown, "BFM/FaceXModel")
+
+
+def test_ict_is_not_made_while_looking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    layout = write_ict(Path("BFM/FaceXModel"))
+    monkeypatch.setattr(diagnosis, "check_ict", partial(check_ict, layout=layout))
+    doctor.main([*ARGV, "--face_model", "ict"])
+    shown = lines(capsys)
+    assert "ict, which is made of the files in BFM at the first run" in line_of(shown, "face model")
+    assert "5 expressions, converted at the first run" in line_of(shown, "BFM/FaceXModel")
+    assert not Path("BFM/ict_face_model.npz").exists()

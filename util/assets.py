@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from models.assets import ModelAssets
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import (
+    NAMED_FACE_MODELS,
+    FaceModel,
+    FaceModelData,
+    FaceModelOptions,
+    FaceRegion,
+)
 from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions
 from models.schedule import OptimiserOptions
 from options.flags import ParsedOptions
 from options.train_options import TrainOptions
+from util import flame_file, ict_file
 from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
 from util.bfm_file import read_bfm_model
+from util.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
 from util.errors import InputError
 from util.face_model_file import read_face_model
+from util.flame_file import find_flame, read_flame
+from util.ict_file import convert_ict, find_ict
+from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
 from util.reconstruction_file import read_initial_weights
 
@@ -55,29 +68,131 @@ def read_chosen_face_model(options: FaceModelOptions) -> tuple[FaceModelData, st
     Raises:
         InputError: unknown name; missing, wrong or unreadable file.
     """
-    name, bfm09 = options.face_model, Path(options.bfm_folder) / options.bfm_model
-    if name == "open":
-        return read_face_model(OPEN_FACE_MODEL), "which comes with the program"
+    data, message = _read_named(options)
+    if options.jaw_landmarks == "fixed":
+        data = replace(data, contour=None)
+    return data, message
+
+
+def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
+    name, level = _level_of(options.face_model)
+    folder, region = Path(options.bfm_folder), options.face_region
+    bfm09 = folder / options.bfm_model
+    is_open = name == "open"
+    if name == "auto" and not bfm09.is_file() and missing_sources(bfm09.parent):
+        is_open = True
+    if region == "head" and not is_open and not name.endswith(".npz"):
+        raise InputError(
+            f"--face_region head: face model {name} is a face alone; give --face_region face, or "
+            "--face_model open"
+        )
+    if is_open:
+        reason = "which comes with the program" if name == "open" else None
+        data = read_face_model(OPEN_FACE_MODEL, level, region)
+        return data, reason or f"since {_what_bfm09_lacks(bfm09)}"
     if name == "bfm09":
         return _read_bfm09(bfm09)
     if name == "auto":
-        if not bfm09.is_file() and missing_sources(bfm09.parent):
-            return read_face_model(OPEN_FACE_MODEL), f"since {_what_bfm09_lacks(bfm09)}"
         try:
             return _read_bfm09(bfm09)
         except InputError as error:
             raise InputError(f"{error}; or give --face_model open") from error
-    path = Path(name)
-    if path.suffix.lower() not in (".npz", ".mat"):
+    if name == ict_file.NAME:
+        return _read_ict(folder)
+    if name == flame_file.NAME:
+        path = find_flame(folder)
+        if path is None:
+            raise InputError(
+                f"face model flame: {folder} holds none of {', '.join(flame_file.NAMES)}; "
+                f"{flame_file.REMEDY}; put it there, or give its path"
+            )
+        return read_flame(path, _donor())
+    for release in RELEASES:
+        if name == release.name:
+            return _read_bfm_h5(folder, release)
+    return _read_path(Path(name), region)
+
+
+def _level_of(name: str) -> tuple[str, int]:
+    """Split `open@2` into name and level; without a level it is 1."""
+    stem, mark, level = name.partition("@")
+    if stem != "open" or not mark:
+        return name, 1
+    if level not in map(str, LEVELS):
+        levels = ", ".join(f"open@{number}" for number in LEVELS)
+        raise InputError(f"--face_model {name}: the levels of detail are {levels}")
+    return stem, int(level)
+
+
+def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
+    """Read the file or folder that `--face_model` gives, as its ending and content say."""
+    kind = path.suffix.lower()
+    if path.is_dir():
+        if find_ict(path) is None and not (path / ict_file.CONVERTED).is_file():
+            raise InputError(
+                f"--face_model {path} is a folder without {ict_file.NEUTRAL}; {ict_file.REMEDY}"
+            )
+        return _read_ict(path)
+    if kind not in (".npz", ".mat", ".pkl", ".h5"):
         raise InputError(
-            f"--face_model {name} is unknown; take auto, open, bfm09, or the path of a .npz or "
-            ".mat file"
+            f"--face_model {path} is unknown; take auto, {', '.join(NAMED_FACE_MODELS)}, or the "
+            "path of a .npz, .mat, .pkl or .h5 file or of the folder FaceXModel"
         )
     if not path.is_file():
-        raise InputError(f"--face_model {name}: no such file; give another path")
-    if path.suffix.lower() == ".mat":
+        raise InputError(f"--face_model {path}: no such file; give another path")
+    if kind == ".mat":
         return read_bfm_model(path)
-    return read_face_model(path), f"from {name}"
+    if kind == ".h5":
+        return read_bfm_h5(path, _donor(), RELEASES)
+    if kind == ".pkl" or _is_flame(path):
+        return read_flame(path, _donor())
+    return read_face_model(path, region=region), f"from {path}"
+
+
+def _donor() -> FaceModelData:
+    """What gives other models their albedo, or their landmarks."""
+    return read_face_model(OPEN_FACE_MODEL)
+
+
+def _is_flame(path: Path) -> bool:
+    """Whether a `.npz` is FLAME's, not a native one."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "v_template.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False  # which the reader of native files says
+
+
+def _read_ict(folder: Path) -> tuple[FaceModelData, str]:
+    """Read ICT-FaceKit's converted file, and make it before, if it is not there yet."""
+    path, source = folder / ict_file.CONVERTED, find_ict(folder)
+    if not path.is_file():
+        if source is None:
+            raise InputError(
+                f"face model ict: there is no {path}, and to make it {folder} needs "
+                f"{ict_file.FOLDER}/{ict_file.NEUTRAL} and the meshes beside it; {ict_file.REMEDY}"
+            )
+        convert_ict(source, path, _donor())
+    try:
+        return read_face_model(path), f"from {path}, made of ICT-FaceKit"
+    except InputError as error:
+        if source is None:
+            raise
+        raise InputError(f"{error}; or remove it to have it made again of {source}") from error
+
+
+def _read_bfm_h5(folder: Path, release: BfmRelease) -> tuple[FaceModelData, str]:
+    path = folder / release.file
+    if not path.is_file():
+        others = [name for name in release.others.values() if (folder / name).is_file()]
+        found = f" ({', '.join(others)}, which is there, shows more than the face)"
+        raise InputError(
+            f"face model {release.name}: there is no {path}{found if others else ''}; "
+            f"{release.remedy}"
+        )
+    return read_bfm_h5(path, _donor(), (release,))
 
 
 def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:
@@ -104,7 +219,7 @@ def _what_bfm09_lacks(path: Path) -> str:
     if others:
         lack += (
             f" (of {', '.join(others)} nothing is used: archives must be unpacked, and .h5 files "
-            "are other face models)"
+            "are other face models, --face_model bfm17 or bfm19)"
         )
     return lack
 

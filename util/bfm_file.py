@@ -107,8 +107,9 @@ def check_bfm_arrays(arrays: dict[str, np.ndarray]) -> None:
 def write_bfm_model(path: Path, data: FaceModelData) -> None:
     """Export a face model, so that other programs can read it.
 
-    Landmarks become the vertices that weigh most in them. Texture coordinates, units, regions and
-    mirror symmetry have no place in the layout; the native `.npz` keeps them.
+    Landmarks become the vertices that weigh most in them. Texture coordinates, units, regions,
+    mirror symmetry and joints have no place in the layout; the native `.npz` keeps all but the
+    last.
 
     Raises:
         ValueError: the model's sizes are not those of the layout.

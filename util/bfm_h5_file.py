@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from data.landmarks import five_from_68
-from models.face_model import FaceModelData
+from models.face_model import FaceModelData, array_fingerprint
 from util.errors import InputError
 from util.face_transfer import paper_size, place_like, transfer_appearance, transfer_landmarks
 from util.file_kind import foreign_kind
@@ -65,7 +65,7 @@ BFM19 = BfmRelease(
 )
 RELEASES = (BFM17, BFM19)
 
-_NAMED: dict[tuple[int, ...], tuple[str, ...]] = {
+NAMED_POINTS: dict[tuple[int, ...], tuple[str, ...]] = {
     (8,): ("center.chin.tip",),
     (21,): ("right.eyebrow.inner_lower", "right.eyebrow.inner_upper"),
     (22,): ("left.eyebrow.inner_lower", "left.eyebrow.inner_upper"),
@@ -126,7 +126,7 @@ def read_bfm_h5(
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise InputError(
             f"{path} is no Basel Face Model of 2017 or 2019 ({error}); {remedy}"
-        ) from (error)
+        ) from error
     return data, (f"from {path} with landmarks laid over it by {len(known)} of its named points")
 
 
@@ -168,8 +168,10 @@ def _decode(
     if not 0 <= triangles.min() <= triangles.max() < vertices:
         raise ValueError(f"shape/representer/cells must index its {vertices} vertices")
     triangles = np.ascontiguousarray(triangles, np.int32)
-    identity = _basis(arrays, "shape", vertices) / np.float32(_MM_PER_DM)
-    expression = _basis(arrays, "expression", vertices) / np.float32(_MM_PER_DM)
+    identity = paper_size(_basis(arrays, "shape", vertices), "identity") / np.float32(_MM_PER_DM)
+    expression = _basis(arrays, "expression", vertices)
+    expression = paper_size(expression, "expression") / np.float32(_MM_PER_DM)
+    colours = paper_size(_basis(arrays, "color", vertices), "texture")
     mean_albedo = arrays["color/model/mean"].astype(np.float32)
     if mean_albedo.size != 3 * vertices:
         raise ValueError(f"color/model/mean holds {mean_albedo.size} numbers for {vertices} points")
@@ -186,10 +188,10 @@ def _decode(
         version=release.year,
         licence=_LICENCE.format(year=release.year),
         mean_shape=mean.astype(np.float32),
-        identity_basis=paper_size(identity, "identity"),
-        expression_basis=paper_size(expression, "expression"),
+        identity_basis=identity,
+        expression_basis=expression,
         mean_albedo=mean_albedo.reshape(-1, 3),
-        albedo_basis=paper_size(_basis(arrays, "color", vertices), "texture"),
+        albedo_basis=colours,
         # The bases are multiplied by the standard deviations already.
         identity_sigma=np.ones(80, np.float32),
         expression_sigma=np.ones(64, np.float32),
@@ -200,6 +202,11 @@ def _decode(
         skin_mask=appearance.skin_mask,
         front_triangles=triangles[appearance.front[triangles].all(axis=1)],
         alignment_points=five_from_68(points).astype(np.float32),
+        # Of the numbers in the file: where the open model puts it must not change what it is.
+        fingerprint=array_fingerprint(
+            arrays["shape/model/mean"].astype(np.float32),
+            *(identity, expression, colours),
+        ),
     )
 
 
@@ -224,11 +231,11 @@ def _known_points(landmarks: Any) -> dict[tuple[int, ...], np.ndarray]:
     }
     known = {
         numbers: np.mean([points[name] for name in names], axis=0)
-        for numbers, names in _NAMED.items()
+        for numbers, names in NAMED_POINTS.items()
         if all(name in points for name in names)
     }
     if missing := [numbers for numbers in _NEEDED if numbers not in known]:
-        names = ", ".join(_NAMED[numbers][0] for numbers in missing)
+        names = ", ".join(NAMED_POINTS[numbers][0] for numbers in missing)
         raise ValueError(f"metadata/landmarks/json lacks {names}")
     if any(point.shape != (3,) or not np.isfinite(point).all() for point in known.values()):
         raise ValueError("metadata/landmarks/json has a point that is not three numbers")
@@ -259,7 +266,7 @@ def _read_arrays(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], Any]:
                 found = ", ".join(sorted(file)[:6]) or "nothing"
                 raise InputError(f"{path} lacks {missing[0]} and holds {found}; {remedy}")
             arrays = {name: np.asarray(file[name]) for name in names}
-            landmarks = json.loads(_text(file[_LANDMARKS][()]))
+            landmarks = json.loads(_text(np.asarray(file[_LANDMARKS])))
     except InputError:
         raise
     except Exception as error:
@@ -274,8 +281,7 @@ def _read_arrays(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], Any]:
 _LANDMARKS = "metadata/landmarks/json"
 
 
-def _text(value: Any) -> str:
-    """The one string of a dataset, as HDF5's libraries give it: str, bytes, or an array of them."""
-    if isinstance(value, np.ndarray):
-        value = value.tobytes() if value.dtype.kind in "Siu" else value.ravel()[0]
+def _text(array: np.ndarray) -> str:
+    """The text of a dataset: one string, or its bytes one by one."""
+    value = array.tobytes() if array.dtype.kind in "Siu" else array.ravel()[0]
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -38,6 +38,7 @@ from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.flags import ParsedOptions
+from util import flame_file, ict_file
 from util.assets import choose_face_model
 from util.bfm_conversion import (
     MODEL_INFO,
@@ -48,6 +49,7 @@ from util.bfm_conversion import (
 )
 from util.bfm_file import NAME as BFM09
 from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
+from util.bfm_h5_file import RELEASES
 from util.checkpoint import (
     list_checkpoints,
     load_checkpoint,
@@ -57,6 +59,8 @@ from util.checkpoint import (
 )
 from util.devices import choose_device
 from util.errors import InputError
+from util.flame_file import find_flame
+from util.ict_file import check_ict, find_ict
 from util.installation import Finding
 from util.mat_file import read_mat
 from util.recognition_file import load_recognition_net
@@ -64,13 +68,13 @@ from util.reconstruction_file import read_initial_weights
 
 
 def face_model(options: ParsedOptions) -> Iterator[Finding]:
-    """The face model; bfm09 is not made here if its file is missing, since that takes its time."""
+    """The face model; none is made here if its file is missing, since that takes its time."""
     wanted = options[FaceModelOptions]
     flag = f"(--face_model {wanted.face_model})"
     if would_be_made(wanted):
-        _check_sources(wanted)
+        name = _check_made(wanted)
         files = f"of the files in {wanted.bfm_folder} at the first run"
-        yield Finding("ok", "face model", f"bfm09, which is made {files} {flag}")
+        yield Finding("ok", "face model", f"{name}, which is made {files} {flag}")
         return
     model, message = _face_model(wanted)
     licence = f"{model.vertex_count} vertices, licence {model.card.licence}"
@@ -78,10 +82,23 @@ def face_model(options: ParsedOptions) -> Iterator[Finding]:
 
 
 def would_be_made(wanted: FaceModelOptions) -> bool:
-    """Whether a run would first make the file of bfm09."""
+    """Whether a run would first make the file of bfm09 or ict."""
     folder = Path(wanted.bfm_folder)
+    if wanted.face_model == ict_file.NAME:
+        return not (folder / ict_file.CONVERTED).is_file() and find_ict(folder) is not None
     is_named = wanted.face_model in ("auto", "bfm09")
     return is_named and not (folder / wanted.bfm_model).is_file() and not missing_sources(folder)
+
+
+def _check_made(wanted: FaceModelOptions) -> str:
+    """Check the files that a model would be made of; the model's name."""
+    if wanted.face_model != ict_file.NAME:
+        _check_sources(wanted)
+        return BFM09
+    folder = find_ict(Path(wanted.bfm_folder))
+    assert folder is not None  # else it would not be made
+    check_ict(folder)
+    return ict_file.NAME
 
 
 def _check_sources(wanted: FaceModelOptions) -> None:
@@ -188,6 +205,30 @@ def bfm(options: ParsedOptions) -> Iterator[Finding]:
     for source in SOURCE_FILES:
         yield bfm_source(folder, source)
     yield standard_points(folder / STANDARD_POINTS_FILE)
+
+
+def other_models(options: ParsedOptions) -> Iterator[Finding]:
+    """The user's further face models: ICT-FaceKit, FLAME, the Basel Face Models of later years."""
+    wanted = options[FaceModelOptions]
+    folder = Path(wanted.bfm_folder)
+
+    def read(name: str) -> Callable[[], str]:
+        return lambda: str(_face_model(replace(wanted, face_model=name))[0].card)
+
+    converted, source = folder / ict_file.CONVERTED, find_ict(folder)
+    if converted.is_file():
+        yield _checked(converted, read(ict_file.NAME))
+    elif source is not None:
+        yield _checked(source, lambda: f"{check_ict(source)}, converted at the first run")
+    else:
+        yield Finding("missing", str(folder / ict_file.FOLDER), f"ict; {ict_file.REMEDY}")
+    path = find_flame(folder)
+    if path is not None:
+        yield _checked(path, read(flame_file.NAME))
+    else:
+        yield Finding("missing", str(folder / flame_file.NAMES[0]), f"flame; {flame_file.REMEDY}")
+    for release in RELEASES:
+        yield _optional(folder / release.file, release.remedy, read(release.name))
 
 
 def bfm_source(folder: Path, source: SourceFile) -> Finding:
@@ -332,10 +373,10 @@ def _run(folder: Path, epochs: list[str], options: ParsedOptions) -> Finding:
     if not options.given("face_model") and found.face_model in NAMED_FACE_MODELS:
         wanted = replace(wanted, face_model=found.face_model)
     if would_be_made(wanted):
-        if found.face_model == BFM09:
-            _check_sources(wanted)
+        other = ict_file.NAME if wanted.face_model == ict_file.NAME else BFM09
+        if found.face_model == other:
+            _check_made(wanted)
             return Finding("ok", str(folder), f"{text}, which is made at the first run")
-        other = BFM09
     else:
         card = _face_model(wanted)[0].card
         if card.name == found.face_model and found.face_model_hash in ("", card.fingerprint):
@@ -351,7 +392,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "Would be used": (
         *(face_model, device, renderer, detector, recognition_net, initial_weights, writing),
     ),
-    "Your files, all optional": (bfm, weights, detector_files),
+    "Your files, all optional": (bfm, other_models, weights, detector_files),
     "Your runs": (runs,),
 }
 """Sections of the report, in order."""

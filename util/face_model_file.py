@@ -9,6 +9,7 @@ head, the face is the first part of every array.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -151,7 +152,12 @@ def write_face_model(path: Path, data: FaceModelData) -> None:
 
     Bases are rounded to float16 and albedo components to 255 steps, so that what is read back
     differs by that, and has a fingerprint of its own.
+
+    Raises:
+        ValueError: the model has joints, for which there is no place.
     """
+    if data.skeleton is not None:
+        raise ValueError(f"face model {data.name} has joints, for which {path} has no place")
     vertices = len(data.mean_shape)
     scale = np.abs(data.albedo_basis).max(axis=(0, 1)) / 127
     steps = np.round(data.albedo_basis / np.where(scale > 0, scale, 1)).astype(np.int8)
@@ -265,6 +271,11 @@ def _decode(arrays: dict[str, np.ndarray], fingerprint: str) -> FaceModelData:
     }
     if wrong := [name for name, region in regions.items() if region.shape != (vertices,)]:
         raise ValueError(f"region_{wrong[0]} is not one value for each of {vertices} vertices")
+    unchanged: dict[str, Any] = {
+        key: arrays[key]
+        for key in (*_MESH_KEYS, *_SMALL_KEYS)
+        if key in arrays or key not in _OPTIONAL
+    }
     albedo_basis = arrays["albedo_basis_int8"] * arrays["albedo_scale"].astype(np.float32)
     return FaceModelData(
         name=str(arrays["name"]),
@@ -284,11 +295,7 @@ def _decode(arrays: dict[str, np.ndarray], fingerprint: str) -> FaceModelData:
         },
         contour=_contour(arrays),
         fingerprint=fingerprint,
-        **{
-            key: arrays[key]
-            for key in (*_MESH_KEYS, *_SMALL_KEYS)
-            if key in arrays or key not in _OPTIONAL
-        },
+        **unchanged,
     )
 
 

@@ -178,7 +178,7 @@ def lay_by_eyes_and_nose(
     """
     landmarks, eyeballs = mean_landmarks(donor), donor.regions[_EYEBALLS]
     of_donor = [
-        _sphere_centre(donor.mean_shape[eyeballs & (side * donor.mean_shape[:, 0] > 0)])
+        sphere_centre(donor.mean_shape[eyeballs & (side * donor.mean_shape[:, 0] > 0)])
         for side in (-1, 1)
     ]
     source = np.stack([*of_donor, landmarks[NOSE_TIP]]).astype(np.float64)
@@ -198,7 +198,7 @@ def lay_by_eyes_and_nose(
     return similarity(landmarks)
 
 
-def _sphere_centre(points: np.ndarray) -> np.ndarray:
+def sphere_centre(points: np.ndarray) -> np.ndarray:
     """Centre of the sphere through points: |p|^2 = 2 c p + (r^2 - |c|^2), linear in both."""
     system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1).astype(np.float64)
     return np.linalg.lstsq(system, np.square(points).sum(axis=1), rcond=None)[0][:3]

@@ -33,7 +33,7 @@ from util.text import decode_text
 
 NAME = "ict"
 LICENCE = "MIT (ICT-FaceKit); albedo CC0-1.0 (open face model)"
-FOLDER = "FaceXModel"
+FOLDER, CONVERTED = "FaceXModel", "ict_face_model.npz"
 NEUTRAL, INDEX = "generic_neutral_mesh.obj", "vertex_indices.json"
 REMEDY = (
     "it belongs to the folder FaceXModel of ICT-FaceKit (github.com/ICT-VGL/ICT-FaceKit, MIT "
@@ -103,6 +103,23 @@ def convert_ict(
         InputError: a file is missing, something else, cut short, or of another version.
     """
     write_face_model(target, read_ict(folder, donor, layout))
+
+
+def check_ict(folder: Path, layout: IctLayout = PUBLISHED) -> str:
+    """See that a FaceXModel folder has all files, and that one mesh is as it should be.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        InputError: as `convert_ict`.
+    """
+    names = _expression_names(folder)
+    for name in (*(f"identity{number:03d}" for number in range(layout.identities)), *names):
+        if not (folder / f"{name}.obj").is_file():
+            raise InputError(f"{folder / name}.obj does not exist; {REMEDY}")
+    _read_vertices(folder / NEUTRAL, layout)
+    return f"ICT-FaceKit with {len(names)} expressions"
 
 
 def read_ict(folder: Path, donor: FaceModelData, layout: IctLayout = PUBLISHED) -> FaceModelData:

@@ -47,7 +47,7 @@ class Refinement:
     """One level of subdivision."""
 
     matrix: sp.csr_matrix
-    """(N', N), rows sum to 1: the old vertices first, then one for each edge, then for each quad."""
+    """(N', N), rows sum to 1: the old vertices first, then one for each edge, one for each quad."""
     mesh: QuadMesh
     """Four quads (old corner, edge, face, edge) for each old one, one after the other."""
 

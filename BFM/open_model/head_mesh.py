@@ -29,6 +29,7 @@ from .mesh import (
     cap_triangles,
     eyeball_patch,
     margin_loop,
+    relax,
     ring_distance,
     smooth_border_curve,
     split_along,
@@ -64,7 +65,8 @@ EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 35.0, 43.0, 53.0, 65.0]
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
 # Rings, and of these every how manieth vertex, that the coarse mesh keeps.
 COARSE_EYE_RINGS = {0: 1, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 11: 2}
-BORDER_ROUNDS = 40  # passes that smooth the cut edges of face and neck
+# Passes that smooth the cut edges of face and neck, and rings of vertices that follow.
+BORDER_ROUNDS, BORDER_RINGS = 40, 4
 
 
 @dataclass(frozen=True)
@@ -195,10 +197,7 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
     face_quads = 4 * int(in_face.sum())
     depth = finer.matrix @ cavities.depth[cage_vertices]
     in_mouth = finer.matrix @ cavities.of_mouth[cage_vertices].astype(float) > 0.3
-    smoothing = sp.identity(finer.mesh.count, format="csr")
-    for part in (finer.mesh.quads[:face_quads], finer.mesh.quads):
-        border = QuadMesh(part, finer.mesh.count)
-        smoothing = smooth_border_curve(border, depth == 0, BORDER_ROUNDS) @ smoothing
+    smoothing = _smooth_borders(finer.mesh, face_quads, depth == 0)
     subdivision = smoothing @ finer.matrix
     shrink = MOUTH_BAG_SHRINK * np.clip(depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
     centre = np.isin(cage_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
@@ -343,7 +342,77 @@ def _texture(
     island = islands(texture)
     kept = texture.mesh.quads[order]
     used, local = np.unique(kept, return_inverse=True)
-    vertex = texture.vertex[used]
+    coordinates = layout(
+        texture.coordinates[used], island[used], island[nose], texture.coordinates[nose]
+    )
+    mesh = QuadMesh(local.reshape(-1, 4), len(used))
+    refined = bilinear(mesh)
+    # A border that slid takes its picture along; the layout's seams are no borders.
+    skin = np.ones(refined.mesh.count, dtype=bool)
+    skin[refined.mesh.quads.ravel()] = (depth == 0)[finer.mesh.quads.ravel()]
+    seam = np.unique(refined.mesh.boundary_edges())
+    border = np.unique(finer.mesh.boundary_edges())
+    on_border = np.zeros(refined.mesh.count, dtype=bool)
+    on_border[refined.mesh.quads[np.isin(finer.mesh.quads, border)]] = True
+    skin[seam[~on_border[seam]]] = False
+    smoothing = _smooth_borders(refined.mesh, face_quads, skin)
+    return smoothing @ refined.matrix @ coordinates, refined.mesh.quads
+
+
+def _smooth_borders(mesh: QuadMesh, face_quads: int, movable: np.ndarray) -> sp.csr_matrix:
+    """Matrix (N, N) that slides the borders of face and head onto smooth curves.
+
+    The vertices near them follow, so that no quad folds over.
+
+    Args:
+        mesh: of the head, or of its texture layout.
+        face_quads: how many of its quads are the face.
+        movable: (N,) what may move at all.
+    """
+    matrix = sp.identity(mesh.count, format="csr")
+    curves: list[np.ndarray] = []
+    for part in (mesh.quads[:face_quads], mesh.quads):
+        border = QuadMesh(part, mesh.count)
+        matrix = smooth_border_curve(border, movable, BORDER_ROUNDS) @ matrix
+        curve = np.unique(border.boundary_edges())
+        curves.append(curve[movable[curve]])
+    fixed = np.unique(np.concatenate(curves))
+    near = ring_distance(mesh.adjacency(), fixed)
+    follows = movable & (near > 0) & (near <= BORDER_RINGS)
+    return relax(mesh, follows, BORDER_RINGS * 3) @ matrix
+
+
+def _cut(quads: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Triangles (2 Q, 3) of quads (Q, 4), two of each, given by their corners (2 Q, 3)."""
+    return np.take_along_axis(np.repeat(quads, 2, axis=0), corners, axis=1)
+
+
+def _both_eyes(triangles: np.ndarray, points: int, first: int) -> np.ndarray:
+    """Triangles of the right eyeball and of its mirror image behind it."""
+    return np.concatenate([triangles, triangles[:, ::-1] + points]) + first
+
+
+def _texture(
+    texture: TextureMesh,
+    nose: int,
+    order: np.ndarray,
+    face_quads: int,
+    depth: np.ndarray,
+    finer: Refinement,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Texture coordinates (U, 2) and quads (Q, 4) of the finer mesh.
+
+    Args:
+        texture: MakeHuman's layout.
+        nose: coordinate of the nose's tip, which is on the head's island.
+        order: quads of the layout that the mesh has.
+        face_quads: how many of the finer quads are the face.
+        depth: of the finer vertices behind lids and lips.
+        finer: the finer mesh.
+    """
+    island = islands(texture)
+    kept = texture.mesh.quads[order]
+    used, local = np.unique(kept, return_inverse=True)
     coordinates = layout(
         texture.coordinates[used], island[used], island[nose], texture.coordinates[nose]
     )

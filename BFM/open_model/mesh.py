@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,13 +91,21 @@ def tidy_border(quads: np.ndarray, keep: np.ndarray, rounds: int = 8) -> np.ndar
 
 def smooth_border_curve(mesh: QuadMesh, movable: np.ndarray, rounds: int) -> sp.csr_matrix:
     """Matrix (N, N) that slides border vertices towards the mean of their border neighbours."""
-    border = mesh.boundary_edges()
-    adjacency = symmetric_matrix(border, mesh.count)
-    degree = np.asarray(adjacency.sum(axis=1)).ravel()
-    moves = movable & (degree == 2)
-    half = sp.diags(np.where(moves, 0.25, 0.0)) @ adjacency
-    stay = sp.diags(np.where(moves, 0.5, 1.0))
-    step = (half + stay).tocsr()
+    adjacency = symmetric_matrix(mesh.boundary_edges(), mesh.count)
+    on_curve = np.diff(adjacency.indptr) == 2
+    return _towards_neighbours(adjacency, movable & on_curve, rounds)
+
+
+def relax(mesh: QuadMesh, movable: np.ndarray, rounds: int) -> sp.csr_matrix:
+    """Matrix (N, N) that moves vertices towards the mean of their neighbours."""
+    return _towards_neighbours(mesh.adjacency(), movable, rounds)
+
+
+def _towards_neighbours(adjacency: sp.csr_matrix, moves: np.ndarray, rounds: int) -> sp.csr_matrix:
+    """Half-way to the neighbours' mean, ``rounds`` times."""
+    degree = np.maximum(np.asarray(adjacency.sum(axis=1)).ravel(), 1)
+    step = sp.diags(np.where(moves, 0.5 / degree, 0.0)) @ adjacency
+    step = (step + sp.diags(np.where(moves, 0.5, 1.0))).tocsr()
     matrix = step
     for _ in range(rounds - 1):
         matrix = step @ matrix
@@ -180,7 +189,7 @@ def cap_triangles(rings: list[np.ndarray]) -> np.ndarray:
     Each ring has as many vertices as the one inside it or twice as many, and starts beside it.
     """
     triangles: list[tuple[int, int, int]] = []
-    for inner, outer in zip(rings[:-1], rings[1:], strict=True):
+    for inner, outer in itertools.pairwise(rings):
         ratio = len(outer) // len(inner)
         for i, here in enumerate(outer):
             after = outer[(i + 1) % len(outer)]

@@ -17,6 +17,7 @@ from data.landmarks import five_from_68
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.lighting import AMBIENT, sh_basis
+from models.skeleton import Skeleton
 
 # Streams of random numbers of one sample.
 COEFFICIENTS, SCENE, PICTURE = 0, 1, 2
@@ -66,6 +67,7 @@ class FaceSampler:
             for name in self._unit_names
             if not name.startswith(("eyeLook", "eyeBlink")) and name != "tongueOut"
         ]
+        self._skeleton = face_model.skeleton
         basis = face_model.shape_basis.unflatten(1, (-1, 3))
         self._landmark_basis = face_model.landmarks(basis).numpy()
         mean = face_model.mean_shape.reshape(1, -1, 3)
@@ -93,7 +95,21 @@ class FaceSampler:
             "gamma": gamma,
             "translation_dm": translation,
         }
+        if self._skeleton is not None:
+            parts["joints_rad"] = self._joints(self._skeleton, rng)
         return np.concatenate([parts[b.name] for b in self.layout.blocks]).astype(np.float32)
+
+    def _joints(self, skeleton: Skeleton, rng: np.random.Generator) -> np.ndarray:
+        """Jaw and eyes by their prior; the neck stays, since its turns are the face's pose."""
+        turns = skeleton.sigma.numpy().reshape(-1, 3) * rng.standard_normal(
+            (len(skeleton.names), 3)
+        )
+        for name, turn in zip(skeleton.names, turns, strict=True):
+            if name == "neck":
+                turn[:] = 0
+            elif name == "jaw":
+                turn[0] = abs(turn[0])  # it only opens
+        return turns.ravel()
 
     def _expression(self, rng: np.random.Generator) -> np.ndarray:
         """A neutral face, a preset or a few units; gaze, blinks and a little of everything."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from models.parameters import ParameterLayout
+from models.parameters import ParameterBlock, ParameterLayout
 from util.coefficient_file import write_mat
 
 SHAPES = {
@@ -68,3 +68,14 @@ def test_broken_numbers_are_refused_by_key_and_the_old_file_stays(tmp_path: Path
         write_mat(path, zero, np.full((68, 2), np.inf))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_joints_have_a_key_and_end_coeff(tmp_path: Path):
+    joints = ParameterBlock("joints_rad", 12, "rad")
+    bases = ParameterLayout.for_sizes().blocks[:3]
+    flat = torch.randn(1, 269)
+    layout = ParameterLayout.for_bases(*bases, joints=joints)
+    write_mat(tmp_path / "a.mat", layout.split(flat), np.ones((68, 2)))
+    content = loadmat(tmp_path / "a.mat")
+    np.testing.assert_array_equal(content["joints"], flat[:, 257:].numpy())
+    np.testing.assert_array_equal(content["coeff"], flat.numpy())

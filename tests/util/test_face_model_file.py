@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from models.face_model import FaceModel, FaceModelData
+from tests.models.test_skeleton import make_skeleton
 from util.errors import InputError
-from util.face_model_file import read_face_model
+from util.face_model_file import read_face_model, write_face_model
 
 
 def file_arrays(data: FaceModelData) -> dict[str, Any]:
@@ -192,3 +194,39 @@ def test_the_committed_model_is_small_and_complete(open_face_data: FaceModelData
         assert mask.any(), name
     assert open_face_data.uv is not None
     assert open_face_data.uv.min() >= 0 and open_face_data.uv.max() <= 1
+
+
+def test_what_is_written_is_read_back(tmp_path: Path, tiny_face_data: FaceModelData):
+    """But for the rounding of bases and albedo."""
+    data = replace(
+        tiny_face_data, parities={"identity": np.array([1, -1, 1])}, albedo_sigma=np.full(3, 0.5)
+    )
+    write_face_model(tmp_path / "a.npz", data)
+    back = read_face_model(tmp_path / "a.npz")
+    for name in ("mean_shape", "mean_albedo", "triangles", "uv", "unit_matrix", "albedo_sigma"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
+    for name, atol in {
+        "identity_basis": 2e-5,
+        "expression_basis": 2e-5,
+        "albedo_basis": 2e-4,
+    }.items():
+        np.testing.assert_allclose(getattr(back, name), getattr(data, name), atol=atol)
+    assert (back.unit_names, back.name) == (data.unit_names, data.name)
+    np.testing.assert_array_equal(back.regions["lips"], data.regions["lips"])
+    np.testing.assert_array_equal(back.parities["identity"], [1, -1, 1])
+    write_face_model(tmp_path / "b.npz", replace(data, uv=None))
+    assert read_face_model(tmp_path / "b.npz").uv is None
+
+
+def test_components_of_zeros_are_written(tmp_path: Path, tiny_face_data: FaceModelData):
+    write_face_model(
+        tmp_path / "a.npz", replace(tiny_face_data, albedo_basis=0 * tiny_face_data.albedo_basis)
+    )
+    assert not read_face_model(tmp_path / "a.npz").albedo_basis.any()
+
+
+def test_joints_are_not_dropped_in_silence(tmp_path: Path, tiny_face_data: FaceModelData):
+    data = replace(tiny_face_data, skeleton=make_skeleton())
+    with pytest.raises(ValueError, match="has joints"):
+        write_face_model(tmp_path / "a.npz", data)
+    assert not (tmp_path / "a.npz").exists()

@@ -90,9 +90,11 @@ def test_eyeballs_take_from_eyeballs_and_skin_from_skin(tiny_face_data: FaceMode
 
 def test_landmarks_of_the_open_model_are_found_on_it_again(open_face_data: FaceModelData):
     """In another position, by a few names."""
-    moved = open_face_data.mean_shape + np.float32([0.3, 0.1, 0])
+    moved = open_face_data.mean_shape + np.array([0.3, 0.1, 0], np.float32)
     landmarks = mean_landmarks(replace(open_face_data, mean_shape=moved))
-    known = {(n,): landmarks[n] for n in (30, 36, 39, 42, 45, 48, 54)}
+    known: dict[tuple[int, ...], np.ndarray] = {
+        (n,): landmarks[n] for n in (30, 36, 39, 42, 45, 48, 54)
+    }
     known[(37, 38)] = landmarks[[37, 38]].mean(axis=0)
     found = transfer_landmarks(open_face_data, moved, open_face_data.triangles, known)
     np.testing.assert_allclose(found.mix(moved)[INNER], landmarks[INNER], atol=2e-3)
