@@ -74,7 +74,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def test_file_is_small_and_finite(model):
-    assert MODEL_FILE.stat().st_size <= 8 * 2**20
+    assert MODEL_FILE.stat().st_size <= 12 * 2**20
     for key, value in model.items():
         if value.dtype.kind == "f":
             assert np.isfinite(value).all(), key
@@ -82,13 +82,14 @@ def test_file_is_small_and_finite(model):
 
 def test_sizes_agree(model):
     vertices, control = len(model["mean_albedo"]), len(model["control_mean_shape"])
-    assert 9_000 < vertices < 12_000
+    assert 9_000 < model["face_vertices"] < 12_000 < vertices < 16_000
     assert model["control_identity_basis"].shape == (control, 3, 80)
     assert model["control_expression_basis"].shape == (control, 3, 64)
     assert model["albedo_basis_int8"].shape == (vertices, 3, 80)
     assert model["unit_matrix"].shape == (len(model["unit_names"]), 64) == (52, 64)
     assert model["skin_mask"].shape == (vertices,)
-    assert model["uv"].shape == (vertices, 2)
+    assert model["uv"].shape == (model["uv_triangles"].max() + 1, 2)
+    assert model["uv_triangles"].shape == model["triangles"].shape
     assert model["triangles"].min() == 0
     assert model["triangles"].max() == vertices - 1
     regions = [value for key, value in model.items() if key.startswith("region_")]
@@ -160,8 +161,9 @@ def test_normals_point_outwards(model, mean):
     points = landmarks(model, mean)
     nose = np.linalg.norm(mean - points[30], axis=1) < 0.05
     assert (normals[nose, 2] > 0.2).all()
-    skin = model["skin_mask"] > 0
-    outward = mean - np.array([0, points[30, 1], mean[:, 2].min() - 0.3])
+    face = int(model["face_vertices"])
+    skin = (model["skin_mask"] > 0) & (np.arange(len(mean)) < face)
+    outward = mean - np.array([0, points[30, 1], mean[:face, 2].min() - 0.3])
     assert ((normals * outward).sum(axis=1)[skin] > 0).mean() > 0.97
     for side in ("left", "right"):
         eye = model[f"region_eye_{side}"]
@@ -187,7 +189,7 @@ def test_front_triangles_are_a_subset_without_border_and_cavities(model):
     all_triangles = {tuple(t) for t in model["triangles"].tolist()}
     assert all(tuple(t) in all_triangles for t in model["front_triangles"].tolist())
     assert not model["region_border"][model["front_triangles"]].any()
-    assert len(model["front_triangles"]) > 0.6 * len(model["triangles"])
+    assert len(model["front_triangles"]) > 0.6 * model["face_triangles"]
 
 
 def test_skin_mask_leaves_out_what_is_not_skin(model):
@@ -292,7 +294,53 @@ def test_colours_are_a_face(model, bases):
 def test_the_programs_reader_accepts_the_file(model, mean):
     reader = pytest.importorskip("util.face_model_file")
     data = reader.read_face_model(MODEL_FILE)
-    np.testing.assert_allclose(data.mean_shape, mean, atol=1e-5)
+    np.testing.assert_allclose(data.mean_shape, mean[: model["face_vertices"]], atol=1e-5)
     assert data.name == "open"
     assert data.licence == "CC0-1.0"
     assert data.unit_names == tuple(model["unit_names"].tolist())
+
+
+def test_lids_cover_the_eye_when_blinking(model, mean, bases):
+    """From the front, no part of an eyeball is nearer to the camera than the closed lids."""
+    shape = mean + unit(model, bases, "eyeBlinkLeft", "eyeBlinkRight")
+    points = landmarks(model, shape)
+    for side, slots in (("right", slice(36, 42)), ("left", slice(42, 48))):
+        opened = np.ptp(landmarks(model, mean)[slots, 1])
+        assert np.ptp(points[slots, 1]) < 0.7 * opened  # corners keep their height
+    assert seen_share(model, shape) < 0.02 < seen_share(model, mean)
+
+
+def seen_share(model: dict[str, np.ndarray], shape: np.ndarray) -> float:
+    """Share of the picture between the eyes' corners that shows eyeballs, seen from the front."""
+    torch = pytest.importorskip("torch")
+    from models.renderer import rasterize
+
+    points = landmarks(model, shape)
+    face = model["triangles"][: model["face_triangles"]].astype(np.int32)
+    shown, total = 0, 0
+    for outer, inner in ((36, 39), (45, 42)):
+        centre = (points[outer] + points[inner]) / 2
+        half = 0.7 * np.linalg.norm(points[outer] - points[inner])
+        clip = np.concatenate([(shape - centre) / half, np.ones((len(shape), 1))], axis=1)
+        clip[:, 2] *= -0.1
+        drawn = rasterize(torch.from_numpy(clip[None]).float(), torch.from_numpy(face), (128, 128))
+        ids = drawn.triangle_id.numpy()
+        on_eye = model["region_eyeballs"][face[ids[ids >= 0]]].all(axis=1)
+        shown, total = shown + int(on_eye.sum()), total + ids.size
+    return shown / total
+
+
+def test_lids_do_not_cut_through_the_eyeballs(model, mean, bases):
+    """In random faces the lids' skin lies outside of the spheres; behind it the cavity may not."""
+    people = np.random.default_rng(0).normal(size=(200, 80))
+    lids = model["region_lids"]
+    for person in people:
+        shape = mean + bases["identity"] @ person
+        for side in ("left", "right"):
+            ball = shape[model[f"region_eye_{side}"]]
+            # Sphere: |p|^2 = 2 c.p + (r^2 - |c|^2), linear in c and the bracket.
+            system = np.concatenate([2 * ball, np.ones((len(ball), 1))], axis=1)
+            solution = np.linalg.lstsq(system, (ball**2).sum(axis=1), rcond=None)[0]
+            centre = solution[:3]
+            radius = np.sqrt(solution[3] + centre @ centre)
+            assert np.linalg.norm(shape[lids] - centre, axis=1).min() > radius - 0.002  # dm

@@ -1,0 +1,204 @@
+"""Figures of the open face model: size, speed, and how well it fits real heads.
+
+python -m benchmarks.face_model --bfm_folder BFM --heads 100
+
+The heads are random identities of ICT-FaceKit (USC, from scans), which the user downloads
+(BFM/README.md); without it that part is left out. Those with the seeds used here took no part in
+building the model.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+
+from benchmarks.surface_fit import INNER, SurfaceFitter
+from benchmarks.timing import compare
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.renderer import rasterize
+from options import parse_command
+from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
+from util.command import run_command
+from util.errors import InputError
+from util.face_model_file import read_face_model
+from util.face_transfer import mean_landmarks
+from util.surface import nearest_on_surface
+
+HEAD_SEED = 2000
+"""Far from the seeds of the heads that calibrated the model."""
+PARTS = {
+    "brows": slice(17, 27),
+    "nose": slice(27, 36),
+    "eyes": slice(36, 48),
+    "mouth": slice(48, 68),
+}
+EDGE_DM = 0.12
+"""What lies nearer to the edge of the compared region is left out: it may lack a counterpart."""
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """How much to measure."""
+
+    heads: int = 100
+    """Random heads of ICT-FaceKit for shape; a third of it for expressions."""
+    repeats: int = 5
+    """Times that each speed is measured."""
+
+
+@dataclass(frozen=True)
+class FrontalArea:
+    """The part of a head model that is seen from the front and that the open model has too."""
+
+    vertices: np.ndarray
+    """(P,) indices."""
+    weights: np.ndarray
+    """(P,) shares of the area, sum 1."""
+
+
+def frontal_area(head: FaceModelData, model: FaceModelData) -> FrontalArea:
+    """Vertices of `head` that its mean face shows to the camera, and that lie on the open model.
+
+    Both mean faces are in one frame: models that users bring are laid over the open one.
+    """
+    camera = Camera.rnet()
+    vertices = torch.from_numpy(head.mean_shape)[None]
+    clip = camera.clip(camera.from_object(vertices))
+    drawn = rasterize(clip, torch.from_numpy(head.triangles), (1024, 1024)).triangle_id.unique()
+    seen = np.zeros(len(head.mean_shape), dtype=bool)
+    seen[head.triangles[drawn[drawn >= 0].numpy()].ravel()] = True
+    seen &= ~head.regions["eyeballs"]
+    found = nearest_on_surface(head.mean_shape, model.mean_shape, model.front_triangles)
+    gap = KDTree(model.mean_shape[model.regions["border"]]).query(head.mean_shape)[0]
+    kept = np.flatnonzero(seen & (found.distances < 0.15) & (gap > EDGE_DM))
+    corners = head.mean_shape[head.triangles].astype(np.float64)
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.bincount(
+        head.triangles.ravel(), np.repeat(np.linalg.norm(across, axis=1), 3), len(seen)
+    )
+    return FrontalArea(kept, area[kept] / area[kept].sum())
+
+
+def geometry(model: FaceModelData, head: FaceModelData, count: int) -> None:
+    """Print how near the open model comes to random heads and their expressions."""
+    area = frontal_area(head, model)
+    print(f"frontal area: {len(area.vertices)} of {len(head.mean_shape)} vertices")
+    random = np.random.default_rng(HEAD_SEED)
+    both = np.concatenate([model.identity_basis, model.expression_basis], axis=2)
+    both_sigma = np.concatenate([model.identity_sigma, model.expression_sigma])
+    cases = {
+        "identity": (SurfaceFitter(model, model.identity_basis, model.identity_sigma), count, 0.0),
+        "expression": (SurfaceFitter(model, both, both_sigma), -(-count // 3), 1.0),
+    }
+    for name, (fitter, heads, strength) in cases.items():
+        errors, coefficients, offsets = [], [], []
+        for _ in range(heads):
+            shape = _random_head(head, random, strength)
+            landmarks = _landmarks(head, shape)
+            fit = fitter.fit(shape[area.vertices], area.weights, landmarks)
+            errors.append(100 * float(area.weights @ fit.distances_dm))
+            coefficients.append(fit.coefficients)
+            offsets.append(100 * fit.landmark_offsets_dm)
+        rms = np.sqrt(np.mean(np.square(coefficients) / fitter.sigma**2))
+        print(
+            f"{name}: {heads} heads, point to surface {np.mean(errors):.3f} mm on average, worst "
+            f"{np.max(errors):.3f}; coefficients' rms {rms:.2f}"
+        )
+        # What is the same on every head is convention, not correspondence.
+        convention = np.mean(offsets, axis=0)
+        spread = np.linalg.norm(np.array(offsets) - convention, axis=2).mean(axis=0)
+        constant = np.linalg.norm(convention, axis=1)
+        print("  landmarks, mm beyond a constant offset (the constant):", end="")
+        for part, slot in PARTS.items():
+            print(f" {part} {spread[slot].mean():.2f} ({constant[slot].mean():.1f})", end="")
+        print(f"; inner 51 {spread[INNER].mean():.2f}")
+    mean_fit = SurfaceFitter(model, model.identity_basis[:, :, :1] * 0, np.ones(1))
+    random = np.random.default_rng(HEAD_SEED)
+    distances = []
+    for _ in range(count):
+        shape = _random_head(head, random, 0.0)
+        fit = mean_fit.fit(shape[area.vertices], area.weights, _landmarks(head, shape))
+        distances.append(100 * float(area.weights @ fit.distances_dm))
+    print(f"the mean face alone: {np.mean(distances):.3f} mm")
+
+
+def _random_head(head: FaceModelData, random: np.random.Generator, strength: float) -> np.ndarray:
+    """Vertices (V, 3) of a random person, with three random units where strength is not 0."""
+    identity = random.normal(size=head.identity_basis.shape[2])
+    shape = head.mean_shape + head.identity_basis @ identity.astype(np.float32)
+    if strength:
+        units = random.choice(len(head.unit_names), 3, replace=False)
+        weights = strength * random.uniform(0.3, 1, 3) @ head.unit_matrix[units]
+        shape = shape + head.expression_basis @ weights.astype(np.float32)
+    return shape.astype(np.float64)
+
+
+def _landmarks(head: FaceModelData, shape: np.ndarray) -> np.ndarray:
+    corners = shape[head.landmark_vertices]
+    return np.einsum("lk,lkd->ld", head.landmark_barycentrics, corners)
+
+
+def speed(repeats: int) -> None:
+    """Print times of loading and decoding, on one thread, and memory."""
+    torch.set_num_threads(1)
+    for level in (0, 1, 2):
+        before = _resident_mib()
+        start = time.perf_counter()
+        data = read_face_model(OPEN_FACE_MODEL, level)
+        loading = time.perf_counter() - start
+        model = FaceModel(data)
+        random = torch.Generator().manual_seed(0)
+        coefficients = torch.randn(8, model.layout.size, generator=random)
+        parts = model.layout.split(coefficients)
+
+        def decode(model: FaceModel = model, parts=parts) -> None:
+            with torch.no_grad():
+                model.shape(parts.identity, parts.expression)
+                model.albedo(parts.texture)
+
+        timing = compare({"decode": decode}, repeats)["decode"]
+        print(
+            f"open@{level}: {model.vertex_count} vertices, {len(model.triangles)} triangles; file "
+            f"read in {loading:.2f} s; shape and albedo {1e3 * timing.median / 8:.2f} ms a face in "
+            f"batches of 8; {_resident_mib() - before:.0f} MiB more memory"
+        )
+
+
+def _resident_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print all figures."""
+    options = parse_command([FigureOptions, FaceModelOptions], sys.argv[1:], __doc__ or "")
+    wanted = options[FigureOptions]
+    print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
+    speed(wanted.repeats)
+    model = read_face_model(OPEN_FACE_MODEL)
+    folder = options[FaceModelOptions].bfm_folder
+    try:
+        head, message = read_chosen_face_model(
+            FaceModelOptions(face_model="ict", bfm_folder=folder)
+        )
+    except InputError as error:
+        print(f"geometry: left out, {error}")
+        return
+    print(f"heads: {message}")
+    print(f"landmarks of both mean faces, mm: {100 * _gap(model, head):.1f}")
+    geometry(model, head, wanted.heads)
+
+
+def _gap(model: FaceModelData, head: FaceModelData) -> float:
+    difference = mean_landmarks(model)[INNER] - mean_landmarks(head)[INNER]
+    return float(np.linalg.norm(difference, axis=1).mean())
+
+
+if __name__ == "__main__":
+    run_command(main)
