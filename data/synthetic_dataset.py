@@ -311,16 +311,16 @@ def _validation_command(options: SyntheticOptions) -> str:
     if str(folder_val) == f"{folder}_val":
         # Made together with the training faces, of which those that are there are kept.
         flags = {
-            "output": folder,
-            "count": count,
-            "val_count": VALIDATION_COUNT,
+            "out": folder,
+            "n": count,
+            "n_val": VALIDATION_COUNT,
             "seed": seed or None,
         }
     else:
         flags = {
-            "output": folder_val,
-            "count": VALIDATION_COUNT,
-            "val_count": 0,
+            "out": folder_val,
+            "n": VALIDATION_COUNT,
+            "n_val": 0,
             "seed": seed + 1,
         }
     words = [f"--{flag} {_quoted(value)}" for flag, value in flags.items() if value is not None]

@@ -9,7 +9,7 @@ from util.errors import InputError
 
 def test_command_makes_training_and_validation_faces(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ["--count", "3", "--val_count", "2", "--num_workers", "0", "--output", "faces"]
+    flags = ["--n", "3", "--n_val", "2", "--num_workers", "0", "--out", "faces"]
     make_synthetic.main(flags)
     assert len(list((tmp_path / "faces").glob("*.jpg"))) == 3
     assert len(list((tmp_path / "faces_val/mask").glob("*.png"))) == 2
@@ -28,7 +28,7 @@ def test_lists_of_photos_stay(tmp_path, monkeypatch) -> None:
     for mode in ("train", "val"):
         (tmp_path / "datalist" / mode).mkdir(parents=True)
         (tmp_path / "datalist" / mode / "masks.txt").write_text("mine\n", encoding="utf-8")
-    make_synthetic.main(["--count", "1", "--val_count", "1", "--num_workers", "0"])
+    make_synthetic.main(["--n", "1", "--n_val", "1", "--num_workers", "0"])
     for mode in ("train", "val"):
         assert (tmp_path / "datalist" / mode / "masks.txt").read_text("utf-8") == "mine\n"
     for name in ("synthetic", "synthetic_val"):

@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = Path.cwd()
     os.chdir(folder)
     try:
-        make_synthetic.main(["--count", "6", "--val_count", "3", "--num_workers", "0"])
+        make_synthetic.main(["--n", "6", "--n_val", "3", "--num_workers", "0"])
     finally:
         os.chdir(here)
     train(folder, "--name", "whole")

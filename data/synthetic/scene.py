@@ -8,11 +8,12 @@ one pass with the face, whose vertices they never move.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from data.synthetic.maps import Part
 from models.face_model import FaceModel
 
 SKULL_RINGS = 9
@@ -85,17 +86,23 @@ class SceneStyle:
     """(3,)"""
 
 
-def sample_style(rng: np.random.Generator) -> SceneStyle:
-    """Draw the surroundings of one sample."""
+def sample_style(rng: np.random.Generator, tone: float = 0.5) -> SceneStyle:
+    """Draw the surroundings of one sample.
+
+    Args:
+        rng: random numbers.
+        tone: mean of the skin's colour; the darker the skin, the darker is the hair.
+    """
     long_hair = rng.uniform() < 0.38
     hat = rng.uniform() < 0.07
-    melanin = rng.beta(1.2, 1.4)
-    blond, black = np.array([0.78, 0.62, 0.40]), np.array([0.06, 0.05, 0.05])
-    hair = black + (blond - black) * melanin**2 + rng.normal(0, 0.02, 3)
-    if rng.uniform() < 0.15:  # grey and white
-        hair = np.full(3, rng.uniform(0.35, 0.85)) + rng.normal(0, 0.015, 3)
-    elif rng.uniform() < 0.12:  # red
-        hair = np.array([0.5, 0.25, 0.13]) * rng.uniform(0.6, 1.2)
+    fairness = float(np.clip((tone - 0.28) / 0.3, 0.1, 1))
+    light = fairness * rng.beta(1.2, 1.4) ** 2
+    blond, black = np.array([0.72, 0.57, 0.38]), np.array([0.05, 0.042, 0.04])
+    hair = black + (blond - black) * light + rng.normal(0, 0.015, 3)
+    if rng.uniform() < 0.1:  # grey and white
+        hair = np.full(3, rng.uniform(0.25, 0.75)) + rng.normal(0, 0.015, 3)
+    elif rng.uniform() < 0.07 * fairness:  # red
+        hair = np.array([0.42, 0.22, 0.13]) * rng.uniform(0.5, 1.1)
     if hat:
         hair = random_colour(rng)
     fringe = rng.uniform() < 0.3
@@ -172,6 +179,10 @@ class Surroundings:
     follow: np.ndarray
     """(W,) share of the head's rotation that a vertex takes part in: 0 on the shoulders."""
 
+    def hidden(self) -> Surroundings:
+        """The same, all in one point, which draws nothing."""
+        return replace(self, vertices=np.broadcast_to(SKULL_CENTRE, self.vertices.shape).copy())
+
 
 class SceneBuilder:
     """Builds the meshes around faces of one face model."""
@@ -199,12 +210,14 @@ class SceneBuilder:
             "arm_left": grid_triangles(2, 2, closed=False),
             "arm_right": grid_triangles(2, 2, closed=False),
         }
-        offset, parts = 0, []
+        offset, triangles = 0, []
         for part in grids.values():
-            parts.append(part + offset)
+            triangles.append(part + offset)
             offset += part.max() + 1
-        self.triangles = np.concatenate(parts).astype(np.int32)
+        self.triangles = np.concatenate(triangles).astype(np.int32)
         """(T, 3) indices into the vertices of `Surroundings`."""
+        self.parts = np.concatenate([_parts(name, len(part)) for name, part in grids.items()])
+        """(T,) uint8 `Part` of each triangle; hair on the skull is told by its field."""
 
     def build(
         self,
@@ -288,6 +301,17 @@ class SceneBuilder:
         fade = _smoothstep(t * 2)[..., None]
         colour = albedo[:, self.border][:, None] * (1 - fade) + skin[:, None, None] * fade
         return position, colour, hair
+
+
+def _parts(grid: str, count: int) -> np.ndarray:
+    """What the triangles of a grid show, (count,) uint8."""
+    shown = {"skull": Part.HEAD, "ear": Part.HEAD, "curtain": Part.HAIR, "teeth": Part.TEETH}
+    if grid == "neck":
+        # `grid_triangles` goes twice through the rows; the last five are cloth.
+        rows, columns = NECK_SHAPE
+        row = np.arange(count) % (count // 2) // columns
+        return np.where(row >= rows - 6, Part.GARMENT, Part.HEAD).astype(np.uint8)
+    return np.full(count, shown.get(grid.partition("_")[0], Part.GLASSES), dtype=np.uint8)
 
 
 def hair_field(points: np.ndarray, eyes: np.ndarray, style: dict[str, np.ndarray]) -> np.ndarray:

@@ -44,7 +44,7 @@ def face_model(open_face_data) -> FaceModel:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, face_model) -> Path:
     root = tmp_path_factory.mktemp("faces with spaces é")
-    options = SynthesisOptions(count=COUNT, output=str(root / "faces"), num_workers=0)
+    options = SynthesisOptions(n=COUNT, out=str(root / "faces"), num_workers=0)
     generate(options, face_model, list_root=root, progress=False)
     return root / "faces"
 
@@ -108,7 +108,7 @@ def test_epochs_are_reproducible(folder, face_model, workers) -> None:
 def test_rotation_of_the_picture_is_rotation_of_the_scene(face_model) -> None:
     """Rendering the turned coefficients gives the turned picture and landmarks."""
     camera, layout, angle = Camera.rnet(), face_model.layout, math.radians(17)
-    flat = FaceSampler(face_model, camera).sample(5, range(3))
+    flat = FaceSampler(face_model).sample(5, range(3)).coefficients
     turned = np.stack([turn_coefficients(c, layout, angle) for c in flat])
 
     def render(flat: np.ndarray):
@@ -216,7 +216,7 @@ def test_faces_of_another_model_are_refused(folder, tiny_face_model) -> None:
 
 
 def test_missing_folder_and_images_are_named(folder, face_model, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"make_synthetic\.py --output"):
+    with pytest.raises(InputError, match=r"make_synthetic\.py --out"):
         dataset(tmp_path, face_model)
     (tmp_path / "coefficients.npz").write_bytes((folder / "coefficients.npz").read_bytes())
     with pytest.raises(InputError, match=rf"lacks {COUNT} of its images, such as 000000\.jpg"):
@@ -232,7 +232,7 @@ def test_missing_validation_faces_name_the_command(folder, face_model, tmp_path)
         return str(raised.value)
 
     missing = tmp_path / "faces_val"
-    command = f"--output {tmp_path / 'faces'} --val_count 256`"
+    command = f"--out {tmp_path / 'faces'} --n_val 256`"
     fields: dict[str, Any] = {
         "synthetic_folder": str(tmp_path / "faces"),
         "synthetic_folder_val": str(missing),
@@ -242,12 +242,12 @@ def test_missing_validation_faces_name_the_command(folder, face_model, tmp_path)
     made = tmp_path / "faces"
     made.mkdir()
     write_truth(made / "coefficients.npz", replace(read_truth(folder / "coefficients.npz"), seed=7))
-    command = f"--output {made} --count {COUNT} --val_count 256 --seed 7`"
+    command = f"--out {made} --n {COUNT} --n_val 256 --seed 7`"
     assert command in problem(**fields)
     # A folder of another name is made alone; the training folder's name has spaces.
-    command = f"--output {tmp_path / 'other'} --count 256 --val_count 0 --seed 1`"
+    command = f"--out {tmp_path / 'other'} --n 256 --n_val 0 --seed 1`"
     assert command in problem(synthetic_folder_val=str(tmp_path / "other"))
-    command = f'--output "{folder}" --count {COUNT} --val_count 256`'
+    command = f'--out "{folder}" --n {COUNT} --n_val 256`'
     assert command in problem(synthetic_folder_val=f"{folder}_val")
 
 
