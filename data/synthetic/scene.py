@@ -18,7 +18,8 @@ from models.face_model import FaceModel
 
 SKULL_RINGS = 9
 EAR_SHAPE = (7, 10)
-NECK_SHAPE = (9, 24)
+NECK_SHAPE = (11, 24)
+CLOTH_ROWS = 7
 CURTAIN_SHAPE = (12, 40)
 TEETH_COLUMNS = 13
 RIM_POINTS = 24
@@ -247,7 +248,7 @@ class SceneBuilder:
         for side in (-1.0, 1.0):
             ear, colour = _ear(vertices[:, self.border], skin, eyes, side)
             grids.append((ear, colour, NOT_HAIR, 1.0))
-        grids.append((neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.25, NECK_SHAPE[0])))
+        grids.append((neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.09, NECK_SHAPE[0]).clip(0.25)))
         curtain = _curtain(eyes, style)
         grids.append((curtain, style["hair_colour"][:, None, None], 1.0, 1.0))
         for upper in (True, False):
@@ -281,7 +282,7 @@ class SceneBuilder:
         theta = np.arccos(np.clip(relative[..., 2] / radius, -1, 1))
         phi = np.arctan2(relative[..., 1], relative[..., 0])
         t = np.linspace(0, 1, SKULL_RINGS + 1, dtype=np.float32)[:, None]
-        theta = theta[:, None] + (np.pi - theta[:, None]) * t
+        theta = theta[:, None] - 0.05 + (np.pi + 0.05 - theta[:, None]) * t
         sin, cos = np.sin(theta), np.cos(theta)
         direction = np.stack([sin * np.cos(phi)[:, None], sin * np.sin(phi)[:, None], cos], axis=-1)
         height = np.where(direction[..., 1] > 0, SKULL_TOP, SKULL_BOTTOM)
@@ -292,6 +293,8 @@ class SceneBuilder:
         )
         blend = _smoothstep(t * 2.5)
         distance = radius[:, None] * (1 - blend) + ellipsoid * blend
+        # A thought below the face's border, so that no gap shows between the two.
+        distance[:, 0] *= 0.985
         position = SKULL_CENTRE + direction * distance[..., None]
         hair = hair_field(position, eyes, style)
         bulge = (
@@ -307,10 +310,10 @@ def _parts(grid: str, count: int) -> np.ndarray:
     """What the triangles of a grid show, (count,) uint8."""
     shown = {"skull": Part.HEAD, "ear": Part.HEAD, "curtain": Part.HAIR, "teeth": Part.TEETH}
     if grid == "neck":
-        # `grid_triangles` goes twice through the rows; the last five are cloth.
+        # `grid_triangles` goes twice through the rows.
         rows, columns = NECK_SHAPE
         row = np.arange(count) % (count // 2) // columns
-        return np.where(row >= rows - 6, Part.GARMENT, Part.HEAD).astype(np.uint8)
+        return np.where(row >= rows - CLOTH_ROWS - 1, Part.GARMENT, Part.HEAD).astype(np.uint8)
     return np.full(count, shown.get(grid.partition("_")[0], Part.GLASSES), dtype=np.uint8)
 
 
@@ -360,12 +363,14 @@ def _neck(skin, style):
     rows, columns = NECK_SHAPE
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False, dtype=np.float32)
     # Skin from below the jaw to the collar, then cloth that widens to the shoulders.
-    skin_rows = rows - 5
+    skin_rows = rows - CLOTH_ROWS
     collar = style["collar"][:, None]
     above = -0.55 + (collar + 0.55) * np.linspace(0, 1, skin_rows, dtype=np.float32)
-    below = collar + np.array([0.03, -0.1, -0.22, -0.4, -1.0], dtype=np.float32)
+    below = collar + np.array([0.03, -0.1, -0.22, -0.4, -1.0, -3.5, -12.0], dtype=np.float32)
     y = np.concatenate([above, below], axis=1)
-    widening = np.array([0.0] * skin_rows + [0.035, 0.18, 0.5, 1.3, 1.7], dtype=np.float32)
+    widening = np.array(
+        [0.0] * skin_rows + [0.035, 0.18, 0.5, 1.3, 1.7, 1.6, 1.5], dtype=np.float32
+    )
     radius = style["neck_width"][:, None] + widening
     depth = style["neck_width"][:, None] * 0.95 + 0.35 * widening
     position = np.stack(
@@ -378,7 +383,9 @@ def _neck(skin, style):
     )
     cloth = (np.arange(rows) >= skin_rows)[:, None, None]
     # The jaw takes light from the neck.
-    shadow = np.concatenate([np.linspace(0.5, 0.9, skin_rows), np.ones(5)]).astype(np.float32)
+    shadow = np.concatenate([np.linspace(0.5, 0.9, skin_rows), np.ones(CLOTH_ROWS)]).astype(
+        np.float32
+    )
     shadowed = skin[:, None, None] * shadow[:, None, None]
     return position, np.where(cloth, style["garment_colour"][:, None, None], shadowed)
 
