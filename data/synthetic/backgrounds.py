@@ -31,8 +31,8 @@ class PictureFolder:
     _kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
-    def open(cls, folder: Path) -> PictureFolder:
-        """List the pictures of a folder.
+    def open(cls, folder: Path, flag: str = "--backgrounds") -> PictureFolder:
+        """List the pictures of a folder, which a flag named.
 
         Raises:
             InputError: no such folder, or no pictures in it; the message names the flag.
@@ -40,7 +40,7 @@ class PictureFolder:
         try:
             return cls(tuple(list_images(folder)))
         except InputError as error:
-            raise InputError(f"--backgrounds: {error}") from error
+            raise InputError(f"{flag}: {error}") from error
 
     @property
     def digest(self) -> str:

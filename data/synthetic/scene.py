@@ -248,7 +248,9 @@ class SceneBuilder:
         for side in (-1.0, 1.0):
             ear, colour = _ear(vertices[:, self.border], skin, eyes, side)
             grids.append((ear, colour, NOT_HAIR, 1.0))
-        grids.append((neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.09, NECK_SHAPE[0]).clip(0.25)))
+        grids.append(
+            (neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.09, NECK_SHAPE[0]).clip(0.25))
+        )
         curtain = _curtain(eyes, style)
         grids.append((curtain, style["hair_colour"][:, None, None], 1.0, 1.0))
         for upper in (True, False):
