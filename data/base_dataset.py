@@ -56,6 +56,12 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """(5, 2) points to which the recognition net's crop is aligned, in pixel indices."""
         self.problems: Mapping[int, str] = {}
         """Samples that are known to be unusable before they are read, and why."""
+        self.truth_size: int | None = None
+        """Length of the coefficient vectors, where some samples have true ones and others none."""
+        self.notice = ""
+        """What the user should know before the first batch."""
+        self.needs_shuffling = False
+        """Whether `shuffled` decides which samples an epoch has."""
         if assets is not None and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.
@@ -72,7 +78,8 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
     def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
         """The first `size` samples in the order of an epoch; which processes share afterwards.
 
-        A dataset may keep samples together that lie together.
+        A dataset may keep samples together that lie together, and may give some twice: number
+        n + k len(self) is the k-th copy of sample n.
         """
         order = np.arange(size)
         random.shuffle(order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -24,7 +24,9 @@ class FaceBatch:
     recognition_transforms: Float[Tensor, "batch 2 3"] | None = None
     """Crop pixels to the recognition net's template, from the given landmarks."""
     coefficients: Float[Tensor, "batch parameters"] | None = None
-    """True coefficients of synthetic faces."""
+    """True coefficients of synthetic faces; zeros where a face has none."""
+    has_truth: Bool[Tensor, " batch"] | None = None
+    """Which faces have true coefficients; None: all, if the batch has any."""
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """Move every tensor to a device."""
@@ -34,6 +36,16 @@ class FaceBatch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **moved)
+
+    def rows(self, numbers: Int[Tensor, " rows"]) -> FaceBatch:
+        """Some of the faces."""
+        paths = tuple(self.paths[number] for number in numbers.tolist())
+        chosen = {
+            field.name: value.index_select(0, numbers)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, paths=paths, **chosen)
 
     def __len__(self) -> int:
         return self.images.shape[0]
