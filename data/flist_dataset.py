@@ -136,7 +136,8 @@ class FlistDataset(PreparedDataset):
 
     def load(self, index: int) -> FaceSample:
         """Read one photo and align it; a picture with true coefficients is a crop already."""
-        photo = self.photos[index]
+        # Copies (`mixed_order`) have numbers beyond the last photo's.
+        photo = self.photos[index % len(self) if self.needs_shuffling else index]
         if photo.problem:
             raise InputError(photo.problem)
         truth, rows = self._truth.get(photo.folder, (None, {}))

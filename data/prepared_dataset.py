@@ -32,7 +32,7 @@ class PreparedDataset(FaceDataset):
 
     def __getitem__(self, index: int) -> FaceSample:
         """Read, align and, for training, augment one photo; the true coefficients stay true."""
-        sample = self.load(index % len(self))
+        sample = self.load(index)
         if not self._augment:
             return sample
         warp = Warp.draw(self._augmentation, self.random(index))

@@ -18,6 +18,7 @@ from data.synthetic.generate import SynthesisOptions, generate
 from data.synthetic.sampling import FaceSampler
 from data.synthetic_dataset import SyntheticDataset, SyntheticOptions, augment
 from models.assets import ModelAssets
+from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import LandmarkOptions, LandmarkOrigin
@@ -278,3 +279,73 @@ def test_damaged_image_is_named(folder, face_model, tmp_path) -> None:
         (tmp_path / f"{index:06d}.jpg").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"000002\.jpg cannot be read"):
         dataset(tmp_path, face_model, synthetic_masks=False)[2]
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def live(face_model, is_train=True, count=6, **fields) -> SyntheticDataset:
+    return dataset("nowhere", face_model, is_train, synthetic_live=count, **fields)
+
+
+def test_live_faces_need_no_folder_and_differ_by_epoch(tiny_face_model) -> None:
+    faces = live(tiny_face_model, synthetic_aug=False)
+    assert len(faces) == 6
+    faces.set_epoch(3, 0)
+    first, second = faces[0], faces[1]
+    assert first.image.shape == (224, 224, 3) and first.image.dtype == np.uint8
+    assert first.mask is not None and set(np.unique(first.mask)) <= {0, 255}
+    assert not np.array_equal(coefficients(first), coefficients(second))
+    # Decoded, the coefficients give the landmarks.
+    with torch.no_grad():
+        parts = tiny_face_model.layout.split(torch.from_numpy(coefficients(first))[None])
+        again = reconstruct(tiny_face_model, Renderer(), Camera.rnet(), parts)
+    np.testing.assert_allclose(again.posed.landmarks_px[0] - 0.5, landmarks(first), atol=1e-3)
+    faces.set_epoch(3, 1)
+    assert not np.array_equal(coefficients(faces[0]), coefficients(first))
+    faces.set_epoch(3, 0)
+    np.testing.assert_array_equal(faces[0].image, first.image)
+
+
+def test_live_training_resumes_exactly_with_any_number_of_workers(tiny_face_model) -> None:
+    def epoch(skip: int, workers: int) -> list[FaceBatch]:
+        settings = LoaderOptions(batch_size=2, num_threads=workers)
+        loader = FaceLoader(live(tiny_face_model), settings, 9, is_train=True)
+        loader.set_epoch(5, skip)
+        return list(loader)
+
+    whole, rest = epoch(0, 0), epoch(1, 2)
+    assert len(whole) == 3 and len(rest) == 2
+    for one, two in zip(whole[1:], rest, strict=True):
+        assert torch.equal(one.images, two.images)
+        assert one.coefficients is not None and two.coefficients is not None
+        assert torch.equal(one.coefficients, two.coefficients)
+
+
+def test_live_validation_is_the_same_in_each_epoch_and_apart_from_training(
+    tiny_face_model,
+) -> None:
+    training, validation = live(tiny_face_model), live(tiny_face_model, is_train=False)
+    assert len(validation) == 256
+    seen = []
+    for epoch in range(2):
+        training.set_epoch(1, epoch)
+        validation.set_epoch(1, epoch)
+        seen.append(validation[2].image)
+        assert not np.array_equal(training[2].image, validation[2].image)
+    np.testing.assert_array_equal(*seen)
+
+
+def test_live_backgrounds_are_named_if_missing(tiny_face_model) -> None:
+    with pytest.raises(InputError, match=r"--synthetic_backgrounds: nowhere/pictures does not"):
+        live(tiny_face_model, synthetic_backgrounds="nowhere/pictures")
+    with pytest.raises(InputError, match="--synthetic_live is -1"):
+        SyntheticOptions(synthetic_live=-1)
+
+
+def test_faces_of_other_cameras_are_refused(folder, face_model, tmp_path) -> None:
+    truth = read_truth(folder / "coefficients.npz")
+    other = replace(truth, size_px=truth.size_px + 32, settings="--camera rnet --size 256")
+    write_truth(tmp_path / "coefficients.npz", other)
+    with pytest.raises(InputError, match=r"was made with --camera rnet --size 256.*--flist"):
+        dataset(tmp_path, face_model)
