@@ -40,3 +40,32 @@ def test_unknown_face_model_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"missing\.npz"):
         make_synthetic.main(["--face_model", "missing.npz"])
+
+
+def test_parts_and_maps_by_command(tmp_path, monkeypatch, capsys) -> None:
+    """Random cameras, all maps, two parts and their merger."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--n", "2", "--n_val", "0", "--out", "faces", "--num_workers", "0"]
+    flags += ["--camera", "random", "--size", "64", "--maps", "all"]
+    for part in ("0/2", "1/2"):
+        make_synthetic.main([*flags, "--shard", part])
+        assert f"Part {part} is made" in capsys.readouterr().out
+    assert not (tmp_path / "datalist").exists()
+    make_synthetic.main([*flags, "--merge"])
+    assert "2 faces in faces: 0 made, 2 kept" in capsys.readouterr().out
+    truth = read_truth(tmp_path / "faces/coefficients.npz")
+    assert not truth.fixed_camera
+    for name in ("parts", "depth", "normals", "mask", "landmarks", "detections"):
+        assert len(list((tmp_path / "faces" / name).iterdir())) == 2
+    assert (tmp_path / "datalist/faces/images.txt").is_file()
+
+
+def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bad.png").write_bytes(b"no picture")
+    flags = ["--n", "3", "--n_val", "0", "--num_workers", "0", "--backgrounds", "mine"]
+    make_synthetic.main(flags)
+    assert "Background left out: mine" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--backgrounds: nowhere does not exist"):
+        make_synthetic.main([*flags, "--backgrounds", "nowhere"])

@@ -275,7 +275,7 @@ class RenderChunk:
             batch = range(first, first + BATCH)
             taken = self.photographer.take(self.seed, batch)
             for index, face in zip(batch, taken, strict=True):
-                if index < self.count:
+                if index in wanted:
                     self._write(index, face)
                     faces.append(_small(face))
         truth = self.describe(wanted, faces)

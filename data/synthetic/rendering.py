@@ -264,8 +264,8 @@ class SceneRenderer:
             direction = rng.standard_normal(3).astype(np.float32)
             direction /= np.linalg.norm(direction)
             along = points @ direction - np.float32(rng.normal(0, 0.3))
-            width = np.float32(rng.uniform(0.04, 0.4))
-            shade = 1 - np.float32(rng.uniform(0.15, 0.6)) / (1 + np.exp(-along / width))
+            steps = np.clip(along / np.float32(rng.uniform(0.04, 0.4)), -30, 30)
+            shade = 1 - np.float32(rng.uniform(0.15, 0.6)) / (1 + np.exp(-steps))
             # Relative to the whole face, whose brightness stays that of the true light.
             shade /= shade[:face].mean()
             colours *= shade[:, None]

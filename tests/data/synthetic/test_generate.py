@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from data.flist_dataset import read_list
-from data.images import read_image, read_mask
+from data.images import read_image, read_mask, write_image
 from data.landmarks import five_from_68, read_landmarks
 from data.synthetic import generate as generation
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
@@ -126,6 +126,77 @@ def test_faces_of_other_settings_are_not_mixed(made, face_model, tmp_path) -> No
     assert first.read_bytes() != other.read_bytes()
 
 
+def test_parts_make_what_one_run_makes(made, face_model, tmp_path, monkeypatch) -> None:
+    """As an array job: each part knows nothing of the others; the merger lists what all made."""
+    monkeypatch.setattr(generation, "CHUNK", 5)
+    assert make(tmp_path, face_model, shard="1/2") == Made(5, 5)
+    assert not (tmp_path / "faces/coefficients.npz").exists()
+    assert not (tmp_path / "datalist").exists()
+    with pytest.raises(InputError, match=r"--merge: 2 of 3 chunks .* faces 0 to 4; .*--shard"):
+        make(tmp_path, face_model, merge=True)
+    assert make(tmp_path, face_model, shard="0/2") == Made(7, 7)
+    assert make(tmp_path, face_model, shard="0/2") == Made(7, 0)
+    assert make(tmp_path, face_model, merge=True) == Made(COUNT, 0)
+    # Batches begin with a chunk, so that these pictures may differ in the last bit of a sum.
+    one, two = (
+        read_truth(made / "faces/coefficients.npz"),
+        read_truth(tmp_path / "faces/coefficients.npz"),
+    )
+    np.testing.assert_allclose(one.coefficients, two.coefficients, atol=1e-6)
+    assert one.names == two.names
+    lists = [(root / "datalist/faces/masks.txt").read_text("utf-8") for root in (made, tmp_path)]
+    assert len({text.replace(str(r), "") for text, r in zip(lists, (made, tmp_path), strict=True)})
+    assert contents(tmp_path / "faces").keys() == contents(made / "faces").keys()
+    assert not (tmp_path / "faces/unfinished").exists()
+
+
+def test_a_part_that_is_made_anew_leaves_the_others(face_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(generation, "CHUNK", 2)
+    for part in ("0/2", "1/2"):
+        make(tmp_path, face_model, n=4, shard=part)
+    assert make(tmp_path, face_model, n=4, shard="1/2", overwrite=True) == Made(2, 2)
+    assert make(tmp_path, face_model, n=4, merge=True) == Made(4, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"shard": "2/2"}, "--shard 2/2: part 2 of 2 does not exist"),
+        ({"shard": "half"}, "--shard half: expected i/n"),
+        ({"shard": "0/2", "merge": True}, "--shard and --merge"),
+        ({"size": 5000}, "--size is 5000"),
+    ],
+)
+def test_impossible_settings_are_refused(fields, problem) -> None:
+    with pytest.raises(InputError, match=problem):
+        SynthesisOptions(**fields)
+
+
+def test_other_settings_are_not_mixed(face_model, tmp_path) -> None:
+    make(tmp_path, face_model, n=2)
+    with pytest.raises(InputError, match=r"--maps none.*now it is.*--maps masks"):
+        make(tmp_path, face_model, n=2, maps="masks")
+
+
+def test_the_users_pictures_are_behind_the_faces(face_model, tmp_path) -> None:
+    """Four in five have one, bad ones are named, and the choice of pictures is remembered."""
+    pictures = tmp_path / "pictures"
+    green = np.zeros((200, 300, 3), np.uint8) + np.array([20, 220, 20], np.uint8)
+    write_image(pictures / "a.png", green)
+    (pictures / "bad.jpg").write_bytes(b"no picture")
+    done = make(tmp_path, face_model, n=10, backgrounds=str(pictures), looks="full")
+    (sentence,) = done.bad_pictures
+    assert "bad.jpg is not a JPEG" in sentence
+    corners = np.stack(
+        [read_image(path)[:12, :6].mean(axis=(0, 1)) for path in (tmp_path / "faces").glob("*.jpg")]
+    )
+    # Green, whatever the camera makes of it.
+    assert 4 <= (corners[:, 1] > 1.5 * corners[:, [0, 2]].max(axis=1)).sum() <= 10
+    write_image(pictures / "b.png", green)
+    with pytest.raises(InputError, match=r"of 2 pictures .* of 3 pictures"):
+        make(tmp_path, face_model, n=10, backgrounds=str(pictures))
+
+
 def test_validation_has_its_own_folder_and_seed() -> None:
     options = SynthesisOptions(n=9, n_val=4, out="a/faces", seed=3).validation()
     assert (options.n, options.seed, options.list_name) == (4, 4, "faces_val")
@@ -229,6 +300,44 @@ def test_sample_is_its_own_stream(face_model) -> None:
 
     np.testing.assert_array_equal(draw(3, [7])[0], draw(3, range(5, 9))[2])
     assert not np.array_equal(draw(3, [7]), draw(4, [7]))
+
+
+def test_many_look_at_the_camera_and_eyes_converge(face_model) -> None:
+    """Measured on the pupils of the decoded faces, whatever the units say."""
+    drawn = FaceSampler(face_model).sample(0, range(200)).coefficients
+    parts = face_model.layout.split(torch.from_numpy(drawn))
+    neutral = torch.zeros_like(parts.expression)
+    eyes = []
+    for side in ("eye_left", "eye_right"):
+        pupil = face_model.regions[side] & face_model.regions["pupil"]
+        moved = face_model.shape(parts.identity, parts.expression)[:, pupil].mean(dim=1)
+        rest = face_model.shape(parts.identity, neutral)[:, pupil].mean(dim=1)
+        eyes.append((moved - rest)[:, 0].numpy())
+    sideways, towards = (eyes[0] + eyes[1]) / 2, eyes[0] - eyes[1]
+    # The direction of the camera, as the head sees it.
+    yaw = drawn[:, face_model.layout.slices["angles_rad"]][:, 1]
+    gaze = np.degrees(np.arcsin(np.clip(sideways / 0.125, -1, 1)))
+    moderate = np.abs(np.degrees(yaw)) < 20
+    off = np.abs(gaze + np.degrees(yaw))[moderate]
+    assert np.mean(off < 8) > 0.5 > np.mean(off > 15)
+    # Left eyes, at positive x, turn inwards, to negative x, as right ones to positive.
+    assert np.median(towards) < -0.002
+    assert (towards < 0.02).all()
+
+
+def test_expressions_are_mixtures_with_room_for_calm(face_model) -> None:
+    """Units explain them; a good share is near neutral; lids close at times."""
+    drawn = FaceSampler(face_model).sample(0, range(300)).coefficients
+    expression = drawn[:, face_model.layout.slices["expression"]]
+    units = face_model.unit_matrix.numpy()
+    residual = expression - expression @ np.linalg.pinv(units) @ units
+    assert np.square(residual).sum() < 0.05 * np.square(expression).sum()
+    blink = units[[face_model.unit_names.index("eyeBlinkLeft")]]
+    weights = np.linalg.lstsq(units.T, expression.T, rcond=None)[0].T
+    left = weights[:, face_model.unit_names.index("eyeBlinkLeft")]
+    right = weights[:, face_model.unit_names.index("eyeBlinkRight")]
+    assert blink.any()
+    assert 0.03 < np.mean((left > 0.6) & (right > 0.6)) < 0.2
 
 
 def test_every_preset_uses_units_of_the_open_model(face_model) -> None:
