@@ -208,7 +208,7 @@ class FaceReconModel(BaseModel):
             terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
 
-    def _mixed_losses(self) -> Mapping[str, Tensor]:
+    def _mixed_losses(self) -> dict[str, Tensor]:
         """The terms of a batch of which not all faces have truth; the same names in each step."""
         none = 0 * self.output.coefficients.sum()
         terms = dict.fromkeys((*self.truth.names, *self.objective.weights), none)

@@ -214,7 +214,7 @@ def _draw_hand(
     palm = knuckles + outwards * 22 * unit
     wrist = palm + outwards * 150 * unit + (palm - middle) * 0.2
     height, width = size
-    round_shade = Image.new("L", (2 * width, 2 * height), 150)
+    round_shade = Image.new("L", (2 * width, 2 * height), 188)
     shade = ImageDraw.Draw(round_shade)
     bones = [(knuckles, palm, 2 * finger), (palm, wrist, 1.6 * finger)]
     for k in range(count):
@@ -223,7 +223,7 @@ def _draw_hand(
         bones.append((end, knuckles + sideways * spread, finger / 2))
     for start, end, radius in bones:
         _capsule(draw, start, end, radius, 255)
-        for share, level in ((1.0, 150), (0.85, 190), (0.65, 220), (0.4, 240)):
+        for share, level in ((1.0, 188), (0.85, 212), (0.65, 228), (0.4, 240)):
             _capsule(shade, start, end, radius * share, level)
     blurred = round_shade.reduce(2).filter(ImageFilter.GaussianBlur(0.6 * unit))
     large = _enlarge(rng.normal(1, 0.1, (3, 3, 1)), height, width)

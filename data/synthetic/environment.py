@@ -97,7 +97,7 @@ def sample_environment(rng: np.random.Generator) -> Environment:
     grey = colour.mean()
     balance = (grey / colour) ** rng.uniform(0.6, 1.0)
     # 2. Exposure: for the light on what faces the camera.
-    exposure = rng.uniform(0.68, 1.08) / grey
+    exposure = rng.uniform(0.66, 1.02) / grey
     return found.times(balance * exposure * (1 + np.clip(rng.normal(0, 0.03, 3), -0.08, 0.08)))
 
 

@@ -42,6 +42,7 @@ def test_mirrored_coefficients_give_the_mirrored_picture(face_model) -> None:
     assert mirrored.coefficients is not None and mirrored.mask is not None
     expected = sample_of(face_model, mirrored.coefficients)
     assert expected.mask is not None
+    assert mirrored.landmarks is not None and expected.landmarks is not None
     # Landmarks of the model's two sides agree to a few hundredths of a pixel.
     np.testing.assert_allclose(mirrored.landmarks, expected.landmarks, atol=0.3)
     both = (mirrored.mask > 0) & (expected.mask > 0)

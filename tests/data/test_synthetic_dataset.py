@@ -13,10 +13,10 @@ from data import FaceLoader, create_dataset
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import rotate_picture, turn, turn_coefficients
-from data.synthetic.coefficients import read_truth, write_truth
+from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.generate import SynthesisOptions, generate
 from data.synthetic.sampling import FaceSampler
-from data.synthetic_dataset import SyntheticDataset, SyntheticOptions, augment
+from data.synthetic_dataset import FolderFaces, SyntheticDataset, SyntheticOptions, augment
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import Camera
@@ -57,6 +57,11 @@ def dataset(
     return faces
 
 
+def truth_of(faces: SyntheticDataset) -> SyntheticTruth:
+    assert isinstance(faces.faces, FolderFaces)
+    return faces.faces.truth
+
+
 def landmarks(sample: FaceSample) -> np.ndarray:
     assert sample.landmarks is not None
     return sample.landmarks
@@ -74,8 +79,8 @@ def test_batches_carry_the_truth(folder, face_model) -> None:
     assert batch.landmarks_px is not None
     assert batch.coefficients is not None
     assert batch.skin_mask is not None
-    np.testing.assert_allclose(batch.landmarks_px, faces.faces.truth.landmarks_px, atol=1e-4)
-    np.testing.assert_array_equal(batch.coefficients, faces.faces.truth.coefficients)
+    np.testing.assert_allclose(batch.landmarks_px, truth_of(faces).landmarks_px, atol=1e-4)
+    np.testing.assert_array_equal(batch.coefficients, truth_of(faces).coefficients)
     assert batch.images.shape == (COUNT, 3, 224, 224)
     assert batch.skin_mask.shape == (COUNT, 1, 224, 224)
     without = dataset(folder, face_model, synthetic_masks=False)[0]
@@ -200,7 +205,7 @@ def test_boxes_hide_picture_and_mask(tiny_face_model) -> None:
 
 def test_validation_is_not_augmented(folder, face_model) -> None:
     still = dataset(folder, face_model, is_train=False)
-    np.testing.assert_array_equal(still[1].coefficients, still.faces.truth.coefficients[1])
+    np.testing.assert_array_equal(still[1].coefficients, truth_of(still).coefficients[1])
     off = dataset(folder, face_model, synthetic_aug=False)
     np.testing.assert_array_equal(off[1].image, still[1].image)
 

@@ -62,7 +62,7 @@ def test_a_lobe_lights_what_faces_it_with_its_colour() -> None:
 def test_environments_are_exposed_and_varied(environments) -> None:
     basis = sh_basis(torch.from_numpy(directions(500))).float()
     gammas = torch.from_numpy(np.stack([e.gamma() for e in environments])).float()
-    front = directions(500)[:, 2] > 0.3
+    front = torch.from_numpy(directions(500)[:, 2] > 0.3)
     seen = (basis[front] @ light_coefficients(gammas)).mean(dim=1).numpy()
     assert 0.6 < seen.mean(axis=1).min() < seen.mean(axis=1).max() < 1.2
     # Coloured, but a camera balances white.
