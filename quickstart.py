@@ -128,7 +128,7 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     name, photos = arguments.name, "datasets/portraits"
     run(python, "-m", "data.portraits", photos)
-    run(python, "make_synthetic.py", "--face_model", "open", "--count", arguments.faces)
+    run(python, "make_synthetic.py", "--face_model", "open", "--n", arguments.faces)
     run(python, "data_preparation.py", "--img_folder", "portraits", "--mode", "test")
     recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
     run(python, "train.py", "--name", name, "--overwrite", *recipe)

@@ -56,23 +56,16 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """(5, 2) points to which the recognition net's crop is aligned, in pixel indices."""
         self.problems: Mapping[int, str] = {}
         """Samples that are known to be unusable before they are read, and why."""
+        self.truth_size: int | None = None
+        """Length of the coefficient vectors, where some samples have true ones and others none."""
+        self.notice = ""
+        """What the user should know before the first batch."""
+        self.needs_shuffling = False
+        """Whether `shuffled` decides which samples an epoch has."""
         if assets is not None and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.
         self._seed_and_epoch = torch.zeros(2, dtype=torch.int64).share_memory_()
-
-    def named_files(self, options: object, flag: str) -> tuple[str, str]:
-        """Where the files are that a flag names: validation has the flag that ends in `_val`.
-
-        Args:
-            options: the dataset's, which have both flags.
-            flag: of training.
-
-        Returns:
-            The value; and the flag, for messages.
-        """
-        name = flag if self.is_train else f"{flag}_val"
-        return getattr(options, name), f"--{name}"
 
     @abstractmethod
     def __len__(self) -> int:
@@ -85,7 +78,8 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
     def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
         """The first `size` samples in the order of an epoch; which processes share afterwards.
 
-        A dataset may keep samples together that lie together.
+        A dataset may keep samples together that lie together, and may give some twice: number
+        n + k len(self) is the k-th copy of sample n.
         """
         order = np.arange(size)
         random.shuffle(order)
@@ -99,3 +93,18 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """The random numbers of one sample: the same for any number of worker processes."""
         seed, epoch = self._seed_and_epoch.tolist()
         return np.random.default_rng([seed, epoch, index])
+
+
+def named_files(options: object, flag: str, is_train: bool) -> tuple[str, str]:
+    """Where the files are that a flag names: validation has the flag that ends in `_val`.
+
+    Args:
+        options: the dataset's, which have both flags.
+        flag: of training.
+        is_train: whether it is training's files that are wanted.
+
+    Returns:
+        The value; and the flag, for messages.
+    """
+    name = flag if is_train else f"{flag}_val"
+    return getattr(options, name), f"--{name}"

@@ -1,7 +1,8 @@
-"""Photos of prepared folders, named by a list of their masks.
+"""Photos of prepared folders, named by lists of their masks.
 
 Each line of the list names a mask, `<folder>/mask/<stem>.png`; the photo lies in `<folder>` under
-any accepted image extension, its 68 landmarks in `<folder>/landmarks/<stem>.txt`.
+any accepted image extension, its 68 landmarks in `<folder>/landmarks/<stem>.txt`. In a folder that
+make_synthetic.py wrote, pictures bring their true coefficients with them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
+
 from data.augmentation import AugmentationOptions
-from data.base_dataset import FaceSample
+from data.base_dataset import FaceSample, named_files
 from data.images import is_image_name, read_image, read_mask
 from data.landmarks import read_landmarks
+from data.mixing import mixed_order, parse_lists
 from data.prepared_dataset import PreparedDataset
 from data.prepared_files import images_by_stem
+from data.synthetic.coefficients import SyntheticTruth, read_truth
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
 from util.errors import InputError
@@ -30,9 +35,10 @@ class FlistOptions:
     data_root: str = "./"
     """Folder from which the paths in the lists count."""
     flist: str = "datalist/train/masks.txt"
-    """List of the training masks."""
+    """List of the training masks; or several with their shares of an epoch, such as
+    photos.txt:0.7,faces.txt:0.3, without shares all of each."""
     flist_val: str = "datalist/val/masks.txt"
-    """List of the validation masks."""
+    """List of the validation masks; or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +83,74 @@ class FlistDataset(PreparedDataset):
     option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions)
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
-        """Read the list and see which of its files are there.
+        """Read the lists and see which of their files are there.
 
         Raises:
-            InputError: no list, an empty one, or none of its files.
+            InputError: no list, an empty one, or none of its files; a damaged file of truth.
         """
         super().__init__(options, assets, is_train)
         lists: FlistOptions = options[FlistOptions]
-        path, flag = self.named_files(lists, "flist")
-        self.photos = read_list(Path(path), Path(lists.data_root), flag)
+        lists_text, flag = named_files(lists, "flist", is_train)
+        parts = parse_lists(lists_text, flag)
+        read = [read_list(part.path, Path(lists.data_root), flag) for part in parts]
+        self.photos = [photo for photos in read for photo in photos]
+        self.sizes = [len(photos) for photos in read]
+        """Photos of each list."""
+        # A single list has all of the epoch, whatever its share.
+        self.shares = [part.share or 0.0 for part in parts]
+        self.needs_shuffling = is_train and len(parts) > 1 and all(self.shares)
         self.problems = {
             index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
         }
+        self._read_truth(assets)
 
     def __len__(self) -> int:
         return len(self.photos)
 
+    def shuffled(self, size: int, random: np.random.Generator) -> np.ndarray:
+        """The samples of an epoch, of each list its share."""
+        if not self.needs_shuffling:
+            return super().shuffled(size, random)
+        return mixed_order(size, self.sizes, self.shares, random)
+
+    def _read_truth(self, assets: ModelAssets) -> None:
+        """Find the coefficients of folders of synthetic faces, if they mean what this run means."""
+        self._truth: dict[Path, tuple[SyntheticTruth, dict[str, int]]] = {}
+        folders = dict.fromkeys(photo.folder for photo in self.photos)
+        unusable = []
+        for folder in folders:
+            path = folder / "coefficients.npz"
+            if not path.is_file():
+                continue
+            truth, card = read_truth(path), assets.face_model.card
+            if truth.fingerprint != card.fingerprint:
+                unusable.append(f"{path} is of the face model {truth.face_model}, not of {card}")
+            elif not truth.fixed_camera:
+                unusable.append(f"{path} is of other cameras than the R-Net's ({truth.settings})")
+            else:
+                self._truth[folder] = truth, {name: k for k, name in enumerate(truth.names)}
+        if self._truth:
+            self.truth_size = assets.face_model.layout.size
+        if unusable:
+            self.notice = f"taken as photos, without true coefficients: {'; '.join(unusable)}"
+
     def load(self, index: int) -> FaceSample:
-        """Read and align one photo."""
-        photo = self.photos[index]
+        """Read one photo and align it; a picture with true coefficients is a crop already."""
+        # Copies (`mixed_order`) have numbers beyond the last photo's.
+        photo = self.photos[index % len(self) if self.needs_shuffling else index]
         if photo.problem:
             raise InputError(photo.problem)
+        truth, rows = self._truth.get(photo.folder, (None, {}))
+        row = rows.get(photo.image_name)
         try:
+            if truth is not None and row is not None:
+                return FaceSample(
+                    image=read_image(photo.image),
+                    path=str(photo.image),
+                    landmarks=truth.landmarks_px[row] - np.float32(0.5),
+                    mask=read_mask(photo.mask),
+                    coefficients=truth.coefficients[row].copy(),
+                )
             image = read_image(photo.image)
             landmarks = read_landmarks(photo.landmarks)
             mask = read_mask(photo.mask)

@@ -31,6 +31,7 @@ def collate(
     samples: Sequence[FaceSample],
     landmark_origin: LandmarkOrigin = "index",
     recognition_template: np.ndarray | None = None,
+    truth_size: int | None = None,
 ) -> FaceBatch:
     """Samples as one batch, pictures as bytes; what one sample lacks, the batch lacks.
 
@@ -39,7 +40,15 @@ def collate(
         landmark_origin: how pixel indices become continuous pixels.
         recognition_template: (5, 2) points of the recognition net's crop, in pixel indices;
             None leaves out `recognition_transforms`.
+        truth_size: length of the coefficient vectors where only some samples have them: the batch
+            then says which.
     """
+    coefficients = [sample.coefficients for sample in samples]
+    has_truth = None
+    if truth_size is not None:
+        has_truth = torch.tensor([vector is not None for vector in coefficients])
+        none = np.zeros(truth_size, dtype=np.float32)
+        coefficients = [none if vector is None else vector for vector in coefficients]
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
     landmarks = _stack([sample.landmarks for sample in samples])
     masks = _stack_bytes([sample.mask for sample in samples])
@@ -54,7 +63,8 @@ def collate(
         landmarks_px=None if landmarks is None else from_index(landmarks, landmark_origin),
         skin_mask=None if masks is None else masks[:, None],
         recognition_transforms=transforms,
-        coefficients=_stack([sample.coefficients for sample in samples]),
+        coefficients=_stack(coefficients),
+        has_truth=has_truth,
     )
 
 
@@ -125,8 +135,14 @@ class FaceLoader:
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
         self.bad_images = BadImages(options.max_bad_images, "train" if is_train else "val")
-        self.notice = self.bad_images.known(dataset.problems, size)
+        notices = [dataset.notice, self.bad_images.known(dataset.problems, size)]
+        self.notice = "; ".join(filter(None, notices))
         """What the user should know before the first batch; may be empty."""
+        if is_train and options.serial_batches and dataset.needs_shuffling:
+            raise InputError(
+                "--serial_batches takes photos in the order of the list, but several lists with "
+                "shares are mixed at random; leave one of both out"
+            )
         # Few samples still make one batch.
         batch_size = min(options.batch_size if is_train else options.batch_size_val, size)
         if is_train and batch_size < place.size:
@@ -163,7 +179,7 @@ class FaceLoader:
             batch_sampler=self._plan,
             num_workers=workers,
             collate_fn=CollateLoaded(
-                _Collate(dataset.landmark_origin, dataset.recognition_template)
+                _Collate(dataset.landmark_origin, dataset.recognition_template, dataset.truth_size)
             ),
             # Starting processes takes seconds on some platforms: once a run, not once an epoch.
             persistent_workers=workers > 0,
@@ -265,6 +281,7 @@ class _Collate:
 
     landmark_origin: LandmarkOrigin
     recognition_template: np.ndarray | None
+    truth_size: int | None
 
     def __call__(self, samples: list[FaceSample | InputError]) -> FaceBatch | InputError:
         good: list[FaceSample] = []
@@ -272,7 +289,7 @@ class _Collate:
             if isinstance(sample, InputError):
                 return sample
             good.append(sample)
-        return collate(good, self.landmark_origin, self.recognition_template)
+        return collate(good, self.landmark_origin, self.recognition_template, self.truth_size)
 
 
 def _stack(arrays: Sequence[np.ndarray | None]) -> Tensor | None:

@@ -10,8 +10,10 @@ import numpy as np
 from data.alignment import align_face
 from data.augmentation import AugmentationOptions, Warp
 from data.base_dataset import FaceDataset, FaceSample
+from data.exact_warp import warp_exactly
 from data.landmarks import check_landmarks, upright_landmarks
 from models.assets import ModelAssets
+from models.parameters import ParameterLayout
 from util.errors import InputError
 
 
@@ -26,13 +28,18 @@ class PreparedDataset(FaceDataset):
         # Landmarks follow the public rounding only where its weights expect them to.
         self._exact = self.landmark_origin == "centre"
         self._standard_points = assets.face_model.alignment_points.detach().cpu().numpy()
+        self._layout: ParameterLayout | None = getattr(assets.face_model, "layout", None)
 
     def __getitem__(self, index: int) -> FaceSample:
-        """Read, align and, for training, augment one photo."""
+        """Read, align and, for training, augment one photo; the true coefficients stay true."""
         sample = self.load(index)
-        if self._augment:
-            sample = Warp.draw(self._augmentation, self.random(index)).apply(sample)
-        return sample
+        if not self._augment:
+            return sample
+        warp = Warp.draw(self._augmentation, self.random(index))
+        if sample.coefficients is None:
+            return warp.apply(sample)
+        assert self._layout is not None
+        return warp_exactly(sample, warp, self._layout)
 
     @abstractmethod
     def load(self, index: int) -> FaceSample:

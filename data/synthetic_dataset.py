@@ -1,4 +1,4 @@
-"""Faces that `make_synthetic.py` rendered, with their true coefficients.
+"""Rendered faces with their true coefficients: of a folder, or rendered while training goes on.
 
 Augmentation keeps the truth exact: a rotation of the picture about the camera's principal point
 turns roll, translation and light with it, and gains of the colour channels scale the light.
@@ -6,6 +6,8 @@ turns roll, translation and light with it, and gains of the colour channels scal
 
 from __future__ import annotations
 
+import copy
+import io
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.augmentation import Warp
-from data.base_dataset import FaceDataset, FaceSample
+from data.base_dataset import FaceDataset, FaceSample, named_files
+from data.exact_warp import turn
 from data.images import read_mask
+from data.synthetic.backgrounds import PictureFolder
 from data.synthetic.coefficients import VALIDATION_COUNT, read_truth
-from data.synthetic.lighting import brighten, turn_light
+from data.synthetic.lighting import brighten
+from data.synthetic.photographer import Photographer
 from models.assets import ModelAssets
-from models.kernels import kernel
+from models.face_model import FaceModel
 from models.landmarks import LandmarkOptions
 from models.parameters import ParameterLayout
 from util.errors import InputError
@@ -34,6 +38,11 @@ class SyntheticOptions:
     """Folder of the training faces, made by make_synthetic.py."""
     synthetic_folder_val: str = "datasets/synthetic_val"
     """Folder of the validation faces."""
+    synthetic_live: int = 0
+    """Faces that each epoch renders anew, in the processes that load (--num_threads), instead of
+    reading a folder; 0 reads. Validation then renders the same 256 each time."""
+    synthetic_backgrounds: str = ""
+    """Folder of pictures to put behind four of five live faces."""
     synthetic_masks: bool = True
     """Read skin masks, which only the photometric loss needs."""
     synthetic_aug: bool = True
@@ -45,6 +54,11 @@ class SyntheticOptions:
     synthetic_gain: float = 0.08
     """Standard deviation of the random gain of the brightness."""
 
+    def __post_init__(self) -> None:
+        """Refuse a negative number of faces."""
+        if self.synthetic_live < 0:
+            raise InputError(f"--synthetic_live is {self.synthetic_live}; it must be 0 or more")
+
 
 class SyntheticDataset(FaceDataset):
     """Rendered faces with landmarks, masks and coefficients."""
@@ -52,22 +66,59 @@ class SyntheticDataset(FaceDataset):
     option_groups = (SyntheticOptions, LandmarkOptions)
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
-        """Read all coefficients; images are read when asked for.
+        """Find the faces of the folder, or prepare to render them.
 
         Raises:
-            InputError: no such folder, images missing, or faces of another face model.
+            InputError: no such folder, images missing, faces of another face model or camera.
         """
         super().__init__(options, assets, is_train)
         self.options: SyntheticOptions = options[SyntheticOptions]
-        folder, flag = self.named_files(self.options, "synthetic_folder")
+        self.layout: ParameterLayout = assets.face_model.layout
+        self.faces: FolderFaces | LiveFaces
+        if self.options.synthetic_live:
+            self.faces = LiveFaces(assets.face_model, self.options, is_train)
+        else:
+            self.faces = FolderFaces(assets.face_model, self.options, is_train)
+        self._augment = is_train and self.options.synthetic_aug
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> FaceSample:
+        """Read or render and, for training, augment one face."""
+        random = self.random(index)
+        sample = self.faces.load(index, random)
+        if not self.options.synthetic_masks:
+            sample = replace(sample, mask=None)
+        return augment(sample, self.options, self.layout, random) if self._augment else sample
+
+    def random(self, index: int) -> np.random.Generator:
+        """Those of validation faces are apart from all epochs and the same in each."""
+        if self.is_train:
+            return super().random(index)
+        seed, _ = self._seed_and_epoch.tolist()
+        return np.random.default_rng([seed, 0, index, 1])
+
+
+class FolderFaces:
+    """The faces of a folder that make_synthetic.py wrote."""
+
+    def __init__(self, face_model: FaceModel, options: SyntheticOptions, is_train: bool) -> None:
+        """Read all coefficients; images are read when asked for."""
+        folder, flag = named_files(options, "synthetic_folder", is_train)
         self.folder = Path(folder)
-        command = "" if is_train else _validation_command(self.options)
+        command = "" if is_train else _validation_command(options)
         truth = read_truth(self.folder / "coefficients.npz", command)
-        card = assets.face_model.card
-        if truth.fingerprint != card.fingerprint:
+        if truth.fingerprint != face_model.card.fingerprint:
             raise InputError(
                 f"{flag} {self.folder} holds faces of the face model {truth.face_model}, this "
-                f"run uses {card}; make them again with make_synthetic.py --overwrite"
+                f"run uses {face_model.card}; make them again with make_synthetic.py --overwrite"
+            )
+        if not truth.fixed_camera:
+            raise InputError(
+                f"{flag} {self.folder} was made with {truth.settings}; coefficients are trained "
+                "on pictures of the R-Net's camera alone: make such with make_synthetic.py, or "
+                "give these to --flist as photos"
             )
         present = {path.name for path in self.folder.glob("*.jpg")}
         if missing := [name for name in truth.names if name not in present]:
@@ -75,29 +126,56 @@ class SyntheticDataset(FaceDataset):
                 f"{flag} {self.folder} lacks {len(missing)} of its images, such as {missing[0]}; "
                 "run make_synthetic.py again, which makes what is missing"
             )
-        self.layout: ParameterLayout = assets.face_model.layout
         self.truth = truth
-        self._augment = is_train and self.options.synthetic_aug
+        self._masks = options.synthetic_masks
 
     def __len__(self) -> int:
         return len(self.truth.names)
 
-    def __getitem__(self, index: int) -> FaceSample:
-        """Read and, for training, augment one face."""
+    def load(self, index: int, random: np.random.Generator) -> FaceSample:
+        """Read one face; nothing about it is random."""
         path = self.folder / self.truth.names[index]
-        mask = None
-        if self.options.synthetic_masks:
-            mask = read_mask(self.folder / "mask" / f"{path.stem}.png")
-        sample = FaceSample(
+        mask = self.folder / "mask" / f"{path.stem}.png"
+        return FaceSample(
             image=_read_jpeg(path),
             path=str(path),
             landmarks=self.truth.landmarks_px[index] - np.float32(0.5),
-            mask=mask,
+            mask=read_mask(mask) if self._masks else None,
             coefficients=self.truth.coefficients[index].copy(),
         )
-        if self._augment:
-            sample = augment(sample, self.options, self.layout, self.random(index))
-        return sample
+
+
+class LiveFaces:
+    """Faces that are rendered when they are asked for, others in each epoch; no folder."""
+
+    def __init__(self, face_model: FaceModel, options: SyntheticOptions, is_train: bool) -> None:
+        """Prepare; the processes that load render, each with tools of its own."""
+        pictures = None
+        if options.synthetic_backgrounds:
+            pictures = PictureFolder.open(
+                Path(options.synthetic_backgrounds), "--synthetic_backgrounds"
+            )
+        # A copy: the model's own may move to a GPU, which other processes should not touch.
+        model = copy.deepcopy(face_model).cpu()
+        self._photographer = Photographer(model, pictures=pictures)
+        self._count = options.synthetic_live if is_train else VALIDATION_COUNT
+
+    def __len__(self) -> int:
+        return self._count
+
+    def load(self, index: int, random: np.random.Generator) -> FaceSample:
+        """Render one face, which follows from the random numbers alone."""
+        seed = int(random.integers(2**62))
+        (face,) = self._photographer.take(seed, [0])
+        with Image.open(io.BytesIO(face.photograph.jpeg)) as picture:
+            image = np.asarray(picture)
+        return FaceSample(
+            image=image,
+            path=f"live face {index} (seed {seed})",
+            landmarks=face.landmarks_px - np.float32(0.5),
+            mask=face.photograph.skin_mask,
+            coefficients=face.coefficients,
+        )
 
 
 def augment(
@@ -127,147 +205,6 @@ def augment(
         image = box.paint(image.copy())
         mask = None if mask is None else box.clear(mask.copy())
     return replace(sample, image=image, mask=mask)
-
-
-def turn(sample: FaceSample, layout: ParameterLayout, angle_rad: float) -> FaceSample:
-    """Rotate a picture about its centre, and its truth with it.
-
-    The camera's axis goes through the picture's centre, so that rotating the picture by phi is
-    rotating the scene about that axis: roll grows, the translation turns in x and y, and the
-    light's direction turns. Of its harmonics those of equal |m| turn among themselves, by phi or
-    2 phi (`turn_light`).
-
-    Args:
-        sample: with or without mask, landmarks, coefficients.
-        layout: of the coefficients.
-        angle_rad: clockwise as seen in the picture.
-    """
-    warp = Warp(angle_rad=angle_rad)
-    height, width = sample.image.shape[:2]
-    turned = replace(
-        sample,
-        image=rotate_picture(sample.image, angle_rad, extend=True),
-        mask=None if sample.mask is None else rotate_picture(sample.mask, angle_rad, extend=False),
-        landmarks=(
-            None
-            if sample.landmarks is None
-            else warp.apply_to_landmarks(sample.landmarks, (width, height)).astype(np.float32)
-        ),
-    )
-    if sample.coefficients is None:
-        return turned
-    return replace(turned, coefficients=turn_coefficients(sample.coefficients, layout, angle_rad))
-
-
-def rotate_picture(picture: np.ndarray, angle_rad: float, *, extend: bool) -> np.ndarray:
-    """Rotate (H, W) or (H, W, 3) uint8 clockwise about its centre, bilinearly.
-
-    Args:
-        picture: to rotate.
-        angle_rad: as seen in the picture.
-        extend: continue the picture beyond its edges by their own pixels, in place of black:
-            black corners would tell a network the angle.
-    """
-    out = np.empty_like(picture, order="C")
-    shape = (*picture.shape[:2], -1)
-    _rotate(
-        np.ascontiguousarray(picture).reshape(shape),
-        round(math.sin(angle_rad) * _ONE),
-        round(math.cos(angle_rad) * _ONE),
-        extend,
-        out.reshape(shape),
-    )
-    return out
-
-
-# Coordinates are integers with 32 fractional bits, weights of the four neighbours have 12 bits.
-_ONE = 1 << 32
-_WEIGHT_BITS = 12
-_WEIGHTS = 1 << _WEIGHT_BITS
-# The channels of a pixel share one integer, 21 bits each, and are so weighted at once: 255 * 2^12
-# takes 20 bits.
-_CHANNEL_BITS = 21
-_HALF_WEIGHTS = (_WEIGHTS // 2) * (1 + (1 << _CHANNEL_BITS) + (1 << 2 * _CHANNEL_BITS))
-
-
-@kernel
-def _rotate(picture, sine, cosine, extend, out):
-    """Sample (H, W, 1 or 3) `picture` at the places that the rotation takes to those of `out`."""
-    height, width, channels = picture.shape
-    packed = np.empty((height, width), np.int64)
-    for row in range(height):
-        for column in range(width):
-            if channels == 3:
-                packed[row, column] = (
-                    np.int64(picture[row, column, 0])
-                    | np.int64(picture[row, column, 1]) << _CHANNEL_BITS
-                    | np.int64(picture[row, column, 2]) << 2 * _CHANNEL_BITS
-                )
-            else:
-                packed[row, column] = picture[row, column, 0]
-
-    right, bottom, half = (width - 1) * _ONE, (height - 1) * _ONE, _ONE // 2
-    for row in range(height):
-        # Twice the distance from the middle is whole.
-        dx, dy = 1 - width, 2 * row - (height - 1)
-        x = (cosine * dx + sine * dy + right) >> 1
-        y = (cosine * dy - sine * dx + bottom) >> 1
-        # 1. Columns whose four neighbours all exist: 0 <= start + column * step < end.
-        first, last = 0, width
-        for start, step, end in ((x, cosine, right), (y, -sine, bottom)):
-            if step == 0:
-                last = last if 0 <= start < end else first
-                continue
-            # From the other end where the coordinate falls: 0 <= end - 1 - start - column * step.
-            start, step = (start, step) if step > 0 else (end - 1 - start, -step)
-            first = max(first, -(start // step))
-            last = min(last, -((start - end) // step))
-        # 2. Each pixel: the four neighbours, those beyond the edge being the edge itself.
-        for column in range(width):
-            inner_x, inner_y, step_x, step_y = x, y, 1, 1
-            shown = True
-            if not first <= column < last:
-                shown = extend or (-half < x < right + half and -half < y < bottom + half)
-                inner_x, inner_y = min(max(x, 0), right), min(max(y, 0), bottom)
-                step_x, step_y = int(inner_x < right), int(inner_y < bottom)
-            x, y = x + cosine, y - sine
-            value = 0
-            if shown:
-                x0, y0 = inner_x // _ONE, inner_y // _ONE
-                fx = (inner_x % _ONE) * _WEIGHTS // _ONE
-                fy = (inner_y % _ONE) * _WEIGHTS // _ONE
-                both = fx * fy // _WEIGHTS
-                value = (
-                    (_WEIGHTS - fx - fy + both) * packed[y0, x0]
-                    + (fx - both) * packed[y0, x0 + step_x]
-                    + (fy - both) * packed[y0 + step_y, x0]
-                    + both * packed[y0 + step_y, x0 + step_x]
-                    + _HALF_WEIGHTS
-                )
-            out[row, column, 0] = (value >> _WEIGHT_BITS) & 255
-            if channels == 3:
-                out[row, column, 1] = (value >> _WEIGHT_BITS + _CHANNEL_BITS) & 255
-                out[row, column, 2] = (value >> _WEIGHT_BITS + 2 * _CHANNEL_BITS) & 255
-
-
-def turn_coefficients(
-    coefficients: np.ndarray, layout: ParameterLayout, angle_rad: float
-) -> np.ndarray:
-    """Coefficients (P,) of a face whose picture was rotated clockwise about its centre."""
-    # Roll turns from x to y, which points up: anticlockwise as seen in the picture.
-    phi = -angle_rad
-    sine, cosine = math.sin(phi), math.cos(phi)
-    turned = coefficients.copy()
-    # 1. R = Rz(roll) Ry Rx: turning about z adds to the roll.
-    turned[layout.slices["angles_rad"].start + 2] += phi
-    # 2. Translation.
-    x = layout.slices["translation_dm"].start
-    turned[x] = cosine * coefficients[x] - sine * coefficients[x + 1]
-    turned[x + 1] = sine * coefficients[x] + cosine * coefficients[x + 1]
-    # 3. Light.
-    part = layout.slices["gamma"]
-    turned[part] = turn_light(coefficients[part], phi)
-    return turned
 
 
 @dataclass(frozen=True)
@@ -311,16 +248,16 @@ def _validation_command(options: SyntheticOptions) -> str:
     if str(folder_val) == f"{folder}_val":
         # Made together with the training faces, of which those that are there are kept.
         flags = {
-            "output": folder,
-            "count": count,
-            "val_count": VALIDATION_COUNT,
+            "out": folder,
+            "n": count,
+            "n_val": VALIDATION_COUNT,
             "seed": seed or None,
         }
     else:
         flags = {
-            "output": folder_val,
-            "count": VALIDATION_COUNT,
-            "val_count": 0,
+            "out": folder_val,
+            "n": VALIDATION_COUNT,
+            "n_val": 0,
             "seed": seed + 1,
         }
     words = [f"--{flag} {_quoted(value)}" for flag, value in flags.items() if value is not None]

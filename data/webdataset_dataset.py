@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.augmentation import AugmentationOptions
-from data.base_dataset import FaceSample
+from data.base_dataset import FaceSample, named_files
 from data.images import decode_image
 from data.landmarks import parse_landmarks
 from data.prepared_dataset import PreparedDataset
@@ -65,7 +65,7 @@ class WebdatasetDataset(PreparedDataset):
         super().__init__(options, assets, is_train)
         self.options: WebdatasetOptions = options[WebdatasetOptions]
         _library()
-        self.tars = find_tars(*self.named_files(self.options, "tar_shards"))
+        self.tars = find_tars(*named_files(self.options, "tar_shards", is_train))
         ranges = [sample_ranges(path) for path in self.tars]
         self._ranges = np.concatenate(ranges)
         self._first = np.cumsum([0, *map(len, ranges)])

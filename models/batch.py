@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
@@ -27,7 +27,9 @@ class FaceBatch:
     recognition_transforms: Float[Tensor, "batch 2 3"] | None = None
     """Crop pixels to the recognition net's template, from the given landmarks."""
     coefficients: Float[Tensor, "batch parameters"] | None = None
-    """True coefficients of synthetic faces."""
+    """True coefficients of synthetic faces; zeros where a face has none."""
+    has_truth: Bool[Tensor, " batch"] | None = None
+    """Which faces have true coefficients; None: all, if the batch has any."""
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """Move every tensor to a device, and make numbers in [0, 1] of bytes there.
@@ -47,6 +49,16 @@ class FaceBatch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **changed)
+
+    def rows(self, numbers: Int[Tensor, " rows"]) -> FaceBatch:
+        """Some of the faces."""
+        paths = tuple(self.paths[number] for number in numbers.tolist())
+        chosen = {
+            field.name: value.index_select(0, numbers)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, paths=paths, **chosen)
 
     def __len__(self) -> int:
         return self.images.shape[0]

@@ -37,6 +37,7 @@ from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
 from models.truth import TruthObjective, TruthOptions
+from util.distributed import Share
 from util.errors import InputError
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -122,6 +123,8 @@ class FaceReconModel(BaseModel):
 
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""
+        # Kept here, where looking at it waits for no GPU.
+        self._has_truth = batch.has_truth
         self.batch = batch.to(self.device)
 
     def predict(self, images: Tensor) -> Coefficients:
@@ -161,24 +164,68 @@ class FaceReconModel(BaseModel):
         """Predict, and render where a loss looks at the rendering."""
         self.output = self.run_network(self.batch.images)
         self.coefficients = self.layout.split(self.output.coefficients)
-        self.reconstruction = self.reconstruct(self.coefficients) if self._weak else None
+        self._with_truth, rows = self._split()
+        self._weak_rows = rows
+        self.reconstruction = None
+        if len(rows) == len(self.batch):
+            self.reconstruction = self.reconstruct(self.coefficients)
+        elif len(rows):
+            self.reconstruction = self.reconstruct(self.coefficients.rows(rows))
 
     @property
-    def _weak(self) -> bool:
-        """Whether the weakly-supervised losses are on now."""
-        supervised = self.batch.coefficients is not None and self.truth.active
+    def _supervised(self) -> bool:
+        """Whether true coefficients supervise some faces of the batch."""
+        return self.batch.coefficients is not None and self.truth.active
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """Numbers of the faces that truth supervises, and of those that the weak losses look at.
+
+        The latter are those without truth, after `--weak_from` all.
+        """
+        everyone = torch.arange(len(self.batch))
+        known = torch.full(everyone.shape, self._supervised)
+        if self._has_truth is not None:
+            known &= self._has_truth
         weak_from = self.truth.options.weak_from
-        return not supervised or (weak_from < 1 and self._progress >= weak_from)
+        weak = ~known | (weak_from < 1 and self._progress >= weak_from)
+        return everyone[known].to(self.device), everyone[weak].to(self.device)
 
     def compute_losses(self) -> Mapping[str, Tensor]:
-        """Weighted terms of the objective and of the true coefficients, where there are any."""
+        """Weighted terms of the objective and of the true coefficients, where there are any.
+
+        In a batch that mixes faces with and without truth each face has the same weight: a term
+        that looks at K of B faces counts K / B.
+        """
         terms: dict[str, Tensor] = {}
         if self.w_keypoints != 0:
             terms["keypoints"] = self.w_keypoints * self._keypoint_error()
-        if self.batch.coefficients is not None and self.truth.active:
+        if self._supervised and self._has_truth is not None:
+            return terms | self._mixed_losses()
+        if len(self._with_truth):
+            assert self.batch.coefficients is not None
             terms |= self.truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
             terms |= self.objective(self.reconstruction, self.batch, self.share)
+        return terms
+
+    def _mixed_losses(self) -> dict[str, Tensor]:
+        """The terms of a batch of which not all faces have truth; the same names in each step."""
+        none = 0 * self.output.coefficients.sum()
+        terms = dict.fromkeys((*self.truth.names, *self.objective.weights), none)
+        known, weak, size = self._with_truth, self._weak_rows, len(self.batch)
+        if len(known):
+            assert self.batch.coefficients is not None
+            true = self.batch.coefficients.index_select(0, known)
+            for name, term in self.truth(self.coefficients.rows(known), true).items():
+                terms[name] = len(known) / size * term
+        # The faces of all processes that the weak losses look at are a batch of their own.
+        share = Share.of(self.share.ranks, len(weak))
+        if self.reconstruction is not None:
+            batch = self.batch.rows(weak)
+            for name, term in self.objective(self.reconstruction, batch, share).items():
+                terms[name] = len(weak) / size * term
+        elif "color" in self.objective.weights:
+            share.sum(torch.zeros((), device=self.device))  # as the others do
         return terms
 
     def _keypoint_error(self) -> Tensor:
@@ -226,7 +273,9 @@ class FaceReconModel(BaseModel):
 
         Given landmarks are drawn in blue, predicted ones in red.
         """
-        reconstruction = self.reconstruction or self.reconstruct(self.coefficients)
+        reconstruction = self.reconstruction
+        if reconstruction is None or len(reconstruction.coefficients) < len(self.batch):
+            reconstruction = self.reconstruct(self.coefficients)
         rendering, photo = reconstruction.rendering, self.batch.images
         assert rendering.image is not None
         overlay = torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photo)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -69,6 +69,12 @@ class Coefficients:
     def item(self, index: int) -> Coefficients:
         """One face of the batch, as a batch of one."""
         return replace(self, **{name: block[index : index + 1] for name, block in self.items()})
+
+    def rows(self, numbers: Int[Tensor, " rows"]) -> Coefficients:
+        """Some faces of the batch."""
+        return replace(
+            self, **{name: block.index_select(0, numbers) for name, block in self.items()}
+        )
 
     def __len__(self) -> int:
         return self.identity.shape[0]

@@ -95,6 +95,11 @@ class TruthObjective(nn.Module):
             self.register_buffer(name, tensor.detach().clone(), persistent=False)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the terms."""
+        return ("t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff")
+
+    @property
     def active(self) -> bool:
         """Whether any term has a weight."""
         weights = vars(self.options).items()

@@ -15,7 +15,7 @@ from util.checkpoint import load_checkpoint
 
 RUN = ["--gpu_ids=-1", "--num_cpu_threads=1", "--renderer=torch", "--name=jointed"]
 MAKE = [
-    *("--face_model=flame", "--count=4", "--val_count=0", "--num_workers=0", "--output=faces"),
+    *("--face_model=flame", "--n=4", "--n_val=0", "--num_workers=0", "--out=faces"),
 ]
 TRAIN = [
     *("--net_recon=resnet18", "--w_feat=0", "--batch_size=2", "--n_epochs=1", "--num_threads=0"),

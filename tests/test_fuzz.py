@@ -199,9 +199,15 @@ def truth(count: int = 6) -> SyntheticTruth:
         names=tuple(f"{number:06d}.jpg" for number in range(count)),
         coefficients=random.normal(size=(count, 257)).astype(np.float32),
         landmarks_px=random.uniform(0, 224, (count, 68, 2)).astype(np.float32),
+        visible=random.random((count, 68)) < 0.9,
+        intrinsics=random.normal(size=(count, 3, 3)).astype(np.float32),
+        rotation=random.normal(size=(count, 3, 3)).astype(np.float32),
+        translation_dm=random.normal(size=(count, 3)).astype(np.float32),
+        size_px=np.full((count, 2), 224, np.int32),
         face_model="tiny 1",
         fingerprint="0123",
         seed=5,
+        settings="--camera rnet",
         generator_version=1,
     )
 

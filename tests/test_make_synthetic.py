@@ -9,7 +9,7 @@ from util.errors import InputError
 
 def test_command_makes_training_and_validation_faces(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ["--count", "3", "--val_count", "2", "--num_workers", "0", "--output", "faces"]
+    flags = ["--n", "3", "--n_val", "2", "--num_workers", "0", "--out", "faces"]
     make_synthetic.main(flags)
     assert len(list((tmp_path / "faces").glob("*.jpg"))) == 3
     assert len(list((tmp_path / "faces_val/mask").glob("*.png"))) == 2
@@ -28,7 +28,7 @@ def test_lists_of_photos_stay(tmp_path, monkeypatch) -> None:
     for mode in ("train", "val"):
         (tmp_path / "datalist" / mode).mkdir(parents=True)
         (tmp_path / "datalist" / mode / "masks.txt").write_text("mine\n", encoding="utf-8")
-    make_synthetic.main(["--count", "1", "--val_count", "1", "--num_workers", "0"])
+    make_synthetic.main(["--n", "1", "--n_val", "1", "--num_workers", "0"])
     for mode in ("train", "val"):
         assert (tmp_path / "datalist" / mode / "masks.txt").read_text("utf-8") == "mine\n"
     for name in ("synthetic", "synthetic_val"):
@@ -40,3 +40,32 @@ def test_unknown_face_model_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"missing\.npz"):
         make_synthetic.main(["--face_model", "missing.npz"])
+
+
+def test_parts_and_maps_by_command(tmp_path, monkeypatch, capsys) -> None:
+    """Random cameras, all maps, two parts and their merger."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--n", "2", "--n_val", "0", "--out", "faces", "--num_workers", "0"]
+    flags += ["--camera", "random", "--size", "64", "--maps", "all"]
+    for part in ("0/2", "1/2"):
+        make_synthetic.main([*flags, "--shard", part])
+        assert f"Part {part} is made" in capsys.readouterr().out
+    assert not (tmp_path / "datalist").exists()
+    make_synthetic.main([*flags, "--merge"])
+    assert "2 faces in faces: 0 made, 2 kept" in capsys.readouterr().out
+    truth = read_truth(tmp_path / "faces/coefficients.npz")
+    assert not truth.fixed_camera
+    for name in ("parts", "depth", "normals", "mask", "landmarks", "detections"):
+        assert len(list((tmp_path / "faces" / name).iterdir())) == 2
+    assert (tmp_path / "datalist/faces/images.txt").is_file()
+
+
+def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bad.png").write_bytes(b"no picture")
+    flags = ["--n", "3", "--n_val", "0", "--num_workers", "0", "--backgrounds", "mine"]
+    make_synthetic.main(flags)
+    assert "Background left out: mine" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--backgrounds: nowhere does not exist"):
+        make_synthetic.main([*flags, "--backgrounds", "nowhere"])

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_synthesis_training_and_reconstruction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    make_synthetic.main(["--count", "8", "--val_count", "4", "--num_workers", "0"])
+    make_synthetic.main(["--n", "8", "--n_val", "4", "--num_workers", "0"])
     recipe = ["--config", str(ROOT / "configs" / "quick.yaml"), "--max_minutes", "0"]
     small = ["--n_epochs", "1", "--batch_size", "4", "--batch_size_val", "4", "--print_freq", "1"]
     # As it is, and with identity, photometry and rendering beside the truth.

@@ -156,7 +156,7 @@ def test_the_demo_goes_from_photos_to_results(calls, tmp_path: Path, capsys) -> 
         "train.py",
         "test.py",
     ]
-    assert calls[3][-2:] == ["--count", "500"]
+    assert calls[3][-2:] == ["--n", "500"]
     assert calls[5][2:4] == ["--name", "mine"]
     assert calls[5][-2:] == ["--max_minutes", "3.0"]
     results = tmp_path / "checkpoints" / "mine" / "results" / "portraits"

@@ -158,7 +158,7 @@ class Share:
         if ranks.size == 1:
             return WHOLE
         total = ranks.sum(torch.tensor(float(faces), dtype=torch.float64))
-        return cls(ranks, faces / float(total))
+        return cls(ranks, faces / max(float(total), 1.0))
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor up over all parts of the batch; without gradient where there are several."""

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from data.synthetic.cameras import intrinsics
+from models.camera import Camera
 from util.atomic import atomic_file
 from util.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VALIDATION_COUNT = 256
 """Faces that are rendered for validation unless another number is wanted."""
 
 
 @dataclass(frozen=True)
 class SyntheticTruth:
-    """True coefficients and landmarks of N faces, and what they mean."""
+    """What is true about N faces, and what it means.
+
+    A point x of the object frame is at `R x + t` in the camera's, where x is right, y down and z
+    forwards, and at `p ~ K (R x + t)` in the picture.
+    """
 
     names: tuple[str, ...]
     """File names of the images."""
@@ -26,22 +32,40 @@ class SyntheticTruth:
     """(N, P) float32 in the layout of the face model."""
     landmarks_px: np.ndarray
     """(N, 68, 2) float32 continuous pixels (centre of pixel i at i + 0.5), y down."""
+    visible: np.ndarray
+    """(N, 68) bool: the landmark is within the picture and nothing is in front of it."""
+    intrinsics: np.ndarray
+    """(N, 3, 3) float32 K, in pixels."""
+    rotation: np.ndarray
+    """(N, 3, 3) float32 R."""
+    translation_dm: np.ndarray
+    """(N, 3) float32 t."""
+    size_px: np.ndarray
+    """(N, 2) int32 width and height of the pictures."""
     face_model: str
     """Name, version and hash, for messages."""
     fingerprint: str
     """Hash of the face model that gives the coefficients their meaning."""
     seed: int
     """Seed of the set."""
+    settings: str
+    """Flags of make_synthetic.py on which the pictures depend."""
     generator_version: int
     """Version of the code that made the pictures."""
+
+    @property
+    def fixed_camera(self) -> bool:
+        """Whether all pictures are the R-Net's crops: its camera and its size."""
+        camera = Camera.rnet()
+        size = (self.size_px == [camera.width, camera.height]).all()
+        return bool(size and np.allclose(self.intrinsics, intrinsics(camera)))
 
     def part(self, rows: Sequence[int]) -> SyntheticTruth:
         """Some of the faces."""
         return replace(
             self,
             names=tuple(self.names[k] for k in rows),
-            coefficients=self.coefficients[list(rows)],
-            landmarks_px=self.landmarks_px[list(rows)],
+            **{name: getattr(self, name)[list(rows)] for name in _ARRAYS},
         )
 
     @classmethod
@@ -50,9 +74,27 @@ class SyntheticTruth:
         return replace(
             parts[0],
             names=tuple(name for part in parts for name in part.names),
-            coefficients=np.concatenate([part.coefficients for part in parts]),
-            landmarks_px=np.concatenate([part.landmarks_px for part in parts]),
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
         )
+
+
+_ARRAYS = {
+    "coefficients": np.float32,
+    "landmarks_px": np.float32,
+    "visible": np.bool_,
+    "intrinsics": np.float32,
+    "rotation": np.float32,
+    "translation_dm": np.float32,
+    "size_px": np.int32,
+}
+_SHAPES = {
+    "landmarks_px": (68, 2),
+    "visible": (68,),
+    "intrinsics": (3, 3),
+    "rotation": (3, 3),
+    "translation_dm": (3,),
+    "size_px": (2,),
+}
 
 
 def write_truth(path: Path, truth: SyntheticTruth) -> None:
@@ -62,11 +104,11 @@ def write_truth(path: Path, truth: SyntheticTruth) -> None:
             file,
             format_version=FORMAT_VERSION,
             names=np.array(truth.names),
-            coefficients=truth.coefficients.astype(np.float32),
-            landmarks_px=truth.landmarks_px.astype(np.float32),
+            **{name: getattr(truth, name).astype(kind) for name, kind in _ARRAYS.items()},
             face_model=truth.face_model,
             fingerprint=truth.fingerprint,
             seed=truth.seed,
+            settings=truth.settings,
             generator_version=truth.generator_version,
         )
 
@@ -85,7 +127,7 @@ def read_truth(path: Path, command: str = "") -> SyntheticTruth:
     if not path.is_file():
         raise InputError(
             f"{path} does not exist; make synthetic faces with "
-            f"`{command or f'python make_synthetic.py --output {path.parent}'}`"
+            f"`{command or f'python make_synthetic.py --out {path.parent}'}`"
         )
     try:
         # Opened here, since numpy leaves a file open that turns out to be no archive.
@@ -98,11 +140,11 @@ def read_truth(path: Path, command: str = "") -> SyntheticTruth:
             )
         truth = SyntheticTruth(
             names=tuple(str(name) for name in arrays["names"]),
-            coefficients=arrays["coefficients"],
-            landmarks_px=arrays["landmarks_px"],
+            **{name: arrays[name] for name in _ARRAYS},
             face_model=str(arrays["face_model"]),
             fingerprint=str(arrays["fingerprint"]),
             seed=int(arrays["seed"]),
+            settings=str(arrays["settings"]),
             generator_version=int(arrays["generator_version"]),
         )
     except InputError:
@@ -112,10 +154,11 @@ def read_truth(path: Path, command: str = "") -> SyntheticTruth:
         # raises what it happens to raise.
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
     count = len(truth.names)
-    numbers = (truth.coefficients, truth.landmarks_px)
-    finite = all(array.dtype.kind in "fiu" and np.isfinite(array).all() for array in numbers)
+    numbers = [getattr(truth, name) for name in _ARRAYS]
+    finite = all(array.dtype.kind in "bfiu" and np.isfinite(array).all() for array in numbers)
     shapes = truth.coefficients.ndim == 2 and len(truth.coefficients) == count
-    shapes = shapes and truth.landmarks_px.shape == (count, 68, 2)
+    for name, shape in _SHAPES.items():
+        shapes = shapes and getattr(truth, name).shape == (count, *shape)
     if not (shapes and finite):
         raise InputError(f"{path} is damaged: its arrays do not fit each other; {remedy}")
     return truth

@@ -1,6 +1,6 @@
 """Turn rendered people into photographs: background, things in front of the face, the camera.
 
-All work is on one picture of the crop's size, float32 RGB in [0, 1], with numpy and Pillow.
+All work is on one picture, float32 RGB in [0, 1], with numpy and Pillow.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
+from data.synthetic.backgrounds import PictureFolder
+from data.synthetic.maps import Part
+from data.synthetic.rendering import RenderedFace
 from data.synthetic.scene import random_colour
 
 JPEG_QUALITY = (25, 95)
+PLAIN_QUALITY = 95
+FOLDER_SHARE = 0.8
+"""Faces before the user's pictures, where there are some; the others have a made-up backdrop."""
+_BOX_PX = 88.0
+"""Size of the landmarks' box, sqrt(w h), in the R-Net's crop: what is drawn there in pixels grows
+with it."""
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
@@ -22,45 +31,64 @@ BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 class Photograph:
     """A finished sample."""
 
-    jpeg: bytes
-    """The encoded picture."""
+    picture: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    quality: int
+    """Of its JPEG file."""
     skin_mask: np.ndarray
     """(H, W) uint8, 255 where the face model's skin is seen."""
     gain: np.ndarray
     """(3,) factors that the camera put on red, green, blue, which act like more or less light."""
+    cover: np.ndarray
+    """(H, W) uint8: `Part.OCCLUDER` or `Part.OUTSIDE` where they hide the person, else 0."""
+
+    @property
+    def jpeg(self) -> bytes:
+        """The encoded picture."""
+        encoded = io.BytesIO()
+        Image.fromarray(self.picture).save(encoded, "JPEG", quality=self.quality)
+        return encoded.getvalue()
 
 
 def compose(
-    rng: np.random.Generator,
-    colour: np.ndarray,
-    coverage: np.ndarray,
-    skin: np.ndarray,
-    landmarks_px: np.ndarray,
-    skin_colour: np.ndarray,
+    rng: np.random.Generator, face: RenderedFace, pictures: PictureFolder | None = None
 ) -> Photograph:
     """Finish one sample.
 
     Args:
         rng: random numbers of this sample.
-        colour: (H, W, 3) premultiplied rendering.
-        coverage: (H, W) share of the person in each pixel.
-        skin: (H, W) share of the face's skin.
-        landmarks_px: (68, 2) continuous pixels, y down.
-        skin_colour: (3,) lit skin, for hands.
+        face: rendered in front of nothing.
+        pictures: backgrounds that the user gives.
     """
-    height, width = coverage.shape
-    picture = colour + (1 - coverage[..., None]) * background(rng, height, width)
-    visible = np.ones((height, width), dtype=np.float32)
+    height, width = face.coverage.shape
+    scene = None
+    if pictures is not None and rng.uniform() < FOLDER_SHARE:
+        scene = pictures.draw(rng, height, width)
+    if scene is None:
+        scene = background(rng, height, width)
+    picture = face.colour + (1 - face.coverage[..., None]) * scene
+    alpha = np.zeros((height, width), dtype=np.float32)
     if rng.uniform() < 0.3:
-        picture, visible = _occlude(rng, picture, visible, landmarks_px, skin_colour)
+        picture, alpha = _occlude(rng, picture, face.landmarks_px, face.skin_colour)
+    cover = np.where(alpha > 0.5, np.uint8(Part.OCCLUDER), np.uint8(0))
     if rng.uniform() < 0.06:
-        picture, visible = _leave_photo(rng, picture, visible)
+        picture, outside = _leave_photo(rng, picture)
+        cover[outside] = Part.OUTSIDE
     picture, gain = _develop(rng, picture)
-    encoded = io.BytesIO()
     quality = int(rng.integers(*JPEG_QUALITY, endpoint=True))
-    Image.fromarray(picture).save(encoded, "JPEG", quality=quality)
-    mask = np.where(skin * visible > 0.5, np.uint8(255), np.uint8(0))
-    return Photograph(encoded.getvalue(), mask, gain)
+    seen = face.skin * (1 - alpha) * (cover != Part.OUTSIDE)
+    return Photograph(picture, quality, _mask(seen), gain, cover)
+
+
+def compose_plain(face: RenderedFace) -> Photograph:
+    """A sample that shows what its coefficients say: before grey, through a perfect camera."""
+    picture = face.colour + (1 - face.coverage[..., None]) * np.float32(0.5)
+    cover = np.zeros(face.coverage.shape, dtype=np.uint8)
+    return Photograph(_to_bytes(picture), PLAIN_QUALITY, _mask(face.skin), np.ones(3), cover)
+
+
+def _mask(share: np.ndarray) -> np.ndarray:
+    return np.where(share > 0.5, np.uint8(255), np.uint8(0))
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -107,7 +135,9 @@ def _collage(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             draw.polygon([tuple(p) for p in points], fill=colour)
         elif shape == 3:
             end = rng.uniform(-0.5, 1.5, 2) * (w, h)
-            draw.line([(x, y), tuple(end)], fill=colour, width=int(rng.integers(1, 12)))
+            draw.line(
+                [(x, y), tuple(end)], fill=colour, width=max(1, round(rng.uniform(1, 12) * w / 224))
+            )
         else:  # stripes: shelves, blinds, facades
             step = max(3.0, rng.uniform(0.03, 0.12) * w)
             upright = rng.uniform() < 0.5
@@ -124,23 +154,26 @@ def _collage(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return picture
 
 
-def _occlude(rng, picture, visible, landmarks_px, skin_colour):
-    """Put a hand, a thing or a box in front of a part of the face."""
-    height, width = visible.shape
+def _occlude(
+    rng: np.random.Generator, picture: np.ndarray, landmarks: np.ndarray, skin_colour: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put a hand, a mask or a thing in front of a part of the face; returns also what it covers."""
+    height, width = picture.shape[:2]
+    unit = math.sqrt(float(np.ptp(landmarks, axis=0).prod())) / _BOX_PX
     kind = rng.uniform()
     # Drawn at twice the size and halved: smooth edges.
     cover = Image.new("L", (2 * width, 2 * height), 0)
     draw = ImageDraw.Draw(cover)
     if kind < 0.4:
-        _draw_hand(rng, draw, 2 * landmarks_px)
-        base = skin_colour * rng.uniform(0.8, 1.1)
-        shading = _enlarge(rng.normal(1, 0.12, (4, 4, 1)), height, width)
-        thing = base * shading
+        shading = _draw_hand(rng, draw, 2 * landmarks, 2 * unit, (height, width))
+        thing = skin_colour * rng.uniform(0.8, 1.1) * shading
+    elif kind < 0.5:
+        thing = _draw_mask(rng, draw, 2 * landmarks, (height, width))
     else:
-        centre = 2 * landmarks_px[rng.integers(68)] + rng.normal(0, 40, 2)
-        size = rng.uniform(20, 110, 2)
+        centre = 2 * landmarks[rng.integers(68)] + rng.normal(0, 40, 2) * unit
+        size = rng.uniform(20, 95, 2) * unit
         turn = rng.uniform(0, np.pi)
-        if kind < 0.7:
+        if kind < 0.75:
             corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size
         else:
             angle = np.sort(rng.uniform(0, 2 * np.pi, 9))
@@ -154,46 +187,86 @@ def _occlude(rng, picture, visible, landmarks_px, skin_colour):
             shading = _enlarge(rng.normal(1, 0.1, (3, 3, 1)), height, width)
             thing = random_colour(rng) * shading
     alpha = np.asarray(cover.reduce(2), dtype=np.float32) * np.float32(1 / 255)
-    mixed = picture + alpha[..., None] * (thing.astype(np.float32) - picture)
-    return mixed, visible * (1 - alpha)
+    return picture + alpha[..., None] * (thing.astype(np.float32) - picture), alpha
 
 
-def _draw_hand(rng, draw, landmarks):
-    """A palm and fingers that reach a point of the face from below or from the side."""
+def _draw_hand(
+    rng: np.random.Generator,
+    draw: ImageDraw.ImageDraw,
+    landmarks: np.ndarray,
+    unit: float,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """A palm and fingers that reach a point of the face from below or from the side.
+
+    Returns:
+        (H, W, 1) shading: fingers are round, darker towards their edges.
+    """
     target = landmarks[rng.choice([3, 5, 8, 11, 13, 33, 48, 54, 57, 66, 30, 36, 45, 19, 24])]
     middle = landmarks.mean(axis=0)
     angle = rng.uniform(0.1 * np.pi, 0.9 * np.pi) if rng.uniform() < 0.8 else rng.uniform(0, 6.28)
     outwards = np.array([np.cos(angle), np.sin(angle)])
     sideways = np.array([-outwards[1], outwards[0]])
-    tip = target + rng.normal(0, 12, 2)
-    finger = rng.uniform(17, 26)
+    tip = target + rng.normal(0, 6, 2) * unit
+    finger = rng.uniform(9, 13) * unit
     count = int(rng.integers(1, 5))
-    knuckles = tip + outwards * rng.uniform(70, 120)
+    knuckles = tip + outwards * rng.uniform(35, 60) * unit
+    palm = knuckles + outwards * 22 * unit
+    wrist = palm + outwards * 150 * unit + (palm - middle) * 0.2
+    height, width = size
+    round_shade = Image.new("L", (2 * width, 2 * height), 188)
+    shade = ImageDraw.Draw(round_shade)
+    bones = [(knuckles, palm, 2 * finger), (palm, wrist, 1.6 * finger)]
     for k in range(count):
         spread = (k - (count - 1) / 2) * finger * rng.uniform(0.9, 1.3)
-        end = tip + sideways * spread * 1.1 + outwards * rng.uniform(0, 22)
-        _capsule(draw, end, knuckles + sideways * spread, finger / 2)
-    palm = knuckles + outwards * 45
-    _capsule(draw, knuckles, palm, finger * 2)
-    _capsule(draw, palm, palm + outwards * 300 + (palm - middle) * 0.2, finger * 1.6)
+        end = tip + sideways * spread * 1.1 + outwards * rng.uniform(0, 11) * unit
+        bones.append((end, knuckles + sideways * spread, finger / 2))
+    for start, end, radius in bones:
+        _capsule(draw, start, end, radius, 255)
+        for share, level in ((1.0, 188), (0.85, 212), (0.65, 228), (0.4, 240)):
+            _capsule(shade, start, end, radius * share, level)
+    blurred = round_shade.reduce(2).filter(ImageFilter.GaussianBlur(0.6 * unit))
+    large = _enlarge(rng.normal(1, 0.1, (3, 3, 1)), height, width)
+    return np.asarray(blurred, dtype=np.float32)[..., None] / 235 * large
 
 
-def _capsule(draw, start, end, radius):
-    draw.line([tuple(start), tuple(end)], fill=255, width=max(1, round(2 * radius)))
+def _draw_mask(
+    rng: np.random.Generator,
+    draw: ImageDraw.ImageDraw,
+    landmarks: np.ndarray,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """A cloth mask over nose and mouth; returns its colours (H, W, 3)."""
+    height, width = size
+    top = landmarks[28] + (landmarks[29] - landmarks[28]) * rng.uniform(-0.5, 1)
+    outline = [top, *landmarks[14:1:-1]]
+    draw.polygon([tuple(p) for p in outline], fill=255)
+    cloth = np.array([(0.62, 0.78, 0.88), (0.9, 0.9, 0.9), (0.08, 0.08, 0.09)])
+    colour = cloth[rng.integers(3)] if rng.uniform() < 0.7 else random_colour(rng)
+    # Brightest along the ridge of the nose, folds across.
+    columns = (np.arange(width) - landmarks[33, 0] / 2) / max(width / 4, 1)
+    ridge = 1.05 - 0.35 * np.minimum(columns**2, 1)
+    rows = np.arange(height)[:, None] * (2 * np.pi * rng.uniform(4, 7) / np.ptp(landmarks[:, 1]))
+    folds = 1 + rng.uniform(0, 0.06) * np.sin(rows + 0.3 * columns)
+    return colour * (ridge * folds * rng.uniform(0.6, 1.05))[..., None]
+
+
+def _capsule(draw: ImageDraw.ImageDraw, start, end, radius: float, level: int) -> None:
+    draw.line([tuple(start), tuple(end)], fill=level, width=max(1, round(2 * radius)))
     for x, y in (start, end):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
 
 
-def _leave_photo(rng, picture, visible):
+def _leave_photo(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The crop reaches beyond the photo's edge: black, as data preparation leaves it."""
-    height, width = visible.shape
-    picture, visible = picture.copy(), visible.copy()
+    height, width = picture.shape[:2]
+    picture, outside = picture.copy(), np.zeros((height, width), dtype=bool)
     depth = int(rng.uniform(3, 0.22 * width))
     edge = [np.s_[:depth], np.s_[height - depth :], np.s_[:, :depth], np.s_[:, width - depth :]]
     for chosen in rng.choice(4, size=1 + int(rng.uniform() < 0.2), replace=False):
         picture[edge[chosen]] = 0
-        visible[edge[chosen]] = 0
-    return picture, visible
+        outside[edge[chosen]] = True
+    return picture, outside
 
 
 def _develop(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,45 +1,44 @@
 """Make a folder of synthetic faces, in the layout of prepared photos, with their coefficients.
 
-    <folder>/000000.jpg                the crop, 224 x 224
+    <folder>/000000.jpg                the picture
     <folder>/landmarks/000000.txt      68 points, detections/ five
     <folder>/mask/000000.png           where the face's skin is seen
-    <folder>/coefficients.npz          coefficients and exact landmarks of all
+    <folder>/coefficients.npz          coefficients, exact landmarks, cameras, poses of all
+    <folder>/{parts,depth,normals}/    of each pixel, where --maps asks for them
     datalist/<name of the folder>/{images,landmarks,masks}.txt
 
 Samples are made in chunks, each finished by a file of its own under `<folder>/unfinished/`, so
-that an interrupted run goes on where it stopped. Sample i depends on the seed and i alone.
+that an interrupted run goes on where it stopped, and so that several can share the work. Sample i
+depends on the seed and i alone.
 """
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
-from PIL import Image
 from tqdm import tqdm
 
 from data.landmarks import five_from_68, write_landmarks
 from data.prepared_files import ListWriter, PhotoFiles
+from data.sharding import Shard
+from data.synthetic.backgrounds import PictureFolder
+from data.synthetic.cameras import extrinsics, intrinsics
 from data.synthetic.coefficients import VALIDATION_COUNT, SyntheticTruth, read_truth, write_truth
-from data.synthetic.compositing import compose
-from data.synthetic.lighting import brighten
-from data.synthetic.rendering import SceneRenderer
-from data.synthetic.sampling import PICTURE, FaceSampler, generator
+from data.synthetic.maps import MapChoice, encode_png, write_surface
+from data.synthetic.photographer import Photographer, SyntheticFace
 from data.worker_pool import WorkerDied, map_in_processes
-from models.camera import Camera
+from models.camera import CROP_PX
 from models.face_model import FaceModel
 from util.atomic import write_bytes
 from util.cores import usable_cores
-from util.devices import one_thread
 from util.errors import InputError
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Grows whenever the same seed and index give another picture."""
 CHUNK = 50
 BATCH = 10
@@ -51,14 +50,30 @@ UNFINISHED = "unfinished"
 class SynthesisOptions:
     """Faces rendered from the face model, with their true coefficients."""
 
-    count: int = 12000
+    n: int = 12000
     """Number of faces."""
-    val_count: int = VALIDATION_COUNT
-    """Further faces for validation, in a second folder <output>_val with the next seed."""
-    output: str = "datasets/synthetic"
+    n_val: int = VALIDATION_COUNT
+    """Further faces for validation, in a second folder <out>_val with the next seed."""
+    out: str = "datasets/synthetic"
     """Folder of the faces; their lists go to datalist/<name of the folder>/."""
     seed: int = 0
     """Random seed; a face depends on it and on its number."""
+    size: int = CROP_PX
+    """Side of the pictures in pixels; train.py takes the truth of pictures of 224."""
+    camera: Literal["rnet", "random"] = "rnet"
+    """The R-Net's camera, for which coefficients are trained; or for each picture a random lens,
+    distance, principal point and picture size, which about --size is then the shorter side of."""
+    looks: Literal["full", "plain"] = "full"
+    """plain renders the face model alone, under its light, before grey: to compare with."""
+    backgrounds: str = ""
+    """Folder of pictures to put behind four of five faces; best without faces in them."""
+    maps: Literal["none", "masks", "all"] = "none"
+    """Truth of each pixel beside the skin mask: masks writes parts/ (face, skin, hair, occluders),
+    all also depth/ and normals/."""
+    shard: str = ""
+    """Make one of n parts, i/n with i from 0 to n - 1, as array jobs count; then --merge."""
+    merge: bool = False
+    """Make nothing: write coefficients and lists of what all parts made, with the same flags."""
     num_workers: int | None = None
     """Processes; none takes one for each core, 0 works without any others."""
     overwrite: bool = False
@@ -66,36 +81,57 @@ class SynthesisOptions:
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
-        if self.count < 1:
-            raise InputError(f"--count is {self.count}; it must be at least 1")
-        for flag in ("val_count", "seed"):
+        if self.n < 1:
+            raise InputError(f"--n is {self.n}; it must be at least 1")
+        if not 32 <= self.size <= 4096:
+            raise InputError(f"--size is {self.size}; it must be from 32 to 4096 pixels")
+        for flag in ("n_val", "seed"):
             if getattr(self, flag) < 0:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be 0 or more")
         if self.num_workers is not None and self.num_workers < 0:
             raise InputError(f"--num_workers is {self.num_workers}; it must be 0 or more")
-        if Path(self.output).name in ("", ".."):
-            raise InputError(f"--output is {self.output!r}; give a folder by its name")
-        if Path(self.output).name in ("train", "val"):
+        if Path(self.out).name in ("", ".."):
+            raise InputError(f"--out is {self.out!r}; give a folder by its name")
+        if Path(self.out).name in ("train", "val"):
             raise InputError(
-                f"--output is {self.output!r}; its list would replace the one that "
+                f"--out is {self.out!r}; its list would replace the one that "
                 "data_preparation.py writes for photos, give the folder another name"
             )
+        if self.shard and self.merge:
+            raise InputError("--shard and --merge: merge once, when all parts are made")
+        if self.shard:
+            try:
+                Shard.parse(self.shard)
+            except ValueError as error:
+                raise InputError(f"--shard {self.shard}: {error}") from error
 
     @property
     def list_name(self) -> str:
         """Folder of the lists: one for each set of faces, apart from those of photos."""
-        return Path(self.output).name
+        return Path(self.out).name
 
     def validation(self) -> SynthesisOptions:
         """The same for the validation folder."""
-        folder = Path(self.output)
+        folder = Path(self.out)
         return replace(
             self,
-            count=self.val_count,
-            val_count=0,
-            output=str(folder.with_name(f"{folder.name}_val")),
+            n=self.n_val,
+            n_val=0,
+            out=str(folder.with_name(f"{folder.name}_val")),
             seed=self.seed + 1,
         )
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run did."""
+
+    wanted: int
+    """Faces that it was to see to: all, or those of its part."""
+    made: int
+    """The others were there."""
+    bad_pictures: tuple[str, ...] = ()
+    """A sentence for each background that cannot be used."""
 
 
 def generate(
@@ -104,8 +140,8 @@ def generate(
     *,
     list_root: Path = Path("datalist"),
     progress: bool = True,
-) -> int:
-    """Make the faces that are missing, then the lists and coefficients of all.
+) -> Made:
+    """Make the faces that are missing, then, unless it is a part, the lists and truth of all.
 
     Args:
         options: what to make, and where.
@@ -113,37 +149,65 @@ def generate(
         list_root: the lists go to list_root/<name of the folder>/.
         progress: show a progress bar.
 
-    Returns:
-        How many faces were made; the others were there.
-
     Raises:
-        InputError: the folder holds faces of another seed, model or version.
+        InputError: the folder holds faces of another seed, model, version or other settings; a
+            merger lacks some.
         RuntimeError: a worker process died.
     """
-    folder = Path(options.output)
-    chunk = RenderChunk(face_model, folder, options.seed, options.count, CHUNK)
-    if options.overwrite:
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    folder = Path(options.out)
+    pictures = PictureFolder.open(Path(options.backgrounds)) if options.backgrounds else None
+    photographer = Photographer(
+        face_model, options.camera, options.size, options.looks, pictures, options.maps != "none"
+    )
+    settings = _settings(options, pictures)
+    chunk = RenderChunk(
+        photographer, folder, options.seed, options.n, settings, options.maps, CHUNK
+    )
+    shard = Shard.parse(options.shard) if options.shard else Shard()
+    starts = [s for s in range(0, options.n, chunk.size) if shard.holds(s // chunk.size)]
+    if options.overwrite and not options.merge:
+        # Other parts may be at work: theirs stay.
         (folder / "coefficients.npz").unlink(missing_ok=True)
-    starts = range(0, options.count, chunk.size)
+        for path in (folder / UNFINISHED).glob("*.npz"):
+            if shard.count == 1 or int(path.stem) in starts:
+                path.unlink(missing_ok=True)
     finished = _finished_chunks(folder, chunk)
     missing = [start for start in starts if start not in finished]
+    if options.merge and missing:
+        raise InputError(
+            f"--merge: {len(missing)} of {len(starts)} chunks of {folder} are not made, such as "
+            f"faces {missing[0]} to {chunk.indices(missing[0])[-1]}; run the parts (--shard) that "
+            "are not finished again, with the same flags"
+        )
+    wanted = sum(len(chunk.indices(start)) for start in starts)
     workers = usable_cores() if options.num_workers is None else options.num_workers
-    made = 0
-    with tqdm(total=options.count, unit="face", disable=not progress) as bar:
-        bar.update(options.count - sum(len(chunk.indices(start)) for start in missing))
+    made, bad = 0, {}
+    with tqdm(total=wanted, unit="face", disable=not progress) as bar:
+        bar.update(wanted - sum(len(chunk.indices(start)) for start in missing))
         for start, result in map_in_processes(chunk, missing, min(workers, len(missing))):
             if isinstance(result, WorkerDied):
                 raise RuntimeError(f"faces {start} and following: {result}; run it again")
-            finished[start] = result
-            made += len(result.names)
-            bar.update(len(result.names))
-    write_truth(folder / "coefficients.npz", SyntheticTruth.join([finished[s] for s in starts]))
-    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-    with ListWriter(list_root / options.list_name) as lists:
-        for number in range(options.count):
-            lists.add(PhotoFiles(folder / name(number), Path(name(number)).stem).listed)
-    return made
+            finished[start] = result.truth
+            bad |= result.bad_pictures
+            made += len(result.truth.names)
+            bar.update(len(result.truth.names))
+    if not options.shard:
+        truth = SyntheticTruth.join([finished[start] for start in starts])
+        write_truth(folder / "coefficients.npz", truth)
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        with ListWriter(list_root / options.list_name) as lists:
+            for number in range(options.n):
+                lists.add(PhotoFiles(folder / name(number), Path(name(number)).stem).listed)
+    return Made(wanted, made, tuple(bad[path] for path in sorted(bad)))
+
+
+def _settings(options: SynthesisOptions, pictures: PictureFolder | None) -> str:
+    """What the pictures depend on beside seed, number and face model."""
+    backgrounds = f"of {len(pictures.paths)} pictures ({pictures.digest})" if pictures else "none"
+    return (
+        f"--camera {options.camera} --size {options.size} --looks {options.looks} "
+        f"--maps {options.maps} --backgrounds {backgrounds}"
+    )
 
 
 def name(index: int) -> str:
@@ -152,83 +216,88 @@ def name(index: int) -> str:
 
 
 @dataclass(frozen=True)
+class MadeChunk:
+    """What a process sends back."""
+
+    truth: SyntheticTruth
+    bad_pictures: dict[str, str]
+    """Problem of each background that cannot be used, by its path."""
+
+
+@dataclass(frozen=True)
 class RenderChunk:
     """Makes and writes the samples of one chunk; sent to worker processes."""
 
-    face_model: FaceModel
+    photographer: Photographer
     folder: Path
     seed: int
     count: int
+    settings: str = ""
+    maps: MapChoice = "none"
     size: int = CHUNK
     """Samples of a whole chunk."""
-
-    @cached_property
-    def _tools(self) -> tuple[FaceSampler, SceneRenderer]:
-        camera = Camera.rnet()
-        return FaceSampler(self.face_model, camera), SceneRenderer(self.face_model, camera)
 
     def indices(self, start: int) -> range:
         """Samples of the chunk that begins at `start`."""
         return range(start, min(start + self.size, self.count))
 
-    def describe(
-        self, indices: Sequence[int], coefficients: np.ndarray, landmarks: np.ndarray
-    ) -> SyntheticTruth:
+    def describe(self, indices: Sequence[int], faces: Sequence[SyntheticFace]) -> SyntheticTruth:
         """Truth of some samples with all that gives it its meaning."""
+        card, slices = self.photographer.face_model.card, self.photographer.face_model.layout.slices
+        coefficients = np.stack([face.coefficients for face in faces])
+        rotation, translation = extrinsics(
+            coefficients[:, slices["angles_rad"]],
+            coefficients[:, slices["translation_dm"]],
+            faces[0].camera.distance_dm,
+        )
         return SyntheticTruth(
             names=tuple(name(i) for i in indices),
             coefficients=coefficients,
-            landmarks_px=landmarks,
-            face_model=str(self.face_model.card),
-            fingerprint=self.face_model.card.fingerprint,
+            landmarks_px=np.stack([face.landmarks_px for face in faces]),
+            visible=np.stack([face.visible for face in faces]),
+            intrinsics=np.stack([intrinsics(face.camera) for face in faces]),
+            rotation=rotation,
+            translation_dm=translation,
+            size_px=np.array([(face.camera.width, face.camera.height) for face in faces]),
+            face_model=str(card),
+            fingerprint=card.fingerprint,
             seed=self.seed,
+            settings=self.settings,
             generator_version=GENERATOR_VERSION,
         )
 
-    def __call__(self, start: int) -> SyntheticTruth:
+    def __call__(self, start: int) -> MadeChunk:
         """Render, write and describe one chunk."""
-        coefficients, landmarks = [], []
-        # As the worker processes do.
-        with one_thread():
-            for first in range(start, self.indices(start).stop, BATCH):
-                # Whole batches always, since sums may round differently in smaller ones.
-                truth = self._batch(range(first, first + BATCH))
-                coefficients.append(truth[0])
-                landmarks.append(truth[1])
         wanted = self.indices(start)
-        truth = self.describe(
-            wanted,
-            np.concatenate(coefficients)[: len(wanted)],
-            np.concatenate(landmarks)[: len(wanted)],
-        )
+        faces = []
+        for first in range(start, wanted.stop, BATCH):
+            # Whole batches always, since sums may round differently in smaller ones.
+            batch = range(first, first + BATCH)
+            taken = self.photographer.take(self.seed, batch)
+            for index, face in zip(batch, taken, strict=True):
+                if index in wanted:
+                    self._write(index, face)
+                    faces.append(_small(face))
+        truth = self.describe(wanted, faces)
         write_truth(self.folder / UNFINISHED / f"{start:06d}.npz", truth)
-        return truth
+        pictures = self.photographer.pictures
+        return MadeChunk(truth, dict(pictures.bad) if pictures else {})
 
-    def _batch(self, indices: range) -> tuple[np.ndarray, np.ndarray]:
-        """Write a batch; returns coefficients (B, P) and landmarks (B, 68, 2)."""
-        sampler, renderer = self._tools
-        coefficients = sampler.sample(self.seed, indices)
-        faces = renderer.render(torch.from_numpy(coefficients), self.seed, indices)
-        light = self.face_model.layout.slices["gamma"]
-        for item, index in enumerate(indices):
-            if index >= self.count:
-                break
-            photograph = compose(
-                generator(self.seed, index, PICTURE),
-                faces.colour[item],
-                faces.coverage[item],
-                faces.skin[item],
-                faces.landmarks_px[item],
-                faces.skin_colour[item],
-            )
-            coefficients[item, light] = brighten(coefficients[item, light], photograph.gain)
-            files = PhotoFiles(self.folder / name(index), Path(name(index)).stem)
-            points = faces.landmarks_px[item].astype(np.float64) - 0.5
-            write_bytes(files.image, photograph.jpeg)
-            write_landmarks(files.landmarks, points)
-            write_landmarks(files.detection, five_from_68(points))
-            write_bytes(files.mask, _png(photograph.skin_mask))
-        return coefficients, faces.landmarks_px
+    def _write(self, index: int, face: SyntheticFace) -> None:
+        """All files of one sample."""
+        files = PhotoFiles(self.folder / name(index), Path(name(index)).stem)
+        points = face.landmarks_px.astype(np.float64) - 0.5
+        write_bytes(files.image, face.photograph.jpeg)
+        write_landmarks(files.landmarks, points)
+        write_landmarks(files.detection, five_from_68(points))
+        write_bytes(files.mask, encode_png(face.photograph.skin_mask))
+        if face.surface is not None:
+            write_surface(self.folder, files.stem, face.surface, self.maps)
+
+
+def _small(face: SyntheticFace) -> SyntheticFace:
+    """Without maps, of which a chunk would fill the memory."""
+    return replace(face, surface=None)
 
 
 def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTruth]:
@@ -238,6 +307,7 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
         InputError: they were made with other settings.
     """
     present = {path.name for path in folder.glob("*.jpg")}
+    card = chunk.photographer.face_model.card
     found = {}
     files = [folder / "coefficients.npz", *sorted((folder / UNFINISHED).glob("*.npz"))]
     for file in files:
@@ -245,13 +315,14 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
             continue
         truth = read_truth(file)
         for problem, theirs, ours in (
-            ("the face model", truth.fingerprint, chunk.face_model.card.fingerprint),
+            ("the face model", truth.fingerprint, card.fingerprint),
             ("--seed", truth.seed, chunk.seed),
+            ("what they depend on", truth.settings, chunk.settings),
             ("the generator's version", truth.generator_version, GENERATOR_VERSION),
         ):
             if theirs != ours:
                 raise InputError(
-                    f"--output {folder} holds faces for which {problem} was {theirs}, now it is "
+                    f"--out {folder} holds faces for which {problem} was {theirs}, now it is "
                     f"{ours}; give another folder, or --overwrite to replace them"
                 )
         position = {image: k for k, image in enumerate(truth.names)}
@@ -260,10 +331,3 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
             if all(n in position and n in present for n in names):
                 found[start] = truth.part([position[n] for n in names])
     return found
-
-
-def _png(mask: np.ndarray) -> bytes:
-    encoded = io.BytesIO()
-    # Little compression: large even areas shrink well anyway, and it takes a third of the time.
-    Image.fromarray(mask).save(encoded, "PNG", compress_level=1)
-    return encoded.getvalue()

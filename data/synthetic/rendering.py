@@ -1,6 +1,7 @@
 """Render random faces with their surroundings: colour, coverage and skin, antialiased.
 
-    coefficients -> shaped, posed, lit face (the project's own stages)
+    coefficients -> shaped, posed face (the project's own stages)
+                 -> light of its environment, less what the face shades itself (.shadowing)
                  -> skin texture, gloss, soft shadow           (per vertex, in addition)
                  -> one mesh with hair, head, glasses          (data.synthetic.scene)
                  -> rasterised at twice the size, averaged     (models.renderer)
@@ -13,13 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
-from data.synthetic.sampling import SCENE, generator
+from data.synthetic.cameras import joined
+from data.synthetic.environment import to_gamma
+from data.synthetic.maps import Part, Surface
+from data.synthetic.sampling import SCENE, SampledFaces, generator
 from data.synthetic.scene import (
     NOT_HAIR,
+    SKULL_RINGS,
     SceneBuilder,
     SceneStyle,
     Surroundings,
@@ -27,47 +33,68 @@ from data.synthetic.scene import (
     sample_style,
     stack_styles,
 )
+from data.synthetic.shadowing import SelfShadow, fit_light
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.kernels import kernel
 from models.lighting import irradiance
 from models.parameters import Coefficients
-from models.renderer import rasterize
+from models.renderer import Fragments, rasterize
 from models.stages import pose_face, shape_face
 
+Looks = Literal["full", "plain"]
 SUPERSAMPLING = 2
 TEXTURE_SIZE = (64, 1024)
+HAIR_REACH = -0.4
+"""Hair field below which no strand reaches."""
+BEHIND_DM = 0.05
+"""A landmark that lies so far behind the surface in its pixel is hidden by it."""
 
 
 @dataclass(frozen=True)
-class RenderedFaces:
-    """A batch of faces in front of nothing."""
+class RenderedFace:
+    """A person in front of nothing, in a picture of H x W pixels."""
 
     colour: np.ndarray
-    """(B, H, W, 3) float32 in [0, 1], premultiplied by the coverage."""
+    """(H, W, 3) float32 in [0, 1], premultiplied by the coverage."""
     coverage: np.ndarray
-    """(B, H, W) float32 in [0, 1]: share of the pixel that shows the person."""
+    """(H, W) float32 in [0, 1]: share of the pixel that shows the person."""
     skin: np.ndarray
-    """(B, H, W) float32 in [0, 1]: share that shows the face model's skin."""
+    """(H, W) float32 in [0, 1]: share that shows the face model's skin."""
     landmarks_px: np.ndarray
-    """(B, 68, 2) float32 continuous pixels, y down."""
-    styles: tuple[SceneStyle, ...]
-    """What surrounds each face."""
+    """(68, 2) float32 continuous pixels, y down."""
+    visible: np.ndarray
+    """(68,) bool: within the picture, and neither the person nor hair or glasses in front."""
+    gamma: np.ndarray
+    """(27,) the light that explains the shaded skin."""
     skin_colour: np.ndarray
-    """(B, 3) mean colour of the lit skin."""
+    """(3,) mean colour of the lit skin."""
+    surface: Surface | None = None
+    """What each pixel's centre shows; None unless asked for."""
 
 
 class SceneRenderer:
-    """Renders samples of one face model through one camera on the CPU."""
+    """Renders samples of one face model on the CPU."""
 
-    def __init__(self, face_model: FaceModel, camera: Camera) -> None:
-        """Join the face's triangles with those of its surroundings."""
+    def __init__(
+        self, face_model: FaceModel, looks: Looks = "full", *, surfaces: bool = False
+    ) -> None:
+        """Join the face's triangles with those of its surroundings.
+
+        Args:
+            face_model: whose faces are rendered.
+            looks: plain shows what the coefficients say and nothing else.
+            surfaces: give the surface in each pixel as well.
+        """
         self.face_model = face_model
-        self.camera = camera
-        self.size = (camera.height, camera.width)
+        self.looks: Looks = looks
+        self._surfaces = surfaces
         self.builder = SceneBuilder(face_model)
         surrounding = torch.from_numpy(self.builder.triangles) + face_model.vertex_count
         self.triangles = torch.cat([face_model.triangles, surrounding.int()])
+        face_parts = np.full(len(face_model.triangles), Part.FACE, dtype=np.uint8)
+        self._parts = np.concatenate([face_parts, self.builder.parts])
+        self._shadow = SelfShadow(face_model) if looks == "full" else None
         self._strands = strand_texture()
         basis = face_model.shape_basis[: len(face_model.identity_sigma)].unflatten(1, (-1, 3))
         self._landmark_basis = face_model.landmarks(basis).flatten(1)
@@ -79,45 +106,57 @@ class SceneRenderer:
 
     @torch.no_grad()
     def render(
-        self, coefficients: torch.Tensor, seed: int, indices: Sequence[int]
-    ) -> RenderedFaces:
+        self, faces: SampledFaces, seed: int, indices: Sequence[int]
+    ) -> tuple[RenderedFace, ...]:
         """Render a batch.
 
         Args:
-            coefficients: (B, P) flat vectors.
+            faces: that `FaceSampler` drew.
             seed: of the whole set.
             indices: number of each sample; they choose its surroundings.
         """
         model = self.face_model
         rngs = [generator(seed, i, SCENE) for i in indices]
-        styles = tuple(sample_style(rng) for rng in rngs)
-        style = stack_styles(list(styles))
-        c = model.layout.split(coefficients)
+        c = model.layout.split(torch.from_numpy(faces.coefficients))
+        camera = joined(faces.cameras)
 
         # 1. The face.
         shaped = shape_face(model, c)
-        posed = pose_face(model, shaped, c, self.camera)
+        posed = pose_face(model, shaped, c, camera)
         neutral = self._neutral_landmarks(c.identity).numpy()
         chin = model.landmarks(shaped.vertices_object)[:, 8].numpy()
-
-        # 2. Its surroundings, posed and lit alike.
         vertices_object, albedo = shaped.vertices_object.numpy(), shaped.albedo.numpy()
-        around = self.builder.build(vertices_object, albedo, neutral, chin - neutral[:, 8], style)
-        around_camera, around_normals = self._pose(around, c)
-        light = irradiance(around_normals, c.gamma).clamp(min=0)
-        around_colours = torch.from_numpy(around.colours) * light
 
-        # 3. Features per vertex.
+        # 2. Its surroundings, posed alike.
+        tones = albedo[:, self._skin > 0.5].mean(axis=(1, 2))
+        styles = [sample_style(rng, tone) for rng, tone in zip(rngs, tones, strict=True)]
+        style = stack_styles(styles)
+        around = self.builder.build(vertices_object, albedo, neutral, chin - neutral[:, 8], style)
+        if self.looks == "plain":
+            around = around.hidden()
+        around_camera, around_normals = self._pose(around, c, camera)
+
+        # 3. Light.
+        normals = torch.cat([posed.normals, around_normals], dim=1)
+        light = irradiance(normals, c.gamma).clamp(min=0).numpy()
+        gammas = c.gamma.numpy()
+        if self._shadow is not None:
+            gammas = self._shade(light, faces, c, posed.normals.numpy())
+
+        # 4. Features per vertex.
         eyes = neutral[:, 36:48].mean(axis=1)
         hair = np.concatenate([hair_field(vertices_object, eyes, style), around.hair], axis=1)
         hair[:, : model.vertex_count][:, self._eyes] = NOT_HAIR
+        if self.looks == "plain":
+            hair[:] = NOT_HAIR
         points = np.concatenate([vertices_object, around.vertices], axis=1)
-        normals = torch.cat([posed.normals, around_normals], dim=1).numpy()
-        colours = torch.cat([posed.colours.clamp(min=0), around_colours], dim=1).numpy()
-        face_light = irradiance(posed.normals, c.gamma).clamp(min=0)
-        brightness = torch.cat([face_light, light], dim=1).mean(dim=2).numpy()
-        for item, rng in enumerate(rngs):
-            self._skin_effects(rng, colours[item], brightness[item], points[item], normals[item])
+        colours = np.concatenate([albedo, around.colours], axis=1).clip(0) * light
+        brightness = light.mean(axis=2)
+        if self.looks == "full":
+            for item, rng in enumerate(rngs):
+                self._skin_effects(
+                    rng, colours[item], brightness[item], points[item], normals[item].numpy()
+                )
         features = np.empty((*hair.shape, 8), dtype=np.float32)
         features[..., :3] = colours
         features[..., 3] = 0
@@ -128,48 +167,75 @@ class SceneRenderer:
         features[..., 6] = azimuth + 1 + style["texture_offset"][:, None]
         features[..., 7] = 0.35 * points[..., 1] + 2 + 7 * style["texture_offset"][:, None]
 
-        # 4. Pixels.
+        # 5. Pixels.
         vertices_camera = torch.cat([posed.vertices_camera, around_camera], dim=1)
-        size = (SUPERSAMPLING * self.size[0], SUPERSAMPLING * self.size[1])
-        fragments = rasterize(self.camera.clip(vertices_camera), self.triangles, size)
-        looks = np.stack(
-            [
-                style["strand_contrast"],
-                style["edge_noise"],
-                style["edge_width"],
-                np.where(style["hat"] > 0.5, 0.0, 0.25),
-            ],
-            axis=1,
-        ).astype(np.float32)
-        picture = np.empty((len(indices), *self.size, 5), dtype=np.float32)
-        triangles = self.triangles.numpy()
-        for item in range(len(indices)):
-            _resolve(
-                fragments.triangle_id[item].numpy(),
-                fragments.barycentrics[item].numpy(),
-                triangles,
-                features[item],
-                style["hair_colour"][item],
-                looks[item],
-                self._strands,
-                picture[item],
-            )
+        depths = model.landmarks(posed.vertices_camera)[..., 2].numpy()
         lit_skin = colours[:, : model.vertex_count][:, self._skin > 0.5].mean(axis=1)
-        return RenderedFaces(
-            colour=picture[..., :3],
-            coverage=picture[..., 3],
-            skin=picture[..., 4],
-            landmarks_px=posed.landmarks_px.numpy(),
-            styles=styles,
-            skin_colour=lit_skin,
+        rendered = []
+        for item in range(len(indices)):
+            mesh = _Mesh(
+                vertices_camera[item : item + 1],
+                self.triangles,
+                features[item],
+                self._parts,
+                styles[item],
+                self._strands,
+            )
+            landmarks = posed.landmarks_px[item].numpy()
+            one = faces.cameras[item]
+            fragments = mesh.rasterize(one, SUPERSAMPLING)
+            picture = mesh.resolve(fragments)
+            rendered.append(
+                RenderedFace(
+                    colour=picture[..., :3],
+                    coverage=picture[..., 3],
+                    skin=picture[..., 4],
+                    landmarks_px=landmarks,
+                    visible=mesh.visible(fragments, picture[..., 5], landmarks, depths[item]),
+                    gamma=gammas[item],
+                    skin_colour=lit_skin[item],
+                    surface=mesh.surface(one, normals[item].numpy()) if self._surfaces else None,
+                )
+            )
+        return tuple(rendered)
+
+    def _shade(
+        self, light: np.ndarray, faces: SampledFaces, c: Coefficients, normals: np.ndarray
+    ) -> np.ndarray:
+        """Take from the light (B, V + W, 3) what the face shades; returns what then explains it.
+
+        The head beside the face is as dark as the face's border next to it.
+        """
+        assert self._shadow is not None
+        model, border = self.face_model, self.builder.border
+        remaining = self._shadow.remaining(
+            list(faces.environments), rotation_matrix(c.angles_rad).numpy()
         )
+        light[:, : model.vertex_count] *= remaining
+        skull = slice(model.vertex_count, model.vertex_count + (SKULL_RINGS + 1) * len(border))
+        light[:, skull] *= np.tile(remaining[:, border], (1, SKULL_RINGS + 1, 1))
+        probes = np.flatnonzero(self._skin > 0.5)[::6]
+        gammas = [
+            to_gamma(
+                fit_light(
+                    normals[item, probes],
+                    light[item, probes],
+                    np.maximum(normals[item, probes, 2], 0),
+                    environment.harmonics(),
+                )
+            )
+            for item, environment in enumerate(faces.environments)
+        ]
+        return np.stack(gammas).astype(np.float32)
 
     def _neutral_landmarks(self, identity: torch.Tensor) -> torch.Tensor:
         """Landmarks (B, 68, 3) without expression, in the object frame."""
         flat = self._landmark_mean + identity @ self._landmark_basis
         return flat.unflatten(1, (-1, 3))
 
-    def _pose(self, around: Surroundings, c: Coefficients) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pose(
+        self, around: Surroundings, c: Coefficients, camera: Camera
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Vertices in the camera frame and normals; the shoulders follow the head only partly."""
         vertices, normals = torch.from_numpy(around.vertices), torch.from_numpy(around.normals)
         follow = torch.from_numpy(around.follow)[:, None]
@@ -180,7 +246,7 @@ class SceneRenderer:
         turned_normals = rotate(normals, head) * follow + rotate(normals, body) * (1 - follow)
         turned_normals = torch.nn.functional.normalize(turned_normals, dim=2)
         posed = turned + c.translation_dm[:, None]
-        return self.camera.from_object(posed), turned_normals
+        return camera.from_object(posed), turned_normals
 
     def _skin_effects(
         self,
@@ -192,14 +258,14 @@ class SceneRenderer:
     ) -> None:
         """Texture noise, soft shadow and gloss of one sample, in place on (V, ...) arrays."""
         face = self.face_model.vertex_count
-        noise = 1 + 0.04 * rng.standard_normal(face, dtype=np.float32)
+        noise = 1 + 0.025 * rng.standard_normal(face, dtype=np.float32)
         colours[:face] *= noise[:, None]
-        if rng.uniform() < 0.25:
+        if rng.uniform() < 0.15:  # of something outside of the picture
             direction = rng.standard_normal(3).astype(np.float32)
             direction /= np.linalg.norm(direction)
             along = points @ direction - np.float32(rng.normal(0, 0.3))
-            width = np.float32(rng.uniform(0.04, 0.4))
-            shade = 1 - np.float32(rng.uniform(0.15, 0.6)) / (1 + np.exp(-along / width))
+            steps = np.clip(along / np.float32(rng.uniform(0.04, 0.4)), -30, 30)
+            shade = 1 - np.float32(rng.uniform(0.15, 0.6)) / (1 + np.exp(-steps))
             # Relative to the whole face, whose brightness stays that of the true light.
             shade /= shade[:face].mean()
             colours *= shade[:, None]
@@ -213,6 +279,102 @@ class SceneRenderer:
             colours[:face] += (gloss * self._skin)[:, None]
         glint = towards[self._eyes] ** 60 * np.float32(rng.uniform(0.0, 0.8))
         colours[:face][self._eyes] += glint[:, None]
+
+
+@dataclass(frozen=True)
+class _Mesh:
+    """The posed scene of one sample."""
+
+    vertices_camera: torch.Tensor
+    """(1, V, 3)"""
+    triangles: torch.Tensor
+    """(F, 3)"""
+    features: np.ndarray
+    """(V, 8) as `_resolve` reads them."""
+    parts: np.ndarray
+    """(F,) `Part` of each triangle."""
+    style: SceneStyle
+    strands: np.ndarray
+
+    def rasterize(self, camera: Camera, times: int) -> Fragments:
+        """What pixels of a `times` finer picture see."""
+        size = (times * camera.height, times * camera.width)
+        return rasterize(camera.clip(self.vertices_camera), self.triangles, size)
+
+    def resolve(self, fragments: Fragments) -> np.ndarray:
+        """(H, W, 6): colour times coverage, coverage, skin, hair."""
+        height, width = fragments.triangle_id.shape[1:]
+        picture = np.empty((height // SUPERSAMPLING, width // SUPERSAMPLING, 6), dtype=np.float32)
+        style = self.style
+        looks = np.array(
+            [
+                style.strand_contrast,
+                style.edge_noise,
+                style.edge_width,
+                0.0 if style.hat > 0.5 else 0.25,
+            ],
+            dtype=np.float32,
+        )
+        _resolve(
+            fragments.triangle_id[0].numpy(),
+            fragments.barycentrics[0].numpy(),
+            self.triangles.numpy(),
+            self.features,
+            style.hair_colour.astype(np.float32),
+            looks,
+            self.strands,
+            picture,
+        )
+        return picture
+
+    def visible(
+        self, fragments: Fragments, hair: np.ndarray, landmarks_px: np.ndarray, depths: np.ndarray
+    ) -> np.ndarray:
+        """Whether each landmark (68, 2), at its depth (68,), is seen."""
+        height, width = hair.shape
+        column, row = np.floor(SUPERSAMPLING * landmarks_px).astype(int).T
+        fine = (SUPERSAMPLING * height, SUPERSAMPLING * width)
+        inside = (column >= 0) & (column < fine[1]) & (row >= 0) & (row < fine[0])
+        column, row = column.clip(0, fine[1] - 1), row.clip(0, fine[0] - 1)
+        face = fragments.triangle_id[0].numpy()[row, column]
+        weights = fragments.barycentrics[0].numpy()[row, column]
+        corners = self.vertices_camera[0, :, 2].numpy()[self.triangles.numpy()[face]]
+        nearest = np.where(face >= 0, (weights * corners).sum(axis=1), np.inf)
+        covered = hair[row // SUPERSAMPLING, column // SUPERSAMPLING] > 0.5
+        return inside & ~covered & (nearest > depths - BEHIND_DM)
+
+    def surface(self, camera: Camera, normals: np.ndarray) -> Surface:
+        """What the centre of each pixel shows.
+
+        Args:
+            camera: of the picture.
+            normals: (V, 3)
+        """
+        fragments = self.rasterize(camera, 1)
+        face = fragments.triangle_id[0].numpy()
+        seen = face >= 0
+        corners = self.triangles.numpy()[face[seen]]
+        weights = fragments.barycentrics[0].numpy()[seen][:, :, None]
+
+        def at_pixels(attribute: np.ndarray) -> np.ndarray:
+            return (weights * attribute[corners]).sum(axis=1)
+
+        values = at_pixels(self.features)
+        part = self.parts[face[seen]]
+        part[(part == Part.FACE) & (values[:, 3] > 0.5)] = Part.SKIN
+        rows, columns = self.strands.shape
+        row = (values[:, 7] * rows).astype(int) & (rows - 1)
+        column = (values[:, 6] * columns).astype(int) & (columns - 1)
+        edge = values[:, 4] + self.style.edge_noise * self.strands[row, column]
+        part[(values[:, 4] > HAIR_REACH) & (edge > 0)] = Part.HAIR
+        normal = at_pixels(normals)
+        parts = np.full(face.shape, Part.BACKGROUND, dtype=np.uint8)
+        depth = np.zeros(face.shape, dtype=np.float32)
+        normal_map = np.zeros((*face.shape, 3), dtype=np.float32)
+        parts[seen] = part
+        depth[seen] = at_pixels(self.vertices_camera[0].numpy())[:, 2]
+        normal_map[seen] = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        return Surface(parts, depth, normal_map)
 
 
 def strand_texture() -> np.ndarray:
@@ -241,7 +403,7 @@ def _resolve(ids, barycentrics, triangles, features, hair_colour, looks, strands
         hair_colour: (3,)
         looks: (4,) strand contrast, edge noise, edge width, sheen.
         strands: texture, rows along the strands.
-        out: (H, W, 5) colour times coverage, coverage, skin.
+        out: (H, W, 6) colour times coverage, coverage, skin, hair.
     """
     height, width = out.shape[0], out.shape[1]
     rows, columns = strands.shape  # powers of two
@@ -252,7 +414,7 @@ def _resolve(ids, barycentrics, triangles, features, hair_colour, looks, strands
     quarter = np.float32(0.25)
     for y in range(height):
         for x in range(width):
-            for channel in range(5):
+            for channel in range(6):
                 out[y, x, channel] = 0
             for sub in range(4):
                 sy, sx = 2 * y + (sub >> 1), 2 * x + (sub & 1)
@@ -265,7 +427,7 @@ def _resolve(ids, barycentrics, triangles, features, hair_colour, looks, strands
                 for k in range(5):
                     value[k] = wa * features[a, k] + wb * features[b, k] + wc * features[c, k]
                 red, green, blue, skin = value[0], value[1], value[2], value[3]
-                if value[4] > -0.4:
+                if value[4] > HAIR_REACH:
                     for k in range(5, 8):
                         value[k] = wa * features[a, k] + wb * features[b, k] + wc * features[c, k]
                     column = int(value[6] * columns) & (columns - 1)
@@ -283,6 +445,7 @@ def _resolve(ids, barycentrics, triangles, features, hair_colour, looks, strands
                     green = (one - alpha) * green * shade + alpha * hair_colour[1] * tone
                     blue = (one - alpha) * blue * shade + alpha * hair_colour[2] * tone
                     skin = skin * (one - alpha)
+                    out[y, x, 5] += quarter * alpha
                 out[y, x, 0] += quarter * min(max(red, zero), one)
                 out[y, x, 1] += quarter * min(max(green, zero), one)
                 out[y, x, 2] += quarter * min(max(blue, zero), one)

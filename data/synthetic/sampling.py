@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from data.alignment import FACE_SCALE_PX, pos
 from data.landmarks import five_from_68
-from models.camera import Camera, rotation_matrix
+from data.synthetic.cameras import CameraKind, fixed_camera, random_view
+from data.synthetic.environment import Environment, sample_environment
+from models.camera import CROP_PX, Camera, rotation_matrix
 from models.face_model import FaceModel
-from models.lighting import AMBIENT, sh_basis
 from models.skeleton import Skeleton
 
 # Streams of random numbers of one sample.
-COEFFICIENTS, SCENE, PICTURE = 0, 1, 2
+COEFFICIENTS, SCENE, PICTURE, LIGHT, CAMERA = range(5)
 
 # Expressions by ARKit unit; a name without its side means both sides.
 PRESETS: tuple[Mapping[str, float], ...] = (
@@ -40,6 +42,12 @@ PRESETS: tuple[Mapping[str, float], ...] = (
 PRESET_SHARE = 0.6
 NEUTRAL_SHARE = 0.15
 
+# How far the open model's units turn an eye at full strength, degrees: from the way of the pupils.
+SIDEWAYS_DEG, UP_DEG, DOWN_DEG = 27.0, 14.0, 20.0
+AT_CAMERA_SHARE = 0.55
+"""Faces that look at the camera, as far as eyes turn."""
+HALF_EYE_DISTANCE_DM = 0.31
+
 JITTER_MAX_PX = 3.5
 """Largest standard deviation of the simulated detector's five points."""
 
@@ -49,12 +57,32 @@ def generator(seed: int, index: int, stream: int) -> np.random.Generator:
     return np.random.default_rng((seed, index, stream))
 
 
-class FaceSampler:
-    """Draws flat coefficient vectors for a face model."""
+@dataclass(frozen=True)
+class SampledFaces:
+    """Faces that are drawn and not yet rendered."""
 
-    def __init__(self, face_model: FaceModel, camera: Camera) -> None:
-        """Cut the landmarks out of the bases, so that poses need no whole face."""
+    coefficients: np.ndarray
+    """(B, P) float32; their light is that of the environment without any shadows."""
+    environments: tuple[Environment, ...]
+    cameras: tuple[Camera, ...]
+
+
+class FaceSampler:
+    """Draws people, poses, cameras and light for a face model."""
+
+    def __init__(
+        self, face_model: FaceModel, camera: CameraKind = "rnet", size_px: int = CROP_PX
+    ) -> None:
+        """Cut the landmarks out of the bases, so that poses need no whole face.
+
+        Args:
+            face_model: whose coefficients are drawn.
+            camera: the R-Net's for all, or a random one for each.
+            size_px: side of the pictures; of random ones about the shorter side.
+        """
         self.layout = face_model.layout
+        self._kind: CameraKind = camera
+        self._size_px = size_px
         self._sigma = {
             "identity": face_model.identity_sigma.numpy(),
             "expression": face_model.expression_sigma.numpy(),
@@ -73,31 +101,40 @@ class FaceSampler:
         mean = face_model.mean_shape.reshape(1, -1, 3)
         self._mean_landmarks = face_model.landmarks(mean)[0].numpy()
         self._standard_points = face_model.alignment_points.numpy()
-        self._focal_px = float(camera.focal_px[0, 0])
-        self._distance_dm = camera.distance_dm
+        # The alignment is simulated in the R-Net's own pixels.
+        self._rnet = fixed_camera(CROP_PX)
+        self._camera = fixed_camera(size_px)
 
-    def sample(self, seed: int, indices: Sequence[int]) -> np.ndarray:
-        """Coefficients (N, P) float32 of the samples `indices`."""
-        return np.stack([self._sample_one(generator(seed, i, COEFFICIENTS)) for i in indices])
+    def sample(self, seed: int, indices: Sequence[int]) -> SampledFaces:
+        """Draw the samples `indices`."""
+        faces = [self._sample_one(seed, index) for index in indices]
+        coefficients, environments, cameras = zip(*faces, strict=True)
+        return SampledFaces(np.stack(coefficients), environments, cameras)
 
-    def _sample_one(self, rng: np.random.Generator) -> np.ndarray:
+    def _sample_one(self, seed: int, index: int) -> tuple[np.ndarray, Environment, Camera]:
+        rng = generator(seed, index, COEFFICIENTS)
         identity = self._sigma["identity"] * rng.standard_normal(self._sigma["identity"].size)
         texture = 0.9 * self._sigma["texture"] * rng.standard_normal(self._sigma["texture"].size)
-        expression = self._expression(rng)
         angles = sample_angles(rng)
+        expression = self._expression(rng, angles)
         translation = self._translation(rng, identity, expression, angles)
-        gamma = sample_light(rng)
+        camera = self._camera
+        if self._kind == "random":
+            view = random_view(generator(seed, index, CAMERA), self._size_px)
+            camera, translation = view.camera, view.translation_dm
+        environment = sample_environment(generator(seed, index, LIGHT))
         parts = {
             "identity": identity,
             "expression": expression,
             "texture": texture,
             "angles_rad": angles,
-            "gamma": gamma,
+            "gamma": environment.gamma(),
             "translation_dm": translation,
         }
         if self._skeleton is not None:
             parts["joints_rad"] = self._joints(self._skeleton, rng)
-        return np.concatenate([parts[b.name] for b in self.layout.blocks]).astype(np.float32)
+        flat = np.concatenate([parts[b.name] for b in self.layout.blocks]).astype(np.float32)
+        return flat, environment, camera
 
     def _joints(self, skeleton: Skeleton, rng: np.random.Generator) -> np.ndarray:
         """Jaw and eyes by their prior; the neck stays, since its turns are the face's pose."""
@@ -111,7 +148,7 @@ class FaceSampler:
                 turn[0] = abs(turn[0])  # it only opens
         return turns.ravel()
 
-    def _expression(self, rng: np.random.Generator) -> np.ndarray:
+    def _expression(self, rng: np.random.Generator, angles: np.ndarray) -> np.ndarray:
         """A neutral face, a preset or a few units; gaze, blinks and a little of everything."""
         sigma = self._sigma["expression"]
         kind = rng.uniform()
@@ -130,9 +167,12 @@ class FaceSampler:
                 if rng.uniform() < 0.75:
                     name = name.removesuffix("Left").removesuffix("Right")
                 self._add(weights, name, rng.beta(1.2, 2.2))
-        if rng.uniform() < 0.3:
-            self._add(weights, "eyeBlink", rng.uniform(0.05, 0.95))
-        self._gaze(weights, rng.normal(0, 0.3), rng.normal(0, 0.2))
+        kind = rng.uniform()
+        if kind < 0.22:  # closed for a moment, or lids that hang a little
+            self._add(weights, "eyeBlink", rng.uniform(0.8, 1) if kind < 0.06 else rng.beta(1, 3))
+        elif kind < 0.24:
+            self._add(weights, f"eyeBlink{rng.choice(['Left', 'Right'])}", rng.uniform(0.6, 1))
+        self._gaze(weights, rng, angles)
         expression = weights.clip(0, 1.1) @ self._unit_matrix
         # A breath of noise, so that directions outside of the units are seen too.
         return expression + (0.1 * noise if kind >= NEUTRAL_SHARE else 0.0)
@@ -143,12 +183,27 @@ class FaceSampler:
             if full in self._unit_names:
                 weights[self._unit_names.index(full)] += value
 
-    def _gaze(self, weights: np.ndarray, left: float, up: float) -> None:
-        """Turn both eyes; `left` is the person's left."""
-        outward, inward = ("Left", "Right") if left > 0 else ("Right", "Left")
-        self._add(weights, f"eyeLookOut{outward}", abs(left))
-        self._add(weights, f"eyeLookIn{inward}", abs(left))
-        self._add(weights, "eyeLookUp" if up > 0 else "eyeLookDown", abs(up))
+    def _gaze(self, weights: np.ndarray, rng: np.random.Generator, angles: np.ndarray) -> None:
+        """Turn both eyes to one point: to the camera, or to somewhere else.
+
+        Seen from the head the camera lies in direction R^T (0, 0, 1), the last row of R.
+        """
+        x, y, z = rotation_matrix(torch.from_numpy(angles)[None])[0, 2].tolist()
+        left = math.degrees(math.atan2(x, z)) + rng.normal(0, 2)
+        up = math.degrees(math.asin(y)) + rng.normal(0, 2)
+        elsewhere = rng.normal(0, 10), rng.normal(-2, 6)
+        if rng.uniform() > AT_CAMERA_SHARE:
+            left, up = elsewhere
+        # The nearer the point, the more the eyes turn towards each other.
+        distance = math.exp(rng.uniform(math.log(3), math.log(50)))
+        inwards = math.degrees(math.atan(HALF_EYE_DISTANCE_DM / distance))
+        for side, out in (("Left", left - inwards), ("Right", -left - inwards)):
+            name = "eyeLookOut" if out > 0 else "eyeLookIn"
+            self._add(weights, f"{name}{side}", min(abs(out) / SIDEWAYS_DEG, 1))
+        if up > 0:
+            self._add(weights, "eyeLookUp", min(up / UP_DEG, 1))
+        else:
+            self._add(weights, "eyeLookDown", min(-up / DOWN_DEG, 1))
 
     def _translation(
         self,
@@ -170,13 +225,14 @@ class FaceSampler:
         shape = self._mean_landmarks + np.tensordot(coefficients, self._landmark_basis, 1)
         rotation = rotation_matrix(torch.from_numpy(angles)[None])[0].numpy()
         points = five_from_68(shape @ rotation.T)
-        points_px = self._focal_px * points[:, :2] / (self._distance_dm - points[:, 2:])
+        focal, distance = float(self._rnet.focal_px[0, 0]), self._rnet.distance_dm
+        points_px = focal * points[:, :2] / (distance - points[:, 2:])
         points_px += rng.uniform(0, JITTER_MAX_PX) * rng.standard_normal((5, 2))
         scale, shift = pos(points_px, self._standard_points)
         shift = shift + rng.standard_normal(2)
         magnification = np.clip(FACE_SCALE_PX / scale, 0.7, 1.4)
-        depth = self._distance_dm - self._distance_dm / magnification
-        return np.array([*(-shift * self._distance_dm / self._focal_px), depth])
+        depth = distance - distance / magnification
+        return np.array([*(-shift * distance / focal), depth])
 
 
 def sample_angles(rng: np.random.Generator) -> np.ndarray:
@@ -186,55 +242,3 @@ def sample_angles(rng: np.random.Generator) -> np.ndarray:
     pitch = rng.normal(0, 10)
     roll = rng.normal(0, 8)
     return np.radians([np.clip(pitch, -25, 25), np.clip(yaw, -55, 55), np.clip(roll, -20, 20)])
-
-
-def sample_light(rng: np.random.Generator) -> np.ndarray:
-    """Light coefficients (27,): ambient light, tinted, and one or two distant lamps.
-
-    The constant light of `models.lighting` is subtracted, as `gamma` is relative to it.
-    """
-    band0 = float(sh_basis(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))[0])
-    tint = 1 + np.clip(rng.normal(0, 0.05, 3), -0.12, 0.12)
-    ambient = rng.uniform(0.45, 1.0) * tint
-    light = np.zeros((3, 9))
-    lamps = 0.0
-    for strongest in (1.0, 0.4)[: 1 if rng.uniform() < 0.7 else 2]:
-        elevation = math.radians(np.clip(rng.normal(25, 30), -60, 85))
-        azimuth = math.radians(np.clip(rng.normal(0, 55), -130, 130))
-        direction = np.array(
-            [
-                math.sin(azimuth) * math.cos(elevation),
-                math.sin(elevation),
-                math.cos(azimuth) * math.cos(elevation),
-            ]
-        )
-        strength = strongest * rng.uniform(0.0, 0.9)
-        colour = 1 + np.clip(rng.normal(0, 0.06, 3), -0.15, 0.15)
-        light += strength * colour[:, None] * lamp_coefficients(direction)
-        lamps += strength * max(direction[2], 0.0)
-    # The ambient share falls where lamps are strong: a camera exposes for the whole.
-    exposure = rng.uniform(0.75, 1.1) / (ambient.mean() + 0.7 * lamps)
-    exposure = float(np.clip(exposure, 0.6, 1.2))
-    light[:, 0] += ambient / band0
-    light *= exposure
-    light[:, 0] -= AMBIENT
-    return light.reshape(-1)
-
-
-def lamp_coefficients(direction: np.ndarray) -> np.ndarray:
-    """Harmonics (9,) of a distant lamp whose irradiance at normal n is max(n . direction, 0).
-
-    With orthonormal harmonics Y the clamped cosine is sum_l A_l Y_lm(direction) Y_lm(n),
-    A = pi, 2 pi / 3, pi / 4 (Ramamoorthi and Hanrahan 2001, eq. 5 and 8, over pi in their
-    normalisation of the lamp). The project's basis is y_lm = s_l Y_lm up to signs, so that the
-    coefficient of y_lm(n) is A_l y_lm(direction) / s_l^2; and the addition theorem gives
-    s_l^2 = 4 pi / (2 l + 1) sum_m y_lm(direction)^2.
-    """
-    basis = sh_basis(torch.from_numpy(direction)).numpy()
-    kernel = (math.pi, 2 * math.pi / 3, math.pi / 4)
-    result = np.empty(9)
-    for band, factor in enumerate(kernel):
-        part = slice(band * band, (band + 1) ** 2)
-        squared_scale = 4 * math.pi / (2 * band + 1) * (basis[part] ** 2).sum()
-        result[part] = factor * basis[part] / squared_scale
-    return result

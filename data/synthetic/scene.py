@@ -8,16 +8,18 @@ one pass with the face, whose vertices they never move.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from data.synthetic.maps import Part
 from models.face_model import FaceModel
 
 SKULL_RINGS = 9
 EAR_SHAPE = (7, 10)
-NECK_SHAPE = (9, 24)
+NECK_SHAPE = (11, 24)
+CLOTH_ROWS = 7
 CURTAIN_SHAPE = (12, 40)
 TEETH_COLUMNS = 13
 RIM_POINTS = 24
@@ -85,17 +87,23 @@ class SceneStyle:
     """(3,)"""
 
 
-def sample_style(rng: np.random.Generator) -> SceneStyle:
-    """Draw the surroundings of one sample."""
+def sample_style(rng: np.random.Generator, tone: float = 0.5) -> SceneStyle:
+    """Draw the surroundings of one sample.
+
+    Args:
+        rng: random numbers.
+        tone: mean of the skin's colour; the darker the skin, the darker is the hair.
+    """
     long_hair = rng.uniform() < 0.38
     hat = rng.uniform() < 0.07
-    melanin = rng.beta(1.2, 1.4)
-    blond, black = np.array([0.78, 0.62, 0.40]), np.array([0.06, 0.05, 0.05])
-    hair = black + (blond - black) * melanin**2 + rng.normal(0, 0.02, 3)
-    if rng.uniform() < 0.15:  # grey and white
-        hair = np.full(3, rng.uniform(0.35, 0.85)) + rng.normal(0, 0.015, 3)
-    elif rng.uniform() < 0.12:  # red
-        hair = np.array([0.5, 0.25, 0.13]) * rng.uniform(0.6, 1.2)
+    fairness = float(np.clip((tone - 0.28) / 0.3, 0.1, 1))
+    light = fairness * rng.beta(1.2, 1.4) ** 2
+    blond, black = np.array([0.72, 0.57, 0.38]), np.array([0.05, 0.042, 0.04])
+    hair = black + (blond - black) * light + rng.normal(0, 0.015, 3)
+    if rng.uniform() < 0.1:  # grey and white
+        hair = np.full(3, rng.uniform(0.25, 0.75)) + rng.normal(0, 0.015, 3)
+    elif rng.uniform() < 0.07 * fairness:  # red
+        hair = np.array([0.42, 0.22, 0.13]) * rng.uniform(0.5, 1.1)
     if hat:
         hair = random_colour(rng)
     fringe = rng.uniform() < 0.3
@@ -172,6 +180,10 @@ class Surroundings:
     follow: np.ndarray
     """(W,) share of the head's rotation that a vertex takes part in: 0 on the shoulders."""
 
+    def hidden(self) -> Surroundings:
+        """The same, all in one point, which draws nothing."""
+        return replace(self, vertices=np.broadcast_to(SKULL_CENTRE, self.vertices.shape).copy())
+
 
 class SceneBuilder:
     """Builds the meshes around faces of one face model."""
@@ -199,12 +211,14 @@ class SceneBuilder:
             "arm_left": grid_triangles(2, 2, closed=False),
             "arm_right": grid_triangles(2, 2, closed=False),
         }
-        offset, parts = 0, []
+        offset, triangles = 0, []
         for part in grids.values():
-            parts.append(part + offset)
+            triangles.append(part + offset)
             offset += part.max() + 1
-        self.triangles = np.concatenate(parts).astype(np.int32)
+        self.triangles = np.concatenate(triangles).astype(np.int32)
         """(T, 3) indices into the vertices of `Surroundings`."""
+        self.parts = np.concatenate([_parts(name, len(part)) for name, part in grids.items()])
+        """(T,) uint8 `Part` of each triangle; hair on the skull is told by its field."""
 
     def build(
         self,
@@ -234,7 +248,9 @@ class SceneBuilder:
         for side in (-1.0, 1.0):
             ear, colour = _ear(vertices[:, self.border], skin, eyes, side)
             grids.append((ear, colour, NOT_HAIR, 1.0))
-        grids.append((neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.25, NECK_SHAPE[0])))
+        grids.append(
+            (neck, neck_colour, NOT_HAIR, np.linspace(0.9, 0.09, NECK_SHAPE[0]).clip(0.25))
+        )
         curtain = _curtain(eyes, style)
         grids.append((curtain, style["hair_colour"][:, None, None], 1.0, 1.0))
         for upper in (True, False):
@@ -268,7 +284,7 @@ class SceneBuilder:
         theta = np.arccos(np.clip(relative[..., 2] / radius, -1, 1))
         phi = np.arctan2(relative[..., 1], relative[..., 0])
         t = np.linspace(0, 1, SKULL_RINGS + 1, dtype=np.float32)[:, None]
-        theta = theta[:, None] + (np.pi - theta[:, None]) * t
+        theta = theta[:, None] - 0.05 + (np.pi + 0.05 - theta[:, None]) * t
         sin, cos = np.sin(theta), np.cos(theta)
         direction = np.stack([sin * np.cos(phi)[:, None], sin * np.sin(phi)[:, None], cos], axis=-1)
         height = np.where(direction[..., 1] > 0, SKULL_TOP, SKULL_BOTTOM)
@@ -279,6 +295,8 @@ class SceneBuilder:
         )
         blend = _smoothstep(t * 2.5)
         distance = radius[:, None] * (1 - blend) + ellipsoid * blend
+        # A thought below the face's border, so that no gap shows between the two.
+        distance[:, 0] *= 0.985
         position = SKULL_CENTRE + direction * distance[..., None]
         hair = hair_field(position, eyes, style)
         bulge = (
@@ -288,6 +306,17 @@ class SceneBuilder:
         fade = _smoothstep(t * 2)[..., None]
         colour = albedo[:, self.border][:, None] * (1 - fade) + skin[:, None, None] * fade
         return position, colour, hair
+
+
+def _parts(grid: str, count: int) -> np.ndarray:
+    """What the triangles of a grid show, (count,) uint8."""
+    shown = {"skull": Part.HEAD, "ear": Part.HEAD, "curtain": Part.HAIR, "teeth": Part.TEETH}
+    if grid == "neck":
+        # `grid_triangles` goes twice through the rows.
+        rows, columns = NECK_SHAPE
+        row = np.arange(count) % (count // 2) // columns
+        return np.where(row >= rows - CLOTH_ROWS - 1, Part.GARMENT, Part.HEAD).astype(np.uint8)
+    return np.full(count, shown.get(grid.partition("_")[0], Part.GLASSES), dtype=np.uint8)
 
 
 def hair_field(points: np.ndarray, eyes: np.ndarray, style: dict[str, np.ndarray]) -> np.ndarray:
@@ -336,12 +365,14 @@ def _neck(skin, style):
     rows, columns = NECK_SHAPE
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False, dtype=np.float32)
     # Skin from below the jaw to the collar, then cloth that widens to the shoulders.
-    skin_rows = rows - 5
+    skin_rows = rows - CLOTH_ROWS
     collar = style["collar"][:, None]
     above = -0.55 + (collar + 0.55) * np.linspace(0, 1, skin_rows, dtype=np.float32)
-    below = collar + np.array([0.03, -0.1, -0.22, -0.4, -1.0], dtype=np.float32)
+    below = collar + np.array([0.03, -0.1, -0.22, -0.4, -1.0, -3.5, -12.0], dtype=np.float32)
     y = np.concatenate([above, below], axis=1)
-    widening = np.array([0.0] * skin_rows + [0.035, 0.18, 0.5, 1.3, 1.7], dtype=np.float32)
+    widening = np.array(
+        [0.0] * skin_rows + [0.035, 0.18, 0.5, 1.3, 1.7, 1.6, 1.5], dtype=np.float32
+    )
     radius = style["neck_width"][:, None] + widening
     depth = style["neck_width"][:, None] * 0.95 + 0.35 * widening
     position = np.stack(
@@ -354,7 +385,9 @@ def _neck(skin, style):
     )
     cloth = (np.arange(rows) >= skin_rows)[:, None, None]
     # The jaw takes light from the neck.
-    shadow = np.concatenate([np.linspace(0.5, 0.9, skin_rows), np.ones(5)]).astype(np.float32)
+    shadow = np.concatenate([np.linspace(0.5, 0.9, skin_rows), np.ones(CLOTH_ROWS)]).astype(
+        np.float32
+    )
     shadowed = skin[:, None, None] * shadow[:, None, None]
     return position, np.where(cloth, style["garment_colour"][:, None, None], shadowed)
 

@@ -1,6 +1,7 @@
 """Prepared folders as training samples: found by stem, complete or refused by name."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,18 @@ import torch
 from data.alignment import align_face
 from data.augmentation import AugmentationOptions
 from data.flist_dataset import FlistDataset, FlistOptions, read_list
-from data.images import write_image
+from data.images import read_image, write_image
 from data.landmarks import write_landmarks
 from data.loader import FaceLoader
 from data.sharding import Shard, list_part
 from data.skin_mask import skin_mask
+from data.synthetic.coefficients import read_truth, write_truth
+from data.synthetic.generate import SynthesisOptions, generate
+from models.assets import ModelAssets
+from models.face_model import FaceModel
 from models.landmarks import LandmarkOptions, LandmarkOrigin
 from options.train_options import LoaderOptions
+from tests.conftest import make_tiny_face_data
 from util.errors import InputError
 
 
@@ -286,3 +292,136 @@ def test_a_mask_of_another_photo(tmp_path, small, assets) -> None:
     dataset = FlistDataset(options(write_list(tmp_path / "m.txt", entry)), assets, is_train=False)
     with pytest.raises(InputError, match=r"mask is 60 x 50 pixels.*line 1"):
         dataset[0]
+
+
+# --- synthetic faces and photos together ----------------------------------------------------------
+
+
+FACES = 6
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory) -> tuple[Path, FaceModel]:
+    """The list of synthetic faces of a tiny model."""
+    root, model = tmp_path_factory.mktemp("synthetic"), FaceModel(make_tiny_face_data())
+    options = SynthesisOptions(n=FACES, out=str(root / "faces"), num_workers=0, looks="plain")
+    generate(options, model, list_root=root / "datalist", progress=False)
+    return root / "datalist/faces/masks.txt", model
+
+
+@pytest.fixture
+def photos(tmp_path, small) -> Path:
+    """A list of three photos without truth."""
+    entries = [add_photo(tmp_path / "photos", f"{name}.png", *small) for name in "abc"]
+    return write_list(tmp_path / "photos.txt", *entries)
+
+
+def mixture(flist: str, model: FaceModel, is_train=True, **augmentation) -> FlistDataset:
+    chosen = options(Path(), **augmentation) | {FlistOptions: FlistOptions("./", flist, flist)}
+    return FlistDataset(chosen, ModelAssets(model), is_train)
+
+
+def test_synthetic_faces_bring_their_truth(synthetic) -> None:
+    """The crop itself, not one aligned again, with exact landmarks."""
+    flist, model = synthetic
+    dataset = mixture(str(flist), model, is_train=False)
+    truth = read_truth(flist.parents[2] / "faces/coefficients.npz")
+    for index in range(FACES):
+        sample = dataset[index]
+        np.testing.assert_array_equal(sample.image, read_image(sample.path))
+        np.testing.assert_array_equal(sample.coefficients, truth.coefficients[index])
+        assert sample.landmarks is not None
+        np.testing.assert_allclose(sample.landmarks + 0.5, truth.landmarks_px[index], atol=1e-4)
+    assert dataset.notice == ""
+
+
+def test_augmentation_keeps_truth_true(synthetic) -> None:
+    """Shift and scale, which no coefficients can follow, are left out; rotation is followed."""
+    flist, model = synthetic
+    plain = mixture(str(flist), model, preprocess="shift_scale")
+    turned = mixture(str(flist), model, preprocess="shift_scale_rot_flip")
+    roll = model.layout.slices["angles_rad"].start + 2
+    still = mixture(str(flist), model, is_train=False)
+    angles = []
+    for index in range(FACES):
+        np.testing.assert_array_equal(plain[index].image, still[index].image)
+        before, after = still[index].coefficients, turned[index].coefficients
+        assert before is not None and after is not None
+        angles.append(np.degrees(after[roll] - before[roll]))
+        np.testing.assert_array_equal(after[: model.layout.blocks[0].size], before[:3])
+    assert np.abs(angles).max() <= 10 and np.std(angles) > 1
+
+
+def test_faces_of_another_model_or_camera_are_photos(synthetic, tmp_path) -> None:
+    flist, model = synthetic
+    folder = flist.parents[2] / "faces"
+    whole = (folder / "coefficients.npz").read_bytes()
+    truth = read_truth(folder / "coefficients.npz")
+    try:
+        for change, problem in (
+            ({"fingerprint": "other"}, "of the face model"),
+            ({"intrinsics": 2 * truth.intrinsics}, "of other cameras"),
+        ):
+            write_truth(folder / "coefficients.npz", replace(truth, **change))
+            dataset = mixture(str(flist), model, is_train=False)
+            assert dataset[0].coefficients is None
+            assert "taken as photos, without true coefficients" in dataset.notice
+            assert problem in dataset.notice
+            loader = FaceLoader(dataset, LoaderOptions(num_threads=0), 0, is_train=False)
+            assert loader.notice == dataset.notice
+    finally:
+        (folder / "coefficients.npz").write_bytes(whole)
+
+
+def batches_of(dataset: FlistDataset, epoch: int, skip: int = 0, workers: int = 0):
+    settings = LoaderOptions(batch_size=3, num_threads=workers)
+    loader = FaceLoader(dataset, settings, 4, is_train=True)
+    loader.set_epoch(epoch, skip)
+    return list(loader)
+
+
+def test_batches_mix_by_shares_and_say_what_has_truth(synthetic, photos) -> None:
+    flist, model = synthetic
+    dataset = mixture(f"{photos}:2,{flist}:1", model)
+    assert len(dataset) == 9
+    for epoch in range(3):
+        paths = []
+        for batch in batches_of(dataset, epoch):
+            assert batch.has_truth is not None and batch.coefficients is not None
+            is_photo = ["photos" in path for path in batch.paths]
+            assert batch.has_truth.tolist() == [not photo for photo in is_photo]
+            assert not batch.coefficients[~batch.has_truth].any()
+            assert batch.coefficients[batch.has_truth].any(dim=1).all()
+            paths += batch.paths
+        assert sum("photos" in path for path in paths) == 6
+        # Each photo twice, differently augmented.
+        assert sorted(Path(path).stem for path in paths if "photos" in path) == list("aabbcc")
+
+
+def test_mixed_epochs_resume_exactly(synthetic, photos) -> None:
+    flist, model = synthetic
+    whole = batches_of(mixture(f"{photos}:2,{flist}:1", model), epoch=2)
+    rest = batches_of(mixture(f"{photos}:2,{flist}:1", model), epoch=2, skip=1, workers=2)
+    assert len(rest) == len(whole) - 1
+    for one, two in zip(whole[1:], rest, strict=True):
+        assert one.paths == two.paths and torch.equal(one.images, two.images)
+
+
+def test_copies_of_a_photo_differ(synthetic, photos) -> None:
+    flist, model = synthetic
+    dataset = mixture(f"{photos}:1,{flist}:1", model)
+    assert not np.array_equal(dataset[0].image, dataset[9].image)
+    assert dataset[0].path == dataset[9].path
+
+
+def test_lists_without_shares_are_joined(synthetic, photos) -> None:
+    flist, model = synthetic
+    dataset = mixture(f"{photos},{flist}", model)
+    assert sorted(dataset.shuffled(9, np.random.default_rng(0))) == list(range(9))
+
+
+def test_shares_need_shuffling(synthetic, photos) -> None:
+    flist, model = synthetic
+    settings = LoaderOptions(num_threads=0, serial_batches=True)
+    with pytest.raises(InputError, match=r"--serial_batches .* shares"):
+        FaceLoader(mixture(f"{photos}:1,{flist}:1", model), settings, 0, is_train=True)

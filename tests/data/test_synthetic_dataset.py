@@ -12,18 +12,13 @@ import torch
 from data import FaceLoader, create_dataset
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
-from data.synthetic.coefficients import read_truth, write_truth
+from data.exact_warp import rotate_picture, turn, turn_coefficients
+from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.generate import SynthesisOptions, generate
 from data.synthetic.sampling import FaceSampler
-from data.synthetic_dataset import (
-    SyntheticDataset,
-    SyntheticOptions,
-    augment,
-    rotate_picture,
-    turn,
-    turn_coefficients,
-)
+from data.synthetic_dataset import FolderFaces, SyntheticDataset, SyntheticOptions, augment
 from models.assets import ModelAssets
+from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import LandmarkOptions, LandmarkOrigin
@@ -44,7 +39,7 @@ def face_model(open_face_data) -> FaceModel:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, face_model) -> Path:
     root = tmp_path_factory.mktemp("faces with spaces é")
-    options = SynthesisOptions(count=COUNT, output=str(root / "faces"), num_workers=0)
+    options = SynthesisOptions(n=COUNT, out=str(root / "faces"), num_workers=0)
     generate(options, face_model, list_root=root, progress=False)
     return root / "faces"
 
@@ -60,6 +55,11 @@ def dataset(
     faces = create_dataset("synthetic", options, ModelAssets(face_model), is_train=is_train)
     assert isinstance(faces, SyntheticDataset)
     return faces
+
+
+def truth_of(faces: SyntheticDataset) -> SyntheticTruth:
+    assert isinstance(faces.faces, FolderFaces)
+    return faces.faces.truth
 
 
 def landmarks(sample: FaceSample) -> np.ndarray:
@@ -79,8 +79,8 @@ def test_batches_carry_the_truth(folder, face_model) -> None:
     assert batch.landmarks_px is not None
     assert batch.coefficients is not None
     assert batch.skin_mask is not None
-    np.testing.assert_allclose(batch.landmarks_px, faces.truth.landmarks_px, atol=1e-4)
-    np.testing.assert_array_equal(batch.coefficients, faces.truth.coefficients)
+    np.testing.assert_allclose(batch.landmarks_px, truth_of(faces).landmarks_px, atol=1e-4)
+    np.testing.assert_array_equal(batch.coefficients, truth_of(faces).coefficients)
     assert batch.images.shape == (COUNT, 3, 224, 224)
     assert batch.skin_mask.shape == (COUNT, 1, 224, 224)
     without = dataset(folder, face_model, synthetic_masks=False)[0]
@@ -108,7 +108,7 @@ def test_epochs_are_reproducible(folder, face_model, workers) -> None:
 def test_rotation_of_the_picture_is_rotation_of_the_scene(face_model) -> None:
     """Rendering the turned coefficients gives the turned picture and landmarks."""
     camera, layout, angle = Camera.rnet(), face_model.layout, math.radians(17)
-    flat = FaceSampler(face_model, camera).sample(5, range(3))
+    flat = FaceSampler(face_model).sample(5, range(3)).coefficients
     turned = np.stack([turn_coefficients(c, layout, angle) for c in flat])
 
     def render(flat: np.ndarray):
@@ -205,7 +205,7 @@ def test_boxes_hide_picture_and_mask(tiny_face_model) -> None:
 
 def test_validation_is_not_augmented(folder, face_model) -> None:
     still = dataset(folder, face_model, is_train=False)
-    np.testing.assert_array_equal(still[1].coefficients, still.truth.coefficients[1])
+    np.testing.assert_array_equal(still[1].coefficients, truth_of(still).coefficients[1])
     off = dataset(folder, face_model, synthetic_aug=False)
     np.testing.assert_array_equal(off[1].image, still[1].image)
 
@@ -216,7 +216,7 @@ def test_faces_of_another_model_are_refused(folder, tiny_face_model) -> None:
 
 
 def test_missing_folder_and_images_are_named(folder, face_model, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"make_synthetic\.py --output"):
+    with pytest.raises(InputError, match=r"make_synthetic\.py --out"):
         dataset(tmp_path, face_model)
     (tmp_path / "coefficients.npz").write_bytes((folder / "coefficients.npz").read_bytes())
     with pytest.raises(InputError, match=rf"lacks {COUNT} of its images, such as 000000\.jpg"):
@@ -232,7 +232,7 @@ def test_missing_validation_faces_name_the_command(folder, face_model, tmp_path)
         return str(raised.value)
 
     missing = tmp_path / "faces_val"
-    command = f"--output {tmp_path / 'faces'} --val_count 256`"
+    command = f"--out {tmp_path / 'faces'} --n_val 256`"
     fields: dict[str, Any] = {
         "synthetic_folder": str(tmp_path / "faces"),
         "synthetic_folder_val": str(missing),
@@ -242,12 +242,12 @@ def test_missing_validation_faces_name_the_command(folder, face_model, tmp_path)
     made = tmp_path / "faces"
     made.mkdir()
     write_truth(made / "coefficients.npz", replace(read_truth(folder / "coefficients.npz"), seed=7))
-    command = f"--output {made} --count {COUNT} --val_count 256 --seed 7`"
+    command = f"--out {made} --n {COUNT} --n_val 256 --seed 7`"
     assert command in problem(**fields)
     # A folder of another name is made alone; the training folder's name has spaces.
-    command = f"--output {tmp_path / 'other'} --count 256 --val_count 0 --seed 1`"
+    command = f"--out {tmp_path / 'other'} --n 256 --n_val 0 --seed 1`"
     assert command in problem(synthetic_folder_val=str(tmp_path / "other"))
-    command = f'--output "{folder}" --count {COUNT} --val_count 256`'
+    command = f'--out "{folder}" --n {COUNT} --n_val 256`'
     assert command in problem(synthetic_folder_val=f"{folder}_val")
 
 
@@ -284,3 +284,73 @@ def test_damaged_image_is_named(folder, face_model, tmp_path) -> None:
         (tmp_path / f"{index:06d}.jpg").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"000002\.jpg cannot be read"):
         dataset(tmp_path, face_model, synthetic_masks=False)[2]
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def live(face_model, is_train=True, count=6, **fields) -> SyntheticDataset:
+    return dataset("nowhere", face_model, is_train, synthetic_live=count, **fields)
+
+
+def test_live_faces_need_no_folder_and_differ_by_epoch(tiny_face_model) -> None:
+    faces = live(tiny_face_model, synthetic_aug=False)
+    assert len(faces) == 6
+    faces.set_epoch(3, 0)
+    first, second = faces[0], faces[1]
+    assert first.image.shape == (224, 224, 3) and first.image.dtype == np.uint8
+    assert first.mask is not None and set(np.unique(first.mask)) <= {0, 255}
+    assert not np.array_equal(coefficients(first), coefficients(second))
+    # Decoded, the coefficients give the landmarks.
+    with torch.no_grad():
+        parts = tiny_face_model.layout.split(torch.from_numpy(coefficients(first))[None])
+        again = reconstruct(tiny_face_model, Renderer(), Camera.rnet(), parts)
+    np.testing.assert_allclose(again.posed.landmarks_px[0] - 0.5, landmarks(first), atol=1e-3)
+    faces.set_epoch(3, 1)
+    assert not np.array_equal(coefficients(faces[0]), coefficients(first))
+    faces.set_epoch(3, 0)
+    np.testing.assert_array_equal(faces[0].image, first.image)
+
+
+def test_live_training_resumes_exactly_with_any_number_of_workers(tiny_face_model) -> None:
+    def epoch(skip: int, workers: int) -> list[FaceBatch]:
+        settings = LoaderOptions(batch_size=2, num_threads=workers)
+        loader = FaceLoader(live(tiny_face_model), settings, 9, is_train=True)
+        loader.set_epoch(5, skip)
+        return list(loader)
+
+    whole, rest = epoch(0, 0), epoch(1, 2)
+    assert len(whole) == 3 and len(rest) == 2
+    for one, two in zip(whole[1:], rest, strict=True):
+        assert torch.equal(one.images, two.images)
+        assert one.coefficients is not None and two.coefficients is not None
+        assert torch.equal(one.coefficients, two.coefficients)
+
+
+def test_live_validation_is_the_same_in_each_epoch_and_apart_from_training(
+    tiny_face_model,
+) -> None:
+    training, validation = live(tiny_face_model), live(tiny_face_model, is_train=False)
+    assert len(validation) == 256
+    seen = []
+    for epoch in range(2):
+        training.set_epoch(1, epoch)
+        validation.set_epoch(1, epoch)
+        seen.append(validation[2].image)
+        assert not np.array_equal(training[2].image, validation[2].image)
+    np.testing.assert_array_equal(*seen)
+
+
+def test_live_backgrounds_are_named_if_missing(tiny_face_model) -> None:
+    with pytest.raises(InputError, match=r"--synthetic_backgrounds: nowhere/pictures does not"):
+        live(tiny_face_model, synthetic_backgrounds="nowhere/pictures")
+    with pytest.raises(InputError, match="--synthetic_live is -1"):
+        SyntheticOptions(synthetic_live=-1)
+
+
+def test_faces_of_other_cameras_are_refused(folder, face_model, tmp_path) -> None:
+    truth = read_truth(folder / "coefficients.npz")
+    other = replace(truth, size_px=truth.size_px + 32, settings="--camera rnet --size 256")
+    write_truth(tmp_path / "coefficients.npz", other)
+    with pytest.raises(InputError, match=r"was made with --camera rnet --size 256.*--flist"):
+        dataset(tmp_path, face_model)

@@ -23,6 +23,7 @@ from models.renderer import RenderOptions
 from models.schedule import OptimiserOptions
 from models.truth import TruthOptions
 from options.flags import ParsedOptions
+from util.distributed import Ranks, Share
 from util.errors import InputError
 
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
@@ -312,3 +313,80 @@ def test_training_on_a_gpu(tiny_face_model: FaceModel, amp: Any):
         assert {block.dtype for _, block in model.coefficients.items()} == {torch.float32}
         assert all(value.dtype == torch.float32 for value in model.losses.values())
     assert totals[-1] < totals[0]
+
+
+def test_a_mixed_batch_weighs_each_face_alike(tiny_face_model: FaceModel):
+    """Truth counts for the faces that have it, the weak losses for the others."""
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=0.6))
+    assert model.net_recon.final_layers is not None
+    for head in model.net_recon.final_layers:
+        torch.nn.init.normal_(head.get_parameter("weight"), std=1e-2)
+    whole = make_batch(model, supervised=True, size=4)
+    known, others = torch.tensor([0, 2, 3]), torch.tensor([1])
+    has_truth = torch.tensor([True, False, True, True])
+    assert whole.coefficients is not None
+    garbage = whole.coefficients.clone()
+    garbage[1] = 1e6
+    mixed = replace(whole, coefficients=garbage, has_truth=has_truth)
+
+    terms_of(model, whole.rows(known))
+    expected = {name: 0.75 * value for name, value in model.losses.items() if name != "all"}
+    terms_of(model, replace(whole.rows(others), coefficients=None))
+    expected |= {name: 0.25 * value for name, value in model.losses.items() if name != "all"}
+    assert terms_of(model, mixed) == TRUTH + WEAK == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(model.losses[name], value, rtol=1e-4, atol=1e-6)
+    # Only one face was rendered; pictures still show all.
+    assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 1
+    assert model.visuals().shape == (4, 3, 224, 3 * 224)
+    # Later the weak losses look at all.
+    terms_of(model, mixed, 0.6)
+    assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 4
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_batches_of_one_kind_have_the_names_of_mixed_ones(tiny_face_model: FaceModel, known: bool):
+    """Processes add their losses up name by name."""
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=1.0))
+    batch = replace(make_batch(model, supervised=True), has_truth=torch.full((2,), known))
+    assert terms_of(model, batch) == TRUTH + WEAK
+    zero, other = (WEAK, TRUTH) if known else (TRUTH, WEAK)
+    assert all(float(model.losses[name]) == 0 for name in zero)
+    assert float(sum(model.losses[name] for name in other)) > 0
+    assert model.optimize_parameters()
+
+
+class _Pair(Ranks):
+    """Two processes, of which the sums are known."""
+
+    def __init__(self, sums: list[float]) -> None:
+        super().__init__(size=2)
+        object.__setattr__(self, "_sums", list(sums))
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(values, self._sums.pop(0))  # pyright: ignore
+
+
+def test_mixed_batches_of_two_processes_add_up(tiny_face_model: FaceModel):
+    """Three faces here with one photo, one photo there: as four in one process."""
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=1.0))
+    batch = make_batch(model, supervised=True, size=4)
+    assert batch.skin_mask is not None
+    mask = batch.skin_mask * torch.tensor([0.1, 0.9, 0.4, 1.0])[:, None, None, None]
+    batch = replace(batch, skin_mask=mask, has_truth=torch.tensor([True, True, False, False]))
+    terms_of(model, batch)
+    whole, sizes = dict(model.losses), []
+    assert model.reconstruction is not None
+    region = model.reconstruction.face_mask.sum(dim=(1, 2, 3)) * torch.tensor([0.4, 1.0])
+    total = dict.fromkeys(whole, torch.zeros(()))
+    for rows in (torch.tensor([0, 1, 2]), torch.tensor([3])):
+        model.set_input(batch.rows(rows))
+        model.eval()
+        with torch.no_grad():
+            model.forward()
+            model.share = Share(_Pair([2.0, float(region.sum())]), len(rows) / 4)
+            model._total()
+        sizes.append(len(rows))
+        total = {n: total[n] + len(rows) / 4 * value for n, value in model.losses.items()}
+    for name, value in whole.items():
+        torch.testing.assert_close(total[name], value, rtol=1e-4, atol=1e-6)

@@ -9,22 +9,20 @@ import torch
 from PIL import Image
 
 from data.flist_dataset import read_list
-from data.images import read_image, read_mask
+from data.images import read_image, read_mask, write_image
 from data.landmarks import five_from_68, read_landmarks
 from data.synthetic import generate as generation
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import background, compose
-from data.synthetic.generate import RenderChunk, SynthesisOptions, generate
-from data.synthetic.lighting import brighten, turn_light
-from data.synthetic.rendering import SceneRenderer
+from data.synthetic.generate import Made, RenderChunk, SynthesisOptions, generate
+from data.synthetic.lighting import brighten, lamp_coefficients, turn_light
+from data.synthetic.photographer import Photographer
+from data.synthetic.rendering import RenderedFace, SceneRenderer
 from data.synthetic.sampling import (
-    COEFFICIENTS,
     PRESETS,
     FaceSampler,
     generator,
-    lamp_coefficients,
     sample_angles,
-    sample_light,
 )
 from data.synthetic.scene import border_loop, grid_normals, grid_triangles
 from models.camera import Camera
@@ -42,8 +40,8 @@ def face_model(open_face_data) -> FaceModel:
     return FaceModel(open_face_data)
 
 
-def make(folder: Path, face_model: FaceModel, **fields) -> int:
-    fields = {"count": COUNT, "num_workers": 0, "output": str(folder / "faces"), **fields}
+def make(folder: Path, face_model: FaceModel, **fields) -> Made:
+    fields = {"n": COUNT, "num_workers": 0, "out": str(folder / "faces"), **fields}
     return generate(
         SynthesisOptions(**fields), face_model, list_root=folder / "datalist", progress=False
     )
@@ -52,7 +50,7 @@ def make(folder: Path, face_model: FaceModel, **fields) -> int:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, face_model) -> Path:
     folder = tmp_path_factory.mktemp("synthetic")
-    assert make(folder, face_model) == COUNT
+    assert make(folder, face_model) == Made(COUNT, COUNT)
     return folder
 
 
@@ -91,7 +89,7 @@ def test_folder_is_that_of_prepared_photos(made) -> None:
 def test_faces_depend_on_seed_and_number_alone(made, face_model, tmp_path, monkeypatch) -> None:
     """Two processes, another chunk size and another total give the same files."""
     monkeypatch.setattr(generation, "CHUNK", 10)
-    assert make(tmp_path, face_model, count=20, num_workers=2) == 20
+    assert make(tmp_path, face_model, n=20, num_workers=2).made == 20
     one, two = contents(made / "faces"), contents(tmp_path / "faces")
     assert len(two) == 20 * 4
     assert all(two[name] == content for name, content in one.items())
@@ -106,41 +104,114 @@ def test_interrupted_and_extended_runs_make_only_what_is_missing(
 ) -> None:
     monkeypatch.setattr(generation, "CHUNK", 10)
     # A run that was stopped after its second chunk.
-    RenderChunk(face_model, tmp_path / "faces", seed=0, count=30, size=10)(10)
+    settings = read_truth(made / "faces/coefficients.npz").settings
+    photographer = Photographer(face_model)
+    RenderChunk(photographer, tmp_path / "faces", 0, 30, settings, size=10)(10)
     assert not (tmp_path / "faces/coefficients.npz").exists()
-    assert make(tmp_path, face_model, count=20) == 10
-    assert make(tmp_path, face_model, count=20) == 0
-    assert make(tmp_path, face_model, count=22) == 2
+    assert make(tmp_path, face_model, n=20).made == 10
+    assert make(tmp_path, face_model, n=20).made == 0
+    assert make(tmp_path, face_model, n=22).made == 2
     (tmp_path / "faces/000003.jpg").unlink()
-    assert make(tmp_path, face_model, count=22) == 10
+    assert make(tmp_path, face_model, n=22).made == 10
     assert contents(made / "faces").items() <= contents(tmp_path / "faces").items()
     assert len(read_truth(tmp_path / "faces/coefficients.npz").names) == 22
 
 
 def test_faces_of_other_settings_are_not_mixed(made, face_model, tmp_path) -> None:
-    make(tmp_path, face_model, count=2)
+    make(tmp_path, face_model, n=2)
     with pytest.raises(InputError, match=r"--seed was 0, now it is 1.*--overwrite"):
-        make(tmp_path, face_model, count=2, seed=1)
-    assert make(tmp_path, face_model, count=2, seed=1, overwrite=True) == 2
+        make(tmp_path, face_model, n=2, seed=1)
+    assert make(tmp_path, face_model, n=2, seed=1, overwrite=True).made == 2
     first, other = made / "faces/000000.jpg", tmp_path / "faces/000000.jpg"
     assert first.read_bytes() != other.read_bytes()
 
 
+def test_parts_make_what_one_run_makes(made, face_model, tmp_path, monkeypatch) -> None:
+    """As an array job: each part knows nothing of the others; the merger lists what all made."""
+    monkeypatch.setattr(generation, "CHUNK", 5)
+    assert make(tmp_path, face_model, shard="1/2") == Made(5, 5)
+    assert not (tmp_path / "faces/coefficients.npz").exists()
+    assert not (tmp_path / "datalist").exists()
+    with pytest.raises(InputError, match=r"--merge: 2 of 3 chunks .* faces 0 to 4; .*--shard"):
+        make(tmp_path, face_model, merge=True)
+    assert make(tmp_path, face_model, shard="0/2") == Made(7, 7)
+    assert make(tmp_path, face_model, shard="0/2") == Made(7, 0)
+    assert make(tmp_path, face_model, merge=True) == Made(COUNT, 0)
+    # Batches begin with a chunk, so that these pictures may differ in the last bit of a sum.
+    one, two = (
+        read_truth(made / "faces/coefficients.npz"),
+        read_truth(tmp_path / "faces/coefficients.npz"),
+    )
+    np.testing.assert_allclose(one.coefficients, two.coefficients, atol=1e-6)
+    assert one.names == two.names
+    lists = [(root / "datalist/faces/masks.txt").read_text("utf-8") for root in (made, tmp_path)]
+    assert len({text.replace(str(r), "") for text, r in zip(lists, (made, tmp_path), strict=True)})
+    assert contents(tmp_path / "faces").keys() == contents(made / "faces").keys()
+    assert not (tmp_path / "faces/unfinished").exists()
+
+
+def test_a_part_that_is_made_anew_leaves_the_others(face_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(generation, "CHUNK", 2)
+    for part in ("0/2", "1/2"):
+        make(tmp_path, face_model, n=4, shard=part)
+    assert make(tmp_path, face_model, n=4, shard="1/2", overwrite=True) == Made(2, 2)
+    assert make(tmp_path, face_model, n=4, merge=True) == Made(4, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"shard": "2/2"}, "--shard 2/2: part 2 of 2 does not exist"),
+        ({"shard": "half"}, "--shard half: expected i/n"),
+        ({"shard": "0/2", "merge": True}, "--shard and --merge"),
+        ({"size": 5000}, "--size is 5000"),
+    ],
+)
+def test_impossible_settings_are_refused(fields, problem) -> None:
+    with pytest.raises(InputError, match=problem):
+        SynthesisOptions(**fields)
+
+
+def test_other_settings_are_not_mixed(face_model, tmp_path) -> None:
+    make(tmp_path, face_model, n=2)
+    with pytest.raises(InputError, match=r"--maps none.*now it is.*--maps masks"):
+        make(tmp_path, face_model, n=2, maps="masks")
+
+
+def test_the_users_pictures_are_behind_the_faces(face_model, tmp_path) -> None:
+    """Four in five have one, bad ones are named, and the choice of pictures is remembered."""
+    pictures = tmp_path / "pictures"
+    green = np.zeros((200, 300, 3), np.uint8) + np.array([20, 220, 20], np.uint8)
+    write_image(pictures / "a.png", green)
+    (pictures / "bad.jpg").write_bytes(b"no picture")
+    done = make(tmp_path, face_model, n=10, backgrounds=str(pictures), looks="full")
+    (sentence,) = done.bad_pictures
+    assert "bad.jpg is not a JPEG" in sentence
+    corners = np.stack(
+        [read_image(path)[:12, :6].mean(axis=(0, 1)) for path in (tmp_path / "faces").glob("*.jpg")]
+    )
+    # Green, whatever the camera makes of it.
+    assert 4 <= (corners[:, 1] > 1.5 * corners[:, [0, 2]].max(axis=1)).sum() <= 10
+    write_image(pictures / "b.png", green)
+    with pytest.raises(InputError, match=r"of 2 pictures .* of 3 pictures"):
+        make(tmp_path, face_model, n=10, backgrounds=str(pictures))
+
+
 def test_validation_has_its_own_folder_and_seed() -> None:
-    options = SynthesisOptions(count=9, val_count=4, output="a/faces", seed=3).validation()
-    assert (options.count, options.seed, options.list_name) == (4, 4, "faces_val")
-    assert Path(options.output) == Path("a/faces_val")
+    options = SynthesisOptions(n=9, n_val=4, out="a/faces", seed=3).validation()
+    assert (options.n, options.seed, options.list_name) == (4, 4, "faces_val")
+    assert Path(options.out) == Path("a/faces_val")
     # Without further flags there are faces to validate on.
-    assert SynthesisOptions().validation().count == 256
+    assert SynthesisOptions().validation().n == 256
 
 
 @pytest.mark.parametrize("output", ["", ".", "..", "datasets/train", "val/"])
 def test_folders_whose_lists_would_be_others_are_refused(output) -> None:
-    with pytest.raises(InputError, match="--output is "):
-        SynthesisOptions(output=output)
+    with pytest.raises(InputError, match="--out is "):
+        SynthesisOptions(out=output)
 
 
-@pytest.mark.parametrize("flag", ["count", "val_count", "seed", "num_workers"])
+@pytest.mark.parametrize("flag", ["n", "n_val", "size", "seed", "num_workers"])
 def test_impossible_numbers_are_refused(flag) -> None:
     values: dict[str, Any] = {flag: -1}
     with pytest.raises(InputError, match=f"--{flag} is -1"):
@@ -152,7 +223,19 @@ def test_damaged_truth_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="does not exist; make synthetic faces"):
         read_truth(path)
     truth = SyntheticTruth(
-        ("a.jpg",), np.zeros((1, 5)), np.zeros((1, 68, 2)), "tiny 1", "abc", 0, 1
+        names=("a.jpg",),
+        coefficients=np.zeros((1, 5)),
+        landmarks_px=np.zeros((1, 68, 2)),
+        visible=np.ones((1, 68), bool),
+        intrinsics=np.ones((1, 3, 3)),
+        rotation=np.ones((1, 3, 3)),
+        translation_dm=np.ones((1, 3)),
+        size_px=np.full((1, 2), 224),
+        face_model="tiny 1",
+        fingerprint="abc",
+        seed=0,
+        settings="",
+        generator_version=1,
     )
     write_truth(path, truth)
     assert read_truth(path).names == ("a.jpg",)
@@ -197,8 +280,7 @@ def test_coefficients_explain_the_pictures(made, face_model) -> None:
 
 
 def test_poses_and_translations_are_those_of_aligned_photos(face_model) -> None:
-    sampler = FaceSampler(face_model, Camera.rnet())
-    coefficients = sampler.sample(0, range(300))
+    coefficients = FaceSampler(face_model).sample(0, range(300)).coefficients
     parts = {n: coefficients[:, part] for n, part in face_model.layout.slices.items()}
     assert np.isfinite(coefficients).all()
     np.testing.assert_allclose(parts["identity"].std(), 1, atol=0.03)
@@ -211,9 +293,51 @@ def test_poses_and_translations_are_those_of_aligned_photos(face_model) -> None:
 
 
 def test_sample_is_its_own_stream(face_model) -> None:
-    sampler = FaceSampler(face_model, Camera.rnet())
-    np.testing.assert_array_equal(sampler.sample(3, [7])[0], sampler.sample(3, range(5, 9))[2])
-    assert not np.array_equal(sampler.sample(3, [7]), sampler.sample(4, [7]))
+    sampler = FaceSampler(face_model)
+
+    def draw(seed: int, numbers) -> np.ndarray:
+        return sampler.sample(seed, numbers).coefficients
+
+    np.testing.assert_array_equal(draw(3, [7])[0], draw(3, range(5, 9))[2])
+    assert not np.array_equal(draw(3, [7]), draw(4, [7]))
+
+
+def test_many_look_at_the_camera_and_eyes_converge(face_model) -> None:
+    """Measured on the pupils of the decoded faces, whatever the units say."""
+    drawn = FaceSampler(face_model).sample(0, range(200)).coefficients
+    parts = face_model.layout.split(torch.from_numpy(drawn))
+    neutral = torch.zeros_like(parts.expression)
+    eyes = []
+    for side in ("eye_left", "eye_right"):
+        pupil = face_model.regions[side] & face_model.regions["pupil"]
+        moved = face_model.shape(parts.identity, parts.expression)[:, pupil].mean(dim=1)
+        rest = face_model.shape(parts.identity, neutral)[:, pupil].mean(dim=1)
+        eyes.append((moved - rest)[:, 0].numpy())
+    sideways, towards = (eyes[0] + eyes[1]) / 2, eyes[0] - eyes[1]
+    # The direction of the camera, as the head sees it.
+    yaw = drawn[:, face_model.layout.slices["angles_rad"]][:, 1]
+    gaze = np.degrees(np.arcsin(np.clip(sideways / 0.125, -1, 1)))
+    moderate = np.abs(np.degrees(yaw)) < 20
+    off = np.abs(gaze + np.degrees(yaw))[moderate]
+    assert np.mean(off < 8) > 0.5 > np.mean(off > 15)
+    # Left eyes, at positive x, turn inwards, to negative x, as right ones to positive.
+    assert np.median(towards) < -0.002
+    assert (towards < 0.02).all()
+
+
+def test_expressions_are_mixtures_with_room_for_calm(face_model) -> None:
+    """Units explain them; a good share is near neutral; lids close at times."""
+    drawn = FaceSampler(face_model).sample(0, range(300)).coefficients
+    expression = drawn[:, face_model.layout.slices["expression"]]
+    units = face_model.unit_matrix.numpy()
+    residual = expression - expression @ np.linalg.pinv(units) @ units
+    assert np.square(residual).sum() < 0.05 * np.square(expression).sum()
+    blink = units[[face_model.unit_names.index("eyeBlinkLeft")]]
+    weights = np.linalg.lstsq(units.T, expression.T, rcond=None)[0].T
+    left = weights[:, face_model.unit_names.index("eyeBlinkLeft")]
+    right = weights[:, face_model.unit_names.index("eyeBlinkRight")]
+    assert blink.any()
+    assert 0.03 < np.mean((left > 0.6) & (right > 0.6)) < 0.2
 
 
 def test_every_preset_uses_units_of_the_open_model(face_model) -> None:
@@ -229,12 +353,11 @@ def test_face_models_without_units_work(tiny_face_data) -> None:
             **{**vars(tiny_face_data), "unit_names": (), "unit_matrix": np.zeros((0, 0))}
         )
     )
-    camera = Camera.rnet()
-    coefficients = FaceSampler(plain, camera).sample(0, range(3))
-    faces = SceneRenderer(plain, camera).render(torch.from_numpy(coefficients), 0, range(3))
-    assert faces.colour.shape == (3, 224, 224, 3)
-    assert np.isfinite(faces.colour).all()
-    assert (faces.coverage.mean(axis=(1, 2)) > 0.2).all()
+    drawn = FaceSampler(plain).sample(0, range(3))
+    for face in SceneRenderer(plain).render(drawn, 0, range(3)):
+        assert face.colour.shape == (224, 224, 3)
+        assert np.isfinite(face.colour).all()
+        assert face.coverage.mean() > 0.2
 
 
 # --- light ---------------------------------------------------------------------------------------
@@ -246,15 +369,6 @@ def test_lamp_is_the_best_fit_of_a_clamped_cosine() -> None:
     basis = sh_basis(torch.from_numpy(normals)).numpy()
     fitted = np.linalg.lstsq(basis, np.maximum(normals @ direction, 0), rcond=None)[0]
     np.testing.assert_allclose(lamp_coefficients(direction), fitted, atol=0.005)
-
-
-def test_sampled_light_is_positive_and_varied() -> None:
-    lights = np.stack([sample_light(generator(0, i, COEFFICIENTS)) for i in range(200)])
-    basis = sh_basis(torch.from_numpy(unit_vectors(500))).float()
-    gamma = torch.from_numpy(lights).float()
-    brightness = (basis @ light_coefficients(gamma)).mean(dim=(1, 2))
-    assert 0.3 < brightness.min() < brightness.max() < 1.5
-    assert lights[:, 1:9].std(axis=0).min() > 0.02
 
 
 def test_brighten_scales_irradiance() -> None:
@@ -315,26 +429,32 @@ def test_grid_of_a_cylinder() -> None:
 
 
 def test_rendering_is_premultiplied_and_shows_skin_on_the_face_only(face_model) -> None:
-    camera = Camera.rnet()
-    coefficients = torch.from_numpy(FaceSampler(face_model, camera).sample(0, range(4)))
-    faces = SceneRenderer(face_model, camera).render(coefficients, 0, range(4))
-    assert (faces.colour <= faces.coverage[..., None] + 1e-5).all()
-    assert (faces.skin <= faces.coverage + 1e-5).all()
-    # Antialiased: some pixels are covered in part.
-    partial = (faces.coverage > 0.1) & (faces.coverage < 0.9)
-    assert 100 < partial.sum() / 4 < 5000
+    drawn = FaceSampler(face_model).sample(0, range(4))
+    partial = 0
+    for face in SceneRenderer(face_model).render(drawn, 0, range(4)):
+        assert (face.colour <= face.coverage[..., None] + 1e-5).all()
+        assert (face.skin <= face.coverage + 1e-5).all()
+        # Antialiased: some pixels are covered in part.
+        partial += ((face.coverage > 0.1) & (face.coverage < 0.9)).sum()
+    assert 100 < partial / 4 < 5000
 
 
 def test_pictures_vary_and_hide_what_they_cover() -> None:
     """Masks lose what occluders cover; gains are reported as they were applied."""
-    height = width = 64
-    colour = np.full((height, width, 3), 0.5, dtype=np.float32)
-    ones = np.ones((height, width), dtype=np.float32)
-    landmarks = np.random.default_rng(0).uniform(10, 54, (68, 2))
+    ones = np.ones((64, 64), dtype=np.float32)
+    face = RenderedFace(
+        colour=np.full((64, 64, 3), 0.5, dtype=np.float32),
+        coverage=ones,
+        skin=ones,
+        landmarks_px=np.random.default_rng(0).uniform(10, 54, (68, 2)),
+        visible=np.ones(68, bool),
+        gamma=np.zeros(27),
+        skin_colour=np.full(3, 0.5),
+    )
     masks, gains, sizes = [], [], []
     for index in range(60):
-        rng = generator(0, index, 2)
-        photo = compose(rng, colour, ones, ones, landmarks, np.full(3, 0.5))
+        photo = compose(generator(0, index, 2), face)
+        np.testing.assert_array_equal(photo.skin_mask == 0, photo.cover > 0)
         masks.append((photo.skin_mask > 0).mean())
         gains.append(photo.gain)
         sizes.append(len(photo.jpeg))
