@@ -41,7 +41,7 @@ SCLERA_VEINS = np.array([176, 118, 108]) / 255
 PUPIL = np.array([14, 12, 12]) / 255
 LASHES = np.array([32, 23, 20]) / 255
 MOUTH_INSIDE = np.array([46, 18, 17]) / 255
-BEARD_SHADOW = np.array([70, 74, 80]) / 255
+BEARD_SHADOW = np.array([78, 74, 74]) / 255
 
 # Layers that vertices show the average of; of these a map holds only what differs from it.
 ON_VERTICES = (
@@ -185,12 +185,14 @@ def paint(person: Person, canvas: Canvas) -> Painting:
     melanin = person.melanin + uneven * (canvas.fields @ person.field_melanin)
     blood = person.blood + uneven * (canvas.fields @ (canvas.blood_ratio * person.field_blood))
     cheeks, nose, chin, ears = person.flush
-    blood += 0.40 * cheeks * masks.cheeks + 0.42 * nose * masks.nose
-    blood += 0.20 * chin * masks.chin + 0.38 * ears * masks.ears
+    blood += 0.46 * cheeks * masks.cheeks + 0.46 * nose * masks.nose
+    blood += 0.22 * chin * masks.chin + (0.25 + 0.4 * ears) * masks.ears
     blood += 0.22 * masks.lids + 0.16 * person.dark_circles * masks.under_eye
     blood -= 0.10 * masks.around_mouth + 0.12 * masks.neck + 0.10 * masks.scalp
     melanin += 0.10 * masks.lids + 0.20 * person.dark_circles * masks.under_eye
     melanin += 0.07 * masks.forehead - 0.12 * masks.neck - 0.10 * masks.scalp
+    melanin += 0.10 * masks.ears + 0.35 * masks.mouth_corners
+    blood += 0.5 * masks.mouth_corners
     melanin += 0.05 * masks.nose + 0.9 * person.freckles * layers["freckles"]
     # Red of the lips, deeper where they meet; its edge is soft.
     lips = smooth_step(masks.lips, 0.75 - 0.7 * person.lip_edge, 1.35 - 0.7 * person.lip_edge)
@@ -198,7 +200,7 @@ def paint(person: Person, canvas: Canvas) -> Painting:
     melanin += (person.lip_melanin + 0.25 * masks.mouth_line) * lips
     in_lids = np.clip(2 * masks.inside_lids, 0, 1)
     blood += 1.0 * in_lids
-    melanin -= 0.6 * in_lids * np.clip((melanin + 4) / 2, 0, 1)
+    melanin -= 0.3 * in_lids * np.clip((melanin + 4) / 2, 0, 1)
     skin = colour(melanin, blood)
     bare = skin
 
@@ -206,8 +208,10 @@ def paint(person: Person, canvas: Canvas) -> Painting:
     shadow = 0.55 * person.hair + 0.45 * BEARD_SHADOW
     skin = _mix(skin, shadow, person.scalp * masks.scalp)
     skin = _mix(skin, shadow, person.stubble * layers["stubble"])
-    for name in ("moustache_chin", "cheek_beard", "brow", "brow_fringe"):
+    for name in ("moustache_chin", "cheek_beard"):
         skin = _mix(skin, person.hair, getattr(person, name) * layers[name])
+    for name in ("brow", "brow_fringe"):
+        skin = _mix(skin, person.brow_hair, getattr(person, name) * layers[name])
     lash_colour = 0.75 * LASHES + 0.25 * person.hair
     skin = _mix(skin, lash_colour, person.lashes * layers["lashes"])
 
@@ -221,7 +225,9 @@ def paint(person: Person, canvas: Canvas) -> Painting:
     eye = np.isfinite(canvas.eye_polar_deg)
     sclera = (1 - person.yellow) * SCLERA + person.yellow * SCLERA_YELLOW
     skin[eye] = _eyeball(person, canvas, sclera)
-    return Painting(np.clip(skin, 0, 1), _layer_weights(person, canvas, bare, melanin, blood, sclera))
+    return Painting(
+        np.clip(skin, 0, 1), _layer_weights(person, canvas, bare, melanin, blood, sclera)
+    )
 
 
 def _eyeball(person: Person, canvas: Canvas, sclera: np.ndarray) -> np.ndarray:
@@ -267,8 +273,8 @@ def _layer_weights(
     lash_colour = 0.75 * LASHES + 0.25 * person.hair
     face = around("wrinkles", skin)
     return {
-        "brow": covered("brow", person.brow, person.hair),
-        "brow_fringe": covered("brow_fringe", person.brow_fringe, person.hair),
+        "brow": covered("brow", person.brow, person.brow_hair),
+        "brow_fringe": covered("brow_fringe", person.brow_fringe, person.brow_hair),
         "lashes": covered("lashes", person.lashes, lash_colour),
         "stubble": covered("stubble", min(1.8 * person.stubble, 0.9), 0.8 * shadow),
         "moustache_chin": covered("moustache_chin", person.moustache_chin, person.hair),
@@ -277,9 +283,9 @@ def _layer_weights(
         "moles": person.moles * pigment("freckles", 1.7, 0.4),
         "age_spots": person.age_spots * pigment("age_spots", 0.75, 0.0),
         "relief": -0.115 * (0.8 + 0.5 * person.age) * face,
-        "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.02, 0.13),
+        "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.015, 0.075),
         "wrinkles": -0.26 * person.wrinkles * face * np.array([0.8, 1.0, 1.0]),
-        "iris": 0.9 * person.iris + 0.02,
+        "iris": 0.5 * person.iris + 0.03,
         "veins": (0.3 + 0.7 * person.veins) * (SCLERA_VEINS - sclera),
     }
 
@@ -319,8 +325,7 @@ def _components(deviations: np.ndarray, mesh: HeadMesh, size: int):
             scores = vectors[:, strongest] * count**0.5
             basis = scores.T @ parts / count
         candidates += [
-            (float(power[i]), sign, row)
-            for i, row in zip(strongest, basis.numpy(), strict=True)
+            (float(power[i]), sign, row) for i, row in zip(strongest, basis.numpy(), strict=True)
         ]
     candidates = sorted(candidates, key=lambda item: -item[0])[:size]
     basis = np.stack([row for _, _, row in candidates])

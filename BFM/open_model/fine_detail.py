@@ -21,7 +21,7 @@ from .uv_layout import EYE_CENTRES, EYE_RADIUS
 
 HAIR_WIDTH_DM = 0.0011
 # Hairs of the picture; real ones are more and thinner than a texel shows.
-BROW_HAIRS, BROW_FRINGE_HAIRS, STUBBLE_HAIRS, BEARD_HAIRS = 420, 170, 15000, 9000
+BROW_HAIRS, BROW_FRINGE_HAIRS, STUBBLE_HAIRS, BEARD_HAIRS = 640, 170, 15000, 9000
 LASHES_UPPER, LASHES_LOWER = 95, 55
 FRECKLES, MOLES, AGE_SPOTS, PORES, VEINS = 1500, 26, 70, 45000, 46
 
@@ -119,6 +119,7 @@ def _scattered(skin: Skin, density: np.ndarray, count: int, rng: np.random.Gener
 def _brows(skin: Skin, landmarks: np.ndarray, rng: np.random.Generator):
     """Hairs of both brows, the left one not the mirror image of the right."""
     core, fringe = np.zeros(len(skin.surface.points)), np.zeros(len(skin.surface.points))
+    along_grid = np.linspace(0, 1, 101)
     for line in brow_lines(landmarks):
         outward = np.gradient(line, axis=0)
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
@@ -133,11 +134,13 @@ def _brows(skin: Skin, landmarks: np.ndarray, rng: np.random.Generator):
             # Hairs stand up at the inner end and lie down outwards, from above and below
             # towards the middle.
             lift = np.interp(along, [0, 0.12, 0.3, 0.6, 1], [1.25, 0.95, 0.55, 0.22, -0.05])
-            lift = lift - np.clip(across, -1.3, 1.3) * np.interp(along, [0, 0.3, 1], [0.15, 0.5, 0.4])
+            lift = lift - np.clip(across, -1.3, 1.3) * np.interp(
+                along, [0, 0.3, 1], [0.15, 0.5, 0.4]
+            )
             lift += rng.normal(0, 0.16, count)
             lean = outward[at] * np.cos(lift)[:, None]
             lean = lean + np.sin(lift)[:, None] * np.array([0, 1.0, 0])
-            length = np.interp(along, [0, 0.2, 0.6, 1], [0.062, 0.082, 0.078, 0.055])
+            length = np.interp(along, [0, 0.2, 0.6, 1], [0.048, 0.074, 0.072, 0.05])
             length = length * rng.uniform(0.7, 1.2, count)
             bend = np.stack([np.zeros(count), rng.normal(0, 0.35, count)], axis=1)
             return grow(skin, roots, lambda points: lean, length, bend)
@@ -146,22 +149,24 @@ def _brows(skin: Skin, landmarks: np.ndarray, rng: np.random.Generator):
             width = HAIR_WIDTH_DM * rng.uniform(0.7, 1.2, len(along))
             return _drawn(skin, strands(along, across), width, rng.uniform(0.7, 1.3, len(along)))
 
-        along = rng.uniform(0, 1, BROW_HAIRS) ** 0.9
-        sparse = (along < 0.1) & (rng.uniform(size=BROW_HAIRS) < 0.5)
-        core += hairs(along[~sparse], np.clip(rng.normal(-0.1, 0.5, (~sparse).sum()), -1.1, 1.1))
-        along = rng.uniform(-0.0, 0.95, BROW_FRINGE_HAIRS)
+        # As many hairs as there is room, fewer at the inner end.
+        share = np.interp(along_grid, [0, 0.12, 0.25, 0.5, 0.85, 1], [0.3, 0.85, 1, 0.9, 0.55, 0.2])
+        power = np.cumsum(share) / share.sum()
+        along = np.interp(rng.uniform(size=BROW_HAIRS), power, along_grid)
+        core += hairs(along, np.clip(rng.normal(-0.05, 0.52, BROW_HAIRS), -1.1, 1.1))
+        along = rng.uniform(0, 0.95, BROW_FRINGE_HAIRS)
         side = np.where(rng.uniform(size=len(along)) < 0.6, -1, 1)
-        fringe += hairs(along, side * rng.uniform(0.8, 1.9, len(along)))
+        fringe += hairs(along, side * rng.uniform(0.7, 1.45, len(along)))
     return core, fringe
 
 
 def _lashes(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
     """Lashes on the skin beside the lids' edges; the mesh has none that stand off."""
     points = skin.surface.points
-    total = np.clip(0.75 * masks.upper_lid + 0.22 * masks.lower_lid, 0, 1)
+    total = np.clip(0.9 * masks.upper_lid + 0.25 * masks.lower_lid, 0, 1)
     for edge, count, length, up in (
-        (masks.upper_lid, LASHES_UPPER, 0.019, 1.0),
-        (masks.lower_lid, LASHES_LOWER, 0.011, -1.0),
+        (masks.upper_lid * masks.outside, LASHES_UPPER, 0.019, 1.0),
+        (masks.lower_lid * masks.outside, LASHES_LOWER, 0.011, -1.0),
     ):
         for side in (-1, 1):
             here = np.flatnonzero((edge > 0.6) & (np.sign(points[:, 0]) == side))
@@ -214,7 +219,7 @@ def _beard(
     """Hairs of a short beard where ``density`` (T,) says."""
     surface = skin.surface
     # Growth is uneven in tufts and clearings.
-    patchy = density * np.clip(1 + 0.35 * noise(surface.points, 0.05, rng), 0.15, 2)
+    patchy = density * np.clip(1 + 0.35 * noise(surface.points, 0.05, rng, density), 0.15, 2)
     texels = _scattered(skin, patchy, BEARD_HAIRS, rng)
     count = len(texels)
     length = (0.045 + 0.03 * density[texels]) * rng.uniform(0.6, 1.25, count)
@@ -226,7 +231,7 @@ def _beard(
 
 
 def _freckles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
-    cluster = np.exp(0.9 * noise(skin.surface.points, 0.10, rng))
+    cluster = np.exp(0.9 * noise(skin.surface.points, 0.10, rng, masks.outside))
     texels = _scattered(skin, (masks.sun**1.5 + 0.03 * masks.outside) * cluster, FRECKLES, rng)
     radius = 0.0042 * np.exp(rng.normal(0, 0.35, FRECKLES))
     opacity = np.clip(rng.beta(1.6, 2.2, FRECKLES), 0.12, 1)
@@ -238,9 +243,7 @@ def _moles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray
     on_face = masks.outside * (1 - masks.lips) * (1 - masks.scalp) * (1 - masks.brow)
     texels = _scattered(skin, on_face * (1 - masks.lids), MOLES, rng)
     radius = 0.0062 * np.exp(rng.normal(0, 0.4, MOLES))
-    return spots(skin, texels, radius, 0.45, rng.uniform(0.5, 1, MOLES)).ravel()[
-        skin.surface.index
-    ]
+    return spots(skin, texels, radius, 0.45, rng.uniform(0.5, 1, MOLES)).ravel()[skin.surface.index]
 
 
 def _age_spots(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
@@ -249,34 +252,39 @@ def _age_spots(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.nda
     texels = _scattered(skin, zone * (1 - masks.lips) * (1 - masks.lids), AGE_SPOTS, rng)
     radius = 0.016 * np.exp(rng.normal(0, 0.4, AGE_SPOTS))
     picture = spots(skin, texels, radius, 0.8, rng.uniform(0.3, 1, AGE_SPOTS)).ravel()
-    ragged = 0.62 + 0.3 * noise(points, 0.018, rng)
-    return np.clip(picture[skin.surface.index] * ragged, 0, 1) * (1 - masks.lips)
+    spot = picture[skin.surface.index]
+    ragged = 0.62 + 0.3 * noise(points, 0.018, rng, spot)
+    return np.clip(spot * ragged, 0, 1) * (1 - masks.lips)
 
 
 def _relief(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
     """Pores as dark dots, fine grain, vertical lines on the lips."""
     surface = skin.surface
     points = surface.points
-    porous = 0.35 + 0.9 * masks.nose + 0.7 * masks.cheeks + 0.3 * masks.forehead + 0.3 * masks.chin
+    porous = 0.35 + 0.9 * masks.nose + 0.45 * masks.cheeks + 0.3 * masks.forehead + 0.3 * masks.chin
     porous = porous * masks.outside * (1 - masks.lips) * (1 - masks.lids)
     texels = _scattered(skin, porous, PORES, rng)
     radius = np.sqrt(surface.area[texels]) * 0.25 + 0.0011 * np.clip(porous[texels], 0.4, 1.2)
     depth = rng.uniform(0.2, 0.9, PORES) * np.clip(porous[texels], 0.35, 1)
     pores = spots(skin, texels, radius, 1.0, depth).ravel()[surface.index]
-    grain = noise(points, 0.009, rng)
-    # Lines of the lips run up and down and fan out towards the corners.
-    lines = noise(points, np.array([0.0085, 0.08, 0.08]), rng)
-    lines = np.clip(lines, -0.6, 2.2) - 0.2
     bare = masks.outside * (1 - masks.lips)
-    picture = 1.15 * pores * bare + 0.20 * grain * bare + 0.62 * lines * masks.lips * masks.outside
+    grain = noise(points, 0.009, rng, bare)
+    # Lines of the lips run up and down and fan out towards the corners.
+    red = masks.lips * masks.outside
+    lines = noise(points, np.array([0.0055, 0.024, 0.024]), rng, red)
+    lines += 0.6 * noise(points, np.array([0.012, 0.03, 0.03]), rng, red)
+    lines += 0.5 * noise(points, 0.008, rng, red)
+    lines = np.clip(lines, -1.2, 2.2)
+    picture = 0.8 * pores * bare + 0.20 * grain * bare + 0.17 * lines * red
     return picture
 
 
 def _mottle(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
     """Uneven blood: patches of half a millimetre to a centimetre."""
     points = skin.surface.points
-    patches = 0.55 * noise(points, 0.055, rng) + 0.5 * noise(points, 0.022, rng)
-    patches += 0.35 * noise(points, 0.010, rng)
+    patches = 0.55 * noise(points, 0.055, rng, masks.outside)
+    patches += 0.5 * noise(points, 0.022, rng, masks.outside)
+    patches += 0.35 * noise(points, 0.010, rng, masks.outside)
     strength = 0.75 + 0.5 * masks.cheeks + 0.5 * masks.nose + 0.3 * masks.chin + 0.3 * masks.lips
     return patches * strength * masks.outside
 
@@ -352,7 +360,11 @@ def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
             add(
                 [
                     at(column, landmarks[52, 1] + 0.02 - 0.2 * column, landmarks[52, 2]),
-                    at(1.1 * column, landmarks[52, 1] + 0.09 - 0.2 * column, landmarks[52, 2] - 0.02),
+                    at(
+                        1.1 * column,
+                        landmarks[52, 1] + 0.09 - 0.2 * column,
+                        landmarks[52, 2] - 0.02,
+                    ),
                 ],
                 0.35,
                 0.8,
@@ -360,7 +372,11 @@ def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
     for height, half, depth in ((0.16, 0.36, 0.7), (0.28, 0.42, 1.0), (0.41, 0.38, 0.75)):
         x = np.linspace(-half, half, 7)
         rise = brow_y + height + 0.03 * np.cos(5 * x) - 0.25 * x**2
-        add(np.stack([x, rise, np.full(7, landmarks[27, 2] - 0.05) - 0.5 * x**2], axis=1), depth, 1.3)
+        add(
+            np.stack([x, rise, np.full(7, landmarks[27, 2] - 0.05) - 0.5 * x**2], axis=1),
+            depth,
+            1.3,
+        )
     picture = np.zeros((surface.size, surface.size))
     for line, depth, width in curves:
         on_skin, _ = skin.onto(line)
@@ -396,8 +412,9 @@ def _iris(angle: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.n
     circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     finite = np.where(np.isfinite(angle), angle, 0)
     spread = np.concatenate([circle, finite[:, None] / 60], axis=1)
-    fibres = 0.6 * noise(spread, np.array([0.05, 0.05, 0.3]), rng)
-    fibres += 0.5 * noise(spread, np.array([0.16, 0.16, 0.12]), rng)
+    eyes = np.isfinite(angle)
+    fibres = 0.6 * noise(spread, np.array([0.05, 0.05, 0.3]), rng, eyes)
+    fibres += 0.5 * noise(spread, np.array([0.16, 0.16, 0.12]), rng, eyes)
     collar = np.exp(-(((angle - 12.0 - 0.8 * fibres) / 2.2) ** 2))
     inside = smooth_step(angle, PUPIL_DEG - 0.3, PUPIL_DEG + 1.2)
     inside *= smooth_step(angle, LIMBUS_DEG, LIMBUS_DEG - 2)
@@ -421,6 +438,8 @@ def _veins(surface: TexelSurface, angle: np.ndarray, rng: np.random.Generator) -
         path = (centre + EYE_RADIUS * np.stack(paths, axis=1)) * size
         strength = rng.uniform(0.15, 0.9, VEINS)
         picture = np.maximum(picture, draw(path, np.full(VEINS, 0.8), strength, size, 0.2))
-    return picture.ravel()[surface.index] * smooth_step(angle, LIMBUS_DEG + 1, LIMBUS_DEG + 8) * (
-        np.isfinite(angle)
+    return (
+        picture.ravel()[surface.index]
+        * smooth_step(angle, LIMBUS_DEG + 1, LIMBUS_DEG + 8)
+        * (np.isfinite(angle))
     )

@@ -109,19 +109,24 @@ def spots(
     """
     surface = skin.surface
     size = surface.size
-    picture = np.zeros((size, size))
+    picture = np.zeros(size * size)
     place = surface.column_row[texels]
     # Distance on the surface of a displacement in the picture: the inverse of the local map.
     to_surface = np.linalg.pinv(surface.to_picture[surface.triangle[texels]])
-    for centre, matrix, radius, strength in zip(place, to_surface, radius_dm, opacity, strict=True):
-        narrowest = max(np.linalg.svd(matrix, compute_uv=False)[-1], 1e-4)
-        reach = min(int(np.ceil(radius * (1 + softness) / narrowest)) + 1, 40)
-        column, row = np.floor(centre).astype(int)
-        rows = np.arange(max(row - reach, 0), min(row + reach + 1, size))
-        columns = np.arange(max(column - reach, 0), min(column + reach + 1, size))
-        offset = np.stack(np.meshgrid(columns, rows), axis=-1) + 0.5 - centre
-        distance = np.linalg.norm(offset @ matrix.T, axis=-1)
-        value = strength * np.clip((radius * (1 + softness) - distance) / (softness * radius), 0, 1)
-        part = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        np.maximum(part, value, out=part)
-    return picture
+    narrowest = np.maximum(np.linalg.svd(to_surface, compute_uv=False)[:, -1], 1e-4)
+    reach = np.minimum(np.ceil(radius_dm * (1 + softness) / narrowest).astype(int) + 1, 40)
+    for width in np.unique(reach):
+        chosen = np.flatnonzero(reach == width)
+        steps = np.arange(-width, width + 1)
+        window = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        for part in np.array_split(chosen, len(chosen) * len(window) // 400000 + 1):
+            texel = np.floor(place[part]).astype(int)[:, None] + window
+            offset = texel + 0.5 - place[part][:, None]
+            distance = np.linalg.norm(np.einsum("nij,nwj->nwi", to_surface[part], offset), axis=2)
+            radius = radius_dm[part][:, None]
+            value = np.clip((radius * (1 + softness) - distance) / (softness * radius), 0, 1)
+            inside = ((texel >= 0) & (texel < size)).all(axis=2)
+            flat = texel[..., 1] * size + texel[..., 0]
+            value = value * opacity[part][:, None]
+            np.maximum.at(picture, flat[inside], value[inside])
+    return picture.reshape(size, size)

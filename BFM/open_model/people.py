@@ -17,7 +17,7 @@ MELANIN_MEDIAN, MELANIN_SIGMA, MELANIN_RANGE = 0.068, 0.62, (0.016, 0.34)
 BLOOD_MEDIAN, BLOOD_SIGMA = 0.027, 0.24
 # Opacity of moustache and chin, and of the cheeks: full beard, goatee.
 BEARD_STYLES = np.array([[1.0, 0.95], [1.0, 0.12]])
-BEARD_SHARE = 0.2  # of the men
+BEARD_SHARE = 0.14  # of the men
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Person:
         dark_circles: strength of the hollows below the eyes.
         lip_blood, lip_melanin: added to the logarithms on the lips.
         lip_edge: how far the lips are red, as a share; thin lips of the old are less.
-        hair, iris: (3,) colours.
+        hair, brow_hair, iris: (3,) colours.
         brow, brow_fringe: opacity of the hairs of the brows.
         lashes: opacity of the lashes.
         stubble, moustache_chin, cheek_beard: opacity of what grows there.
@@ -55,6 +55,7 @@ class Person:
     lip_melanin: float
     lip_edge: float
     hair: np.ndarray
+    brow_hair: np.ndarray
     iris: np.ndarray
     brow: float
     brow_fringe: float
@@ -92,14 +93,16 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
     shade = np.clip(fair * rng.beta(1.3, 2.0) + rng.normal(0, 0.03), 0, 1)
     hair = palette(HAIR, shade)
     grey = float(np.clip(rng.normal(1.5 * age - 0.75, 0.15), 0, 0.75))
+    # Brows turn grey later than hair and beard.
+    brow_hair = (1 - 0.45 * grey) * hair + 0.45 * grey * GREY_HAIR
     hair = (1 - grey) * hair + grey * GREY_HAIR
     iris = palette(IRIS, np.clip(fair * rng.beta(0.9, 0.9) + rng.normal(0, 0.04), 0, 1))
 
-    stubble = float(0.4 * rng.beta(1.1, 4.0)) if male else 0.0
+    stubble = float(0.36 * rng.beta(1.0, 5.0)) if male else 0.0
     beard = np.zeros(2)
     if male and rng.random() < BEARD_SHARE:
-        beard = rng.uniform(0.45, 0.95) * BEARD_STYLES[int(rng.random() < 0.35)]
-        stubble = max(stubble, 0.35)
+        beard = rng.uniform(0.4, 0.85) * BEARD_STYLES[int(rng.random() < 0.35)]
+        stubble = max(stubble, 0.25)
     return Person(
         melanin=melanin,
         blood=blood,
@@ -112,6 +115,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
         lip_melanin=float(rng.normal(-0.25 + 0.35 * (1 - fair), 0.12)),
         lip_edge=float(np.clip(rng.normal(1.0, 0.1) - 0.25 * age, 0.55, 1.1)),
         hair=hair,
+        brow_hair=brow_hair,
         iris=iris,
         brow=float(np.clip(rng.normal(0.84 if male else 0.78, 0.1) - 0.12 * age, 0.35, 1)),
         brow_fringe=float(np.clip(rng.normal(0.62 if male else 0.18, 0.25), 0, 1)),
@@ -123,7 +127,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
         freckles=float(np.clip(rng.gamma(0.9, 0.33) * (0.35 + 0.9 * fair), 0, 1.3)),
         moles=float(np.clip(rng.normal(0.55, 0.35), 0, 1.2)),
         age_spots=float(np.clip(rng.normal(1.25 * age - 0.3, 0.15), 0, 1)),
-        wrinkles=float(np.clip(rng.normal(1.35 * age - 0.12, 0.12), 0.03, 1.2)),
+        wrinkles=float(np.clip(rng.normal(1.45 * age - 0.28, 0.1), 0.0, 1.2)),
         veins=float(np.clip(rng.beta(1.5, 3) + 0.2 * age, 0, 1)),
         yellow=float(np.clip(rng.normal(0.25 + 0.35 * age + 0.2 * (1 - fair), 0.12), 0, 1)),
         age=age,

@@ -35,6 +35,7 @@ class SkinMasks:
         under_eye: (N,) the hollow below the lower lid.
         cheeks, nose, chin, forehead, ears, neck: (N,) zones whose blood supply varies.
         around_mouth: (N,) the paler skin between nose, mouth and chin.
+        mouth_corners: (N,) the darker folds beside the mouth.
         sun: (N,) what faces the sun: forehead, nose, cheeks; freckles and age spots are there.
         moustache, chin_beard, cheek_beard, scalp: (N,) where hair grows.
         inside_lids, inside_mouth: (N,) cavities, deeper is larger, in [0, 1].
@@ -57,6 +58,7 @@ class SkinMasks:
     ears: np.ndarray
     neck: np.ndarray
     around_mouth: np.ndarray
+    mouth_corners: np.ndarray
     sun: np.ndarray
     moustache: np.ndarray
     chin_beard: np.ndarray
@@ -154,7 +156,9 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
 
     azimuth = np.degrees(np.arctan2(x, z - (ear_z - 0.1)))
     hairline = eye_y + np.interp(azimuth, HAIRLINE_AZIMUTH_DEG, HAIRLINE_HEIGHT_DM)
-    scalp = smooth_step(y - hairline, -0.02, 0.1) * (1 - ears) * outside
+    # A hairline is no straight line.
+    hairline = hairline + 0.012 * np.sin(azimuth / 3.1) + 0.010 * np.sin(azimuth / 1.35 + 1)
+    scalp = smooth_step(y - hairline, -0.05, 0.16) * (1 - ears) * outside
     bare = (1 - facts.lips) * smooth_step(facts.from_margin, 0.015, 0.06) * outside * (1 - ears)
     # The moustache follows the upper lip and ends above along the fold from nose to mouth corner;
     # it thins out in the groove below the nose.
@@ -167,7 +171,9 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
     chin_y = mouth[1] - 0.18
     chin_beard = smooth_step(y, chin_y + 0.02, chin_y - 0.07) * smooth_step(x, 0.40, 0.2)
     tuft = smooth_step(x, 0.07, 0.02) * smooth_step(y, mouth[1] - 0.06, mouth[1] - 0.1)
-    goatee_side = smooth_step(np.abs(x - 0.3), 0.07, 0.03) * smooth_step(y, mouth[1], mouth[1] - 0.1)
+    goatee_side = smooth_step(np.abs(x - 0.3), 0.07, 0.03) * smooth_step(
+        y, mouth[1], mouth[1] - 0.1
+    )
     chin_beard = np.maximum.reduce([chin_beard, 0.8 * tuft, 0.85 * goatee_side])
     above_neck = smooth_step(y, landmarks[8, 1] - 0.32, landmarks[8, 1] - 0.12)
     front = smooth_step(z, ear_z - 0.12, ear_z + 0.02)
@@ -188,7 +194,9 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
         brow=brow,
         lips=facts.lips,
         mouth_line=smooth_step(facts.from_margin, 0.03, 0.004),
-        upper_lid=smooth_step(facts.to_upper_lid, 0.020, 0.006) * outside,
+        # The edge of the upper lid lies behind its lashes.
+        upper_lid=smooth_step(facts.to_upper_lid, 0.024, 0.008)
+        * np.maximum(outside, smooth_step(facts.inside_lids, 0.6, 0.3)),
         lower_lid=smooth_step(facts.to_lower_lid, 0.016, 0.004) * outside,
         lids=smooth_step(lid_distance, 0.10, 0.03) * outside,
         under_eye=spot((eye_x - 0.03, eye_y - 0.14, landmarks[41, 2]), (0.14, 0.065, 0.2)),
@@ -199,6 +207,7 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
         ears=ears,
         neck=neck * outside,
         around_mouth=around_mouth,
+        mouth_corners=spot(tuple(landmarks[48]), (0.05, 0.04, 0.1)),
         sun=np.clip(cheeks + nose + bridge + 0.55 * forehead * (1 - scalp), 0, 1),
         moustache=moustache * bare * front,
         chin_beard=chin_beard * bare,

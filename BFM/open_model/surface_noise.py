@@ -25,12 +25,17 @@ def waves_at(points: np.ndarray, frequency: np.ndarray, phase: np.ndarray) -> np
 
 
 def noise(
-    points: np.ndarray, length_dm: float | np.ndarray, rng: np.random.Generator, count: int = 120
+    points: np.ndarray,
+    length_dm: float | np.ndarray,
+    rng: np.random.Generator,
+    where: np.ndarray | None = None,
+    count: int = 90,
 ) -> np.ndarray:
-    """One field of mean 0 and deviation 1 at points (N, 3): (N,)."""
+    """One field of mean 0 and deviation 1 at points (N, 3): (N,), 0 where ``where`` is not > 0."""
     frequency, phase = random_waves(count, length_dm, rng)
-    blocks = [
-        waves_at(points[start : start + BLOCK], frequency, phase).sum(axis=1)
-        for start in range(0, len(points), BLOCK)
-    ]
-    return np.concatenate(blocks) * np.sqrt(2 / count)
+    chosen = np.arange(len(points)) if where is None else np.flatnonzero(where > 0)
+    field = np.zeros(len(points))
+    for start in range(0, len(chosen), BLOCK):
+        block = chosen[start : start + BLOCK]
+        field[block] = waves_at(points[block], frequency, phase).sum(axis=1)
+    return field * np.sqrt(2 / count)
