@@ -225,9 +225,8 @@ def paint(person: Person, canvas: Canvas) -> Painting:
     eye = np.isfinite(canvas.eye_polar_deg)
     sclera = (1 - person.yellow) * SCLERA + person.yellow * SCLERA_YELLOW
     skin[eye] = _eyeball(person, canvas, sclera)
-    return Painting(
-        np.clip(skin, 0, 1), _layer_weights(person, canvas, bare, melanin, blood, sclera)
-    )
+    weights = _layer_weights(person, canvas, bare, melanin, blood, sclera)
+    return Painting(np.clip(skin, 0, 1), weights)
 
 
 def _eyeball(person: Person, canvas: Canvas, sclera: np.ndarray) -> np.ndarray:
@@ -283,7 +282,7 @@ def _layer_weights(
         "moles": person.moles * pigment("freckles", 1.7, 0.4),
         "age_spots": person.age_spots * pigment("age_spots", 0.75, 0.0),
         "relief": -0.115 * (0.8 + 0.5 * person.age) * face,
-        "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.015, 0.075),
+        "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.02, 0.055),
         "wrinkles": -0.26 * person.wrinkles * face * np.array([0.8, 1.0, 1.0]),
         "iris": 0.5 * person.iris + 0.03,
         "veins": (0.3 + 0.7 * person.veins) * (SCLERA_VEINS - sclera),
@@ -346,7 +345,7 @@ def _texture(
     parity: np.ndarray,
     rng: np.random.Generator,
 ) -> TextureData:
-    """Rounds the layers to maps, and learns their weights (people, K, 3) from scores (people, C)."""
+    """Rounds layers to maps and learns their weights (people, K, 3) from scores (people, C)."""
     maps, scales = [], []
     inside = np.zeros(surface.size**2, dtype=bool)
     inside[surface.index] = True

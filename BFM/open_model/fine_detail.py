@@ -85,7 +85,7 @@ def draw_layers(
         brow_fringe=fringe,
         lashes=_lashes(skin, masks, rng),
         stubble=_stubble(skin, whole_beard, rng),
-        moustache_chin=_beard(skin, moustache_chin, landmarks, rng),
+        moustache_chin=_beard(skin, moustache_chin, landmarks, rng) * (1 - masks.lips),
         cheek_beard=_beard(skin, masks.cheek_beard, landmarks, rng),
         freckles=_freckles(skin, masks, rng),
         moles=_moles(skin, masks, rng),
@@ -147,7 +147,7 @@ def _brows(skin: Skin, landmarks: np.ndarray, rng: np.random.Generator):
 
         def hairs(along: np.ndarray, across: np.ndarray, strands=strands) -> np.ndarray:
             width = HAIR_WIDTH_DM * rng.uniform(0.7, 1.2, len(along))
-            return _drawn(skin, strands(along, across), width, rng.uniform(0.7, 1.3, len(along)))
+            return _drawn(skin, strands(along, across), width, rng.uniform(0.8, 1.5, len(along)))
 
         # As many hairs as there is room, fewer at the inner end.
         share = np.interp(along_grid, [0, 0.12, 0.25, 0.5, 0.85, 1], [0.3, 0.85, 1, 0.9, 0.55, 0.2])
@@ -165,7 +165,7 @@ def _lashes(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarra
     points = skin.surface.points
     total = np.clip(0.9 * masks.upper_lid + 0.25 * masks.lower_lid, 0, 1)
     for edge, count, length, up in (
-        (masks.upper_lid * masks.outside, LASHES_UPPER, 0.019, 1.0),
+        (masks.upper_lid * masks.outside, LASHES_UPPER, 0.024, 1.0),
         (masks.lower_lid * masks.outside, LASHES_LOWER, 0.011, -1.0),
     ):
         for side in (-1, 1):
@@ -181,7 +181,7 @@ def _lashes(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarra
             paths = grow(
                 skin, roots, lambda p, lean=lean: lean, length * rng.uniform(0.6, 1.1, count), bend
             )
-            drawn = _drawn(skin, paths, np.full(count, HAIR_WIDTH_DM), np.full(count, 0.8), 0.1)
+            drawn = _drawn(skin, paths, np.full(count, 1.3 * HAIR_WIDTH_DM), np.ones(count), 0.1)
             total = 1 - (1 - total) * (1 - drawn)
     return total
 
@@ -240,7 +240,7 @@ def _freckles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndar
 
 
 def _moles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
-    on_face = masks.outside * (1 - masks.lips) * (1 - masks.scalp) * (1 - masks.brow)
+    on_face = masks.outside * (1 - masks.lips) * (1 - masks.scalp) * (masks.brow < 0.01)
     texels = _scattered(skin, on_face * (1 - masks.lids), MOLES, rng)
     radius = 0.0062 * np.exp(rng.normal(0, 0.4, MOLES))
     return spots(skin, texels, radius, 0.45, rng.uniform(0.5, 1, MOLES)).ravel()[skin.surface.index]
@@ -300,7 +300,7 @@ def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
         degree = min(3, len(knots) - 1)
         powers = np.polynomial.polynomial.polyfit(np.linspace(0, 1, len(knots)), knots, degree)
         line = np.polynomial.polynomial.polyval(np.linspace(0, 1, 40), powers).T
-        line = line + np.cumsum(rng.normal(0, 0.0007, line.shape), axis=0)
+        line = line + np.cumsum(rng.normal(0, 0.0012, line.shape), axis=0)
         curves.append((line, depth, width))
 
     brow_y = landmarks[17:27, 1].max()
@@ -334,16 +334,16 @@ def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
                 at(wing[0] + 0.09, wing[1] - 0.05, wing[2] - 0.07),
                 at(corner[0] + 0.06, corner[1] + 0.03, corner[2] - 0.02),
             ],
-            1.0,
-            1.8,
+            0.75,
+            2.8,
         )
         add(
             [
                 at(corner[0] + 0.02, corner[1] - 0.02, corner[2]),
                 at(corner[0] + 0.04, corner[1] - 0.15, corner[2] - 0.02),
             ],
-            0.7,
-            1.5,
+            0.6,
+            2.2,
         )
         # Between the brows.
         inner_brow = landmarks[22]

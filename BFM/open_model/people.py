@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 # sRGB palettes; hair and iris from dark to light, as melanin falls.
-HAIR = np.array([[24, 19, 17], [40, 29, 23], [64, 45, 33], [98, 70, 47], [140, 108, 74]]) / 255
+HAIR = np.array([[24, 19, 17], [40, 29, 23], [66, 45, 31], [100, 69, 42], [146, 108, 66]]) / 255
 GREY_HAIR = np.array([152, 148, 144]) / 255
 IRIS = np.array([[50, 31, 22], [76, 48, 30], [104, 80, 52], [100, 106, 86], [104, 126, 142]]) / 255
 # Melanosomes in the epidermis and blood in the dermis, volume fractions: median and deviation of
 # the logarithm. All tones of the world, the middle between the averages of Europe and East Asia
 # and those of South Asia.
-MELANIN_MEDIAN, MELANIN_SIGMA, MELANIN_RANGE = 0.068, 0.62, (0.016, 0.34)
+MELANIN_MEDIAN, MELANIN_SIGMA, MELANIN_RANGE = 0.072, 0.76, (0.015, 0.42)
 BLOOD_MEDIAN, BLOOD_SIGMA = 0.027, 0.24
 # Opacity of moustache and chin, and of the cheeks: full beard, goatee.
 BEARD_STYLES = np.array([[1.0, 0.95], [1.0, 0.12]])
@@ -88,7 +88,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
     melanin = rng.normal(np.log(MELANIN_MEDIAN) + (0.05 if male else -0.05), MELANIN_SIGMA)
     melanin = float(np.clip(melanin, low, high))
     blood = float(rng.normal(np.log(BLOOD_MEDIAN) + (0.06 if male else -0.06), BLOOD_SIGMA))
-    fair = float(np.clip((np.log(0.075) - melanin) / 1.5, 0, 1))
+    fair = float(np.clip((np.log(0.08) - melanin) / 1.6, 0, 1))
 
     shade = np.clip(fair * rng.beta(1.3, 2.0) + rng.normal(0, 0.03), 0, 1)
     hair = palette(HAIR, shade)

@@ -149,7 +149,7 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
     # Where the head is widest at the height between eyes and nose, that is the ears.
     ears = smooth_step(x, 0.67, 0.74) * smooth_step(z, ear_z + 0.06, ear_z - 0.02)
     ears *= smooth_step(z, ear_z - 0.55, ear_z - 0.4) * smooth_step(y, eye_y - 0.5, eye_y - 0.4)
-    ears *= smooth_step(y, eye_y + 0.24, eye_y + 0.16) * outside
+    ears *= smooth_step(y, eye_y + 0.14, eye_y + 0.06) * outside
     jaw_y = landmarks[8, 1] + 0.55 * np.maximum(landmarks[8, 2] - z, 0)
     neck = smooth_step(y, jaw_y - 0.02, jaw_y - 0.2) * smooth_step(y, eye_y - 0.5, eye_y - 0.7)
     around_mouth = spot((0, mouth[1] - 0.02, mouth[2]), (0.3, 0.28, 0.4))
@@ -168,13 +168,12 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
     moustache *= smooth_step(y, mouth[1] - 0.10 - 0.25 * x, mouth[1] - 0.02 - 0.25 * x)
     moustache *= 0.72 + 0.28 * smooth_step(x, 0.0, 0.05)
     # Below the lower lip a tuft, beside it nearly bare skin, below that the chin.
-    chin_y = mouth[1] - 0.18
-    chin_beard = smooth_step(y, chin_y + 0.02, chin_y - 0.07) * smooth_step(x, 0.40, 0.2)
-    tuft = smooth_step(x, 0.07, 0.02) * smooth_step(y, mouth[1] - 0.06, mouth[1] - 0.1)
-    goatee_side = smooth_step(np.abs(x - 0.3), 0.07, 0.03) * smooth_step(
-        y, mouth[1], mouth[1] - 0.1
-    )
-    chin_beard = np.maximum.reduce([chin_beard, 0.8 * tuft, 0.85 * goatee_side])
+    chin_y = mouth[1] - 0.14
+    chin_beard = smooth_step(y, chin_y + 0.03, chin_y - 0.11) * smooth_step(x, 0.44, 0.16)
+    tuft = smooth_step(x, 0.09, 0.0) * smooth_step(y, mouth[1] - 0.06, mouth[1] - 0.12)
+    beside = smooth_step(np.abs(x - 0.31), 0.11, 0.01)
+    beside = beside * smooth_step(y, mouth[1] + 0.02, mouth[1] - 0.12)
+    chin_beard = np.maximum.reduce([chin_beard, 0.7 * tuft, 0.75 * beside])
     above_neck = smooth_step(y, landmarks[8, 1] - 0.32, landmarks[8, 1] - 0.12)
     front = smooth_step(z, ear_z - 0.12, ear_z + 0.02)
     chin_beard *= smooth_step(y, mouth[1] + 0.02, mouth[1] - 0.06) * front * above_neck

@@ -102,8 +102,10 @@ def cielab(srgb: np.ndarray) -> np.ndarray:
 
 
 def typology_angle(lab: np.ndarray) -> np.ndarray:
-    """Individual typology angle (...,) in degrees of CIELAB colours (..., 3): above 55 very light,
-    41 light, 28 intermediate, 10 tan, -30 brown, below dark (Chardon et al., 1991).
+    """Individual typology angle (...,) in degrees of CIELAB colours (..., 3).
+
+    Above 55 very light, 41 light, 28 intermediate, 10 tan, -30 brown, below dark (Chardon et al.,
+    1991).
     """
     return np.degrees(np.arctan2(lab[..., 0] - 50, lab[..., 2]))
 
