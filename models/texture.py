@@ -85,9 +85,14 @@ def layout_raster(uv: np.ndarray, uv_triangles: np.ndarray, size: tuple[int, int
     ids, covered = fragments.triangle_id[0].numpy(), fragments.covered[0].numpy()
     if not covered.any():
         raise ValueError("the texture layout covers no texel; check uv and uv_triangles")
-    row, column = distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    row, column = nearest_covered(covered)
     barycentrics = fragments.barycentrics[0].numpy()[row, column]
     return LayoutRaster(ids[row, column].astype(np.int64), barycentrics, covered)
+
+
+def nearest_covered(covered: np.ndarray) -> np.ndarray:
+    """Row and column (2, H, W) of the texel nearest to each that is covered; covered is (H, W)."""
+    return np.asarray(distance_transform_edt(~covered, return_distances=False, return_indices=True))
 
 
 class AlbedoTexture(nn.Module):

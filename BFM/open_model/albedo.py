@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 
-from models.texture import TextureData
+from models.texture import TextureData, nearest_covered
 from util.devices import one_thread
 
 from .fine_detail import DetailLayers, draw_layers
@@ -152,7 +151,7 @@ def albedo_model(
     # 3. Statistics.
     people = np.stack([painting.colours for painting in paintings])
     mean = _symmetric(people.mean(axis=0), mesh)
-    basis, parity, scores = _components(people - mean, mesh, size)
+    basis, parity, scores = _components(people - mean, mesh.mirror, size)
     weights = np.array(
         [[painting.weights[name] for name in layers.names()] for painting in paintings]
     )
@@ -306,14 +305,14 @@ def _fields(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
     return np.concatenate(columns, axis=1), np.concatenate(ratios)
 
 
-def _components(deviations: np.ndarray, mesh: HeadMesh, size: int):
+def _components(deviations: np.ndarray, mirror: np.ndarray, size: int):
     """The strongest even and odd principal components.
 
     Returns:
         Basis (V, 3, size), parity (size,) and the scores (people, size) of the sample.
     """
     count = len(deviations)
-    mirrored = deviations[:, mesh.mirror]
+    mirrored = deviations[:, mirror]
     candidates: list[tuple[float, int, np.ndarray]] = []
     for sign in (1, -1):
         parts = torch.from_numpy(((deviations + sign * mirrored) / 2).reshape(count, -1))
@@ -350,12 +349,12 @@ def _texture(
     inside = np.zeros(surface.size**2, dtype=bool)
     inside[surface.index] = True
     inside = inside.reshape(surface.size, surface.size)
-    nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    row, column = nearest_covered(inside)
     for name in layers.names():
         layer = getattr(layers, name)
         if name in ON_VERTICES:
             layer = layer - surface.interpolation @ surface.at_vertices(layer)
-        picture = surface.picture(layer)[nearest[0], nearest[1]]
+        picture = surface.picture(layer)[row, column]
         levels = MAP_LEVELS.get(name, HAIR_LEVELS)
         scale = np.abs(picture).max() / levels
         maps.append(np.rint(picture / scale).astype(np.int8))

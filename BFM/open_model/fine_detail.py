@@ -438,8 +438,5 @@ def _veins(surface: TexelSurface, angle: np.ndarray, rng: np.random.Generator) -
         path = (centre + EYE_RADIUS * np.stack(paths, axis=1)) * size
         strength = rng.uniform(0.15, 0.9, VEINS)
         picture = np.maximum(picture, draw(path, np.full(VEINS, 0.8), strength, size, 0.2))
-    return (
-        picture.ravel()[surface.index]
-        * smooth_step(angle, LIMBUS_DEG + 1, LIMBUS_DEG + 8)
-        * (np.isfinite(angle))
-    )
+    beyond_iris = smooth_step(angle, LIMBUS_DEG + 1, LIMBUS_DEG + 8)
+    return picture.ravel()[surface.index] * np.where(np.isfinite(angle), beyond_iris, 0)

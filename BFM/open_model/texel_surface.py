@@ -155,7 +155,7 @@ def occlusion(surface: TexelSurface, vertices: np.ndarray, mesh: HeadMesh) -> np
         axes = np.stack([right, np.cross(side, right), -side])
         clip = np.ones((1, len(vertices), 4), dtype=np.float32)
         clip[0, :, :3] = (vertices - centre) @ axes.T / radius
-        fragments = rasterize(torch.from_numpy(clip), triangles, (OCCLUSION_SIZE,) * 2)
+        fragments = rasterize(torch.from_numpy(clip), triangles, (OCCLUSION_SIZE, OCCLUSION_SIZE))
         depth = np.where(fragments.covered[0], fragments.depth_ndc[0], 2.0)
         local = (surface.points - centre) @ axes.T / radius
         pixel = ((local[:, :2] + 1) / 2 * OCCLUSION_SIZE).astype(int)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -46,7 +44,7 @@ def test_components_are_even_or_odd_and_of_unit_deviation():
     sources = rng.normal(size=(300, 6))
     deviations = np.einsum("nk,kvc->nvc", sources, rng.normal(size=(6, 5, 3)))
     deviations -= deviations.mean(axis=0)
-    basis, parity, scores = _components(deviations, SimpleNamespace(mirror=mirror), 8)
+    basis, parity, scores = _components(deviations, mirror, 8)
     assert basis.shape == (5, 3, 8)
     np.testing.assert_allclose(basis[mirror], basis * parity, atol=1e-9)
     np.testing.assert_allclose((scores**2).mean(axis=0), 1, rtol=1e-6)
@@ -58,13 +56,12 @@ def test_components_are_even_or_odd_and_of_unit_deviation():
 
 def test_components_do_not_depend_on_threads():
     deviations = np.random.default_rng(2).normal(size=(60, 500, 3))
-    mesh = SimpleNamespace(mirror=np.arange(500)[::-1])
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            results.append(_components(deviations, mesh, 10)[0])
+            results.append(_components(deviations, np.arange(500)[::-1], 10)[0])
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(*results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def sheet():
         ]
     )
     uv = 0.25 + 0.5 * vertices[:, :2]
-    mesh = SimpleNamespace(uv=uv, uv_triangles=triangles, triangles=triangles)
+    mesh: Any = SimpleNamespace(uv=uv, uv_triangles=triangles, triangles=triangles)
     return vertices, mesh, texel_surface(vertices, mesh, SIZE)
 
 
@@ -59,7 +60,7 @@ def test_a_sheet_shades_nothing_and_a_roof_shades_the_floor(sheet):
     assert occlusion(surface, vertices, mesh).max() < 0.02
     count = len(vertices)
     roof = vertices + np.array([0, 0, 0.05])
-    both = SimpleNamespace(
+    both: Any = SimpleNamespace(
         uv=np.concatenate([mesh.uv, mesh.uv]),
         uv_triangles=mesh.triangles,
         triangles=np.concatenate([mesh.triangles, mesh.triangles + count]),
