@@ -216,7 +216,8 @@ def paint(person: Person, canvas: Canvas) -> Painting:
 
     # 3. Cavities and narrow places.
     skin = _mix(skin, MOUTH_INSIDE, smooth_step(masks.inside_mouth, 0.1, 0.9))
-    shade = np.where(np.isfinite(canvas.eye_polar_deg), 0, canvas.shade)
+    narrow = np.maximum(canvas.shade, 0.3 * np.maximum(masks.mouth_corners, in_lids))
+    shade = np.where(np.isfinite(canvas.eye_polar_deg), 0, narrow)
     # Light that reaches a narrow place is reddened by the skin around it.
     skin = skin * (1 - shade[:, None] * SHADE_STRENGTH * np.array([0.85, 1.0, 1.0]))
 
@@ -270,6 +271,7 @@ def _layer_weights(
     shadow = 0.55 * person.hair + 0.45 * BEARD_SHADOW
     lash_colour = 0.75 * LASHES + 0.25 * person.hair
     face = around("wrinkles", skin)
+    mole = pigment("freckles", 1.7, 0.4)
     return {
         "brow": covered("brow", person.brow, person.brow_hair),
         "brow_fringe": covered("brow_fringe", person.brow_fringe, person.brow_hair),
@@ -278,7 +280,9 @@ def _layer_weights(
         "moustache_chin": covered("moustache_chin", person.moustache_chin, person.hair),
         "cheek_beard": covered("cheek_beard", person.cheek_beard, person.hair),
         "freckles": person.freckles * pigment("freckles", 1.1, 0.1),
-        "moles": person.moles * pigment("freckles", 1.7, 0.4),
+        "moles": person.moles[0] * mole,
+        "more_moles": person.moles[1] * mole,
+        "other_moles": person.moles[2] * mole,
         "age_spots": person.age_spots * pigment("age_spots", 0.75, 0.0),
         "relief": -0.115 * (0.8 + 0.5 * person.age) * face,
         "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.02, 0.055),

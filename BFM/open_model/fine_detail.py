@@ -23,7 +23,7 @@ HAIR_WIDTH_DM = 0.0011
 # Hairs of the picture; real ones are more and thinner than a texel shows.
 BROW_HAIRS, BROW_FRINGE_HAIRS, STUBBLE_HAIRS, BEARD_HAIRS = 640, 170, 15000, 9000
 LASHES_UPPER, LASHES_LOWER = 95, 55
-FRECKLES, MOLES, AGE_SPOTS, PORES, VEINS = 1500, 26, 70, 45000, 46
+FRECKLES, MOLES, AGE_SPOTS, PORES, VEINS = 1500, 14, 70, 45000, 46
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DetailLayers:
         stubble: shaved hairs of the whole beard.
         moustache_chin, cheek_beard: hairs of a beard.
         freckles: small spots where the sun shines.
-        moles: few dark spots.
+        moles, more_moles, other_moles: few dark spots; sets, so that not all share the same.
         age_spots: larger pale brown spots.
         relief: signed; pores, fine lines and the lines of the lips, dark is positive.
         mottle: signed; uneven redness.
@@ -54,6 +54,8 @@ class DetailLayers:
     cheek_beard: np.ndarray
     freckles: np.ndarray
     moles: np.ndarray
+    more_moles: np.ndarray
+    other_moles: np.ndarray
     age_spots: np.ndarray
     relief: np.ndarray
     mottle: np.ndarray
@@ -89,6 +91,8 @@ def draw_layers(
         cheek_beard=_beard(skin, masks.cheek_beard, landmarks, rng),
         freckles=_freckles(skin, masks, rng),
         moles=_moles(skin, masks, rng),
+        more_moles=_moles(skin, masks, rng),
+        other_moles=_moles(skin, masks, rng),
         age_spots=_age_spots(skin, masks, rng),
         relief=_relief(skin, masks, rng),
         mottle=_mottle(skin, masks, rng),
@@ -242,7 +246,7 @@ def _freckles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndar
 def _moles(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarray:
     on_face = masks.outside * (1 - masks.lips) * (1 - masks.scalp) * (masks.brow < 0.01)
     texels = _scattered(skin, on_face * (1 - masks.lids), MOLES, rng)
-    radius = 0.0062 * np.exp(rng.normal(0, 0.4, MOLES))
+    radius = 0.0055 * np.exp(rng.normal(0, 0.4, MOLES))
     return spots(skin, texels, radius, 0.45, rng.uniform(0.5, 1, MOLES)).ravel()[skin.surface.index]
 
 

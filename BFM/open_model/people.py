@@ -37,7 +37,8 @@ class Person:
         lashes: opacity of the lashes.
         stubble, moustache_chin, cheek_beard: opacity of what grows there.
         scalp: opacity of the shaved hair on the scalp.
-        freckles, moles, age_spots, wrinkles: amounts in [0, 1] and a little beyond.
+        freckles, age_spots, wrinkles: amounts in [0, 1] and a little beyond.
+        moles: (3,) amounts of three sets of moles, most of them 0.
         veins: redness of the sclera in [0, 1].
         yellow: yellowing of the sclera in [0, 1].
         age: 0 at 20 years, 1 at 80.
@@ -65,7 +66,7 @@ class Person:
     cheek_beard: float
     scalp: float
     freckles: float
-    moles: float
+    moles: np.ndarray
     age_spots: float
     wrinkles: float
     veins: float
@@ -125,7 +126,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
         cheek_beard=float(beard[1]),
         scalp=float(np.clip(rng.normal(0.3 if male else 0.36, 0.1) - 0.1 * age, 0.05, 0.6)),
         freckles=float(np.clip(rng.gamma(0.9, 0.33) * (0.35 + 0.9 * fair), 0, 1.3)),
-        moles=float(np.clip(rng.normal(0.55, 0.35), 0, 1.2)),
+        moles=np.clip(rng.normal(-0.1, 0.55, 3), 0, 1.2),
         age_spots=float(np.clip(rng.normal(1.25 * age - 0.3, 0.15), 0, 1)),
         wrinkles=float(np.clip(rng.normal(1.45 * age - 0.28, 0.1), 0.0, 1.2)),
         veins=float(np.clip(rng.beta(1.5, 3) + 0.2 * age, 0, 1)),
