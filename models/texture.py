@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from models.renderer import rasterize
 
+_STRIP_TEXELS = 1 << 17
+
 
 @dataclass(frozen=True)
 class TextureData:
@@ -165,12 +167,11 @@ class AlbedoTexture(nn.Module):
             texture_coefficients: the coefficients that it was made of.
         """
         texture = self.smooth(vertex_albedo)
-        scaled = self.weights(texture_coefficients) * self.scales[:, None]
-        # Map by map: all of them as floats would take four times the memory of the file's int8.
-        for index in range(len(self.names)):
-            fine = self.maps[index].to(texture.dtype)
-            texture = texture + scaled[:, index, :, None, None] * fine
-        return texture.clamp(0, 1)
+        scaled = (self.weights(texture_coefficients) * self.scales[:, None]).transpose(1, 2)
+        # A strip of the maps at a time: as floats they take four times the memory of the int8.
+        strips = self.maps.flatten(1).split(_STRIP_TEXELS, dim=1)
+        fine = torch.cat([scaled @ strip.to(scaled.dtype) for strip in strips], dim=-1)
+        return (texture + fine.unflatten(-1, self.size)).clamp(0, 1)
 
     def smooth(
         self, vertex_albedo: Float[Tensor, "batch vertices channels"]

@@ -157,7 +157,7 @@ def albedo_model(
     )
     regions = {
         "lips": masks.lips > 0.5,
-        "brows": masks.brow > 0.5,
+        "brows": masks.brow > 0.3,
         "lids": masks.lids > 0.5,
         "nostrils": (shade > 0.35) & (_distance(vertices, landmarks[33]) < 0.3),
         "mouth_ring": mesh.regions["mouth_cavity"] & (mesh.cavity_depth <= 2),

@@ -118,7 +118,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
         hair=hair,
         brow_hair=brow_hair,
         iris=iris,
-        brow=float(np.clip(rng.normal(0.84 if male else 0.78, 0.1) - 0.12 * age, 0.35, 1)),
+        brow=float(np.clip(rng.normal(0.92 if male else 0.86, 0.08) - 0.12 * age, 0.45, 1)),
         brow_fringe=float(np.clip(rng.normal(0.62 if male else 0.18, 0.25), 0, 1)),
         lashes=float(np.clip(rng.normal(0.55 if male else 0.78, 0.12) - 0.15 * age, 0.2, 1)),
         stubble=stubble,

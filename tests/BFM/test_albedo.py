@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
 
-from BFM.open_model.albedo import _components, _learned_weights
-from BFM.open_model.people import random_person
+from BFM.open_model.albedo import (
+    LASHES,
+    PUPIL,
+    Canvas,
+    _components,
+    _learned_weights,
+    paint,
+)
+from BFM.open_model.fine_detail import DetailLayers
+from BFM.open_model.people import Person, random_person
+from BFM.open_model.skin_masks import SkinMasks
+from BFM.open_model.skin_optics import SkinColour
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +94,62 @@ def test_weights_are_learned_where_coefficients_tell_them():
     # What no coefficient tells differs between people as much as it did.
     assert np.sqrt((basis[1] ** 2).sum()) == pytest.approx(0.7, rel=0.1)
     assert np.abs(basis[1, :, :24]).max() < 0.1
+
+
+CHEEK, LIP, JAW, BROW, LASH, PUPIL_VERTEX, WHITE, NOSTRIL = range(8)
+
+
+@pytest.fixture(scope="module")
+def canvas() -> Canvas:
+    """Eight vertices, each the middle of one zone."""
+    zones = {field.name: np.zeros(8) for field in fields(SkinMasks)}
+    zones["lips"][LIP], zones["chin_beard"][JAW], zones["brow"][BROW] = 1, 1, 1
+    layers = {name: np.full(8, 1e-3) for name in DetailLayers.names()}
+    layers["stubble"][JAW] = layers["moustache_chin"][JAW] = 0.8
+    layers["brow"][BROW] = layers["lashes"][LASH] = 0.9
+    polar = np.full(8, np.inf)
+    polar[[PUPIL_VERTEX, WHITE]] = 0, 30
+    shade = np.zeros(8)
+    shade[NOSTRIL] = 0.8
+    return Canvas(
+        SkinMasks(**zones), layers, shade, np.zeros((8, 4)), np.ones(4), polar, SkinColour()
+    )
+
+
+def clean_shaven(people: list[Person]) -> Person:
+    chosen = next(person for person in people if person.male and person.age < 0.3)
+    return replace(chosen, stubble=0.0, moustache_chin=0.0, cheek_beard=0.0, melanin=np.log(0.06))
+
+
+def test_every_zone_gets_its_colour(people, canvas):
+    person = clean_shaven(people)
+    colours = paint(person, canvas).colours
+    assert ((colours >= 0) & (colours <= 1)).all()
+    np.testing.assert_allclose(colours[PUPIL_VERTEX], PUPIL, atol=0.02)
+    redness = colours[:, 0] / colours[:, 1]
+    assert redness[LIP] > 1.08 * redness[CHEEK]
+    np.testing.assert_allclose(colours[JAW], colours[CHEEK], atol=0.02)
+    assert colours[BROW].mean() < 0.6 * colours[CHEEK].mean()
+    assert np.abs(colours[LASH] - LASHES).max() < 0.35
+    assert colours[NOSTRIL].mean() < 0.6 * colours[CHEEK].mean()
+    assert np.ptp(colours[WHITE]) < 0.25 < colours[WHITE].min()
+
+
+def test_a_beard_changes_the_jaw_only(people, canvas):
+    person = clean_shaven(people)
+    bearded = replace(person, stubble=0.3, moustache_chin=0.8)
+    change = paint(bearded, canvas).colours - paint(person, canvas).colours
+    assert change[JAW].max() < -0.15
+    assert np.abs(np.delete(change, JAW, axis=0)).max() < 2e-3
+    weight = paint(bearded, canvas).weights["moustache_chin"]
+    assert (weight < -0.15).all()
+    assert (paint(person, canvas).weights["moustache_chin"] == 0).all()
+
+
+def test_fine_layers_darken_skin_and_freckles_brown_it(people, canvas):
+    weights = paint(replace(clean_shaven(people), freckles=1.0, wrinkles=1.0), canvas).weights
+    assert set(weights) == set(DetailLayers.names())
+    for name in ("relief", "wrinkles", "freckles"):
+        assert (weights[name] < 0).all(), name
+    # Melanin takes blue before red.
+    assert weights["freckles"][2] < weights["freckles"][0]
