@@ -428,7 +428,7 @@ def _iris(angle: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.n
 def _veins(surface: TexelSurface, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Thin winding lines from the corners of the eyes towards the iris."""
     size = surface.size
-    picture = np.zeros((size, size))
+    pictures = []
     for centre in EYE_CENTRES * [1, -1] + [0, 1]:
         start = np.where(rng.uniform(size=VEINS) < 0.5, 0, np.pi) + rng.normal(0, 0.45, VEINS)
         steps, paths = 24, []
@@ -441,6 +441,7 @@ def _veins(surface: TexelSurface, angle: np.ndarray, rng: np.random.Generator) -
             radius = np.maximum(radius - rng.uniform(0.004, 0.024, VEINS), 0.42)
         path = (centre + EYE_RADIUS * np.stack(paths, axis=1)) * size
         strength = rng.uniform(0.15, 0.9, VEINS)
-        picture = np.maximum(picture, draw(path, np.full(VEINS, 0.8), strength, size, 0.2))
+        pictures.append(draw(path, np.full(VEINS, 0.8), strength, size, 0.2))
     beyond_iris = smooth_step(angle, LIMBUS_DEG + 1, LIMBUS_DEG + 8)
-    return picture.ravel()[surface.index] * np.where(np.isfinite(angle), beyond_iris, 0)
+    picture = np.max(pictures, axis=0).ravel()
+    return picture[surface.index] * np.where(np.isfinite(angle), beyond_iris, 0)
