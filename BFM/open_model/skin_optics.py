@@ -1,15 +1,15 @@
 """Colour of skin from its melanin and blood: a two-layer model, computed over the spectrum.
 
 Light crosses the epidermis, which melanin dims (Beer-Lambert, twice), and is scattered back by
-a deep dermis whose blood absorbs (Kubelka-Munk). Sources, each checked against its publication:
+a deep dermis whose blood absorbs (Kubelka-Munk). Sources:
 
 * Haemoglobin: S. Prahl's tables (omlc.org/spectra/hemoglobin) of measurements by Gratzer and
   Kollias, every fifth value.
 * Bloodless skin, scattering of the dermis and melanosomes: S. L. Jacques, "Skin Optics", Oregon
   Medical Laser Center News, January 1998. His melanosomes absorb 6.6e11 wavelength^-3.33 per cm.
-  That value is kept at 500 nm. Skin in vivo is flatter, as its melanin lies in clumps and partly
-  behind scattering layers; with his exponent, dark skin would come out far more orange than it
-  is measured. ``MELANIN_SLOPE``, the oxygen saturation and the surface's reflection are chosen so
+  That value is kept at 500 nm, but with his exponent this model's dark skin is more orange than
+  it is measured, presumably because melanin lies in clumps and not as one layer.
+  ``MELANIN_SLOPE``, the oxygen saturation and the surface's reflection are chosen so
   that colours follow measured CIELAB values from fair to dark.
 * Colour matching: the multi-lobe fit of Wyman, Sloan, Shirley, JCGT 2(2), 2013; CIE D65.
 """
