@@ -1,8 +1,11 @@
 """Procedural face colours: principal components of people made of skin, hair and eyes.
 
-A person is melanin, blood, hair, an iris and perhaps a beard. No free collection of face albedo
-exists, so the colours are made from skin optics (`skin_optics.py`) and anatomy (`skin_masks.py`).
-No shading is baked in except the darkness of nostrils and mouth.
+No free collection of face albedo exists, so the colours are made from skin optics
+(`skin_optics.py`), anatomy (`skin_masks.py`), people (`people.py`) and drawn detail
+(`fine_detail.py`). A person is painted on the vertices; principal components of many give the
+vertex albedo. What is finer than the mesh goes into maps over the texture layout, whose weights
+are linear in the same coefficients. Light is not baked in, apart from a part of the darkness of
+narrow places (nostrils, mouth, below the lids' edges), which no light of low order can make.
 """
 
 from __future__ import annotations
@@ -10,35 +13,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from models.texture import TextureData, nearest_covered
+from util.devices import one_thread
+
+from .fine_detail import DetailLayers, draw_layers
 from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
-from .skin_masks import SkinMasks, skin_masks, smooth_step
+from .people import Person, random_person
+from .skin_masks import SkinMasks, bare_skin, skin_masks, smooth_step, vertex_facts
 from .skin_optics import SkinColour
+from .surface_noise import random_waves, waves_at
+from .texel_surface import TexelSurface, occlusion, texel_surface
 
 PEOPLE = 900
+TEXTURE_SIZE = 1024
 # Smooth skin variation: (correlation length in dm, sigma of log melanin, sigma of log blood).
-FIELD_SCALES = ((0.35, 0.10, 0.16), (0.12, 0.07, 0.12))
+FIELD_SCALES = ((0.35, 0.08, 0.11), (0.12, 0.06, 0.10))
 FIELD_WAVES = 160  # random cosine waves a scale
 FIELD_ODD_SHARE = 0.4
+SHADE_STRENGTH, EYE_SHADE_LIMIT = 0.75, 0.42
 
-# sRGB palettes; hair and iris from dark to light, as melanin falls.
-HAIR = np.array([[26, 20, 18], [44, 31, 25], [74, 52, 38], [110, 80, 54], [150, 120, 84]]) / 255
-GREY_HAIR = np.array([150, 146, 142]) / 255
-IRIS = np.array([[46, 28, 20], [74, 46, 28], [104, 78, 48], [98, 104, 82], [104, 128, 146]]) / 255
-SCLERA = np.array([210, 201, 193]) / 255
-SCLERA_VEINS = np.array([196, 142, 132]) / 255
-PUPIL = np.array([12, 10, 10]) / 255
-LASHES = np.array([38, 26, 22]) / 255
-NOSTRIL = np.array([52, 26, 22]) / 255
-MOUTH_INSIDE = np.array([34, 12, 12]) / 255
+SCLERA = np.array([203, 194, 186]) / 255
+SCLERA_YELLOW = np.array([192, 176, 150]) / 255
+SCLERA_VEINS = np.array([176, 118, 108]) / 255
+PUPIL = np.array([14, 12, 12]) / 255
+LASHES = np.array([32, 23, 20]) / 255
+MOUTH_INSIDE = np.array([46, 18, 17]) / 255
+BEARD_SHADOW = np.array([78, 74, 74]) / 255
 
-# Opacity of moustache, chin beard and cheek beard: full beard, goatee, moustache.
-BEARD_STYLES = np.array([[1.0, 1.0, 0.9], [1.0, 1.0, 0.2], [1.0, 0.2, 0.2]])
+# Layers that vertices show the average of; of these a map holds only what differs from it.
+ON_VERTICES = (
+    "brow", "brow_fringe", "lashes", "stubble", "moustache_chin", "cheek_beard", "freckles",
+)  # fmt: skip
+# Steps a map's values are rounded to; patterns that look like noise are hard to compress.
+MAP_LEVELS = {"relief": 14, "mottle": 9, "wrinkles": 40, "iris": 40}
+HAIR_LEVELS = 40
+# Maps' weights that no vertex colour tells follow components from this one on.
+FIRST_WEAK_COMPONENT = 24
+RIDGE = 2.0
 
 
 @dataclass(frozen=True)
 class AlbedoModel:
-    """Colour statistics on the V vertices.
+    """Colour statistics on the V vertices, and finer ones over the texture layout.
 
     Attributes:
         mean: (V, 3) sRGB-encoded, in [0, 1].
@@ -46,6 +64,9 @@ class AlbedoModel:
         parity: (K,) +1 where mirroring leaves a component alone, -1 where it negates it.
         skin: (V,) bool, bare skin.
         regions: name -> (V,) bool.
+        texture: fine maps and their weights; `util.texture_file.texture_arrays` turns them into
+            the arrays of a face model file. They depend on even components only: they are drawn
+            with the irregularity of a person and not mirrored.
     """
 
     mean: np.ndarray
@@ -53,188 +74,344 @@ class AlbedoModel:
     parity: np.ndarray
     skin: np.ndarray
     regions: dict[str, np.ndarray]
+    texture: TextureData
 
 
 @dataclass(frozen=True)
-class Person:
-    """What decides one person's colours.
+class Canvas:
+    """What painting on the V vertices needs.
 
     Attributes:
-        melanin, blood: (V,) natural logarithms of the fractions of melanosomes and blood.
-        lip_blood: Added to log blood on the lips.
-        hair, iris: (3,) colours.
-        brow_density: Opacity of the brows in [0, 1].
-        brow_thickness: Factor on their width.
-        brow_height_dm: How much higher than average they sit.
-        lash_density: Opacity of the lash lines.
-        beard: (3,) opacity of moustache, chin beard and cheek beard.
-        veins: Redness of the sclera in [0, 1].
+        masks: zones at the vertices.
+        layers: name -> (V,) average of a drawn layer around each vertex.
+        shade: (V,) how much of the light narrow places lose.
+        fields: (V, W) basis of the smooth fields for melanin, of their sigma.
+        blood_ratio: (W,) factor that makes it the basis for blood.
+        eye_polar_deg: (V,) angle from the gaze axis, inf outside the eyes.
+        colour: skin colour of melanin and blood.
     """
 
-    melanin: np.ndarray
-    blood: np.ndarray
-    lip_blood: float
-    hair: np.ndarray
-    iris: np.ndarray
-    brow_density: float
-    brow_thickness: float
-    brow_height_dm: float
-    lash_density: float
-    beard: np.ndarray
-    veins: float
+    masks: SkinMasks
+    layers: dict[str, np.ndarray]
+    shade: np.ndarray
+    fields: np.ndarray
+    blood_ratio: np.ndarray
+    eye_polar_deg: np.ndarray
+    colour: SkinColour
+
+
+@dataclass(frozen=True)
+class Painting:
+    """One person's colours (V, 3), and the weight (3,) of each drawn layer, by name."""
+
+    colours: np.ndarray
+    weights: dict[str, np.ndarray]
 
 
 def albedo_model(
     vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh, size: int, seed: int
 ) -> AlbedoModel:
-    """Builds the colour statistics on the mean face: vertices (V, 3), landmarks (68, 3) in dm."""
+    """Builds the colour statistics on the mean head.
+
+    The same arguments give the same arrays, whatever the number of threads.
+
+    Args:
+        vertices: (V, 3) mean head in dm.
+        landmarks: (68, 3) on it.
+        mesh: its topology and texture layout.
+        size: number of components.
+        seed: of all random choices.
+    """
+    # 1. Zones and drawn layers, over the layout and averaged at the vertices.
     rng = np.random.default_rng(seed)
-    masks = skin_masks(vertices, landmarks, mesh)
-    colour = SkinColour()
-    waves = [_even_odd_waves(vertices, length, rng) for length, _, _ in FIELD_SCALES]
-    people = np.stack(
-        [paint(_random_person(masks, waves, rng), masks, mesh, colour) for _ in range(PEOPLE)]
+    facts = vertex_facts(vertices, landmarks, mesh)
+    masks = skin_masks(vertices, landmarks, facts)
+    surface = texel_surface(vertices, mesh, TEXTURE_SIZE)
+    texel_masks = skin_masks(surface.points, landmarks, facts.interpolated(surface.interpolation))
+    layers = draw_layers(surface, texel_masks, landmarks, mesh, rng)
+    shade = surface.at_vertices(occlusion(surface, vertices, mesh))
+    shade = _symmetric(shade, mesh)
+
+    # 2. Paint people.
+    fields, ratio = _fields(vertices, rng)
+    canvas = Canvas(
+        masks=masks,
+        layers={
+            name: np.clip(_symmetric(surface.at_vertices(getattr(layers, name)), mesh), 0, 1)
+            for name in layers.names()
+        },
+        shade=shade,
+        fields=fields,
+        blood_ratio=ratio,
+        eye_polar_deg=np.degrees(mesh.eye_polar_rad),
+        colour=SkinColour(),
     )
-    mean = people.mean(axis=0)
-    mean = (mean + mean[mesh.mirror]) / 2
-    basis, parity = _components(people - mean, mesh, size)
+    paintings = [paint(random_person(fields.shape[1], rng), canvas) for _ in range(PEOPLE)]
+
+    # 3. Statistics.
+    people = np.stack([painting.colours for painting in paintings])
+    mean = _symmetric(people.mean(axis=0), mesh)
+    basis, parity, scores = _components(people - mean, mesh.mirror, size)
+    weights = np.array(
+        [[painting.weights[name] for name in layers.names()] for painting in paintings]
+    )
     regions = {
         "lips": masks.lips > 0.5,
-        "brows": masks.brow() > 0.5,
+        "brows": masks.brow > 0.3,
         "lids": masks.lids > 0.5,
-        "nostrils": masks.nostrils > 0.5,
+        "nostrils": (shade > 0.35) & (_distance(vertices, landmarks[33]) < 0.3),
         "mouth_ring": mesh.regions["mouth_cavity"] & (mesh.cavity_depth <= 2),
         "beard": np.maximum.reduce([masks.moustache, masks.chin_beard, masks.cheek_beard]) > 0.5,
+        "ears": masks.ears > 0.5,
+        "scalp": masks.scalp > 0.5,
+        "neck": masks.neck > 0.5,
     }
-    return AlbedoModel(mean, basis, parity, masks.skin, regions)
+    return AlbedoModel(
+        mean=mean,
+        basis=basis,
+        parity=parity,
+        skin=bare_skin(masks, facts, mesh, shade),
+        regions=regions,
+        texture=_texture(layers, surface, weights, scores, parity, rng),
+    )
 
 
-def paint(person: Person, masks: SkinMasks, mesh: HeadMesh, colour: SkinColour) -> np.ndarray:
-    """Colours (V, 3) of one person, in [0, 1]: skin first, then what covers it."""
+def paint(person: Person, canvas: Canvas) -> Painting:
+    """Colours one person: skin first, then what covers it."""
+    masks, layers, colour = canvas.masks, canvas.layers, canvas.colour
     # 1. Skin: thin lids and lips show blood, the hollow below the eye both pigments.
-    melanin, blood = person.melanin.copy(), person.blood.copy()
-    blood += 0.30 * masks.lids + 0.35 * masks.under_eye + 0.25 * masks.crease
-    melanin += 0.12 * masks.lids + 0.20 * masks.under_eye + 0.25 * masks.crease
+    uneven = person.unevenness
+    melanin = person.melanin + uneven * (canvas.fields @ person.field_melanin)
+    blood = person.blood + uneven * (canvas.fields @ (canvas.blood_ratio * person.field_blood))
+    cheeks, nose, chin, ears = person.flush
+    blood += 0.46 * cheeks * masks.cheeks + 0.46 * nose * masks.nose
+    blood += 0.22 * chin * masks.chin + (0.25 + 0.4 * ears) * masks.ears
+    blood += 0.22 * masks.lids + 0.16 * person.dark_circles * masks.under_eye
+    blood -= 0.10 * masks.around_mouth + 0.12 * masks.neck + 0.10 * masks.scalp
+    melanin += 0.10 * masks.lids + 0.20 * person.dark_circles * masks.under_eye
+    melanin += 0.07 * masks.forehead - 0.12 * masks.neck - 0.10 * masks.scalp
+    melanin += 0.10 * masks.ears + 0.35 * masks.mouth_corners
+    blood += 0.5 * masks.mouth_corners
+    melanin += 0.05 * masks.nose + 0.9 * person.freckles * layers["freckles"]
+    # Red of the lips, deeper where they meet; its edge is soft.
+    lips = smooth_step(masks.lips, 0.75 - 0.7 * person.lip_edge, 1.35 - 0.7 * person.lip_edge)
+    blood += (person.lip_blood + 0.35 * masks.mouth_line) * lips
+    melanin += (person.lip_melanin + 0.25 * masks.mouth_line) * lips
     in_lids = np.clip(2 * masks.inside_lids, 0, 1)
-    blood += person.lip_blood * masks.lips + 1.1 * in_lids + 0.9 * masks.mouth_line * masks.lips
-    melanin -= (0.25 * masks.lips + 0.7 * in_lids) * np.clip((melanin + 4) / 2, 0, 1)
-    melanin += 0.5 * masks.mouth_line * masks.lips
-    blood += 0.6 * masks.mouth_corners
-    melanin += 0.3 * masks.mouth_corners
+    blood += 1.0 * in_lids
+    melanin -= 0.3 * in_lids * np.clip((melanin + 4) / 2, 0, 1)
     skin = colour(melanin, blood)
+    bare = skin
 
-    # 2. Hair.
-    lashes = person.lash_density * (masks.upper_lashes + 0.35 * masks.lower_lashes)
-    brow = person.brow_density * masks.brow(person.brow_thickness, person.brow_height_dm)
-    moustache, chin, cheeks = person.beard
-    beard = np.maximum.reduce(
-        [moustache * masks.moustache, chin * masks.chin_beard, cheeks * masks.cheek_beard]
-    )
-    skin = _mix(skin, person.hair, beard)
-    skin = _mix(skin, person.hair, brow)
-    skin = _mix(skin, LASHES, np.clip(lashes, 0, 1))
+    # 2. Hair; shaved hair shines through the skin, bluish.
+    shadow = 0.55 * person.hair + 0.45 * BEARD_SHADOW
+    skin = _mix(skin, shadow, person.scalp * masks.scalp)
+    skin = _mix(skin, shadow, person.stubble * layers["stubble"])
+    for name in ("moustache_chin", "cheek_beard"):
+        skin = _mix(skin, person.hair, getattr(person, name) * layers[name])
+    for name in ("brow", "brow_fringe"):
+        skin = _mix(skin, person.brow_hair, getattr(person, name) * layers[name])
+    lash_colour = 0.75 * LASHES + 0.25 * person.hair
+    skin = _mix(skin, lash_colour, person.lashes * layers["lashes"])
 
-    # 3. Cavities.
-    skin = _mix(skin, NOSTRIL, masks.nostrils)
-    skin = _mix(skin, MOUTH_INSIDE, smooth_step(masks.inside_mouth, 0.04, 0.6))
+    # 3. Cavities and narrow places.
+    skin = _mix(skin, MOUTH_INSIDE, smooth_step(masks.inside_mouth, 0.1, 0.9))
+    narrow = np.maximum(canvas.shade, 0.3 * np.maximum(masks.mouth_corners, in_lids))
+    shade = np.where(np.isfinite(canvas.eye_polar_deg), 0, narrow)
+    # Light that reaches a narrow place is reddened by the skin around it.
+    skin = skin * (1 - shade[:, None] * SHADE_STRENGTH * np.array([0.85, 1.0, 1.0]))
 
-    # 4. Eyes: veins towards the corners, a dark limbal ring, a brighter middle of the iris.
-    polar = np.degrees(mesh.eye_polar_rad)
-    eye = np.isfinite(polar)
-    angle = polar[eye]
-    edge = smooth_step(angle, 28, 62)
-    eyeball = _mix(np.tile(SCLERA, (len(angle), 1)), SCLERA_VEINS, (0.25 + person.veins) * edge)
-    ring = 1 - 0.55 * smooth_step(angle, 17, LIMBUS_DEG)
-    ring += 0.25 * np.exp(-(((angle - 12.5) / 3.5) ** 2))
+    # 4. Eyes.
+    eye = np.isfinite(canvas.eye_polar_deg)
+    sclera = (1 - person.yellow) * SCLERA + person.yellow * SCLERA_YELLOW
+    skin[eye] = _eyeball(person, canvas, sclera)
+    weights = _layer_weights(person, canvas, bare, melanin, blood, sclera)
+    return Painting(np.clip(skin, 0, 1), weights)
+
+
+def _eyeball(person: Person, canvas: Canvas, sclera: np.ndarray) -> np.ndarray:
+    """Veins towards the corners, a dark limbal ring, a brighter middle of the iris."""
+    eye = np.isfinite(canvas.eye_polar_deg)
+    angle = canvas.eye_polar_deg[eye]
+    red = (0.12 + 0.4 * person.veins) * smooth_step(angle, 27, 62)
+    eyeball = _mix(np.tile(sclera, (len(angle), 1)), SCLERA_VEINS, red)
+    ring = 1 - 0.6 * smooth_step(angle, 16.5, LIMBUS_DEG)
+    ring += 0.22 * np.exp(-(((angle - 12.5) / 3.5) ** 2))
     iris = np.clip(person.iris * ring[:, None], 0, 1)
-    eyeball = _mix(eyeball, iris, smooth_step(angle, LIMBUS_DEG + 1.4, LIMBUS_DEG - 0.8))
-    skin[eye] = _mix(eyeball, PUPIL, smooth_step(angle, PUPIL_DEG + 1.2, PUPIL_DEG - 1))
-    return skin
+    eyeball = _mix(eyeball, iris, smooth_step(angle, LIMBUS_DEG + 2.2, LIMBUS_DEG - 1.2))
+    eyeball = _mix(eyeball, PUPIL, smooth_step(angle, PUPIL_DEG + 1.2, PUPIL_DEG - 1))
+    # The lids' shadow, only as dark as it may be when the eye turns from under them.
+    shade = EYE_SHADE_LIMIT * smooth_step(canvas.shade[eye], 0.0, 0.8)
+    return eyeball * (1 - shade[:, None])
 
 
-def _random_person(masks: SkinMasks, waves: list[np.ndarray], rng) -> Person:
-    """Draws a person; dark skin goes with dark hair and brown eyes, as in populations."""
-    melanin = float(np.clip(rng.normal(np.log(0.058), 0.75), np.log(0.012), np.log(0.42)))
-    blood = rng.normal(np.log(0.028), 0.28)
-    male, age = rng.random() < 0.5, rng.beta(1.0, 1.6)
-    lightness = np.clip((np.log(0.07) - melanin) / 1.6, 0, 1)
+def _layer_weights(
+    person: Person,
+    canvas: Canvas,
+    skin: np.ndarray,
+    melanin: np.ndarray,
+    blood: np.ndarray,
+    sclera: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Colour (3,) that each drawn layer adds where it is 1."""
 
-    melanin_map, blood_map = np.full(len(masks.lips), melanin), np.full(len(masks.lips), blood)
-    for basis, (_, melanin_sigma, blood_sigma) in zip(waves, FIELD_SCALES, strict=True):
-        draws = rng.normal(size=(2, basis.shape[1]))
-        melanin_map += melanin_sigma * (basis @ draws[0])
-        blood_map += blood_sigma * (basis @ draws[1])
-    flush = rng.normal(1, 0.55)
-    blood_map += flush * (0.42 * masks.cheeks + 0.48 * masks.nose_tip + 0.22 * masks.chin)
-    blood_map += rng.normal(-0.12, 0.1) * masks.forehead
-    melanin_map += rng.normal(0.05, 0.06) * masks.forehead
-    blood_map += rng.normal(0, 0.2) * masks.under_eye
+    def around(name: str, values: np.ndarray) -> np.ndarray:
+        """Mean over the vertices that show the layer."""
+        share = canvas.layers[name]
+        return (share @ values) / max(share.sum(), 1e-9)
 
-    shade = np.clip(lightness * rng.beta(1.4, 2.0) + rng.normal(0, 0.04), 0, 1)
-    hair = _palette(HAIR, shade)
-    grey = np.clip(rng.normal(1.4 * age - 0.85, 0.15), 0, 0.7)
-    hair = (1 - grey) * hair + grey * GREY_HAIR
-    iris = _palette(IRIS, np.clip(lightness * rng.beta(1.0, 1.0) + rng.normal(0, 0.05), 0, 1))
-    stubble = rng.beta(1.2, 3.0) * 0.55 if male else 0.0
-    beard = np.full(3, stubble)
-    if male and rng.random() < 0.25:
-        style = BEARD_STYLES[rng.choice(len(BEARD_STYLES), p=[0.6, 0.28, 0.12])]
-        beard = np.maximum(beard, rng.uniform(0.35, 0.8) * style)
-    return Person(
-        melanin=melanin_map,
-        blood=blood_map,
-        lip_blood=rng.normal(1.15 if male else 1.35, 0.3),
-        hair=hair,
-        iris=iris,
-        brow_density=float(np.clip(rng.normal(0.74 if male else 0.66, 0.13), 0.25, 0.95)),
-        brow_thickness=float(np.clip(rng.normal(1.08 if male else 0.86, 0.16), 0.5, 1.5)),
-        brow_height_dm=float(rng.normal(0, 0.012)),
-        lash_density=float(np.clip(rng.normal(0.55 if male else 0.75, 0.12), 0.2, 0.95)),
-        beard=beard,
-        veins=float(rng.uniform(0, 0.35)),
-    )
+    def covered(name: str, amount: float, over: np.ndarray) -> np.ndarray:
+        return amount * (over - around(name, skin))
+
+    def pigment(name: str, more_melanin: float, more_blood: float) -> np.ndarray:
+        here = np.array([around(name, melanin)]), np.array([around(name, blood)])
+        changed = canvas.colour(here[0] + more_melanin, here[1] + more_blood)
+        return (changed - canvas.colour(*here))[0]
+
+    shadow = 0.55 * person.hair + 0.45 * BEARD_SHADOW
+    lash_colour = 0.75 * LASHES + 0.25 * person.hair
+    face = around("wrinkles", skin)
+    mole = pigment("freckles", 1.7, 0.4)
+    return {
+        "brow": covered("brow", person.brow, person.brow_hair),
+        "brow_fringe": covered("brow_fringe", person.brow_fringe, person.brow_hair),
+        "lashes": covered("lashes", person.lashes, lash_colour),
+        "stubble": covered("stubble", min(1.8 * person.stubble, 0.9), 0.8 * shadow),
+        "moustache_chin": covered("moustache_chin", person.moustache_chin, person.hair),
+        "cheek_beard": covered("cheek_beard", person.cheek_beard, person.hair),
+        "freckles": person.freckles * pigment("freckles", 1.1, 0.1),
+        "moles": person.moles[0] * mole,
+        "more_moles": person.moles[1] * mole,
+        "other_moles": person.moles[2] * mole,
+        "age_spots": person.age_spots * pigment("age_spots", 0.75, 0.0),
+        "relief": -0.115 * (0.8 + 0.5 * person.age) * face,
+        "mottle": (0.8 + 0.6 * person.age) * pigment("stubble", 0.02, 0.055),
+        "wrinkles": -0.26 * person.wrinkles * face * np.array([0.8, 1.0, 1.0]),
+        "iris": 0.5 * person.iris + 0.03,
+        "veins": (0.3 + 0.7 * person.veins) * (SCLERA_VEINS - sclera),
+    }
 
 
-def _even_odd_waves(vertices: np.ndarray, length: float, rng) -> np.ndarray:
-    """Basis (V, 2 W) of smooth fields: unit-variance white weights give a Gaussian-like field.
+def _fields(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Basis (V, W) of smooth fields of log melanin, and the factors (W,) for log blood.
 
-    Random cosines approximate a Gaussian covariance of the given length (Rahimi and Recht, 2007);
-    the second half of the columns is odd under mirroring and weaker.
+    White weights of variance 1 give a Gaussian-like field. Half of the columns of each scale is
+    odd under mirroring, and weaker.
     """
-    frequency = rng.normal(0, 1 / length, (3, FIELD_WAVES))
-    phase = rng.uniform(0, 2 * np.pi, FIELD_WAVES)
-    here = np.cos(vertices @ frequency + phase)
-    there = np.cos((vertices * [-1, 1, 1]) @ frequency + phase)
-    scale = np.sqrt(2 / FIELD_WAVES) / np.sqrt(2)
-    return scale * np.concatenate([here + there, FIELD_ODD_SHARE * (here - there)], axis=1)
+    columns, ratios = [], []
+    for length, melanin_sigma, blood_sigma in FIELD_SCALES:
+        frequency, phase = random_waves(FIELD_WAVES, length, rng)
+        here = waves_at(vertices, frequency, phase)
+        there = waves_at(vertices * [-1, 1, 1], frequency, phase)
+        scale = melanin_sigma / np.sqrt(FIELD_WAVES)
+        columns += [scale * (here + there), scale * FIELD_ODD_SHARE * (here - there)]
+        ratios.append(np.full(2 * FIELD_WAVES, blood_sigma / melanin_sigma))
+    return np.concatenate(columns, axis=1), np.concatenate(ratios)
 
 
-def _components(deviations: np.ndarray, mesh: HeadMesh, size: int):
-    """The strongest even and odd principal components (V, 3, size) and their parity (size,)."""
+def _components(deviations: np.ndarray, mirror: np.ndarray, size: int):
+    """The strongest even and odd principal components.
+
+    Returns:
+        Basis (V, 3, size), parity (size,) and the scores (people, size) of the sample.
+    """
     count = len(deviations)
-    mirrored = deviations[:, mesh.mirror]
+    mirrored = deviations[:, mirror]
     candidates: list[tuple[float, int, np.ndarray]] = []
     for sign in (1, -1):
-        parts = ((deviations + sign * mirrored) / 2).reshape(count, -1)
-        power, vectors = np.linalg.eigh(parts @ parts.T)
-        strongest = np.argsort(power)[::-1][:size]
-        scores = vectors[:, strongest] * np.sqrt(count)
-        basis = scores.T @ parts / count
+        parts = torch.from_numpy(((deviations + sign * mirrored) / 2).reshape(count, -1))
+        # Several threads would round these sums otherwise.
+        with one_thread():
+            power, vectors = torch.linalg.eigh(parts @ parts.T)
+            strongest = torch.arange(count - 1, count - 1 - size, -1)
+            scores = vectors[:, strongest] * count**0.5
+            basis = scores.T @ parts / count
         candidates += [
-            (float(power[i]), sign, row) for i, row in zip(strongest, basis, strict=True)
+            (float(power[i]), sign, row) for i, row in zip(strongest, basis.numpy(), strict=True)
         ]
     candidates = sorted(candidates, key=lambda item: -item[0])[:size]
     basis = np.stack([row for _, _, row in candidates])
     largest = basis[np.arange(size), np.abs(basis).argmax(axis=1)]
     basis *= np.sign(largest)[:, None]
     parity = np.array([sign for _, sign, _ in candidates])
-    return np.moveaxis(basis.reshape(size, -1, 3), 0, -1), parity
+    with one_thread():
+        flat = torch.from_numpy(deviations.reshape(count, -1))
+        scores = (flat @ torch.from_numpy(basis).T).numpy() / (basis**2).sum(axis=1)
+    return np.moveaxis(basis.reshape(size, -1, 3), 0, -1), parity, scores
 
 
-def _palette(colours: np.ndarray, place: float) -> np.ndarray:
-    """Colour (3,) at ``place`` in [0, 1] along a palette (N, 3)."""
-    knots = np.linspace(0, 1, len(colours))
-    return np.array([np.interp(place, knots, colours[:, i]) for i in range(3)])
+def _texture(
+    layers: DetailLayers,
+    surface: TexelSurface,
+    weights: np.ndarray,
+    scores: np.ndarray,
+    parity: np.ndarray,
+    rng: np.random.Generator,
+) -> TextureData:
+    """Rounds layers to maps and learns their weights (people, K, 3) from scores (people, C)."""
+    maps, scales = [], []
+    inside = np.zeros(surface.size**2, dtype=bool)
+    inside[surface.index] = True
+    inside = inside.reshape(surface.size, surface.size)
+    row, column = nearest_covered(inside)
+    for name in layers.names():
+        layer = getattr(layers, name)
+        if name in ON_VERTICES:
+            layer = layer - surface.interpolation @ surface.at_vertices(layer)
+        picture = surface.picture(layer)[row, column]
+        levels = MAP_LEVELS.get(name, HAIR_LEVELS)
+        scale = np.abs(picture).max() / levels
+        maps.append(np.rint(picture / scale).astype(np.int8))
+        scales.append(scale)
+    mean, basis = _learned_weights(weights, scores, parity, rng)
+    ends = np.stack([np.quantile(weights, q, axis=0) for q in (0.005, 0.995)], axis=-1)
+    return TextureData(
+        names=layers.names(),
+        maps=np.stack(maps),
+        scales=np.array(scales, dtype=np.float32),
+        weight_mean=mean.astype(np.float32),
+        weight_basis=basis.astype(np.float32),
+        weight_range=ends.astype(np.float32),
+    )
+
+
+def _learned_weights(
+    weights: np.ndarray, scores: np.ndarray, parity: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (K, 3) of the weights and their linear dependence (K, 3, C) on the coefficients.
+
+    What the coefficients do not tell, such as moles, which are too small for vertices, is spread
+    along a random direction of weak even components: people still differ by as much as they do.
+    """
+    count, maps, _ = weights.shape
+    even = np.flatnonzero(parity > 0)
+    weak = even[even >= FIRST_WEAK_COMPONENT]
+    known = scores[:, even]
+    mean = weights.mean(axis=0)
+    target = (weights - mean).reshape(count, -1)
+    basis = np.zeros((maps, 3, len(parity)))
+    with one_thread():
+        x, y = torch.from_numpy(known), torch.from_numpy(target)
+        normal = x.T @ x + RIDGE * torch.eye(len(even), dtype=x.dtype)
+        solution = torch.linalg.solve(normal, x.T @ y)
+        rest = (y - x @ solution).reshape(count, maps, 3).numpy()
+    basis[:, :, even] = solution.numpy().T.reshape(maps, 3, -1)
+    for index in range(maps):
+        values, vectors = np.linalg.eigh(rest[:, index].T @ rest[:, index] / count)
+        main = vectors[:, -1] * np.sign(vectors[np.abs(vectors[:, -1]).argmax(), -1])
+        direction = rng.normal(size=len(weak))
+        direction /= np.linalg.norm(direction)
+        basis[index][:, weak] += np.sqrt(max(values[-1], 0)) * main[:, None] * direction
+    return mean, basis
+
+
+def _symmetric(values: np.ndarray, mesh: HeadMesh) -> np.ndarray:
+    """The part of per-vertex values that mirroring leaves alone."""
+    return (values + values[mesh.mirror]) / 2
+
+
+def _distance(points: np.ndarray, place: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(points - place, axis=1)
 
 
 def _mix(under: np.ndarray, over: np.ndarray, opacity: np.ndarray) -> np.ndarray:

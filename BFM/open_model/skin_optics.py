@@ -1,11 +1,17 @@
 """Colour of skin from its melanin and blood: a two-layer model, computed over the spectrum.
 
 Light crosses the epidermis, which melanin dims (Beer-Lambert, twice), and is scattered back by
-a deep dermis whose blood absorbs (Kubelka-Munk). Absorption laws: S. L. Jacques, "Optical
-properties of biological tissues: a review", Phys. Med. Biol. 58 (2013), and his skin optics
-summary (1998) for melanin, 6.6e11 wavelength^-3.33 per cm of melanosome. Haemoglobin: S. Prahl's
-compilation of Gratzer's and Kollias's measurements, rounded to what colour needs. Colour matching:
-the multi-lobe fit of Wyman, Sloan, Shirley, JCGT 2(2), 2013. Illuminant: CIE D65.
+a deep dermis whose blood absorbs (Kubelka-Munk). Sources:
+
+* Haemoglobin: S. Prahl's tables (omlc.org/spectra/hemoglobin) of measurements by Gratzer and
+  Kollias, every fifth value.
+* Bloodless skin, scattering of the dermis and melanosomes: S. L. Jacques, "Skin Optics", Oregon
+  Medical Laser Center News, January 1998. His melanosomes absorb 6.6e11 wavelength^-3.33 per cm.
+  That value is kept at 500 nm, but with his exponent this model's dark skin is more orange than
+  it is measured, presumably because melanin lies in clumps and not as one layer.
+  ``MELANIN_SLOPE``, the oxygen saturation and the surface's reflection are chosen so
+  that colours follow measured CIELAB values from fair to dark.
+* Colour matching: the multi-lobe fit of Wyman, Sloan, Shirley, JCGT 2(2), 2013; CIE D65.
 """
 
 from __future__ import annotations
@@ -13,18 +19,18 @@ from __future__ import annotations
 import numpy as np
 
 WAVELENGTH_NM = np.arange(400.0, 701.0, 10.0)
-# Molar extinction of oxygenated and deoxygenated haemoglobin, 1000 / (cm M), and the relative
+# Molar extinction of oxygenated and deoxygenated haemoglobin, 1 / (cm M), and the relative
 # power of daylight, at 400, 410, ... 700 nm.
 # fmt: off
-OXYGENATED = 1e3 * np.array(
-    [266.2, 466.8, 480.4, 246.1, 102.6, 62.8, 44.5, 33.2, 26.6, 23.7, 20.9, 20.0, 24.2, 40.0, 53.2,
-     43.0, 32.6, 44.5, 50.1, 14.4, 3.20, 1.51, 0.94, 0.61, 0.44, 0.37, 0.32, 0.29, 0.28, 0.28,
-     0.29]
+OXYGENATED = np.array(
+    [266232, 466840, 480360, 246072, 102580, 62816, 44480, 33209.2, 26629.2, 23684.4, 20932.8,
+     20035.2, 24202.4, 39956.8, 53236, 43016, 32613.2, 44496, 50104, 14400.8, 3200, 1506, 942,
+     610, 442, 368, 319.6, 294, 277.6, 276, 290]
 )
-DEOXYGENATED = 1e3 * np.array(
-    [223.3, 304.0, 407.6, 528.6, 413.3, 103.3, 23.4, 16.2, 14.6, 16.7, 20.9, 25.8, 31.6, 39.0, 46.6,
-     53.4, 53.8, 45.1, 37.0, 28.3, 14.7, 9.44, 6.51, 5.15, 4.35, 3.75, 3.23, 2.80, 2.41, 2.05,
-     1.79]
+DEOXYGENATED = np.array(
+    [223296, 303956, 407560, 528600, 413280, 103292, 23388.8, 16156.4, 14550, 16684, 20862,
+     25773.6, 31589.6, 39036.4, 46592, 53412, 53788, 45072, 37020, 28324.4, 14677.2, 9443.6,
+     6509.6, 5148.8, 4345.2, 3750.12, 3226.56, 2795.12, 2407.92, 2051.96, 1794.28]
 )
 DAYLIGHT = np.array(
     [82.8, 91.5, 93.4, 86.7, 104.9, 117.0, 117.8, 114.9, 115.9, 108.8, 109.4, 107.8, 104.8, 107.7,
@@ -32,10 +38,12 @@ DAYLIGHT = np.array(
      78.3, 69.7, 71.6]
 )
 # fmt: on
-OXYGEN_SATURATION = 0.75
+OXYGEN_SATURATION = 0.6
 BLOOD_PER_EXTINCTION = 2.303 * 150 / 64500  # 150 g/l of haemoglobin at 64500 g/mol
 EPIDERMIS_CM = 0.006
-SURFACE_REFLECTION = 0.03
+SURFACE_REFLECTION = 0.045
+MELANOSOME_AT_500_NM = 6.6e11 * 500**-3.33
+MELANIN_SLOPE = 2.7
 XYZ_TO_SRGB = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
 )
@@ -60,7 +68,7 @@ def skin_reflectance(melanin: np.ndarray, blood: np.ndarray) -> np.ndarray:
     wavelength = WAVELENGTH_NM
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     baseline = 0.244 + 85.3 * np.exp(-(wavelength - 154) / 66.2)
-    melanosome = 6.6e11 * wavelength**-3.33
+    melanosome = MELANOSOME_AT_500_NM * (wavelength / 500) ** -MELANIN_SLOPE
     epidermis = melanin * melanosome + (1 - melanin) * baseline
     transmission = np.exp(-2 * EPIDERMIS_CM * epidermis)
 
@@ -81,6 +89,25 @@ def srgb_of_reflectance(reflectance: np.ndarray) -> np.ndarray:
     weights = (DAYLIGHT[:, None] * matching) @ XYZ_TO_SRGB.T
     linear = np.clip(reflectance @ (weights / weights.sum(axis=0)), 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def cielab(srgb: np.ndarray) -> np.ndarray:
+    """CIE 1976 L*, a*, b* (..., 3) of sRGB-encoded colours (..., 3) in [0, 1], white (1, 1, 1)."""
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.linalg.inv(XYZ_TO_SRGB).T
+    share = (linear @ to_xyz) / to_xyz.sum(axis=0)
+    root = np.where(share > 216 / 24389, np.cbrt(share), (24389 / 27 * share + 16) / 116)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def typology_angle(lab: np.ndarray) -> np.ndarray:
+    """Individual typology angle (...,) in degrees of CIELAB colours (..., 3).
+
+    Above 55 very light, 41 light, 28 intermediate, 10 tan, -30 brown, below dark (Chardon et al.,
+    1991).
+    """
+    return np.degrees(np.arctan2(lab[..., 0] - 50, lab[..., 2]))
 
 
 class SkinColour:
