@@ -30,6 +30,7 @@ from BFM.open_model.landmarks import (
     standard_points,
 )
 from BFM.open_model.source import AnnyWheel
+from util.texture_file import texture_arrays
 
 IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
 IDENTITY_SEED, EXPRESSION_SEED, ALBEDO_SEED = 1, 2, 3
@@ -103,6 +104,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "expression_parity": parity(expression, mesh),
         "albedo_parity": albedo.parity.astype(np.int8),
     }
+    arrays |= texture_arrays(albedo.texture)
     return arrays | {f"region_{name}": value for name, value in regions.items()}
 
 

@@ -19,6 +19,7 @@ from models.landmark_embedding import MovingContour
 from util.atomic import atomic_file
 from util.errors import InputError
 from util.level_of_detail import DetailMesh, at_level
+from util.texture_file import TEXTURE_KEYS
 
 FORMAT_VERSION = 2
 _OLDEST_VERSION = 1
@@ -197,7 +198,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array")
-            return {key: archive[key] for key in archive.files}
+            # Textures are large, and wanted by few: util.texture_file reads them.
+            keys = [key for key in archive.files if not key.startswith(TEXTURE_KEYS)]
+            return {key: archive[key] for key in keys}
     except Exception as error:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
         # raises what it happens to raise.

@@ -13,14 +13,14 @@ import numpy as np
 from models.texture import TextureData
 from util.errors import InputError
 
-PREFIX = "texture_"
+TEXTURE_KEYS = "texture_"
 _KEYS = ("maps", "scales", "weight_mean", "weight_basis", "weight_range")
 
 
 def texture_arrays(data: TextureData) -> dict[str, np.ndarray]:
     """The arrays that a face model file holds for a texture, by key."""
-    arrays = {PREFIX + key: getattr(data, key) for key in _KEYS}
-    return {PREFIX + "names": np.array(data.names)} | arrays
+    arrays = {TEXTURE_KEYS + key: getattr(data, key) for key in _KEYS}
+    return {TEXTURE_KEYS + "names": np.array(data.names)} | arrays
 
 
 def read_texture(path: Path) -> TextureData | None:
@@ -40,10 +40,10 @@ def read_texture(path: Path) -> TextureData | None:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array")
-            if not any(key.startswith(PREFIX) for key in archive.files):
+            if not any(key.startswith(TEXTURE_KEYS) for key in archive.files):
                 return None
-            names = tuple(str(name) for name in archive[PREFIX + "names"])
-            return TextureData(names=names, **{key: archive[PREFIX + key] for key in _KEYS})
+            names = tuple(str(name) for name in archive[TEXTURE_KEYS + "names"])
+            return TextureData(names=names, **{key: archive[TEXTURE_KEYS + key] for key in _KEYS})
     except Exception as error:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
         # raises what it happens to raise.
