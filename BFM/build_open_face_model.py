@@ -69,6 +69,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     matrix.eliminate_zeros()
     matrix.sort_indices()
     landmark_vertices, barycentrics = calibrated(vertices, mesh, landmark_vertices, barycentrics)
+    detected = landmark_positions(vertices, landmark_vertices, barycentrics)
     contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
     arrays = {
         "format_version": np.array(2, dtype=np.int32),
@@ -96,7 +97,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "contour_yaws_rad": contour.yaws_rad.astype(np.float32),
         "contour_vertices": contour.vertices.astype(np.int32),
         "contour_barycentrics": contour.barycentrics.astype(np.float32),
-        "alignment_points": standard_points(landmarks).astype(np.float32),
+        "alignment_points": standard_points(detected).astype(np.float32),
         "unit_names": np.array(unit_names),
         "unit_matrix": unit_matrix.astype(np.float32),
         "mirror_vertices": mesh.mirror.astype(np.int32),

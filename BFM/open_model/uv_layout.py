@@ -81,8 +81,9 @@ def eye_layout(points: np.ndarray, polar_rad: np.ndarray) -> np.ndarray:
     The left eye's cap is the mirror image of the right one's.
     """
     across = np.arctan2(points[:, 1], points[:, 0])
-    disc = polar_rad[:, None] * np.stack([np.cos(across), np.sin(across)], axis=1)
-    disc *= EYE_RADIUS / polar_rad.max()
+    # The iris takes more of the disc than of the ball.
+    radius = EYE_RADIUS * (polar_rad / polar_rad.max()) ** 0.65
+    disc = radius[:, None] * np.stack([np.cos(across), np.sin(across)], axis=1)
     right, left = EYE_CENTRES
     return np.concatenate([right + disc, left + disc * [-1, 1]])
 
