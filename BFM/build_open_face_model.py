@@ -53,24 +53,26 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         wheel, base, mesh, EXPRESSION_SIZE, EXPRESSION_SEED
     )
 
-    # 3. Landmarks, and the origin of the public model.
+    # 3. Landmarks: of the anatomy for the colours, as a detector sees them for all else; the
+    # origin of the public model.
     vertices = mesh.subdivision @ mean
-    landmark_vertices, barycentrics = landmark_embedding(vertices, mesh)
-    landmarks = landmark_positions(vertices, landmark_vertices, barycentrics)
-    shift = ALIGNMENT_CENTRE_DM - standard_points(landmarks).mean(axis=0)
-    mean, vertices, landmarks = mean + shift, vertices + shift, landmarks + shift
+    anatomical = landmark_embedding(vertices, mesh)
+    landmark_vertices, barycentrics = calibrated(vertices, mesh, *anatomical)
+    points = standard_points(landmark_positions(vertices, landmark_vertices, barycentrics))
+    shift = ALIGNMENT_CENTRE_DM - points.mean(axis=0)
+    mean, vertices, points = mean + shift, vertices + shift, points + shift
+    contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
 
     # 4. Colours.
-    albedo = albedo_model(vertices, landmarks, mesh, ALBEDO_SIZE, ALBEDO_SEED)
+    albedo = albedo_model(
+        vertices, landmark_positions(vertices, *anatomical), mesh, ALBEDO_SIZE, ALBEDO_SEED
+    )
     regions = {**mesh.regions, **albedo.regions}
     scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
 
     matrix = mesh.subdivision.astype(np.float32).tocsr()
     matrix.eliminate_zeros()
     matrix.sort_indices()
-    landmark_vertices, barycentrics = calibrated(vertices, mesh, landmark_vertices, barycentrics)
-    detected = landmark_positions(vertices, landmark_vertices, barycentrics)
-    contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
     arrays = {
         "format_version": np.array(2, dtype=np.int32),
         "name": np.array("open"),
@@ -97,7 +99,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "contour_yaws_rad": contour.yaws_rad.astype(np.float32),
         "contour_vertices": contour.vertices.astype(np.int32),
         "contour_barycentrics": contour.barycentrics.astype(np.float32),
-        "alignment_points": standard_points(detected).astype(np.float32),
+        "alignment_points": points.astype(np.float32),
         "unit_names": np.array(unit_names),
         "unit_matrix": unit_matrix.astype(np.float32),
         "mirror_vertices": mesh.mirror.astype(np.int32),

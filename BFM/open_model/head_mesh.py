@@ -59,8 +59,8 @@ MOUTH_CENTRE_BASE_VERTICES = np.array([418, 7178, 474, 493])
 MOUTH_BAG_SHRINK, MOUTH_BAG_RINGS = 0.72, 7.0
 LID_CAVITY_RINGS = 4  # level-0 rings kept behind the lid margins; the eyeball hides the rest
 # MakeHuman's eyeballs have a radius of 15.4 mm; pupil and iris keep their anatomical radii of
-# 2.2 and 5.9 mm, and a ring on either side keeps their edges sharp. The cap reaches so far back that
-# a sideways look shows no hole.
+# 2.2 and 5.9 mm, and a ring on either side keeps their edges sharp. The cap reaches so far back
+# that a sideways look shows no hole.
 PUPIL_DEG, LIMBUS_DEG = 8.2, 22.5
 EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 37.0, 50.0, 70.0, 100.0]
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]

@@ -17,8 +17,7 @@ MOVED_LANDMARK, ITS_NEIGHBOURS = 3, (2, 4)
 # Where the default 68-point detector sees a landmark, against MakeHuman's vertex for it: (x, y) in
 # percent of the outer-eye distance, y down, on the image's left half; the right half mirrors it.
 # Medians over frontal faces (|yaw| < 20, |pitch| < 15 degrees), as `python -m
-# benchmarks.face_model_detection` prints them. The jaw's points have no place of their own in depth,
-# so that they are not calibrated.
+# benchmarks.face_model_detection` prints them. The jaw keeps its own: it slides to the outline.
 DETECTOR_OFFSETS = {
     17: (-3.9, 0.5),
     18: (1.0, -3.8),

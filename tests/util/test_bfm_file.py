@@ -216,7 +216,7 @@ def test_an_exported_open_model_is_still_the_open_model(
     exact, nearest = (
         FaceModel(d).landmarks(torch.from_numpy(d.mean_shape)[None]) for d in (open_face_data, data)
     )
-    assert (exact - nearest).norm(dim=-1).max() < 0.04  # half an edge, in decimetres
+    assert (exact - nearest).norm(dim=-1).max() < 0.05  # half an edge, in decimetres
 
 
 def test_models_of_other_sizes_have_no_place(

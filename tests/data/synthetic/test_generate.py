@@ -95,7 +95,8 @@ def test_faces_depend_on_seed_and_number_alone(made, face_model, tmp_path, monke
     assert all(two[name] == content for name, content in one.items())
     first = read_truth(made / "faces/coefficients.npz")
     second = read_truth(tmp_path / "faces/coefficients.npz")
-    np.testing.assert_array_equal(first.coefficients, second.coefficients[:COUNT])
+    # The fit of the light rounds otherwise where libraries share their sums among threads.
+    np.testing.assert_allclose(first.coefficients, second.coefficients[:COUNT], rtol=0, atol=1e-6)
     np.testing.assert_array_equal(first.landmarks_px, second.landmarks_px[:COUNT])
 
 

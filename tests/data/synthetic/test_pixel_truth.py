@@ -115,7 +115,8 @@ def test_pose_and_intrinsics_project_the_landmarks(plain) -> None:
     """K (R x + t), written out, on the landmarks of the decoded face."""
     for index in range(COUNT):
         vertices = torch.from_numpy(plain.vertices_object(index)).float()[None]
-        points = plain.face_model.landmarks(vertices)[0].double().numpy()
+        yaw = torch.from_numpy(plain.truth.coefficients[index : index + 1, 225])
+        points = plain.face_model.landmarks(vertices, yaw)[0].double().numpy()
         rotation, shift = plain.truth.rotation[index], plain.truth.translation_dm[index]
         camera = points @ rotation.T + shift
         projected = camera @ plain.truth.intrinsics[index].T
