@@ -46,9 +46,9 @@ class FaceModelOptions:
     bfm_folder, else open."""
     face_region: FaceRegion = "face"
     """face; or head, with ears, skull and neck, in models that have them."""
-    jaw_landmarks: JawLandmarks = "silhouette"
-    """silhouette: where the turned head ends, as detectors mark them, in models that know it;
-    fixed: always the same points of the skin."""
+    jaw_landmarks: JawLandmarks = "fixed"
+    """fixed: always the same points of the skin, as in the public code; silhouette: where the
+    turned head ends, as detectors mark them, in models that know it."""
     bfm_folder: str = "BFM"
     """Folder of the user's face model files."""
     bfm_model: str = "BFM_model_front.mat"

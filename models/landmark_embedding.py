@@ -28,8 +28,8 @@ class LandmarkEmbedding(nn.Module):
     """Points that stay where they are on the skin: each mixes the corners of one triangle.
 
     Any number of points; where a model says what they are (68 iBUG points), their order says it.
-    Some may follow the silhouette: for a known yaw they are the points of the nearest angle in the
-    contour's table.
+    Some may follow the silhouette: for a known yaw they lie between the points of the two nearest
+    angles in the contour's table.
     """
 
     vertices: Tensor
@@ -54,11 +54,13 @@ class LandmarkEmbedding(nn.Module):
         self.register_buffer("barycentrics", barycentrics, persistent=False)
         self.has_contour = contour is not None
         if contour is not None:
+            order = np.argsort(contour.yaws_rad)
+            barycentrics_by_yaw = contour.barycentrics[order].astype(np.float32)
             arrays = {
                 "contour_landmarks": torch.from_numpy(contour.landmarks.astype(np.int64)),
-                "contour_yaws_rad": torch.from_numpy(contour.yaws_rad.astype(np.float32)),
-                "contour_vertices": torch.from_numpy(contour.vertices.astype(np.int32)),
-                "contour_barycentrics": torch.from_numpy(contour.barycentrics.astype(np.float32)),
+                "contour_yaws_rad": torch.from_numpy(contour.yaws_rad[order].astype(np.float32)),
+                "contour_vertices": torch.from_numpy(contour.vertices[order].astype(np.int32)),
+                "contour_barycentrics": torch.from_numpy(barycentrics_by_yaw),
             }
             for name, tensor in arrays.items():
                 self.register_buffer(name, tensor, persistent=False)
@@ -89,8 +91,21 @@ class LandmarkEmbedding(nn.Module):
         points = (corners * self.barycentrics[:, :, None]).sum(dim=2)
         if yaw_rad is None or not self.has_contour:
             return points
-        row = (yaw_rad.detach()[:, None] - self.contour_yaws_rad).abs().argmin(dim=1)
+        # 1. Between which two rows of the table a face lies, and how far along.
+        yaws = self.contour_yaws_rad
+        yaw = yaw_rad.detach().clamp(yaws[0], yaws[-1]).to(yaws)
+        upper = torch.searchsorted(yaws, yaw).clamp(1, len(yaws) - 1)
+        share = ((yaw - yaws[upper - 1]) / (yaws[upper] - yaws[upper - 1]))[:, None, None]
+        # 2. Its points on the way from those of the one row to those of the other.
+        moved = torch.lerp(
+            self._contour(vertices, upper - 1), self._contour(vertices, upper), share.to(vertices)
+        )
+        return points.index_copy(1, self.contour_landmarks, moved)
+
+    def _contour(
+        self, vertices: Float[Tensor, "batch vertices 3"], row: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch contour 3"]:
+        """The moving points of one row of the table for each face."""
         item = torch.arange(len(vertices), device=vertices.device)[:, None, None]
         corners = vertices[item, self.contour_vertices[row].long()]
-        moved = (corners * self.contour_barycentrics[row][..., None]).sum(dim=2)
-        return points.index_copy(1, self.contour_landmarks, moved)
+        return (corners * self.contour_barycentrics[row][..., None].to(vertices)).sum(dim=2)

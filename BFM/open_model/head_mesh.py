@@ -383,54 +383,6 @@ def _smooth_borders(mesh: QuadMesh, face_quads: int, movable: np.ndarray) -> sp.
     return relax(mesh, follows, BORDER_RINGS * 3) @ matrix
 
 
-def _cut(quads: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Triangles (2 Q, 3) of quads (Q, 4), two of each, given by their corners (2 Q, 3)."""
-    return np.take_along_axis(np.repeat(quads, 2, axis=0), corners, axis=1)
-
-
-def _both_eyes(triangles: np.ndarray, points: int, first: int) -> np.ndarray:
-    """Triangles of the right eyeball and of its mirror image behind it."""
-    return np.concatenate([triangles, triangles[:, ::-1] + points]) + first
-
-
-def _texture(
-    texture: TextureMesh,
-    nose: int,
-    order: np.ndarray,
-    face_quads: int,
-    depth: np.ndarray,
-    finer: Refinement,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates (U, 2) and quads (Q, 4) of the finer mesh.
-
-    Args:
-        texture: MakeHuman's layout.
-        nose: coordinate of the nose's tip, which is on the head's island.
-        order: quads of the layout that the mesh has.
-        face_quads: how many of the finer quads are the face.
-        depth: of the finer vertices behind lids and lips.
-        finer: the finer mesh.
-    """
-    island = islands(texture)
-    kept = texture.mesh.quads[order]
-    used, local = np.unique(kept, return_inverse=True)
-    coordinates = layout(
-        texture.coordinates[used], island[used], island[nose], texture.coordinates[nose]
-    )
-    mesh = QuadMesh(local.reshape(-1, 4), len(used))
-    refined = bilinear(mesh)
-    # A border that slid takes its picture along; the layout's seams are no borders.
-    matrix = refined.matrix
-    for part in (slice(face_quads), slice(None)):
-        border = np.unique(QuadMesh(finer.mesh.quads[part], finer.mesh.count).boundary_edges())
-        slid = np.isin(finer.mesh.quads[part], border[depth[border] == 0])
-        movable = np.zeros(refined.mesh.count, dtype=bool)
-        movable[refined.mesh.quads[part][slid]] = True
-        part_mesh = QuadMesh(refined.mesh.quads[part], refined.mesh.count)
-        matrix = smooth_border_curve(part_mesh, movable, BORDER_ROUNDS) @ matrix
-    return matrix @ coordinates, refined.mesh.quads
-
-
 def _symmetric_mask(
     wheel: AnnyWheel, base: BaseMesh, quads: np.ndarray, quad_uv: np.ndarray, name: str
 ) -> np.ndarray:

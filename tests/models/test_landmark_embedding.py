@@ -48,7 +48,7 @@ def test_it_is_no_part_of_checkpoints():
 
 
 def test_a_contour_follows_the_yaw():
-    """Two of three landmarks move; each face takes the row of the nearest angle."""
+    """Two of three landmarks move, between the rows of the two nearest angles."""
     contour = MovingContour(
         landmarks=np.array([2, 0]),
         yaws_rad=np.array([0.0, -0.5, 0.5]),
@@ -61,13 +61,15 @@ def test_a_contour_follows_the_yaw():
         contour,
     )
     vertices = torch.randn(4, 9, 3, requires_grad=True)
-    points = embedding(vertices, torch.tensor([0.1, -0.4, 0.3, 9.0]))
+    points = embedding(vertices, torch.tensor([0.0, -0.5, 0.5, 9.0]))
     assert torch.equal(points[:, 1], vertices[:, 1])
     for item, moved in enumerate([(5, 6), (7, 8)]):
         torch.testing.assert_close(points[item, [2, 0]], vertices[item, list(moved)])
     for item in (2, 3):
         mixed = 0.2 * vertices[item, 0] + 0.3 * vertices[item, 1] + 0.5 * vertices[item, 2]
         torch.testing.assert_close(points[item, 2], mixed)
+    between = embedding(vertices[:1], torch.tensor([-0.125]))[0, 0]
+    torch.testing.assert_close(between, 0.75 * vertices[0, 6] + 0.25 * vertices[0, 8])
     torch.testing.assert_close(embedding(vertices), vertices[:, :3])  # yaw unknown: as they are
     points.sum().backward()
     assert vertices.grad is not None and vertices.grad[0, 5].tolist() == [1, 1, 1]

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.stages import pose_face, shape_face
 from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
 from util.errors import InputError
 from util.face_model_file import read_face_model, write_face_model
@@ -110,3 +113,31 @@ def test_files_without_levels_say_so(tmp_path: Path, open_face_data: FaceModelDa
         read_chosen_face_model(FaceModelOptions(face_model=str(path), face_region="head"))
     with pytest.raises(InputError, match="--face_region head: face model bfm09"):
         read_chosen_face_model(FaceModelOptions(face_model="bfm09", face_region="head"))
+
+
+def test_the_jaw_slides_to_the_silhouette_without_jumps(open_face_data: FaceModelData):
+    """Half a degree moves no landmark by a pixel; the far side's end up near the outline."""
+    model, camera = FaceModel(open_face_data), Camera.rnet()
+    yaws = torch.arange(-70, 70.1, 0.5).deg2rad()
+    for pitch in (0.0, 20.0):
+        flat = torch.zeros(len(yaws), model.layout.size)
+        angles = model.layout.slices["angles_rad"].start
+        flat[:, angles], flat[:, angles + 1] = np.radians(pitch), yaws
+        coefficients = model.layout.split(flat)
+        posed = pose_face(model, shape_face(model, coefficients), coefficients, camera)
+        fixed = camera.project(model.landmarks(posed.vertices_camera))
+        step = (posed.landmarks_px - fixed).diff(dim=0).norm(dim=2)
+        assert step.max() < 1.0
+    # Turned to its left by 45 degrees, a face has its left cheek's outline at the right.
+    flat = torch.zeros(1, model.layout.size)
+    flat[:, angles + 1] = np.radians(45)
+    coefficients = model.layout.split(flat)
+    posed = pose_face(model, shape_face(model, coefficients), coefficients, camera)
+    outline = camera.project(posed.vertices_camera)[0]
+    for number in (13, 14, 15):
+        x, y = posed.landmarks_px[0, number]
+        level = (outline[:, 1] - y).abs() < 1.5
+        skin = level & ~model.regions["eyeballs"]
+        assert outline[skin, 0].max() - x < 4
+        fixed = camera.project(model.landmarks(posed.vertices_camera))[0, number]
+        assert x > fixed[0]
