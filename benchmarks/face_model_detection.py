@@ -1,16 +1,13 @@
 """What the default detector sees in renders of the face model: faces found, landmarks agreeing.
 
-python -m benchmarks.face_model_detection --face_model open --renders 1000
-
-Prints the share of faces found before plain and cluttered backdrops, how far the detector's inner
-51 landmarks are from the model's, and where it sees each landmark of frontal faces: the table from
+The share of faces found before plain and cluttered backdrops, how far the detector's inner 51
+landmarks are from the model's, and where it sees each landmark of frontal faces: the table from
 which `DETECTOR_OFFSETS` in BFM/open_model/landmarks.py is made.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +18,8 @@ from BFM.open_model.mesh import MIRROR_68
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
 from data.synthetic.rendering import Looks
 from models.camera import CROP_PX
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
 from models.landmarks import INNER
-from options import parse_command
-from util.assets import choose_face_model
-from util.command import run_command
 from util.errors import InputError
 
 PARTS = {
@@ -35,11 +29,9 @@ PARTS = {
     "outer lips": slice(48, 60),
     "inner lips": slice(60, 68),
 }
-QUICK_RENDERS = 60
 OUTER_EYES = (36, 45)
-LEFT_AND_MIDDLE = (*range(9), *range(17, 22), *range(27, 34), *range(36, 42), *range(48, 52)) + (
-    *range(57, 63),
-    *range(66, 68),
+LEFT_AND_MIDDLE = tuple(
+    np.r_[0:9, 17:22, 27:34, 36:42, 48:52, 57:63, 66:68].tolist(),
 )
 """Landmarks of the image's left half and of the middle; the others mirror them."""
 FRONTAL_YAW_DEG, FRONTAL_PITCH_DEG = 20.0, 15.0
@@ -55,7 +47,7 @@ class DetectionFigureOptions:
     """What the detector is shown."""
 
     renders: int = 1000
-    """Renders of random people, half before plain, half before cluttered backdrops."""
+    """Renders in which faces are searched, half before plain, half before cluttered backdrops."""
     max_yaw: float = 40.0
     """Degrees that they turn their heads at most."""
     render_px: int = CROP_PX
@@ -64,8 +56,6 @@ class DetectionFigureOptions:
     """plain leaves out hair, ears, glasses, gloss and shadows."""
     render_seed: int = 77
     """Random seed of the renders."""
-    quick: bool = False
-    """Few renders, for a look: about a minute."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no figures."""
@@ -89,7 +79,7 @@ class Sighting:
 
     @property
     def frontal(self) -> bool:
-        """Whether the face is near enough to frontal for its offsets to mean the same as others'."""
+        """Whether the face looks ahead, so that its offsets mean the same as others'."""
         pitch, yaw, _ = np.abs(self.angles_deg)
         return bool(yaw < FRONTAL_YAW_DEG and pitch < FRONTAL_PITCH_DEG)
 
@@ -111,9 +101,7 @@ def face_frame_offsets(detected_px: np.ndarray, model_px: np.ndarray) -> np.ndar
     return 100 * (detected_px - model_px) @ axes.T / (across @ across)
 
 
-def look(
-    render: Render, detector: LandmarkDetector, angles: slice
-) -> Sighting:
+def look(render: Render, detector: LandmarkDetector, angles: slice) -> Sighting:
     """Search one render for its face."""
     true_px = render.landmarks_px.astype(np.float64)
     angles_deg = np.degrees(render.coefficients[angles])
@@ -156,12 +144,13 @@ def symmetric_offsets(sightings: Sequence[Sighting]) -> SymmetricOffsets:
     return SymmetricOffsets(median, spread, seen.sum(axis=0))
 
 
-def measure(face_model: FaceModel, wanted: DetectionFigureOptions) -> dict[Backdrop, list[Sighting]]:
+def measure(
+    face_model: FaceModel, wanted: DetectionFigureOptions
+) -> dict[Backdrop, list[Sighting]]:
     """Render and search, by backdrop."""
     detector = create_detector(DetectionOptions())
     studio = Studio(face_model, wanted.render_px, wanted.looks, wanted.render_seed)
-    count = QUICK_RENDERS if wanted.quick else wanted.renders
-    numbers = studio.numbers(count, wanted.max_yaw)
+    numbers = studio.numbers(wanted.renders, wanted.max_yaw)
     angles = studio.layout.slices["angles_rad"]
     parts: dict[Backdrop, list[int]] = {"plain": numbers[::2], "cluttered": numbers[1::2]}
     return {
@@ -170,7 +159,7 @@ def measure(face_model: FaceModel, wanted: DetectionFigureOptions) -> dict[Backd
     }
 
 
-def report(sightings: dict[Backdrop, list[Sighting]]) -> None:
+def report(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
     """Print all figures."""
     for backdrop, faces in sightings.items():
         found = 100 * np.mean([face.offsets is not None for face in faces])
@@ -223,17 +212,3 @@ def print_offsets(offsets: SymmetricOffsets, faces: int) -> None:
             f"{number:>8} {x:>7.2f}{y:>7.2f}  {offsets.spread[number]:>7.2f} "
             f"{offsets.count[number]:>5}   {number}: ({total[0]:.1f}, {total[1]:.1f}),"
         )
-
-
-def main() -> None:
-    """Measure and print."""
-    options = parse_command(
-        [DetectionFigureOptions, FaceModelOptions], sys.argv[1:], __doc__ or ""
-    )
-    face_model, message = choose_face_model(options[FaceModelOptions])
-    print(f"face model: {message}")
-    report(measure(face_model, options[DetectionFigureOptions]))
-
-
-if __name__ == "__main__":
-    run_command(main)

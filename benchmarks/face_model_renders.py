@@ -61,11 +61,14 @@ class Studio:
         found: list[int] = []
         yaw = self.layout.slices["angles_rad"].start + 1
         while len(found) < count:
-            flat = self._sampler.sample(self._seed, [start]).coefficients[0]
-            if abs(np.degrees(flat[yaw])) <= max_yaw_deg:
+            if abs(np.degrees(self.coefficients([start])[0, yaw])) <= max_yaw_deg:
                 found.append(start)
             start += 1
         return found
+
+    def coefficients(self, numbers: Sequence[int]) -> np.ndarray:
+        """(N, P) of samples, without rendering them."""
+        return self._sampler.sample(self._seed, numbers).coefficients
 
     def take(
         self,
