@@ -7,6 +7,7 @@ which `DETECTOR_OFFSETS` in BFM/open_model/landmarks.py is made.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ LEFT_AND_MIDDLE = tuple(
 )
 """Landmarks of the image's left half and of the middle; the others mirror them."""
 FRONTAL_YAW_DEG, FRONTAL_PITCH_DEG = 20.0, 15.0
+UPRIGHT_DEG = 10.0
+"""What people tilt their heads in most photos; the generator's do so more often."""
 SAME_FACE = 0.5
 """A face was found if its inner landmarks' centre is nearer to the true one than this share of the
 outer-eye distance."""
@@ -133,7 +136,7 @@ def symmetric_offsets(sightings: Sequence[Sighting]) -> SymmetricOffsets:
     Args:
         sightings: of faces that were found.
     """
-    values = np.stack([s.offsets for s in sightings if s.offsets is not None])
+    values = _offsets(sightings)
     seen = np.stack([s.visible for s in sightings if s.offsets is not None])
     mirrored = values[:, MIRROR_68] * (-1.0, 1.0)
     values = np.concatenate([values, mirrored])
@@ -161,29 +164,45 @@ def measure(
 
 def report(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
     """Print all figures."""
+    report_found(sightings)
+    everyone = [face for faces in sightings.values() for face in faces]
+    report_landmarks([face for face in everyone if face.offsets is not None])
+
+
+def report_found(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
+    """Print the shares of faces that were found, and on which poses they depend."""
     for backdrop, faces in sightings.items():
-        found = 100 * np.mean([face.offsets is not None for face in faces])
+        upright = [f for f in faces if (np.abs(f.angles_deg[[0, 2]]) < UPRIGHT_DEG).all()]
         print(
-            f"found before {backdrop} backdrops: {found:.1f} % of {len(faces)} "
-            f"(aim {AIMS[backdrop]:.0f})"
+            f"found before {backdrop} backdrops: {_found_percent(faces):.1f} % of {len(faces)} "
+            f"(aim {AIMS[backdrop]:.0f}); with pitch and roll below {UPRIGHT_DEG:.0f} degrees "
+            f"{_found_percent(upright):.1f} % of {len(upright)}"
         )
     everyone = [face for faces in sightings.values() for face in faces]
-    print("  by yaw:", end="")
-    for low in (0, 10, 20, 30, 40):
-        group = [f for f in everyone if low <= abs(f.angles_deg[1]) < low + 10]
-        if group:
-            share = 100 * np.mean([face.offsets is not None for face in group])
-            print(f" from {low} degrees {share:.1f} % of {len(group)};", end="")
-    print()
-    found_faces = [face for face in everyone if face.offsets is not None]
-    if not found_faces:
+    for axis, name in enumerate(("pitch", "yaw", "roll")):
+        print(f"  by {name}:", end="")
+        for low, high in itertools.pairwise((0, 10, 20, 30, 60)):
+            group = [face for face in everyone if low <= abs(face.angles_deg[axis]) < high]
+            if group:
+                print(f" from {low} degrees {_found_percent(group):.1f} % of {len(group)};", end="")
+        print()
+
+
+def _found_percent(faces: Sequence[Sighting]) -> float:
+    """Share of faces that were found; 0 of none."""
+    return 100 * sum(face.offsets is not None for face in faces) / max(len(faces), 1)
+
+
+def report_landmarks(found: Sequence[Sighting]) -> None:
+    """Print how far detector and model are apart on faces that were found."""
+    if not found:
         print("no face was found: no landmarks to compare")
         return
     print(f"inner landmarks, % of the outer-eye distance (aim {AIM_AGREEMENT:.0f}):")
-    frontal = [face for face in found_faces if face.frontal]
-    for name, faces in (("all", found_faces), ("frontal", frontal)):
+    frontal = [face for face in found if face.frontal]
+    for name, faces in (("all", found), ("frontal", frontal)):
         if faces:
-            distances = np.stack([np.linalg.norm(f.offsets, axis=1) for f in faces])
+            distances = np.linalg.norm(_offsets(faces), axis=2)
             each = distances[:, INNER].mean(axis=1)
             parts = ", ".join(f"{k} {distances[:, v].mean():.2f}" for k, v in PARTS.items())
             print(
@@ -191,7 +210,24 @@ def report(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
                 f"{np.median(each):.2f} ({parts})"
             )
     if frontal:
-        print_offsets(symmetric_offsets(frontal), len(frontal))
+        offsets = symmetric_offsets(frontal)
+        left = without(found, offsets)
+        print(
+            f"  all with the offsets below taken away: mean {left.mean():.2f}, median "
+            f"{np.median(left):.2f}"
+        )
+        print_offsets(offsets, len(frontal))
+
+
+def _offsets(faces: Sequence[Sighting]) -> np.ndarray:
+    """(N, 68, 2) of the faces that were found."""
+    return np.stack([face.offsets for face in faces if face.offsets is not None])
+
+
+def without(sightings: Sequence[Sighting], offsets: SymmetricOffsets) -> np.ndarray:
+    """Mean distance of each face's inner landmarks (N,) that calibration would leave, percent."""
+    each = _offsets(sightings) - offsets.median
+    return np.linalg.norm(each, axis=2)[:, INNER].mean(axis=1)
 
 
 def print_offsets(offsets: SymmetricOffsets, faces: int) -> None:

@@ -12,7 +12,9 @@ from benchmarks.face_model_detection import (
     face_frame_offsets,
     look,
     print_offsets,
+    report,
     symmetric_offsets,
+    without,
 )
 from benchmarks.face_model_renders import Render
 from BFM.open_model.mesh import MIRROR_68
@@ -116,6 +118,33 @@ def test_the_table_adds_to_the_offsets_in_use(capsys: pytest.CaptureFixture[str]
     assert "17: (1.4, -1.7)," in printed
     assert "27: (0.0, 0.7)," in printed
     assert "26:" not in printed
+
+
+def test_what_calibration_leaves_is_the_spread():
+    random = np.random.default_rng(4)
+    truth = random.normal(size=(68, 2))
+    truth = 3 * (truth + truth[MIRROR_68] * (-1, 1)) / 2
+    sightings = [
+        Sighting(truth + np.array([sign, 0.0]), ALL_SEEN, FRONT) for sign in (-1, 1, -1, 1)
+    ]
+    sightings.append(Sighting(None, ALL_SEEN, FRONT))
+    left = without(sightings, symmetric_offsets(sightings))
+    assert left == pytest.approx(np.ones(4))
+
+
+def test_the_report_counts_what_was_found(capsys: pytest.CaptureFixture[str]):
+    seen = Sighting(np.full((68, 2), 3.0) * (1, 0), ALL_SEEN, np.array([2.0, 15.0, -3.0]))
+    tilted = Sighting(None, ALL_SEEN, np.array([12.0, -35.0, 3.0]))
+    report({"plain": [seen, seen, seen, tilted], "cluttered": [seen, tilted]})
+    printed = capsys.readouterr().out
+    assert "plain backdrops: 75.0 % of 4" in printed
+    assert "cluttered backdrops: 50.0 % of 2" in printed
+    assert "by pitch: from 0 degrees 100.0 % of 4; from 10 degrees 0.0 % of 2;" in printed
+    assert "by yaw: from 10 degrees 100.0 % of 4; from 30 degrees 0.0 % of 2;" in printed
+    assert "below 10 degrees 100.0 % of 1\n" in printed
+    assert "all 4 faces: mean 3.00" in printed
+    report({"plain": [tilted], "cluttered": [tilted]})
+    assert "no face was found" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("flag", "value"), [("renders", 1), ("max_yaw", 0.0), ("max_yaw", 80.0)])
