@@ -1,10 +1,18 @@
-"""Figures of the open face model: size, speed, and how well it fits real heads.
+"""Figures of a face model: speed, how well it fits real heads, and what photos say of it.
 
-python -m benchmarks.face_model --bfm_folder BFM --heads 100
+python -m benchmarks.face_model --bfm_folder BFM --photos FOLDER
+python -m benchmarks.face_model --only detection --renders 1000
+
+    speed      size and time of the open model
+    geometry   its fit to heads of ICT-FaceKit
+    detection  what the default detector finds in renders     (.face_model_detection)
+    identity   whether a recognition network knows its people (.face_model_identity)
+    photos     fits to real photos, with and without albedo   (.face_model_photos)
 
 The heads are random identities of ICT-FaceKit (USC, from scans), which the user downloads
-(BFM/README.md); without it that part is left out. Those with the seeds used here took no part in
-building the model.
+(BFM/README.md); without it that part is left out, and without --photos the last. Those with the
+seeds used here took no part in building the model. Detection, identity and photos measure the model
+of --face_model, open unless another is named.
 """
 
 from __future__ import annotations
@@ -12,23 +20,34 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from benchmarks import face_model_detection, face_model_identity, face_model_photos
+from benchmarks.face_model_detection import DetectionFigureOptions
+from benchmarks.face_model_identity import IdentityFigureOptions
+from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.surface_fit import INNER, SurfaceFitter
 from benchmarks.timing import compare
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.networks.recognition import RecognitionOptions
+from models.objective import ObjectiveOptions
 from models.renderer import rasterize
-from options import parse_command
-from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
+from options import ParsedOptions, parse_command
+from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_model
 from util.command import run_command
+from util.devices import one_thread
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
+from util.recognition_file import load_recognition_net
 from util.surface import nearest_on_surface
 
 HEAD_SEED = 2000
@@ -45,12 +64,33 @@ EDGE_DM = 0.12
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """How much to measure."""
+    """What to measure, and how much."""
 
+    only: Literal["all", "speed", "geometry", "detection", "identity", "photos"] = "all"
+    """One part, or all."""
+    quick: bool = False
+    """Small counts, for a look at each part within a minute; in place of those given."""
     heads: int = 100
     """Random heads of ICT-FaceKit for shape; a third of it for expressions."""
     repeats: int = 5
     """Times that each speed is measured."""
+
+
+GROUPS = [
+    FigureOptions,
+    DetectionFigureOptions,
+    IdentityFigureOptions,
+    PhotoFigureOptions,
+    ObjectiveOptions,
+    RecognitionOptions,
+    FaceModelOptions,
+]
+QUICK = {
+    FigureOptions: {"heads": 6, "repeats": 1},
+    DetectionFigureOptions: {"renders": 60},
+    IdentityFigureOptions: {"people": 20},
+    PhotoFigureOptions: {"photo_count": 4, "steps": 40},
+}
 
 
 @dataclass(frozen=True)
@@ -146,8 +186,7 @@ def _landmarks(head: FaceModelData, shape: np.ndarray) -> np.ndarray:
 
 
 def speed(repeats: int) -> None:
-    """Print times of loading and decoding, on one thread, and memory."""
-    torch.set_num_threads(1)
+    """Print times of loading and decoding, and memory."""
     for level in (0, 1, 2):
         before = _resident_mib()
         start = time.perf_counter()
@@ -175,12 +214,56 @@ def _resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Print all figures."""
-    options = parse_command([FigureOptions, FaceModelOptions], sys.argv[1:], __doc__ or "")
-    wanted = options[FigureOptions]
-    print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
-    speed(wanted.repeats)
+def detection(options: ParsedOptions) -> None:
+    """Print what the detector sees."""
+    face_model = _measured(options)
+    wanted = options[DetectionFigureOptions]
+    face_model_detection.report(face_model_detection.measure(face_model, wanted))
+
+
+def identity(options: ParsedOptions) -> None:
+    """Print whether a recognition network tells people apart."""
+    face_model = _measured(options)
+    net, message = load_recognition_net(options[RecognitionOptions])
+    if net is None:
+        print(f"identity: left out, {message}")
+        return
+    print(f"judge: {message}")
+    people = face_model_identity.photograph(face_model, net, options[IdentityFigureOptions])
+    distances = face_model_identity.pair_distances(net, people.embeddings)
+    alike = face_model_identity.alike_pairs(people, face_model)
+    face_model_identity.report(people, distances, alike)
+
+
+def photos(options: ParsedOptions) -> None:
+    """Print how well photos are explained."""
+    wanted = options[PhotoFigureOptions]
+    if not wanted.photos:
+        print("photos: left out, give a folder with --photos")
+        return
+    face_model = _measured(options)
+    faces = face_model_photos.load(face_model, wanted)
+    free, mean, strips = face_model_photos.compare_albedo(
+        face_model, faces, options[ObjectiveOptions], wanted.steps
+    )
+    face_model_photos.report(faces, free, mean)
+    if wanted.picture:
+        face_model_photos.write_strips(Path(wanted.picture), strips)
+        print(f"pictures: {wanted.picture}")
+
+
+def _measured(options: ParsedOptions) -> FaceModel:
+    """The model that is named; unlike elsewhere, no file of the user's replaces the open one."""
+    chosen = options[FaceModelOptions]
+    if not options.given("face_model"):
+        chosen = replace(chosen, face_model="open")
+    face_model, message = choose_face_model(chosen)
+    print(f"face model: {message}")
+    return face_model
+
+
+def heads(options: ParsedOptions) -> None:
+    """Print the fit to real heads, if the user has them."""
     model = read_face_model(OPEN_FACE_MODEL)
     folder = options[FaceModelOptions].bfm_folder
     try:
@@ -192,7 +275,35 @@ def main() -> None:
         return
     print(f"heads: {message}")
     print(f"landmarks of both mean faces, mm: {100 * _gap(model, head):.1f}")
-    geometry(model, head, wanted.heads)
+    geometry(model, head, options[FigureOptions].heads)
+
+
+def size_and_speed(options: ParsedOptions) -> None:
+    """Print the size of the file, and times."""
+    print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
+    with one_thread():
+        speed(options[FigureOptions].repeats)
+
+
+PARTS_OF_IT: dict[str, Callable[[ParsedOptions], None]] = {
+    "speed": size_and_speed,
+    "geometry": heads,
+    "detection": detection,
+    "identity": identity,
+    "photos": photos,
+}
+
+
+def main() -> None:
+    """Print all figures, or one part."""
+    options = parse_command(GROUPS, sys.argv[1:], __doc__ or "")
+    wanted = options[FigureOptions]
+    if wanted.quick:
+        for group, values in QUICK.items():
+            options = options.with_values(group, **values)
+    for name, part in PARTS_OF_IT.items():
+        if wanted.only in ("all", name):
+            part(options)
 
 
 def _gap(model: FaceModelData, head: FaceModelData) -> float:

@@ -74,7 +74,7 @@ def compose(
     if rng.uniform() < 0.06:
         picture, outside = _leave_photo(rng, picture)
         cover[outside] = Part.OUTSIDE
-    picture, gain = _develop(rng, picture)
+    picture, gain = develop(rng, picture)
     quality = int(rng.integers(*JPEG_QUALITY, endpoint=True))
     seen = face.skin * (1 - alpha) * (cover != Part.OUTSIDE)
     return Photograph(picture, quality, _mask(seen), gain, cover)
@@ -95,8 +95,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A backdrop (H, W, 3): plain wall, gradient, soft noise, or a blurred collage of shapes."""
     kind = rng.uniform()
     if kind < 0.15:
-        corners = random_colour(rng) + rng.normal(0, 0.03, (2, 2, 3))
-        image = _enlarge(corners, height, width)
+        image = backdrop(rng, height, width)
     elif kind < 0.3:
         corners = random_colour(rng) + rng.normal(0, 0.18, (2, 2, 1))
         corners = corners + rng.normal(0, 0.06, (2, 2, 3))
@@ -110,11 +109,17 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             image = image + _enlarge(grey + tint, height, width)
             strength *= 0.6
     else:
-        image = _collage(rng, height, width)
+        image = collage(rng, height, width)
     return image.clip(0, 1)
 
 
-def _collage(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def backdrop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A plain wall (H, W, 3), a little brighter or darker towards its corners."""
+    corners = random_colour(rng) + rng.normal(0, 0.03, (2, 2, 3))
+    return _enlarge(corners, height, width)
+
+
+def collage(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Random shapes as of a room or a street; drawn small and enlarged, so out of focus."""
     reduction = float(rng.choice([1, 2, 4, 8], p=[0.2, 0.3, 0.3, 0.2]))
     h, w = math.ceil(height / reduction), math.ceil(width / reduction)
@@ -269,7 +274,7 @@ def _leave_photo(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndar
     return picture, outside
 
 
-def _develop(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def develop(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What camera and software do: (H, W, 3) float to uint8, and the gain of each channel."""
     height, width = picture.shape[:2]
     gain = np.ones(3)
