@@ -90,6 +90,8 @@ _FORMS = {
     "name": (0, _TEXT),
     "version": (0, _TEXT),
     "licence": (0, _TEXT),
+    "fingerprint": (0, _TEXT),
+    "made_of": (0, _TEXT),
     **dict.fromkeys(_PARITY_KEYS.values(), (1, _INTEGERS)),
 }
 """Dimensions and kinds of the arrays, before any is computed with; sizes are checked after."""
@@ -148,11 +150,26 @@ def read_face_model(path: Path, level: int = 1, region: FaceRegion = "face") -> 
         ) from error
 
 
-def write_face_model(path: Path, data: FaceModelData) -> None:
+def read_made_of(path: Path) -> str:
+    """What `write_face_model` was told that a file is made of; nothing where none is said."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return str(archive["made_of"])
+    except Exception:
+        return ""  # what is wrong with it, `read_face_model` says
+
+
+def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None:
     """Write a face model as a native file; its own mesh is the control mesh.
 
     Bases are rounded to float16 and albedo components to 255 steps, so that what is read back
     differs by that, and has a fingerprint of its own.
+
+    Args:
+        path: the file.
+        data: the model.
+        made_of: what a converted file depends on, by which a stale one is known. Such a file keeps
+            the fingerprint of `data`, which is that of the files it is made of.
 
     Raises:
         ValueError: the model has joints, for which there is no place.
@@ -187,6 +204,8 @@ def write_face_model(path: Path, data: FaceModelData) -> None:
     }
     if (contour := data.contour) is not None:
         arrays |= {f"contour_{key}": getattr(contour, key) for key in _CONTOUR_KEYS}
+    if made_of:
+        arrays |= {"made_of": made_of, "fingerprint": data.card.fingerprint}
     with atomic_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -223,6 +242,8 @@ def _check_forms(arrays: dict[str, np.ndarray]) -> None:
 
 def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
     """Hash of what gives coefficients their meaning, the same for all levels and regions."""
+    if "fingerprint" in arrays:
+        return str(arrays["fingerprint"])
     keys = (*_CONTROL_KEYS, "albedo_basis_int8", "albedo_scale")
     return array_fingerprint(*(arrays[key] for key in keys))
 
