@@ -150,13 +150,16 @@ def read_face_model(path: Path, level: int = 1, region: FaceRegion = "face") -> 
         ) from error
 
 
-def read_made_of(path: Path) -> str:
-    """What `write_face_model` was told that a file is made of; nothing where none is said."""
+def read_made_of(path: Path) -> str | None:
+    """What `write_face_model` was told that a file is made of.
+
+    Returns:
+        That; empty where nothing is said; None where the file cannot be read.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return str(archive["made_of"])
-    except Exception:
-        return ""  # what is wrong with it, `read_face_model` says
+        return str(_read_arrays(path, ("made_of",)).get("made_of", ""))
+    except InputError:
+        return None
 
 
 def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None:
@@ -210,7 +213,8 @@ def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The wanted arrays that a file has; without names all but textures."""
     try:
         # Opened here, since np.load leaves a damaged archive open.
         with path.open("rb") as file:
@@ -219,6 +223,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it holds a single array")
             # Textures are large, and wanted by few: util.texture_file reads them.
             keys = [key for key in archive.files if not key.startswith(TEXTURE_KEYS)]
+            keys = [key for key in keys if key in wanted or not wanted]
             return {key: archive[key] for key in keys}
     except Exception as error:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each

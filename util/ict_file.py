@@ -26,7 +26,7 @@ from tqdm import tqdm
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData
 from util.errors import InputError
-from util.face_model_file import write_face_model
+from util.face_model_file import read_made_of, write_face_model
 from util.face_transfer import (
     origin_fingerprint,
     paper_size,
@@ -111,11 +111,19 @@ def convert_ict(
     Raises:
         InputError: a file is missing, something else, cut short, or of another version.
     """
-    write_face_model(target, read_ict(folder, donor, layout), made_of(donor))
+    write_face_model(target, read_ict(folder, donor, layout), _made_of(donor))
 
 
-def made_of(donor: FaceModelData) -> str:
-    """What a converted file depends on beside the meshes: this converter, and the donor."""
+def is_stale(path: Path, donor: FaceModelData) -> bool:
+    """Whether a converted file is of another donor, or of another version of this converter.
+
+    A file that cannot be read is not stale: what is wrong with it, its reader says.
+    """
+    return read_made_of(path) not in (_made_of(donor), None)
+
+
+def _made_of(donor: FaceModelData) -> str:
+    """What a converted file depends on beside the meshes."""
     regions = (mask for _, mask in sorted(donor.regions.items()))
     surface = (donor.triangles, donor.front_triangles, donor.landmark_vertices)
     numbers = (donor.landmark_barycentrics, donor.alignment_points)
@@ -242,8 +250,8 @@ def expression_components(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = units.reshape(len(units), -1).astype(np.float64)
     _, vectors = np.linalg.eigh(flat @ flat.T)
     vectors = vectors[:, ::-1]
-    # Eigenvectors have no sign of their own. The first of the large entries gives it, since left and
-    # right are equally large, up to rounding.
+    # Eigenvectors have no sign of their own. The first of the large entries gives it, since those
+    # of left and right are equally large, up to rounding.
     sizes = np.abs(vectors)
     first = (sizes > _LARGE * sizes.max(axis=0)).argmax(axis=0)
     vectors = vectors * np.sign(vectors[first, np.arange(len(units))])
