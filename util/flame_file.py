@@ -267,6 +267,8 @@ def _pair(
     weights = np.asarray(content[barycentrics]).astype(np.float64)
     if indices.shape != shape or weights.shape != (*shape, 3):
         raise ValueError(f"{faces} is {indices.shape}, expected {shape}")
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{barycentrics} holds numbers that are not finite")
     return indices, weights
 
 

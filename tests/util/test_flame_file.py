@@ -271,6 +271,14 @@ WRONG_EMBEDDINGS = {
         lambda e: e.update(static_lmk_faces_idx=e["static_lmk_faces_idx"][:50]),
         r"static_lmk_faces_idx is \(50,\), expected \(51,\)",
     ),
+    "nan": (
+        lambda e: e["static_lmk_bary_coords"].fill(np.nan),
+        rf"{EMBEDDING} .*static_lmk_bary_coords holds numbers that are not finite.*DECA",
+    ),
+    "infinite": (
+        lambda e: e["dynamic_lmk_bary_coords"].fill(np.inf),
+        rf"{EMBEDDING} .*dynamic_lmk_bary_coords holds numbers that are not finite.*DECA",
+    ),
     "range": (lambda e: e["dynamic_lmk_faces_idx"].fill(99999), "must lie on its"),
 }
 
