@@ -144,7 +144,7 @@ def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     if kind == ".mat":
         return read_bfm_model(path)
     if kind == ".h5":
-        return read_bfm_h5(path, _donor(), RELEASES)
+        return read_bfm_h5(path, _donor(), RELEASES, RELEASES)
     if is_flame:
         return read_flame(path, _donor())
     return read_face_model(path, region=region), f"from {path}"
@@ -216,7 +216,7 @@ def _read_bfm_h5(folder: Path, release: BfmRelease) -> tuple[FaceModelData, str]
             f"face model {release.name}: there is no {path}{found if others else ''}; "
             f"{release.remedy}"
         )
-    return read_bfm_h5(path, _donor(), (release,))
+    return read_bfm_h5(path, _donor(), (release,), RELEASES)
 
 
 def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:
