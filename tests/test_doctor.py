@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tests.face_files import flame_embedding, write_embedding, write_flame, writ
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
 from util import diagnosis, installation
+from util.assets import OPEN_FACE_MODEL
 from util.bfm_conversion import SOURCE_FILES, check_source
 from util.bfm_file import write_bfm_model
 from util.checkpoint import load_checkpoint, save_checkpoint
@@ -347,3 +349,10 @@ def test_ict_is_not_made_while_looking(
     assert "ict, which is made of the files in BFM at the first run" in line_of(shown, "face model")
     assert "5 expressions, converted at the first run" in line_of(shown, "BFM/FaceXModel")
     assert not Path("BFM/ict_face_model.npz").exists()
+    shutil.copy(OPEN_FACE_MODEL, "BFM/ict_face_model.npz")  # says not what it is of
+    before = Path("BFM/ict_face_model.npz").read_bytes()
+    forget()
+    doctor.main([*ARGV, "--face_model", "ict"])
+    shown = lines(capsys)
+    assert "5 expressions, converted at the first run" in line_of(shown, "BFM/FaceXModel")
+    assert Path("BFM/ict_face_model.npz").read_bytes() == before

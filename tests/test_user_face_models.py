@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tests.face_files import (
     write_ict,
 )
 from tests.models.test_facerecon_model import make, make_batch
-from util import assets
+from util import assets, ict_file
 from util.assets import choose_face_model, load_face_model
 from util.bfm_h5_file import BfmRelease
 from util.errors import InputError
@@ -138,6 +138,67 @@ def test_ict_is_converted_once(
     made.write_bytes(content[:100])
     with pytest.raises(InputError, match=r"remove it to have it made again of .*FaceXModel"):
         load_face_model(options(tmp_path, "ict"))
+
+
+@pytest.mark.parametrize("change", ["donor", "converter", "older program"])
+def test_a_stale_ict_is_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+):
+    put_ict(tmp_path, monkeypatch)
+    _, fresh = choose_face_model(options(tmp_path, "ict"))
+    made = tmp_path / "ict_face_model.npz"
+    if change == "converter":
+        monkeypatch.setattr(ict_file, "CONVERTER_VERSION", 10**6)
+    elif change == "donor":  # even one whose coefficients mean the same
+        donor = assets._donor()
+        donor = replace(donor, skin_mask=1 - donor.skin_mask)
+        monkeypatch.setattr(assets, "_donor", lambda: donor)
+    else:
+        with np.load(made) as arrays:
+            content = {k: v for k, v in arrays.items() if k not in ("made_of", "fingerprint")}
+        np.savez(made, **content)
+    stale = made.read_bytes()
+    meshes = (tmp_path / "FaceXModel").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    _, message = choose_face_model(options(tmp_path, "ict"))
+    assert "for another version of the open model or of this program" in message
+    assert made.read_bytes() == stale
+    meshes.rename(tmp_path / "FaceXModel")
+    _, message = choose_face_model(options(tmp_path, "ict"))
+    assert message == fresh and "ICT-FaceKit from" in capsys.readouterr().err
+    assert made.read_bytes() != stale
+    choose_face_model(options(tmp_path, "ict"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_the_region_head_is_refused(
+    tmp_path: Path, name: str, by_path: bool, monkeypatch: pytest.MonkeyPatch
+):
+    kind = KINDS[name]
+    kind.put(tmp_path, monkeypatch)
+    chosen = str(tmp_path / kind.path) if by_path else name
+    wanted = replace(options(tmp_path, chosen), face_region="head")
+    with pytest.raises(InputError, match=rf"--face_region head: face model {chosen} has no reg"):
+        choose_face_model(wanted)
+
+
+def test_regions_belong_to_native_files_whatever_their_ending(tmp_path: Path):
+    np.savez(tmp_path / "flame.npz", **plain(flame_arrays()))
+    wanted = FaceModelOptions(face_model=str(tmp_path / "flame.npz"), face_region="head")
+    with pytest.raises(InputError, match=r"head: face model .*flame\.npz has no regions"):
+        choose_face_model(wanted)
+    native = tmp_path / "MINE.NPZ"
+    native.write_bytes(assets.OPEN_FACE_MODEL.read_bytes())
+    head = choose_face_model(replace(wanted, face_model=str(native)))[0]
+    face = choose_face_model(FaceModelOptions(face_model=str(native)))[0]
+    assert head.vertex_count > face.vertex_count
+    with pytest.raises(InputError, match="--face_model bfm2030 is unknown"):
+        choose_face_model(replace(wanted, face_model="bfm2030"))
 
 
 def test_a_relative_of_the_wanted_file_is_named(tmp_path: Path):

@@ -27,7 +27,7 @@ from util.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.flame_file import find_flame, read_flame
-from util.ict_file import convert_ict, find_ict
+from util.ict_file import convert_ict, find_ict, is_stale
 from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
 from util.reconstruction_file import read_initial_weights
@@ -81,15 +81,12 @@ def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
     is_open = name == "open"
     if name == "auto" and not bfm09.is_file() and missing_sources(bfm09.parent):
         is_open = True
-    if region == "head" and not is_open and not name.endswith(".npz"):
-        raise InputError(
-            f"--face_region head: face model {name} is a face alone; give --face_region face, or "
-            "--face_model open"
-        )
     if is_open:
         reason = "which comes with the program" if name == "open" else None
         data = read_face_model(OPEN_FACE_MODEL, level, region)
         return data, reason or f"since {_what_bfm09_lacks(bfm09)}"
+    if name in ("auto", *NAMED_FACE_MODELS):
+        _refuse_head(name, region)
     if name == "bfm09":
         return _read_bfm09(bfm09)
     if name == "auto":
@@ -127,11 +124,13 @@ def _level_of(name: str) -> tuple[str, int]:
 def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     """Read the file or folder that `--face_model` gives, as its ending and content say."""
     kind = path.suffix.lower()
+    is_flame = kind == ".pkl" or (kind == ".npz" and _is_flame(path))
     if path.is_dir():
         if find_ict(path) is None and not (path / ict_file.CONVERTED).is_file():
             raise InputError(
                 f"--face_model {path} is a folder without {ict_file.NEUTRAL}; {ict_file.REMEDY}"
             )
+        _refuse_head(str(path), region)
         return _read_ict(path)
     if kind not in (".npz", ".mat", ".pkl", ".h5"):
         raise InputError(
@@ -140,13 +139,24 @@ def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
         )
     if not path.is_file():
         raise InputError(f"--face_model {path}: no such file; give another path")
+    if is_flame or kind != ".npz":
+        _refuse_head(str(path), region)
     if kind == ".mat":
         return read_bfm_model(path)
     if kind == ".h5":
-        return read_bfm_h5(path, _donor(), RELEASES)
-    if kind == ".pkl" or _is_flame(path):
+        return read_bfm_h5(path, _donor(), RELEASES, RELEASES)
+    if is_flame:
         return read_flame(path, _donor())
     return read_face_model(path, region=region), f"from {path}"
+
+
+def _refuse_head(name: str, region: FaceRegion) -> None:
+    """Only native files have regions to choose from."""
+    if region == "head":
+        raise InputError(
+            f"--face_region head: face model {name} has no regions to choose from; give "
+            "--face_region face, or --face_model open"
+        )
 
 
 def _donor() -> FaceModelData:
@@ -166,21 +176,35 @@ def _is_flame(path: Path) -> bool:
 
 
 def _read_ict(folder: Path) -> tuple[FaceModelData, str]:
-    """Read ICT-FaceKit's converted file, and make it before, if it is not there yet."""
-    path, source = folder / ict_file.CONVERTED, find_ict(folder)
-    if not path.is_file():
+    """Read ICT-FaceKit's converted file, and make it before, if it is not there yet or stale."""
+    path, source, donor = folder / ict_file.CONVERTED, find_ict(folder), _donor()
+    message, is_there = f"from {path}, made of ICT-FaceKit", path.is_file()
+    if is_there and is_stale(path, donor):
+        if source is None:
+            message += (
+                " for another version of the open model or of this program; to have it made again, "
+                f"put {ict_file.FOLDER} into {folder}"
+            )
+        is_there = source is None
+    if not is_there:
         if source is None:
             raise InputError(
                 f"face model ict: there is no {path}, and to make it {folder} needs "
                 f"{ict_file.FOLDER}/{ict_file.NEUTRAL} and the meshes beside it; {ict_file.REMEDY}"
             )
-        convert_ict(source, path, _donor())
+        convert_ict(source, path, donor)
     try:
-        return read_face_model(path), f"from {path}, made of ICT-FaceKit"
+        return read_face_model(path), message
     except InputError as error:
         if source is None:
             raise
         raise InputError(f"{error}; or remove it to have it made again of {source}") from error
+
+
+def ict_would_be_made(folder: Path) -> bool:
+    """Whether a run would convert ICT-FaceKit: its meshes are there, and no file that is right."""
+    path = folder / ict_file.CONVERTED
+    return find_ict(folder) is not None and (not path.is_file() or is_stale(path, _donor()))
 
 
 def _read_bfm_h5(folder: Path, release: BfmRelease) -> tuple[FaceModelData, str]:
@@ -192,7 +216,7 @@ def _read_bfm_h5(folder: Path, release: BfmRelease) -> tuple[FaceModelData, str]
             f"face model {release.name}: there is no {path}{found if others else ''}; "
             f"{release.remedy}"
         )
-    return read_bfm_h5(path, _donor(), (release,))
+    return read_bfm_h5(path, _donor(), (release,), RELEASES)
 
 
 def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:

@@ -97,7 +97,10 @@ _NEEDED = ((30,), (36,), (39,), (42,), (45,), (48,), (54,))
 
 
 def read_bfm_h5(
-    path: Path, donor: FaceModelData, releases: tuple[BfmRelease, ...] = RELEASES
+    path: Path,
+    donor: FaceModelData,
+    releases: tuple[BfmRelease, ...] = RELEASES,
+    relatives: tuple[BfmRelease, ...] = RELEASES,
 ) -> tuple[FaceModelData, str]:
     """Read a Basel Face Model of 2017 or 2019.
 
@@ -105,6 +108,7 @@ def read_bfm_h5(
         path: the `.h5`.
         donor: the open face model, whose landmarks, skin and front region are laid over it.
         releases: which it may be.
+        relatives: which else it is named as.
 
     Returns:
         The model; and a clause that says where it is from.
@@ -116,7 +120,7 @@ def read_bfm_h5(
     remedy = releases[0].remedy if len(releases) == 1 else " or ".join(r.remedy for r in releases)
     arrays, landmarks = _read_arrays(path, remedy)
     try:
-        release = _release(path, arrays, releases)
+        release = _release(path, arrays, releases, relatives)
         known = _known_points(landmarks)
         # Numbers that are not finite are no warning here: a face model refuses them by name.
         with np.errstate(all="ignore"):
@@ -131,13 +135,16 @@ def read_bfm_h5(
 
 
 def _release(
-    path: Path, arrays: dict[str, np.ndarray], releases: tuple[BfmRelease, ...]
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    releases: tuple[BfmRelease, ...],
+    relatives: tuple[BfmRelease, ...],
 ) -> BfmRelease:
     vertices = arrays["shape/model/mean"].size // 3
     for release in releases:
         if vertices == release.vertices:
             return release
-    for release in RELEASES if releases[0] in RELEASES else releases:
+    for release in relatives:
         if vertices in release.others:
             raise InputError(
                 f"{path} has {vertices} vertices, as {release.others[vertices]} has, which shows "
@@ -284,4 +291,5 @@ _LANDMARKS = "metadata/landmarks/json"
 def _text(array: np.ndarray) -> str:
     """The text of a dataset: one string, or its bytes one by one."""
     value = array.tobytes() if array.dtype.kind in "Siu" else array.ravel()[0]
-    return value.decode() if isinstance(value, bytes) else str(value)
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text.rstrip("\0")  # by which a string of fixed length is filled up

@@ -39,7 +39,7 @@ from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.flags import ParsedOptions
 from util import flame_file, ict_file
-from util.assets import choose_face_model
+from util.assets import choose_face_model, ict_would_be_made
 from util.bfm_conversion import (
     MODEL_INFO,
     SOURCE_FILES,
@@ -85,7 +85,7 @@ def would_be_made(wanted: FaceModelOptions) -> bool:
     """Whether a run would first make the file of bfm09 or ict."""
     folder = Path(wanted.bfm_folder)
     if wanted.face_model == ict_file.NAME:
-        return not (folder / ict_file.CONVERTED).is_file() and find_ict(folder) is not None
+        return ict_would_be_made(folder)
     is_named = wanted.face_model in ("auto", "bfm09")
     return is_named and not (folder / wanted.bfm_model).is_file() and not missing_sources(folder)
 
@@ -216,10 +216,10 @@ def other_models(options: ParsedOptions) -> Iterator[Finding]:
         return lambda: str(_face_model(replace(wanted, face_model=name))[0].card)
 
     converted, source = folder / ict_file.CONVERTED, find_ict(folder)
-    if converted.is_file():
-        yield _checked(converted, read(ict_file.NAME))
-    elif source is not None:
+    if source is not None and ict_would_be_made(folder):
         yield _checked(source, lambda: f"{check_ict(source)}, converted at the first run")
+    elif converted.is_file():
+        yield _checked(converted, read(ict_file.NAME))
     else:
         yield Finding("missing", str(folder / ict_file.FOLDER), f"ict; {ict_file.REMEDY}")
     path = find_flame(folder)

@@ -90,6 +90,8 @@ _FORMS = {
     "name": (0, _TEXT),
     "version": (0, _TEXT),
     "licence": (0, _TEXT),
+    "fingerprint": (0, _TEXT),
+    "made_of": (0, _TEXT),
     **dict.fromkeys(_PARITY_KEYS.values(), (1, _INTEGERS)),
 }
 """Dimensions and kinds of the arrays, before any is computed with; sizes are checked after."""
@@ -148,11 +150,29 @@ def read_face_model(path: Path, level: int = 1, region: FaceRegion = "face") -> 
         ) from error
 
 
-def write_face_model(path: Path, data: FaceModelData) -> None:
+def read_made_of(path: Path) -> str | None:
+    """What `write_face_model` was told that a file is made of.
+
+    Returns:
+        That; empty where nothing is said; None where the file cannot be read.
+    """
+    try:
+        return str(_read_arrays(path, ("made_of",)).get("made_of", ""))
+    except InputError:
+        return None
+
+
+def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None:
     """Write a face model as a native file; its own mesh is the control mesh.
 
     Bases are rounded to float16 and albedo components to 255 steps, so that what is read back
     differs by that, and has a fingerprint of its own.
+
+    Args:
+        path: the file.
+        data: the model.
+        made_of: what a converted file depends on, by which a stale one is known. Such a file keeps
+            the fingerprint of `data`, which is that of the files it is made of.
 
     Raises:
         ValueError: the model has joints, for which there is no place.
@@ -187,11 +207,14 @@ def write_face_model(path: Path, data: FaceModelData) -> None:
     }
     if (contour := data.contour) is not None:
         arrays |= {f"contour_{key}": getattr(contour, key) for key in _CONTOUR_KEYS}
+    if made_of:
+        arrays |= {"made_of": made_of, "fingerprint": data.card.fingerprint}
     with atomic_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The wanted arrays that a file has; without names all but textures."""
     try:
         # Opened here, since np.load leaves a damaged archive open.
         with path.open("rb") as file:
@@ -200,6 +223,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it holds a single array")
             # Textures are large, and wanted by few: util.texture_file reads them.
             keys = [key for key in archive.files if not key.startswith(TEXTURE_KEYS)]
+            keys = [key for key in keys if key in wanted or not wanted]
             return {key: archive[key] for key in keys}
     except Exception as error:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
@@ -223,6 +247,8 @@ def _check_forms(arrays: dict[str, np.ndarray]) -> None:
 
 def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
     """Hash of what gives coefficients their meaning, the same for all levels and regions."""
+    if "fingerprint" in arrays:
+        return str(arrays["fingerprint"])
     keys = (*_CONTROL_KEYS, "albedo_basis_int8", "albedo_scale")
     return array_fingerprint(*(arrays[key] for key in keys))
 

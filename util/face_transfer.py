@@ -17,7 +17,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from data.landmarks import five_from_68
-from models.face_model import FaceModelData
+from models.face_model import FaceModelData, array_fingerprint
 from models.landmarks import INNER, NOSE_TIP
 from util.surface import SurfacePoints, nearest_on_surface
 
@@ -72,6 +72,17 @@ def paper_size(basis: np.ndarray, block: str) -> np.ndarray:
     kept = min(size, basis.shape[2])
     result[..., :kept] = basis[..., :kept]
     return result
+
+
+def origin_fingerprint(donor: FaceModelData, *arrays: np.ndarray) -> str:
+    """Hash of the numbers of a user's own files, and of the donor that gives the rest.
+
+    What is computed of them (where landmarks are laid, the albedo that is carried over,
+    eigenvectors) differs between processors in the last digits, which must not change what a model
+    is. Nor must landmark files that come and go.
+    """
+    given = np.frombuffer(donor.card.fingerprint.encode(), np.uint8)
+    return array_fingerprint(*(array.astype(np.float32) for array in arrays), given)
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:

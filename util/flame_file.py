@@ -30,6 +30,7 @@ from models.skeleton import SkeletonData
 from util.errors import InputError
 from util.face_transfer import (
     lay_by_eyes_and_nose,
+    origin_fingerprint,
     paper_size,
     place_like,
     transfer_appearance,
@@ -164,7 +165,7 @@ def _decode(
     shift = place_like(donor, points)
     mean, points = mean + shift, points + shift
     appearance = transfer_appearance(donor, mean, points, eyeballs)
-    front = (appearance.front & ~eyeballs) | eyeballs
+    front = appearance.front | eyeballs
     return FaceModelData(
         name=NAME,
         version=f"{stem}, albedo of {donor.name} {donor.version}",
@@ -196,6 +197,11 @@ def _decode(
             sigma=np.array(_SIGMA_RAD, np.float32),
         ),
         contour=contour,
+        fingerprint=origin_fingerprint(
+            donor,
+            *(arrays["v_template"], identity, expression, np.array(parents)),
+            *(regressor, weights, arrays["posedirs"]),
+        ),
     )
 
 
@@ -261,6 +267,8 @@ def _pair(
     weights = np.asarray(content[barycentrics]).astype(np.float64)
     if indices.shape != shape or weights.shape != (*shape, 3):
         raise ValueError(f"{faces} is {indices.shape}, expected {shape}")
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{barycentrics} holds numbers that are not finite")
     return indices, weights
 
 

@@ -26,14 +26,21 @@ from tqdm import tqdm
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData
 from util.errors import InputError
-from util.face_model_file import write_face_model
-from util.face_transfer import paper_size, place_like, transfer_appearance
+from util.face_model_file import read_made_of, write_face_model
+from util.face_transfer import (
+    origin_fingerprint,
+    paper_size,
+    place_like,
+    transfer_appearance,
+)
 from util.file_kind import foreign_kind
 from util.text import decode_text
 
 NAME = "ict"
 LICENCE = "MIT (ICT-FaceKit); albedo CC0-1.0 (open face model)"
 FOLDER, CONVERTED = "FaceXModel", "ict_face_model.npz"
+CONVERTER_VERSION = 2
+"""Raised whenever the same meshes become another model."""
 NEUTRAL, INDEX = "generic_neutral_mesh.obj", "vertex_indices.json"
 REMEDY = (
     "it belongs to the folder FaceXModel of ICT-FaceKit (github.com/ICT-VGL/ICT-FaceKit, MIT "
@@ -45,6 +52,8 @@ _EYE_CORNER = 0.1
 """Part of the texture below and left of the face."""
 _UNIT_RMS = 0.3
 """Strength of an expression that counts as its standard deviation; full strength is 1."""
+_LARGE = 0.9
+"""Part of an eigenvector's largest entry."""
 _BOTH_SIDES = ("browInnerUp", "cheekPuff")
 """What ARKit has as one unit and ICT-FaceKit has for each side."""
 
@@ -102,7 +111,25 @@ def convert_ict(
     Raises:
         InputError: a file is missing, something else, cut short, or of another version.
     """
-    write_face_model(target, read_ict(folder, donor, layout))
+    write_face_model(target, read_ict(folder, donor, layout), _made_of(donor))
+
+
+def is_stale(path: Path, donor: FaceModelData) -> bool:
+    """Whether a converted file is of another donor, or of another version of this converter.
+
+    A file that cannot be read is not stale: what is wrong with it, its reader says.
+    """
+    return read_made_of(path) not in (_made_of(donor), None)
+
+
+def _made_of(donor: FaceModelData) -> str:
+    """What a converted file depends on beside the meshes."""
+    regions = (mask for _, mask in sorted(donor.regions.items()))
+    surface = (donor.triangles, donor.front_triangles, donor.landmark_vertices)
+    numbers = (donor.landmark_barycentrics, donor.alignment_points)
+    colours = (donor.mean_albedo, donor.skin_mask, donor.albedo_sigma)
+    parts = origin_fingerprint(donor, *surface, *numbers, *colours, *regions)
+    return f"{NAME} {CONVERTER_VERSION}, {donor.name} {parts}"
 
 
 def check_ict(folder: Path, layout: IctLayout = PUBLISHED) -> str:
@@ -173,13 +200,15 @@ def assemble_ict(
         eyeballs: (V,) bool.
         donor: the open face model.
     """
+    moves = np.stack(list(units.values()))
+    fingerprint = origin_fingerprint(donor, mean, identity, moves)
     points = mean[landmarks]
     mean = mean + place_like(donor, points)
     points = mean[landmarks]
     appearance = transfer_appearance(donor, mean, points, eyeballs)
-    basis, coefficients = expression_components(np.stack(list(units.values())))
+    basis, coefficients = expression_components(moves)
     names, matrix = _arkit_units(list(units), coefficients)
-    front = appearance.front & ~eyeballs
+    front = appearance.front | eyeballs
     return FaceModelData(
         name=NAME,
         version=f"light 2020, albedo of {donor.name} {donor.version}",
@@ -196,11 +225,12 @@ def assemble_ict(
         landmark_vertices=np.repeat(landmarks[:, None], 3, axis=1),
         landmark_barycentrics=np.tile(np.array([1, 0, 0], np.float32), (len(landmarks), 1)),
         skin_mask=appearance.skin_mask,
-        front_triangles=triangles[(front | eyeballs)[triangles].all(axis=1)],
+        front_triangles=triangles[front[triangles].all(axis=1)],
         alignment_points=five_from_68(points).astype(np.float32),
         unit_names=names,
         unit_matrix=matrix,
         regions={"eyeballs": eyeballs},
+        fingerprint=fingerprint,
     )
 
 
@@ -220,8 +250,11 @@ def expression_components(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = units.reshape(len(units), -1).astype(np.float64)
     _, vectors = np.linalg.eigh(flat @ flat.T)
     vectors = vectors[:, ::-1]
-    # Eigenvectors have no sign of their own.
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(units))])
+    # Eigenvectors have no sign of their own. The first of the large entries gives it, since those
+    # of left and right are equally large, up to rounding.
+    sizes = np.abs(vectors)
+    first = (sizes > _LARGE * sizes.max(axis=0)).argmax(axis=0)
+    vectors = vectors * np.sign(vectors[first, np.arange(len(units))])
     basis = _UNIT_RMS * vectors.T @ flat
     return np.moveaxis(basis.reshape(units.shape), 0, -1), vectors / _UNIT_RMS
 

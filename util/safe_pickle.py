@@ -2,8 +2,9 @@
 
 A pickle names functions and calls them; whoever writes one decides what runs on the reader's
 machine. Here only the few names that arrays are made of mean anything, and they mean functions of
-this module. Objects of libraries that such files come with (chumpy, scipy.sparse) become
-`Passive` ones, which keep what the file says of them and do nothing. Any other name is refused.
+this module, which a pickle can call but not change. Objects of libraries that such files come with
+(chumpy, scipy.sparse) become `Passive` ones, which keep what the file says of them and do nothing.
+Any other name is refused.
 """
 
 from __future__ import annotations
@@ -159,10 +160,26 @@ class _Unpickler(pickle.Unpickler):
         raise RefusedName(f"the outside object {pid!r}")
 
 
+class _Function:
+    """What a pickle may call. The attributes of a plain function it could set, its defaults too."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise RefusedName(f"another {name} of {self._call.__name__}")
+
+
 class _ArrayClass(Passive):
     """Stands for numpy.ndarray where a pickle names it as an argument."""
 
 
+@_Function
 def _new_object(cls: Any, *_rest: Any) -> Passive:
     """copyreg._reconstructor, as old classes are made."""
     if not (isinstance(cls, type) and issubclass(cls, Passive)):
@@ -170,11 +187,13 @@ def _new_object(cls: Any, *_rest: Any) -> Passive:
     return cls()
 
 
+@_Function
 def _new_array(*_arguments: Any) -> np.ndarray:
     """Numpy's _reconstruct: an empty array, whose content comes as its state."""
     return np.ndarray.__new__(np.ndarray, (0,), "b")
 
 
+@_Function
 def _dtype(name: Any, *_rest: Any) -> np.dtype:
     dtype = np.dtype(str(name))
     if dtype.kind not in _PLAIN_KINDS:
@@ -182,6 +201,7 @@ def _dtype(name: Any, *_rest: Any) -> np.dtype:
     return dtype
 
 
+@_Function
 def _scalar(dtype: np.dtype, content: Any) -> Any:
     if dtype.hasobject:
         raise RefusedName("a lone object")
@@ -189,10 +209,12 @@ def _scalar(dtype: np.dtype, content: Any) -> Any:
     return np.frombuffer(raw, dtype, 1)[0]
 
 
+@_Function
 def _from_buffer(buffer: Any, dtype: np.dtype, shape: Any, order: str = "C", *_: Any) -> np.ndarray:
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)  # pyright: ignore
 
 
+@_Function
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """How Python 3 writes bytes for Python 2."""
     if encoding.lower().replace("-", "") != "latin1":
@@ -200,10 +222,12 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+@_Function
 def _torch_storage(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
+@_Function
 def _torch_tensor(storage: Any, offset: int, size: Any, stride: Any, *_rest: Any) -> np.ndarray:
     tensor = torch.tensor([], dtype=storage.dtype).set_(storage, offset, size, stride)
     return tensor.numpy().copy()

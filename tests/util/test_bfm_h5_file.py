@@ -74,16 +74,20 @@ def test_landmarks_are_the_named_points_and_the_others_between(
     assert np.linalg.norm(found - shift - expected, axis=1).max() < 0.03
 
 
-@pytest.mark.parametrize("as_array", [True, False])
+@pytest.mark.parametrize("form", ["array", "string", "padded string", "padded array"])
 def test_the_names_may_be_an_array_or_a_string(
-    path: Path, tiny_face_data: FaceModelData, as_array: bool
+    path: Path, tiny_face_data: FaceModelData, form: str
 ):
     write_bfm_h5(path)
-    if not as_array:
+    if form != "array":
         with h5py.File(path, "a") as file:
-            text = file["metadata/landmarks/json"][()].tobytes().decode()
+            text = file["metadata/landmarks/json"][()].tobytes()
             del file["metadata/landmarks/json"]
-            file["metadata/landmarks/json"] = text
+            file["metadata/landmarks/json"] = {
+                "string": text.decode(),
+                "padded string": np.array(text, dtype=f"S{len(text) + 9}"),
+                "padded array": np.frombuffer(text + bytes(9), np.uint8),
+            }[form]
     read_bfm_h5(path, tiny_face_data, SMALL)
 
 
@@ -129,7 +133,7 @@ def test_wrong_contents_are_named(path: Path, tiny_face_data: FaceModelData, kin
     name, change, reason = WRONG[kind]
     rewrite(path, name, change)
     with pytest.raises(InputError, match=rf"{path.name}.*{reason}.*faces\.dmi\.unibas\.ch"):
-        read_bfm_h5(path, tiny_face_data, SMALL)
+        read_bfm_h5(path, tiny_face_data, SMALL, relatives=SMALL)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tests.face_files import (
     write_embedding,
     write_flame,
 )
+from util import flame_file
 from util.errors import InputError
-from util.face_transfer import mean_landmarks
+from util.face_transfer import Appearance, mean_landmarks
 from util.flame_file import EMBEDDING, find_flame, read_flame
 
 
@@ -147,6 +149,32 @@ def test_every_layout_is_the_same_model(
         assert other.card.fingerprint == data.card.fingerprint
 
 
+def test_the_fingerprint_is_of_the_file_and_the_donor(
+    folder: Path, open_face_data: FaceModelData, monkeypatch: pytest.MonkeyPatch
+):
+    """Not of the last digits of what is computed, nor of the landmarks beside it."""
+
+    def fingerprint(donor: FaceModelData = open_face_data) -> str:
+        return read_flame(folder / "generic_model.pkl", donor)[0].card.fingerprint
+
+    def on_another_processor(*arguments: Any) -> Appearance:
+        appearance = exact(*arguments)
+        return replace(appearance, albedo_basis=appearance.albedo_basis * np.float32(1 + 1e-6))
+
+    exact = flame_file.transfer_appearance
+    expected = fingerprint()
+    monkeypatch.setattr(flame_file, "transfer_appearance", on_another_processor)
+    assert fingerprint() == expected
+    (folder / EMBEDDING).unlink()
+    assert fingerprint() == expected
+    assert fingerprint(replace(open_face_data, fingerprint="another")) != expected
+    for key in ("v_template", "shapedirs", "posedirs", "weights"):
+        changed = plain(flame_arrays())
+        changed[key] = 1.001 * changed[key]
+        (folder / "generic_model.pkl").write_bytes(Python2Pickle().dumps(changed))
+        assert fingerprint() != expected, key
+
+
 def test_ringnets_landmarks_are_read_too(
     folder: Path, data: FaceModelData, tiny_face_data: FaceModelData
 ):
@@ -242,6 +270,14 @@ WRONG_EMBEDDINGS = {
     "shape": (
         lambda e: e.update(static_lmk_faces_idx=e["static_lmk_faces_idx"][:50]),
         r"static_lmk_faces_idx is \(50,\), expected \(51,\)",
+    ),
+    "nan": (
+        lambda e: e["static_lmk_bary_coords"].fill(np.nan),
+        rf"{EMBEDDING} .*static_lmk_bary_coords holds numbers that are not finite.*DECA",
+    ),
+    "infinite": (
+        lambda e: e["dynamic_lmk_bary_coords"].fill(np.inf),
+        rf"{EMBEDDING} .*dynamic_lmk_bary_coords holds numbers that are not finite.*DECA",
     ),
     "range": (lambda e: e["dynamic_lmk_faces_idx"].fill(99999), "must lie on its"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from data.landmarks import five_from_68
 from models.face_model import FaceModel, FaceModelData
 from tests.face_files import EXPRESSIONS, EYE_VERTICES, write_ict
+from util import ict_file
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
@@ -81,7 +83,46 @@ def test_conversion_is_read_as_a_native_file(
     np.testing.assert_allclose(data.albedo_basis, direct.albedo_basis, atol=5e-4)
     np.testing.assert_array_equal(data.triangles, direct.triangles)
     assert (data.name, data.unit_names) == ("ict", direct.unit_names)
-    assert data.card.fingerprint == read_face_model(tmp_path / "ict.npz").card.fingerprint
+    assert data.card.fingerprint == direct.card.fingerprint
+
+
+def test_the_fingerprint_is_of_the_meshes_and_the_donor(
+    tmp_path: Path, tiny_face_data: FaceModelData, monkeypatch: pytest.MonkeyPatch
+):
+    """Not of eigenvectors, whose last digits differ between processors."""
+    folder = tmp_path / "FaceXModel"
+    layout = write_ict(folder)
+
+    def fingerprint(donor: FaceModelData = tiny_face_data) -> str:
+        convert_ict(folder, tmp_path / "ict.npz", donor, layout)
+        return read_face_model(tmp_path / "ict.npz").card.fingerprint
+
+    def on_another_processor(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        basis, coefficients = expression_components(units)
+        return basis * (1 + 1e-4), coefficients
+
+    expected = fingerprint()
+    monkeypatch.setattr(ict_file, "expression_components", on_another_processor)
+    assert fingerprint() == expected
+    assert fingerprint(replace(tiny_face_data, fingerprint="another")) != expected
+    for name in ("generic_neutral_mesh", "identity001", "jawOpen"):
+        whole = (folder / f"{name}.obj").read_text()
+        head, rest = whole.split("v ", 1)
+        (folder / f"{name}.obj").write_text(f"{head}v 1{rest.lstrip('-')}")
+        assert fingerprint() != expected, name
+        (folder / f"{name}.obj").write_text(whole)
+    assert fingerprint() == expected
+
+
+@pytest.mark.parametrize("larger", [0, 1])
+def test_signs_do_not_hang_on_rounding(larger: int):
+    """Left and right move alike, so that entries of a component are equal up to rounding."""
+    units = np.zeros((2, 2, 3))
+    units[0, 0], units[1, 1] = [1, 0, 0], [1, 0, 0]
+    units[0, 1] = units[1, 0] = [0.5, 0, 0]
+    units[larger] *= 1 + 1e-9
+    _, coefficients = expression_components(units)
+    assert (coefficients[0] > 0).all()
 
 
 def test_components_are_orthogonal_and_ordered():

@@ -16,6 +16,7 @@ import torch
 from scipy.sparse import csc_matrix
 
 from tests.face_files import Chumpy, Python2Pickle
+from util import safe_pickle
 from util.errors import InputError
 from util.safe_pickle import Passive, read_npy, read_npz, read_pickle
 
@@ -115,6 +116,38 @@ def test_nothing_is_executed(tmp_path: Path, protocol: int):
 def test_roundabout_ways_are_refused(tmp_path: Path, content: bytes):
     with pytest.raises(InputError, match="asks for"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numpy.core.multiarray\n_reconstruct",
+        "numpy.core.multiarray\nscalar",
+        "numpy.core.numeric\n_frombuffer",
+        "numpy\ndtype",
+        "numpy\nndarray",
+        "_codecs\nencode",
+        "copy_reg\n_reconstructor",
+        "collections\nOrderedDict",
+        "torch._utils\n_rebuild_tensor_v2",
+        "torch.storage\n_load_from_bytes",
+        "__builtin__\nobject",
+    ],
+)
+@pytest.mark.parametrize("attribute", [b"__defaults__", b"__kwdefaults__", b"_call", b"mine"])
+@pytest.mark.parametrize("by_slots", [True, False])
+def test_what_is_called_cannot_be_changed(
+    tmp_path: Path, name: str, attribute: bytes, by_slots: bool
+):
+    """The state of an object sets its attributes; here the object is the function itself."""
+    module, _, function = name.partition("\n")
+    found = safe_pickle._MEANINGS[module, function]
+    before = getattr(found, attribute.decode(), None)
+    state = b"}U" + bytes([len(attribute)]) + attribute + b"Ns"
+    state = b"N" + state + b"\x86" if by_slots else state
+    with pytest.raises(InputError, match=r"a\.pkl"):
+        read(tmp_path, b"\x80\x02c" + name.encode() + b"\n" + state + b"b.")
+    assert getattr(found, attribute.decode(), None) is before
 
 
 @pytest.mark.parametrize(
