@@ -236,8 +236,12 @@ def follow_order(progress: Progress, order: Mapping[str, Any]) -> tuple[Progress
         what = ", ".join(
             f"{_of_order(name)} is {new} (was {old})" for name, (old, new) in clash.items()
         )
-        flags = [f"--{name} {old}" for name, (old, _) in clash.items() if name != "faces"]
-        remedy = f"give {' '.join(flags)}" if flags else "take the list that the run had"
+        of_lists = {"faces", "list_shares", "list_sizes"}
+        flags = [f"--{name} {old}" for name, (old, _) in clash.items() if name not in of_lists]
+        remedies = [f"give {' '.join(flags)}"] if flags else []
+        if of_lists & clash.keys():
+            remedies.append("take the lists and shares that the run had")
+        remedy = " and ".join(remedies)
         raise InputError(
             f"--continue_train: {what}, but the checkpoint stands after batch {progress.batches} "
             f"of epoch {progress.epoch}, whose other faces would not be met; {remedy}, or resume "
@@ -256,4 +260,6 @@ def _of_order(name: str) -> str:
     return {
         "faces": "the number of faces",
         "processes": "the number of processes",
+        "list_shares": "the list of shares of --flist",
+        "list_sizes": "the list of numbers of photos in --flist",
     }.get(name, f"--{name}")
