@@ -74,4 +74,4 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -
 def test_a_head_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="--face_region head is for exports; give --face_region "):
-        make_synthetic.main(["--face_region", "head"])
+        make_synthetic.main(["--face_region", "head", "--n", "1", "--n_val", "0"])
