@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.photographer import refuse_head
 from models.face_model import FaceModelOptions
 from options import parse_command
 from util.assets import choose_face_model
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the training faces and, unless --n_val is 0, the validation faces."""
     options = parse_command([SynthesisOptions, FaceModelOptions], arguments, __doc__ or "")
     wanted = options[SynthesisOptions]
+    refuse_head(options[FaceModelOptions])
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
     for part in [wanted, wanted.validation()] if wanted.n_val else [wanted]:

@@ -48,7 +48,8 @@ class Replacing(Dataset):
         sample = self._samples[index]
         if not isinstance(sample, InputError):
             return LoadedSample(sample)
-        bad = {index: str(sample)}
+        # Copies of one sample (`FaceDataset.shuffled`) are one bad image.
+        bad = {index % len(self._dataset): str(sample)}
         # The bad image's own random numbers, which augment nothing else.
         for candidate in self._dataset.random(index).integers(self._size, size=_ATTEMPTS):
             if int(candidate) in bad:

@@ -62,6 +62,8 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """What the user should know before the first batch."""
         self.needs_shuffling = False
         """Whether `shuffled` decides which samples an epoch has."""
+        self.mixture: Mapping[str, Any] = {}
+        """What the order of an epoch follows from beside the number of samples."""
         if assets is not None and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.

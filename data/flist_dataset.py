@@ -38,7 +38,7 @@ class FlistOptions:
     """List of the training masks; or several with their shares of an epoch, such as
     photos.txt:0.7,faces.txt:0.3, without shares all of each."""
     flist_val: str = "datalist/val/masks.txt"
-    """List of the validation masks; or several."""
+    """List of the validation masks; or several, without shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,22 @@ class FlistDataset(PreparedDataset):
         lists: FlistOptions = options[FlistOptions]
         lists_text, flag = named_files(lists, "flist", is_train)
         parts = parse_lists(lists_text, flag)
+        if not is_train and any(part.share is not None for part in parts):
+            raise InputError(
+                f"{flag} {lists_text}: validation takes every photo once; leave out the shares"
+            )
         read = [read_list(part.path, Path(lists.data_root), flag) for part in parts]
         self.photos = [photo for photos in read for photo in photos]
         self.sizes = [len(photos) for photos in read]
         """Photos of each list."""
         # A single list has all of the epoch, whatever its share.
         self.shares = [part.share or 0.0 for part in parts]
-        self.needs_shuffling = is_train and len(parts) > 1 and all(self.shares)
+        several = len(parts) > 1
+        self.needs_shuffling = is_train and several and all(self.shares)
+        self.mixture = {
+            "list_shares": self.shares if self.needs_shuffling else [],
+            "list_sizes": self.sizes if several else [],
+        }
         self.problems = {
             index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
         }

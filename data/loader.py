@@ -135,7 +135,9 @@ class FaceLoader:
                 f"--max_dataset_size {options.max_dataset_size:g})"
             )
         self.bad_images = BadImages(options.max_bad_images, "train" if is_train else "val")
-        notices = [dataset.notice, self.bad_images.known(dataset.problems, size)]
+        # A mixture takes any of its samples, however few of them make an epoch.
+        in_use = len(dataset) if is_train and dataset.needs_shuffling else size
+        notices = [dataset.notice, self.bad_images.known(dataset.problems, in_use)]
         self.notice = "; ".join(filter(None, notices))
         """What the user should know before the first batch; may be empty."""
         if is_train and options.serial_batches and dataset.needs_shuffling:
@@ -156,9 +158,10 @@ class FaceLoader:
             "seed": seed,
             "serial_batches": options.serial_batches,
             "faces": size,
+            **dataset.mixture,
         }
-        """What the batches of an epoch follow from: values of flags, and the number of faces. Not
-        from the number of processes, which share each batch."""
+        """What the batches of an epoch follow from: values of flags, the number of faces, and how
+        lists are mixed. Not from the number of processes, which share each batch."""
         self._plan = _EpochPlan(
             size=size,
             batch_size=batch_size,

@@ -31,7 +31,7 @@ def parse_lists(text: str, flag: str) -> list[ListPart]:
     Raises:
         InputError: a list without a name, a share that is not above 0, or shares for some only.
     """
-    if Path(text).is_file() or ("," not in text and _share(text)[1] is None):
+    if _is_file(text) or ("," not in text and _share(text)[1] is None):
         return [ListPart(Path(text))]
     parts = []
     for entry in text.split(","):
@@ -48,6 +48,14 @@ def parse_lists(text: str, flag: str) -> list[ListPart]:
         )
     total = sum(part.share or 0 for part in parts)
     return [ListPart(p.path, None if p.share is None else p.share / total) for p in parts]
+
+
+def _is_file(text: str) -> bool:
+    """Whether the whole text names a file; the names of many lists may be too long for one."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _share(entry: str) -> tuple[str, float | None]:

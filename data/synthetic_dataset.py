@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import io
 import math
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from data.base_dataset import FaceDataset, FaceSample, named_files
@@ -22,9 +24,9 @@ from data.images import read_mask
 from data.synthetic.backgrounds import PictureFolder
 from data.synthetic.coefficients import VALIDATION_COUNT, read_truth
 from data.synthetic.lighting import brighten
-from data.synthetic.photographer import Photographer
+from data.synthetic.photographer import Photographer, refuse_head
 from models.assets import ModelAssets
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelOptions
 from models.landmarks import LandmarkOptions
 from models.parameters import ParameterLayout
 from util.errors import InputError
@@ -76,6 +78,8 @@ class SyntheticDataset(FaceDataset):
         self.layout: ParameterLayout = assets.face_model.layout
         self.faces: FolderFaces | LiveFaces
         if self.options.synthetic_live:
+            if FaceModelOptions in options:
+                refuse_head(options[FaceModelOptions])
             self.faces = LiveFaces(assets.face_model, self.options, is_train)
         else:
             self.faces = FolderFaces(assets.face_model, self.options, is_train)
@@ -159,6 +163,10 @@ class LiveFaces:
         model = copy.deepcopy(face_model).cpu()
         self._photographer = Photographer(model, pictures=pictures)
         self._count = options.synthetic_live if is_train else VALIDATION_COUNT
+        self._pictures = pictures
+        # Shared memory: each bad picture is named once, not once by each process.
+        count = 0 if pictures is None else len(pictures.paths)
+        self._named = torch.zeros(count, dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return self._count
@@ -167,6 +175,7 @@ class LiveFaces:
         """Render one face, which follows from the random numbers alone."""
         seed = int(random.integers(2**62))
         (face,) = self._photographer.take(seed, [0])
+        self._name_bad_pictures()
         with Image.open(io.BytesIO(face.photograph.jpeg)) as picture:
             image = np.asarray(picture)
         return FaceSample(
@@ -176,6 +185,17 @@ class LiveFaces:
             mask=face.photograph.skin_mask,
             coefficients=face.coefficients,
         )
+
+    def _name_bad_pictures(self) -> None:
+        """Say on the terminal which backgrounds cannot be used, once."""
+        pictures = self._pictures
+        if pictures is None or not pictures.bad:
+            return
+        for number, path in enumerate(pictures.paths):
+            if str(path) in pictures.bad and not self._named[number]:
+                self._named[number] = True
+                problem = pictures.bad[str(path)]
+                print(f"Background left out: {problem}", file=sys.stderr, flush=True)
 
 
 def augment(

@@ -146,7 +146,11 @@ class BaseModel(ABC):
         self.losses = {"all": torch.stack(list(terms.values())).sum(), **terms}
 
     def signs(self) -> dict[str, Tensor]:
-        """What warnings look at beside the losses, as means over the input's faces; scalars."""
+        """What warnings look at beside the losses, under the same names in every process.
+
+        Returns:
+            Name -> (2,) sum over those of the input's faces that it looks at, and their number.
+        """
         return {}
 
     def clip_gradients(self) -> bool:

@@ -240,24 +240,29 @@ class FaceReconModel(BaseModel):
     def signs(self) -> dict[str, Tensor]:
         """Rendered share, unweighted losses, and the share of each block beyond 3 sigma.
 
-        Names are the fields of `util.training_watch.Signs`, blocks as `beyond_3_sigma.identity`.
+        Names are the fields of `util.training_watch.Signs`, blocks as `beyond_3_sigma.identity`;
+        always the same ones, since processes add them up.
         """
-        found: dict[str, Tensor] = {}
+        size, rendered = len(self.batch), len(self._weak_rows)
+        weights, net = self.objective.weights, self.objective.recognition_net
+        none = self.output.coefficients.new_zeros(())
+        # Of the faces that the weak losses look at; their terms are means over the whole batch.
+        of_rendered = {"mask_share": none}
         if self.reconstruction is not None:
-            found["mask_share"] = self.reconstruction.face_mask.mean()
-        weights = self.objective.weights
-        if "lm" in self.losses:
-            found["landmark_px2"] = self.losses["lm"].detach() / weights["lm"]
-        net = self.objective.recognition_net
-        if "feat" in self.losses and net is not None:
-            found["identity"] = (
-                self.losses["feat"].detach() / weights["feat"] / net.stranger_distance
-            )
+            of_rendered["mask_share"] = rendered * self.reconstruction.face_mask.mean()
+        if "lm" in weights:
+            term = self.losses.get("lm", none).detach()
+            of_rendered["landmark_px2"] = size * term / weights["lm"]
+        if "feat" in weights and net is not None:
+            term = self.losses.get("feat", none).detach()
+            of_rendered["identity"] = size * term / weights["feat"] / net.stranger_distance
+        found = {name: torch.stack([v, v.new_tensor(rendered)]) for name, v in of_rendered.items()}
         for block in self.layout.blocks:
             if block.sigma is not None:
                 values = getattr(self.coefficients, block.name)
                 beyond = values.abs() > 3 * values.new_tensor(block.sigma)
-                found[f"beyond_3_sigma.{block.name}"] = beyond.float().mean()
+                total = size * beyond.float().mean()
+                found[f"beyond_3_sigma.{block.name}"] = torch.stack([total, total.new_tensor(size)])
         return found
 
     def clip_gradients(self) -> bool:

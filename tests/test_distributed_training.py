@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.synthetic.generate import SynthesisOptions, generate
 from models.face_model import FaceModel, FaceModelData
 from tests.prepared_photos import make_photos
 from tests.train_processes import ended, start, train, train_tiny, train_two, two_places
@@ -89,6 +90,24 @@ def test_two_processes_train_a_network_on_photos(tmp_path: Path, open_face_data:
     for name, value in whole["net_recon"].items():
         assert torch.equal(value, parts["net_recon"][name]), name
     assert whole["sched_00"] == parts["sched_00"]
+
+
+@pytest.mark.slow
+def test_two_processes_look_at_a_mixture(tmp_path: Path, open_face_data: FaceModelData):
+    """At step 10 one of them has a photo, and the other one a face with truth."""
+    face_model = FaceModel(open_face_data)
+    make_photos(tmp_path / "photos", face_model, 4)
+    made = SynthesisOptions(n=4, out=str(tmp_path / "faces"), num_workers=0)
+    generate(made, face_model, list_root=tmp_path / "datalist", progress=False)
+    mixture = f"photos/masks.txt:1,{tmp_path / 'datalist/faces/masks.txt'}:1"
+    lists = ["--flist", mixture, "--flist_val", "photos/masks.txt", "--data_root", "."]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open"]
+    truth = ["--w_truth_shape", "1", "--weak_from", "1"]
+    run = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1"]
+    sizes = ["--batch_size", "2", "--batch_size_val", "2", "--n_epochs", "3", "--lr", "1e-5"]
+    sizes += ["--seed", "0"]  # which deals so
+    train_two(tmp_path, *lists, *net, *truth, *run, *sizes, "--name", "mixture")
+    assert "(val, epoch 3" in "\n".join(log(tmp_path, "mixture"))
 
 
 def test_bad_photos_of_both_processes_are_counted_together(

@@ -69,3 +69,9 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -
     assert "Background left out: mine" in capsys.readouterr().out
     with pytest.raises(InputError, match="--backgrounds: nowhere does not exist"):
         make_synthetic.main([*flags, "--backgrounds", "nowhere"])
+
+
+def test_a_head_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--face_region head is for exports; give --face_region "):
+        make_synthetic.main(["--face_region", "head", "--n", "1", "--n_val", "0"])

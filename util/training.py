@@ -166,7 +166,10 @@ class Training:
 
     def _look(self) -> None:
         """Warn of what goes wrong without an error."""
-        signs = self._over_the_batch(self.model.signs())
+        sums = self.model.signs()
+        found = self.ranks.sum(torch.stack([*sums.values()])).tolist() if sums else []
+        # What has no faces in any process is not looked at.
+        signs = {n: total / count for n, (total, count) in zip(sums, found, strict=True) if count}
         prefix = "beyond_3_sigma."
         blocks = {k.removeprefix(prefix): v for k, v in signs.items() if k.startswith(prefix)}
         others = {k: v for k, v in signs.items() if not k.startswith(prefix)}

@@ -27,6 +27,9 @@ from util.checkpoint import (
 from util.errors import InputError
 from util.random_state import random_state, set_random_state
 
+_OF_LISTS = {"list_shares": "the shares of the lists", "list_sizes": "the sizes of the lists"}
+"""Of several lists (`--flist`), what the order follows from."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -233,11 +236,13 @@ def follow_order(progress: Progress, order: Mapping[str, Any]) -> tuple[Progress
     # Processes share each batch: a number of them changes nothing about which faces are left.
     clash = {name: values for name, values in changed.items() if name != "processes"}
     if clash and progress.batches > 0:
-        what = ", ".join(
-            f"{_of_order(name)} is {new} (was {old})" for name, (old, new) in clash.items()
-        )
-        flags = [f"--{name} {old}" for name, (old, _) in clash.items() if name != "faces"]
-        remedy = f"give {' '.join(flags)}" if flags else "take the list that the run had"
+        what = ", ".join(_change(name, *values) for name, values in clash.items())
+        of_lists = {"faces", *_OF_LISTS}
+        flags = [f"--{name} {old}" for name, (old, _) in clash.items() if name not in of_lists]
+        remedies = [f"give {' '.join(flags)}"] if flags else []
+        if of_lists & clash.keys():
+            remedies.append("take the lists and shares that the run had")
+        remedy = " and ".join(remedies)
         raise InputError(
             f"--continue_train: {what}, but the checkpoint stands after batch {progress.batches} "
             f"of epoch {progress.epoch}, whose other faces would not be met; {remedy}, or resume "
@@ -245,15 +250,16 @@ def follow_order(progress: Progress, order: Mapping[str, Any]) -> tuple[Progress
         )
     notice = ""
     if changed:
-        what = ", ".join(
-            f"{_of_order(name)} is {new} (was {old})" for name, (old, new) in changed.items()
-        )
+        what = ", ".join(_change(name, *values) for name, values in changed.items())
         notice = f"Resumed with other settings: {what}"
     return replace(progress, order=dict(order)), notice
 
 
-def _of_order(name: str) -> str:
-    return {
+def _change(name: str, old: Any, new: Any) -> str:
+    if name in _OF_LISTS:
+        return f"{_OF_LISTS[name]} are {new or 'none'} (were {old or 'none'})"
+    named = {
         "faces": "the number of faces",
         "processes": "the number of processes",
     }.get(name, f"--{name}")
+    return f"{named} is {new} (was {old})"

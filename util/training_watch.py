@@ -23,7 +23,11 @@ _FALL = 0.99
 
 @dataclass(frozen=True)
 class Signs:
-    """What tells how a training goes, as means over the faces of a step; None is not looked at."""
+    """What tells how a training goes, as means over faces of a step; None is not looked at.
+
+    Of a step that mixes faces with and without truth, the first three see only the faces that are
+    rendered.
+    """
 
     mask_share: float | None = None
     """Share of the picture that the rendered front of the face covers."""

@@ -44,8 +44,8 @@ class PictureFolder:
 
     @property
     def digest(self) -> str:
-        """A hash of the pictures' names: another choice of pictures makes other faces."""
-        names = "\n".join(path.name for path in self.paths)
+        """A hash of the pictures' names and sizes: other pictures make other faces."""
+        names = "\n".join(f"{path.name} {_size(path)}" for path in self.paths)
         return hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray | None:
@@ -88,3 +88,11 @@ class PictureFolder:
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return picture
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 for a link to nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -171,7 +171,12 @@ def generate(
         for path in (folder / UNFINISHED).glob("*.npz"):
             if shard.count == 1 or int(path.stem) in starts:
                 path.unlink(missing_ok=True)
-    finished = _finished_chunks(folder, chunk)
+    # Others' parts may be of other settings, soon to be made anew; who merges them compares all.
+    own = starts if options.shard or options.merge else None
+    remedy = "give another folder, or --overwrite to replace them"
+    if options.merge:
+        remedy = "make the parts with one set of flags, those of other faces with --overwrite"
+    finished = _finished_chunks(folder, chunk, own, remedy)
     missing = [start for start in starts if start not in finished]
     if options.merge and missing:
         raise InputError(
@@ -300,8 +305,16 @@ def _small(face: SyntheticFace) -> SyntheticFace:
     return replace(face, surface=None)
 
 
-def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTruth]:
+def _finished_chunks(
+    folder: Path, chunk: RenderChunk, starts: Sequence[int] | None, remedy: str
+) -> dict[int, SyntheticTruth]:
     """Truth of the chunks whose pictures are all there, by their first sample.
+
+    Args:
+        folder: of the faces.
+        chunk: what makes them.
+        starts: look at the files of these chunks alone; None looks at all.
+        remedy: for faces that were made with other settings.
 
     Raises:
         InputError: they were made with other settings.
@@ -309,7 +322,10 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
     present = {path.name for path in folder.glob("*.jpg")}
     card = chunk.photographer.face_model.card
     found = {}
-    files = [folder / "coefficients.npz", *sorted((folder / UNFINISHED).glob("*.npz"))]
+    chunks = sorted((folder / UNFINISHED).glob("*.npz"))
+    if starts is not None:
+        chunks = [file for file in chunks if int(file.stem) in starts]
+    files = [folder / "coefficients.npz", *chunks]
     for file in files:
         if not file.is_file():
             continue
@@ -323,7 +339,7 @@ def _finished_chunks(folder: Path, chunk: RenderChunk) -> dict[int, SyntheticTru
             if theirs != ours:
                 raise InputError(
                     f"--out {folder} holds faces for which {problem} was {theirs}, now it is "
-                    f"{ours}; give another folder, or --overwrite to replace them"
+                    f"{ours}; {remedy}"
                 )
         position = {image: k for k, image in enumerate(truth.names)}
         for start in range(0, chunk.count, chunk.size):

@@ -425,3 +425,47 @@ def test_shares_need_shuffling(synthetic, photos) -> None:
     settings = LoaderOptions(num_threads=0, serial_batches=True)
     with pytest.raises(InputError, match=r"--serial_batches .* shares"):
         FaceLoader(mixture(f"{photos}:1,{flist}:1", model), settings, 0, is_train=True)
+
+
+def test_shares_of_validation_are_refused(synthetic, photos) -> None:
+    flist, model = synthetic
+    with pytest.raises(InputError, match=r"--flist_val .*takes every photo once; leave out the sh"):
+        mixture(f"{photos}:1,{flist}:1", model, is_train=False)
+
+
+def test_copies_of_a_bad_photo_are_one_bad_image(synthetic, photos) -> None:
+    """Three photos fill nine tenths of an epoch of nine: one of them is met two or three times."""
+    flist, model = synthetic
+    (photos.parent / "photos/b.png").write_bytes(b"no picture")
+    dataset = mixture(f"{photos}:9,{flist}:1", model)
+    settings = LoaderOptions(batch_size=3, num_threads=0, max_bad_images=1)
+    loader = FaceLoader(dataset, settings, 4, is_train=True)
+    met = [sum("b.png" in str(photo.image) for photo in dataset.photos)]
+    assert met == [1] and len(list(loader)) == 3
+    assert list(loader.bad_images.take()) == ["train 1"]
+
+
+def test_missing_photos_of_a_mixture_are_counted_in_all_lists(synthetic, photos) -> None:
+    """Also where the epoch is smaller than the first list."""
+    flist, model = synthetic
+    (photos.parent / "photos/b.png").unlink()
+    dataset = mixture(f"{flist}:1,{photos}:1", model)
+    assert list(dataset.problems) == [FACES + 1]
+    settings = LoaderOptions(batch_size=2, num_threads=0, max_bad_images=0, max_dataset_size=4)
+    with pytest.raises(InputError, match=r"b\.png.*--max_bad_images 0"):
+        FaceLoader(dataset, settings, 4, is_train=True)
+
+
+def test_the_order_follows_from_shares_and_sizes(synthetic, photos) -> None:
+    """So that a resumed training notices other ones."""
+    flist, model = synthetic
+
+    def order(text: str) -> dict:
+        return FaceLoader(
+            mixture(text, model), LoaderOptions(num_threads=0, max_dataset_size=6), 4, is_train=True
+        ).order
+
+    assert order(f"{photos}:2,{flist}:1") == order(f"{photos}:4,{flist}:2")
+    texts = [f"{photos}:2,{flist}:1", f"{photos}:1,{flist}:1", f"{flist}:2,{photos}:1", f"{flist}"]
+    orders = [order(text) for text in [*texts, f"{photos},{flist}"]]
+    assert all(one != two for k, one in enumerate(orders) for two in orders[:k])

@@ -76,3 +76,11 @@ def test_an_epoch_has_its_shares() -> None:
     np.testing.assert_array_equal(order, again)
     other = mixed_order(100, sizes, shares, np.random.default_rng(2))
     assert set(large.tolist()) != set(other[other % 100 < 90].tolist())
+
+
+def test_many_long_names_are_no_file() -> None:
+    """Together they are longer than a file's name may be."""
+    names = [f"datalist/a_rather_long_name_of_a_list_{number}" for number in range(12)]
+    assert [part.path for part in parse_lists(",".join(names), "--flist")] == list(map(Path, names))
+    names = [f"{name.replace('/', '_')}.txt" for name in names]
+    assert len(parse_lists(",".join(names), "--flist")) == 12

@@ -20,7 +20,7 @@ from data.synthetic_dataset import FolderFaces, SyntheticDataset, SyntheticOptio
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelOptions
 from models.landmarks import LandmarkOptions, LandmarkOrigin
 from models.lighting import AMBIENT
 from models.renderer import Renderer
@@ -354,3 +354,28 @@ def test_faces_of_other_cameras_are_refused(folder, face_model, tmp_path) -> Non
     write_truth(tmp_path / "coefficients.npz", other)
     with pytest.raises(InputError, match=r"was made with --camera rnet --size 256.*--flist"):
         dataset(tmp_path, face_model)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_live_backgrounds_are_named_once(tiny_face_model, tmp_path, capfd, workers) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    faces = live(tiny_face_model, count=8, synthetic_backgrounds=str(tmp_path))
+    loader = FaceLoader(faces, LoaderOptions(batch_size=4, num_threads=workers), 9, is_train=True)
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        list(loader)
+    said = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    assert len(said) >= 2 and (workers or len(said) == 2)
+    for name in ("a.jpg", "b.jpg"):
+        assert any(f"Background left out: {tmp_path / name} is not a JPEG" in line for line in said)
+
+
+def test_a_live_head_is_refused(tiny_face_model) -> None:
+    options = {
+        SyntheticOptions: SyntheticOptions(synthetic_live=2),
+        LandmarkOptions: LandmarkOptions(),
+        FaceModelOptions: FaceModelOptions(face_region="head"),
+    }
+    with pytest.raises(InputError, match="--face_region head is for exports; give --face_region "):
+        create_dataset("synthetic", options, ModelAssets(tiny_face_model), is_train=True)

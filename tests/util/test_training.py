@@ -308,7 +308,11 @@ def test_bad_images_are_counted_across_a_resume(tmp_path: Path):
 
 def test_warnings_reach_the_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with start(tmp_path) as training:
-        signs = {"mask_share": torch.tensor(0.001), "beyond_3_sigma.identity": torch.tensor(0.3)}
+        signs = {
+            "mask_share": torch.tensor([0.002, 2]),
+            "beyond_3_sigma.identity": torch.tensor([1.2, 4]),
+            "landmark_px2": torch.zeros(2),  # of no face
+        }
         monkeypatch.setattr(training.model, "signs", lambda: signs)
         for number in range(40):
             training.step(batch(number), [])

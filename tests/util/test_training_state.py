@@ -21,6 +21,7 @@ from util.training_state import (
     Progress,
     adopt_card,
     card_of,
+    follow_order,
     load_weights,
     resume_training,
     save_training,
@@ -210,3 +211,20 @@ def test_the_card_follows_the_options(tiny_face_model: FaceModel):
     card = card_of(face_recon(tiny_face_model, options), options)
     assert card.net_recon == "resnet18" and card.landmark_origin == "index"
     assert sum(size for _, size in card.layout) == tiny_face_model.layout.size
+
+
+def test_other_lists_are_noticed_and_refused_in_the_midst_of_an_epoch():
+    before = {"seed": 0, "faces": 8, "list_shares": [0.5, 0.5], "list_sizes": [4, 4]}
+    after = {**before, "list_shares": [0.75, 0.25]}
+    progress, notice = follow_order(Progress(epoch=2, order=before), after)
+    assert progress.order == after
+    assert notice.endswith("the shares of the lists are [0.75, 0.25] (were [0.5, 0.5])")
+    middle = Progress(epoch=2, batches=1, order=before)
+    with pytest.raises(InputError, match=r"the shares .*; take the lists and shares that the run"):
+        follow_order(middle, after)
+    after |= {"list_sizes": [5, 3], "seed": 7}
+    with pytest.raises(InputError, match=r"the sizes .*; give --seed 0 and take the lists and sha"):
+        follow_order(middle, after)
+    # A checkpoint that does not say is followed.
+    old = {"seed": 0, "faces": 8}
+    assert follow_order(Progress(batches=1, order=old), before)[1] == ""

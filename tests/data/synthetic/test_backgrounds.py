@@ -55,3 +55,9 @@ def test_another_choice_of_pictures_has_another_digest(folder) -> None:
     before = PictureFolder.open(folder).digest
     write_image(folder / "more.png", np.zeros((20, 20, 3), np.uint8))
     assert PictureFolder.open(folder).digest != before
+
+
+def test_another_picture_of_the_same_name_has_another_digest(folder) -> None:
+    before = PictureFolder.open(folder).digest
+    write_image(folder / "1.png", np.zeros((20, 20, 3), np.uint8))
+    assert PictureFolder.open(folder).digest != before

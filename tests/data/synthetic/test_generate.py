@@ -146,7 +146,9 @@ def test_parts_make_what_one_run_makes(made, face_model, tmp_path, monkeypatch) 
     np.testing.assert_allclose(one.coefficients, two.coefficients, atol=1e-6)
     assert one.names == two.names
     lists = [(root / "datalist/faces/masks.txt").read_text("utf-8") for root in (made, tmp_path)]
-    assert len({text.replace(str(r), "") for text, r in zip(lists, (made, tmp_path), strict=True)})
+    roots = (made.as_posix(), tmp_path.as_posix())
+    listed = {text.replace(root, "") for text, root in zip(lists, roots, strict=True)}
+    assert len(listed) == 1
     assert contents(tmp_path / "faces").keys() == contents(made / "faces").keys()
     assert not (tmp_path / "faces/unfinished").exists()
 
@@ -157,6 +159,22 @@ def test_a_part_that_is_made_anew_leaves_the_others(face_model, tmp_path, monkey
         make(tmp_path, face_model, n=4, shard=part)
     assert make(tmp_path, face_model, n=4, shard="1/2", overwrite=True) == Made(2, 2)
     assert make(tmp_path, face_model, n=4, merge=True) == Made(4, 0)
+
+
+def test_all_parts_are_made_anew_one_after_the_other(face_model, tmp_path, monkeypatch) -> None:
+    """With another seed and fewer faces, beside what the other parts had left."""
+    monkeypatch.setattr(generation, "CHUNK", 2)
+    for part in ("0/2", "1/2"):
+        make(tmp_path, face_model, n=6, shard=part)
+    new = {"n": 4, "seed": 5}
+    with pytest.raises(InputError, match=r"--seed was 0, now it is 5.*or --overwrite"):
+        make(tmp_path, face_model, shard="0/2", **new)
+    assert make(tmp_path, face_model, shard="0/2", overwrite=True, **new) == Made(2, 2)
+    with pytest.raises(InputError, match=r"--seed was 0, now it is 5; make the parts with one"):
+        make(tmp_path, face_model, merge=True, **new)
+    assert make(tmp_path, face_model, shard="1/2", overwrite=True, **new) == Made(2, 2)
+    assert make(tmp_path, face_model, merge=True, **new) == Made(4, 0)
+    assert read_truth(tmp_path / "faces/coefficients.npz").seed == 5
 
 
 @pytest.mark.parametrize(
