@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 
-# One kind of sum on every machine, so that the same wheel gives the same bytes. OpenBLAS reads this
-# when NumPy is first imported.
+# One thread and one kind of sum, so that the number of cores changes no byte of the file and the kind
+# of x86 processor few. OpenBLAS reads this when NumPy is first imported.
 os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell")
 
 import argparse

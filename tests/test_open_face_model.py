@@ -286,7 +286,7 @@ def test_colours_are_a_face(model, bases):
     assert shown > skin.mean()
     lips = mean[model["region_lips"]].mean(axis=0)
     assert lips[0] / lips[1] > skin[0] / skin[1]  # redder than the skin
-    # Random colours stay in range but for a few values, which the model clips.
+    # Random colours stay in range but for a few values.
     people = np.random.default_rng(0).normal(size=(40, 80))
     colours = mean + np.einsum("vdk,pk->pvd", bases["albedo"], people)
     assert ((colours < 0) | (colours > 1)).mean() < 0.02
