@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 
-# One thread and one kind of sum, so that the number of cores changes no byte of the file and the kind
-# of x86 processor few. OpenBLAS reads this when NumPy is first imported.
+# One thread and one kind of sum, so that the number of cores changes no byte of the file and the
+# kind of x86 processor few. OpenBLAS reads this when NumPy is first imported.
 os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell")
 
 import argparse
@@ -30,6 +30,7 @@ from BFM.open_model.landmarks import (
     standard_points,
 )
 from BFM.open_model.source import AnnyWheel
+from util.atomic import atomic_file
 from util.texture_file import texture_arrays
 
 IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
@@ -147,14 +148,6 @@ def parity(basis: np.ndarray, mesh: HeadMesh) -> np.ndarray:
     return np.sign(product).astype(np.int8)
 
 
-def write(arrays: dict[str, np.ndarray], output: Path) -> None:
-    """Writes the file atomically."""
-    temporary = output.with_name(output.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(output)
-
-
 def main() -> None:
     """Parses the command line, builds and writes."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -171,7 +164,8 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     arrays = build(wheel)
-    write(arrays, options.output)
+    with atomic_file(options.output) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     vertices, triangles = len(arrays["mean_albedo"]), len(arrays["triangles"])
     size = options.output.stat().st_size / 2**20
     print(f"{options.output}: {vertices} vertices, {triangles} triangles, {size:.2f} MiB")

@@ -12,8 +12,8 @@ python -m benchmarks.face_model --only detection --renders 1000
 The heads are random identities of ICT-FaceKit (USC, from scans), which the user downloads
 (BFM/README.md); without it that part is left out, and without --photos the last. Eight other draws
 of the same heads chose two numbers of the open model, the sliders' share and the sigmas of its
-components (BFM/open_model/geometry_bases.py); nothing else of it knows them. Detection, identity and
-photos measure the model of --face_model, open unless another is named.
+components (BFM/open_model/geometry_bases.py); nothing else of it knows them. Detection, identity
+and photos measure the model of --face_model, open unless another is named.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ from benchmarks import face_model_detection, face_model_identity, face_model_pho
 from benchmarks.face_model_detection import DetectionFigureOptions
 from benchmarks.face_model_identity import IdentityFigureOptions
 from benchmarks.face_model_photos import PhotoFigureOptions
-from benchmarks.surface_fit import INNER, SurfaceFitter
+from benchmarks.landmark_transfer import PARTS
+from benchmarks.surface_fit import SurfaceFitter
 from benchmarks.timing import compare
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.landmarks import INNER
 from models.networks.recognition import RecognitionOptions
 from models.objective import ObjectiveOptions
 from models.renderer import rasterize
@@ -52,12 +54,6 @@ from util.surface import nearest_on_surface
 
 HEAD_SEED = 2000
 """Far from the seeds of the heads that calibrated the model."""
-PARTS = {
-    "brows": slice(17, 27),
-    "nose": slice(27, 36),
-    "eyes": slice(36, 48),
-    "mouth": slice(48, 68),
-}
 EDGE_DM = 0.12
 """What lies nearer to the edge of the compared region is left out: it may lack a counterpart."""
 
@@ -157,8 +153,9 @@ def geometry(model: FaceModelData, head: FaceModelData, count: int) -> None:
         constant = np.linalg.norm(convention, axis=1)
         print("  landmarks, mm beyond a constant offset (the constant):", end="")
         for part, slot in PARTS.items():
-            print(f" {part} {spread[slot].mean():.2f} ({constant[slot].mean():.1f})", end="")
-        print(f"; inner 51 {spread[INNER].mean():.2f}")
+            if part != "jaw":
+                print(f" {part} {spread[slot].mean():.2f} ({constant[slot].mean():.1f})", end="")
+        print()
     mean_fit = SurfaceFitter(model, model.identity_basis[:, :, :1] * 0, np.ones(1))
     random = np.random.default_rng(HEAD_SEED)
     distances = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.face_model import FaceModelData
+from models.landmarks import INNER
 from util.face_transfer import mean_landmarks
 from util.surface import nearest_on_surface
 
@@ -21,7 +22,6 @@ NOISE_DM = 3e-4
 """Standard deviation of the head's points that balances them against the prior, 0.03 mm."""
 LANDMARK_SHARE = 0.01
 """Weight of the 51 inner landmarks together against all points together."""
-INNER = slice(17, 68)
 
 
 @dataclass(frozen=True)

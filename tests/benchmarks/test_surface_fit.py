@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.surface_fit import INNER, SurfaceFitter, kabsch, rotation_of
+from benchmarks.surface_fit import SurfaceFitter, kabsch, rotation_of
 from models.face_model import FaceModelData
+from models.landmarks import INNER
 from util.face_transfer import mean_landmarks
 
 
