@@ -28,8 +28,9 @@ _NOISE = 0.1
 # mean of the three: coloured light is rarer than dark or skewed light, and takes skin's place.
 _LIGHT_SIGMA = 0.5
 _LIGHT_COLOUR_SIGMA = 0.05
-# Vertices tell of neighbouring pixels, so they count as fewer independent observations.
-_INDEPENDENT_SHARE = 0.05
+# Vertices tell of neighbouring pixels, so that all of the face together count as this many
+# independent observations, whatever the mesh's level of detail.
+_INDEPENDENT_OBSERVATIONS = 790
 
 
 @torch.no_grad()
@@ -61,6 +62,8 @@ def solve_appearance(
     harmonics = sh_basis(posed.normals)
     basis = face_model.albedo_basis.unflatten(1, (-1, 3))
 
+    share = _INDEPENDENT_OBSERVATIONS / len(face_model.front_triangles)
+
     gammas, textures = [], []
     for item in range(len(old)):
         seen = weights[item] > 0.05
@@ -68,7 +71,8 @@ def solve_appearance(
             gammas.append(old.gamma[item])
             textures.append(old.texture[item])
             continue
-        observed, weight, y = colours[item, seen], weights[item, seen], harmonics[item, seen]
+        observed, y = colours[item, seen], harmonics[item, seen]
+        weight = share * weights[item, seen]
         mean = face_model.mean_albedo.unflatten(0, (-1, 3))[seen]
         texture = torch.zeros_like(old.texture[item])
         robust = weight
@@ -129,7 +133,7 @@ def _solve_light(observed: Tensor, albedo: Tensor, harmonics: Tensor, weights: T
     their mean with _LIGHT_COLOUR_SIGMA.
     """
     scaled = harmonics[:, :, None] * albedo[:, None, :]  # (n, 9, 3)
-    factor = _INDEPENDENT_SHARE * weights / _NOISE**2
+    factor = weights / _NOISE**2
     normal = torch.einsum("n,nic,njc->cij", factor, scaled, scaled)
     right = torch.einsum("n,nic,nc->ci", factor, scaled, observed)
     system = torch.block_diag(*normal)
@@ -147,7 +151,7 @@ def _solve_light(observed: Tensor, albedo: Tensor, harmonics: Tensor, weights: T
 
 def _solve_texture(observed: Tensor, basis: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
     """Ridge regression of texture coefficients; basis (Kt, n, 3) is lit already."""
-    factor = _INDEPENDENT_SHARE * weights / _NOISE**2
+    factor = weights / _NOISE**2
     rows = (basis * factor.sqrt()[:, None]).flatten(1)
     target = (observed * factor.sqrt()[:, None]).flatten()
     system = rows @ rows.T + torch.diag(1 / sigma.square())

@@ -8,7 +8,6 @@ install_import_hook("models", "beartype.beartype")
 
 import random  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import NamedTuple  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -161,9 +160,10 @@ def tiny_face_model(tiny_face_data: FaceModelData) -> FaceModel:
 @pytest.fixture(scope="session")
 def open_face_data() -> FaceModelData:
     """The face model that comes with the program; only for tests that need a real face."""
-    from util.face_model_file import read_face_model
+    from models.face_model import FaceModelOptions
+    from util.assets import read_chosen_face_model
 
-    return read_face_model(Path(__file__).parent.parent / "BFM" / "open_face_model.npz")
+    return read_chosen_face_model(FaceModelOptions(face_model="open"))[0]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from models.face_model import FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from util.assets import OPEN_FACE_MODEL
+from util.face_model_file import read_face_model
 
 
 def render(model: FaceModel, coefficients: Coefficients) -> Reconstruction:
@@ -129,3 +131,18 @@ def test_visible_vertices_of_a_tiny_mesh(tiny_face_model: FaceModel):
     seen = visible_vertices(tiny_face_model, result)
     front = tiny_face_model.front_triangles.flatten().unique().long()
     assert seen[0, front].all()
+
+
+def test_levels_of_detail_are_solved_alike(open_face_model: FaceModel, truth: Coefficients):
+    """Under a coarser and a finer mesh a photo weighs the same against the prior."""
+    photos = image_of(render(open_face_model, truth))
+    neutral = open_face_model.layout.zeros(2)
+    start = replace(truth, gamma=neutral.gamma, texture=neutral.texture)
+    solved = {}
+    for level in (0, 1, 2):
+        model = FaceModel(read_face_model(OPEN_FACE_MODEL, level))
+        before = render(model, start)
+        solved[level] = solve_appearance(model, Camera.rnet(), before, photos, full_skin(2))
+    for level in (0, 2):
+        difference = (solved[level].texture - solved[1].texture).square().mean().sqrt()
+        assert difference < 0.1
