@@ -392,38 +392,43 @@ def test_bad_folders(tmp_path: Path, folders, message: str) -> None:
 
 def test_memory_does_not_grow_with_what_happens(tmp_path: Path) -> None:
     """A name and a few bytes for each photo, whether it fails or was finished before."""
-    count = 3000
-    root = tmp_path / "many"
-    for folder in ("mask", "landmarks"):
-        (root / folder).mkdir(parents=True)
-    for number in range(count):
-        (root / f"{number:08d}.jpg").touch()
-        if number % 2:
-            (root / "mask" / f"{number:08d}.png").touch()
-            (root / "landmarks" / f"{number:08d}.txt").touch()
+    few, many = 500, 3000
+    for count in (few, many):
+        root = tmp_path / str(count)
+        for folder in ("mask", "landmarks"):
+            (root / folder).mkdir(parents=True)
+        for number in range(count):
+            (root / f"{number:08d}.jpg").touch()
+            if number % 2:
+                (root / "mask" / f"{number:08d}.png").touch()
+                (root / "landmarks" / f"{number:08d}.txt").touch()
     # In a process of its own: threads that other tests left allocate too.
     result = subprocess.run(
-        [sys.executable, "-c", PEAK_OF_A_SECOND_RUN, str(root), str(tmp_path / "datalist")],
+        [sys.executable, "-c", PEAKS, str(tmp_path), str(few), str(few), str(many)],
         capture_output=True,
         text=True,
         check=True,
     )
-    skipped, failed, peak = (int(word) for word in result.stdout.split()[-3:])
-    assert (skipped, failed) == (count // 2, count // 2)
-    assert peak < 400 * count
+    _, first, second = (line.split() for line in result.stdout.splitlines()[-3:])
+    assert [int(word) for word in second[:2]] == [many // 2, many // 2]
+    assert int(second[2]) - int(first[2]) < 400 * (many - few)
 
 
-PEAK_OF_A_SECOND_RUN = """
-import sys, tracemalloc
+PEAKS = """
+import gc, sys, tracemalloc
 from pathlib import Path
 from data.preparation import PreparationOptions, prepare_folders
 
-root, lists = map(Path, sys.argv[1:])
-options = PreparationOptions(img_folder=(str(root),), num_workers=0, data_root=str(root.parent))
-prepare_folders(options, list_root=lists, progress=False)  # loads what is loaded once
-tracemalloc.start()
-summary = prepare_folders(options, list_root=lists, progress=False)
-print(summary.skipped, summary.failed, tracemalloc.get_traced_memory()[1])
+root = Path(sys.argv[1])
+for count in sys.argv[2:]:
+    options = PreparationOptions(
+        img_folder=(str(root / count),), num_workers=0, data_root=str(root)
+    )
+    gc.collect()
+    tracemalloc.start()
+    summary = prepare_folders(options, list_root=root / "datalist", progress=False)
+    print(summary.skipped, summary.failed, tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
 """
 
 
