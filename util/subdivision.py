@@ -7,6 +7,7 @@ mean and bases are refined by the same matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -141,7 +142,7 @@ class _Parts:
             / 2
         )
 
-    def refinement(self, vertex_points: sp.csr_matrix, edge_points: sp.csr_matrix) -> Refinement:
+    def refinement(self, vertex_points: Any, edge_points: Any) -> Refinement:
         mesh, edge_count = self._mesh, len(self._edges)
         matrix = sp.csr_matrix(sp.vstack([vertex_points, edge_points, self.face_points]))
         edge_ids = mesh.count + self._sides
@@ -152,5 +153,5 @@ class _Parts:
         return Refinement(matrix, QuadMesh(children.reshape(-1, 4), matrix.shape[0]))
 
 
-def _choose(mask: np.ndarray, where_true: sp.csr_matrix, where_false: sp.csr_matrix):
+def _choose(mask: np.ndarray, where_true: Any, where_false: Any) -> Any:
     return sp.diags(mask.astype(float)) @ where_true + sp.diags((~mask).astype(float)) @ where_false
