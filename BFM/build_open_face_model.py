@@ -27,9 +27,9 @@ from BFM.open_model.landmarks import (
     landmark_embedding,
     landmark_positions,
     moving_contour,
-    standard_points,
 )
 from BFM.open_model.source import AnnyWheel
+from data.landmarks import five_from_68
 from util.atomic import atomic_file
 from util.texture_file import texture_arrays
 
@@ -59,7 +59,7 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     vertices = mesh.subdivision @ mean
     anatomical = landmark_embedding(vertices, mesh)
     landmark_vertices, barycentrics = calibrated(vertices, mesh, *anatomical)
-    points = standard_points(landmark_positions(vertices, landmark_vertices, barycentrics))
+    points = five_from_68(landmark_positions(vertices, landmark_vertices, barycentrics))
     shift = ALIGNMENT_CENTRE_DM - points.mean(axis=0)
     mean, vertices, points = mean + shift, vertices + shift, points + shift
     contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)

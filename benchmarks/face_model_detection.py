@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.face_model_renders import Backdrop, Render, Studio
 from BFM.open_model.landmarks import DETECTOR_OFFSETS
-from BFM.open_model.mesh import MIRROR_68
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.landmarks import MIRROR_ORDER
 from data.synthetic.rendering import Looks
 from models.camera import CROP_PX
 from models.face_model import FaceModel
@@ -138,9 +138,9 @@ def symmetric_offsets(sightings: Sequence[Sighting]) -> SymmetricOffsets:
     """
     values = _offsets(sightings)
     seen = np.stack([s.visible for s in sightings if s.offsets is not None])
-    mirrored = values[:, MIRROR_68] * (-1.0, 1.0)
+    mirrored = values[:, MIRROR_ORDER] * (-1.0, 1.0)
     values = np.concatenate([values, mirrored])
-    seen = np.concatenate([seen, seen[:, MIRROR_68]])
+    seen = np.concatenate([seen, seen[:, MIRROR_ORDER]])
     values = np.where(seen[..., None], values, np.nan)
     median = np.nanmedian(values, axis=0)
     spread = np.nanmean(np.linalg.norm(values - median, axis=2), axis=0)
@@ -242,7 +242,7 @@ def print_offsets(offsets: SymmetricOffsets, faces: int) -> None:
     for number in LEFT_AND_MIDDLE:
         x, y = offsets.median[number]
         now = DETECTOR_OFFSETS.get(number, (0.0, 0.0))
-        middle = MIRROR_68[number] == number
+        middle = MIRROR_ORDER[number] == number
         total = (0.0 if middle else now[0] + x, now[1] + y)
         print(
             f"{number:>8} {x:>7.2f}{y:>7.2f}  {offsets.spread[number]:>7.2f} "

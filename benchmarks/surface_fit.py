@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from models.face_model import FaceModelData
 from models.landmarks import INNER
@@ -115,13 +116,8 @@ def kabsch(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def rotation_of(vector: np.ndarray) -> np.ndarray:
-    """Rotation matrix (3, 3) about a vector by its length (Rodrigues)."""
-    angle = np.linalg.norm(vector)
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    """Rotation matrix (3, 3) about a vector by its length in radians."""
+    return Rotation.from_rotvec(vector).as_matrix()
 
 
 def _motions(points: np.ndarray) -> np.ndarray:

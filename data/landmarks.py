@@ -91,7 +91,7 @@ def write_landmarks(path: Path | str, points: np.ndarray) -> None:
 
 
 def five_from_68(points: np.ndarray) -> np.ndarray:
-    """The five points of a 68-point face: (..., 68, 2) -> (..., 5, 2).
+    """The five points of a 68-point face, in the picture or in space: (..., 68, D) -> (..., 5, D).
 
     Eye centres are the means of the eye's corners (37 and 40, 43 and 46), then nose tip 31 and
     mouth corners 49 and 55 (iBUG, counted from 1), as in the public code.

@@ -214,10 +214,10 @@ class FaceModel(nn.Module):
         for name, array in flat.items():
             tensor = None if array is None else _float_tensor(array)
             self.register_buffer(name, tensor, persistent=False)
-        indices = {
+        indices: dict[str, np.ndarray | None] = {
             "triangles": data.triangles,
             "front_triangles": data.front_triangles,
-            "uv_triangles": data.triangles if data.uv_triangles is None else data.uv_triangles,
+            "uv_triangles": data.uv_triangles if data.uv_triangles is not None else data.triangles,
         }
         if data.uv is None:
             indices["uv_triangles"] = None

@@ -7,6 +7,7 @@ level 1 has from its control mesh.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,7 +54,7 @@ def at_level(data: FaceModelData, mesh: DetailMesh, level: int) -> FaceModelData
         used = np.unique(mesh.coarse_triangles)
         number = np.zeros(count, np.int64)
         number[used] = np.arange(len(used))
-        moved = mixed = sp.identity(count, format="csr")[used]
+        moved = mixed = sp.csr_matrix(sp.identity(count))[used]
         triangles = number[mesh.coarse_triangles]
         uv_triangles = mesh.coarse_uv_triangles
     else:
@@ -85,7 +86,7 @@ def at_level(data: FaceModelData, mesh: DetailMesh, level: int) -> FaceModelData
     return _with_landmarks_of(data, refined)
 
 
-def _times(matrix: sp.csr_matrix, values: np.ndarray) -> np.ndarray:
+def _times(matrix: Any, values: np.ndarray) -> np.ndarray:
     flat = matrix.astype(np.float32) @ values.reshape(len(values), -1)
     return np.asarray(flat, np.float32).reshape(-1, *values.shape[1:])
 

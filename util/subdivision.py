@@ -144,13 +144,14 @@ class _Parts:
 
     def refinement(self, vertex_points: Any, edge_points: Any) -> Refinement:
         mesh, edge_count = self._mesh, len(self._edges)
+        count = mesh.count + edge_count + len(mesh.quads)
         matrix = sp.csr_matrix(sp.vstack([vertex_points, edge_points, self.face_points]))
         edge_ids = mesh.count + self._sides
         face_ids = mesh.count + edge_count + np.arange(len(mesh.quads))
         face_ids = np.broadcast_to(face_ids[:, None], mesh.quads.shape)
         before = np.roll(edge_ids, 1, axis=1)
         children = np.stack([mesh.quads, edge_ids, face_ids, before], axis=-1)
-        return Refinement(matrix, QuadMesh(children.reshape(-1, 4), matrix.shape[0]))
+        return Refinement(matrix, QuadMesh(children.reshape(-1, 4), count))
 
 
 def _choose(mask: np.ndarray, where_true: Any, where_false: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
+from data.landmarks import MIRROR_ORDER
 from util.subdivision import (
     QuadMesh,
     Refinement,
@@ -24,7 +25,6 @@ from util.subdivision import (
 )
 
 from .mesh import (
-    MIRROR_68,
     EyeballPatch,
     cap_triangles,
     eyeball_patch,
@@ -198,7 +198,7 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
     face_quads = 4 * int(in_face.sum())
     depth = finer.matrix @ cavities.depth[cage_vertices]
     in_mouth = finer.matrix @ cavities.of_mouth[cage_vertices].astype(float) > 0.3
-    smoothing = _smooth_borders(finer.mesh, face_quads, depth == 0)
+    smoothing = _smooth_borders(finer.mesh, face_quads, np.asarray(depth == 0))
     subdivision = smoothing @ finer.matrix
     shrink = MOUTH_BAG_SHRINK * np.clip(depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
     centre = np.isin(cage_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
@@ -506,4 +506,4 @@ def _mirror_permutation(positions: np.ndarray, eyes: slice) -> np.ndarray:
     return mirror
 
 
-assert len(LANDMARK_BASE_VERTICES) == len(MIRROR_68) == 68
+assert len(LANDMARK_BASE_VERTICES) == len(MIRROR_ORDER) == 68

@@ -1,15 +1,15 @@
-"""The 68 landmarks as points on triangles, the jaw's as the head turns, the five of alignment."""
+"""The 68 landmarks as points on triangles, and those of the jaw as the head turns."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from data.landmarks import MIRROR_ORDER
 from models.landmark_embedding import MovingContour
 from util.surface import nearest_on_surface
 
 from .head_mesh import HeadMesh
-from .mesh import MIRROR_68
 
 # MakeHuman's vertices for the jaw points 3 and 13 lie too low: their place is half-way along the
 # jaw between their neighbours.
@@ -89,7 +89,7 @@ def calibrated(
             corners, weight = _nearest(vertices, mesh, target)
             # The offset is one in the image: where the surface falls away, follow it in depth.
             target[2] = weight @ vertices[corners][:, 2]
-        twin = MIRROR_68[number]
+        twin = MIRROR_ORDER[number]
         triangles[number], weights[number] = corners, weight
         if twin != number:
             triangles[twin], weights[twin] = mesh.mirror[corners], weight
@@ -112,7 +112,7 @@ def landmark_embedding(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray
     first, second = (vertices[mesh.landmark_vertices[i]] for i in ITS_NEIGHBOURS)
     corners, weight = _nearest(vertices, mesh, (first + second) / 2)
     triangles[MOVED_LANDMARK], weights[MOVED_LANDMARK] = corners, weight
-    twin = MIRROR_68[MOVED_LANDMARK]
+    twin = MIRROR_ORDER[MOVED_LANDMARK]
     triangles[twin], weights[twin] = mesh.mirror[corners], weight
     return triangles, weights
 
@@ -120,19 +120,6 @@ def landmark_embedding(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray
 def landmark_positions(vertices: np.ndarray, triangles: np.ndarray, weights: np.ndarray):
     """Positions (68, 3) of embedded landmarks on vertices (V, 3)."""
     return np.einsum("lk,lkd->ld", weights, vertices[triangles])
-
-
-def standard_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eye centres (the image's left first), nose tip, mouth corners: (5, 3) of (68, 3)."""
-    return np.stack(
-        [
-            landmarks[[36, 39]].mean(axis=0),
-            landmarks[[42, 45]].mean(axis=0),
-            landmarks[30],
-            landmarks[48],
-            landmarks[54],
-        ]
-    )
 
 
 def moving_contour(

@@ -11,15 +11,6 @@ import scipy.sparse.csgraph as csgraph
 
 from util.subdivision import QuadMesh, indicator_matrix, symmetric_matrix
 
-# How a landmark index changes under left-right mirroring (iBUG 68).
-# fmt: off
-MIRROR_68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)
-# fmt: on
-
 
 def margin_loop(adjacency: sp.csr_matrix, positions: np.ndarray, waypoints: np.ndarray):
     """The closed loop of shortest edge paths through ``waypoints``: a list of vertices."""

@@ -17,8 +17,8 @@ from benchmarks.face_model_detection import (
     without,
 )
 from benchmarks.face_model_renders import Render
-from BFM.open_model.mesh import MIRROR_68
 from data.detection import Face
+from data.landmarks import MIRROR_ORDER
 from tests.conftest import landmark_plan
 from util.errors import InputError
 
@@ -62,7 +62,7 @@ def test_offsets_do_not_depend_on_roll_or_size(roll_deg: float):
 
 
 def test_the_left_half_and_the_middle_stand_for_all_68():
-    mirrored = {int(MIRROR_68[number]) for number in LEFT_AND_MIDDLE}
+    mirrored = {int(MIRROR_ORDER[number]) for number in LEFT_AND_MIDDLE}
     assert mirrored | set(LEFT_AND_MIDDLE) == set(range(68))
     x = landmark_plan()[list(LEFT_AND_MIDDLE), 0]
     assert (x < 1e-6).all()
@@ -72,7 +72,7 @@ def test_the_left_half_and_the_middle_stand_for_all_68():
 def test_both_sides_and_all_faces_give_one_symmetric_median():
     random = np.random.default_rng(0)
     truth = random.normal(size=(68, 2))
-    truth = (truth + truth[MIRROR_68] * (-1, 1)) / 2
+    truth = (truth + truth[MIRROR_ORDER] * (-1, 1)) / 2
     sightings = []
     for _ in range(40):
         # What differs from face to face, and what a tilted detector sees on one side only.
@@ -84,7 +84,7 @@ def test_both_sides_and_all_faces_give_one_symmetric_median():
     sightings += [Sighting(wild, hidden, FRONT)] * 60
     found = symmetric_offsets(sightings)
     assert np.abs(found.median - truth).max() < 0.6
-    assert found.median[MIRROR_68] == pytest.approx(found.median * (-1, 1))
+    assert found.median[MIRROR_ORDER] == pytest.approx(found.median * (-1, 1))
     assert found.count[17] == found.count[26] == 140
     assert found.count[18] == 200
     assert found.median[27, 0] == pytest.approx(0)
@@ -123,7 +123,7 @@ def test_the_table_adds_to_the_offsets_in_use(capsys: pytest.CaptureFixture[str]
 def test_what_calibration_leaves_is_the_spread():
     random = np.random.default_rng(4)
     truth = random.normal(size=(68, 2))
-    truth = 3 * (truth + truth[MIRROR_68] * (-1, 1)) / 2
+    truth = 3 * (truth + truth[MIRROR_ORDER] * (-1, 1)) / 2
     sightings = [
         Sighting(truth + np.array([sign, 0.0]), ALL_SEEN, FRONT) for sign in (-1, 1, -1, 1)
     ]
