@@ -20,6 +20,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ from util.assets import OPEN_FACE_MODEL, load_assets
 from util.checkpoint import checkpoint_path
 from util.coefficient_file import PUBLIC_KEYS
 from util.devices import one_thread
+from util.face_model_file import read_face_model, write_face_model
 from util.face_result import FaceResult
 from util.photo_reconstruction import reconstruct_faces, to_batch
 from util.results import ResultWriter, write_face
@@ -63,7 +65,7 @@ def main() -> None:
     cores = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
         root = Path(name)
-        write_face_model(root / "large.npz", VERTICES)
+        write_large_model(root / "large.npz", VERTICES)
         make_photos(root / "given", arguments.photos)
         shutil.copytree(root / "given", root / "found", ignore=shutil.ignore_patterns("*.txt"))
         with contextlib.redirect_stdout(io.StringIO()):
@@ -236,13 +238,10 @@ def save_untrained(root: Path, net: str, *argv: str) -> None:
     save_training(checkpoint_path(root / net, "latest"), model, options, Progress())
 
 
-def write_face_model(path: Path, vertices: int) -> None:
+def write_large_model(path: Path, vertices: int) -> None:
     """The open face model with every edge halved, cut to a number of vertices."""
-    with OPEN_FACE_MODEL.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        arrays = {key: archive[key] for key in archive.files}
-    triangles = arrays["triangles"]
-    halving, finer = halved(triangles, len(arrays["skin_mask"]))
+    data = read_face_model(OPEN_FACE_MODEL)
+    halving, finer = halved(data.triangles, len(data.mean_shape))
     if finer.max() + 1 < vertices:
         raise ValueError(f"halving the edges gives {finer.max() + 1} vertices only")
     halving = halving[:vertices]
@@ -250,33 +249,30 @@ def write_face_model(path: Path, vertices: int) -> None:
     def kept(faces: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(faces[(faces < vertices).all(axis=1)], dtype=np.int32)
 
-    in_front = {tuple(sorted(face)) for face in arrays["front_triangles"].tolist()}
-    front = np.array([tuple(sorted(face)) in in_front for face in triangles.tolist()])
-    subdivision = csr_matrix(
-        (
-            arrays["subdivision_data"],
-            arrays["subdivision_indices"],
-            arrays["subdivision_indptr"],
-        )
+    def mixed(values: np.ndarray) -> np.ndarray:
+        flat = values.reshape(len(values), -1).astype(np.float32)
+        return np.asarray(halving @ flat).reshape(vertices, *values.shape[1:])
+
+    in_front = {tuple(sorted(face)) for face in data.front_triangles.tolist()}
+    front = np.array([tuple(sorted(face)) in in_front for face in data.triangles.tolist()])
+    large = replace(
+        data,
+        name="large",
+        mean_shape=mixed(data.mean_shape),
+        identity_basis=mixed(data.identity_basis),
+        expression_basis=mixed(data.expression_basis),
+        mean_albedo=mixed(data.mean_albedo),
+        albedo_basis=mixed(data.albedo_basis),
+        skin_mask=mixed(data.skin_mask),
+        regions={name: mixed(region) > 0.75 for name, region in data.regions.items()},
+        triangles=kept(finer),
+        front_triangles=kept(finer[np.repeat(front, 4)]),
+        uv=None,
+        uv_triangles=None,
+        contour=None,
+        fingerprint="",
     )
-    finer_subdivision = (halving @ subdivision).tocsr()
-    arrays |= {
-        "name": np.array("large"),
-        "subdivision_data": finer_subdivision.data,
-        "subdivision_indices": finer_subdivision.indices,
-        "subdivision_indptr": finer_subdivision.indptr,
-        "triangles": kept(finer),
-        "front_triangles": kept(finer[np.repeat(front, 4)]),
-    }
-    for key in ("mean_albedo", "albedo_basis_int8", "skin_mask", "uv"):
-        flat = arrays[key].reshape(len(arrays[key]), -1).astype(np.float32)
-        fine = np.asarray(halving @ flat).reshape(vertices, *arrays[key].shape[1:])
-        arrays[key] = (np.rint(fine) if arrays[key].dtype.kind == "i" else fine).astype(
-            arrays[key].dtype
-        )
-    for key in [key for key in arrays if key.startswith("region_")]:
-        arrays[key] = np.asarray(halving @ arrays[key].astype(np.float32)) > 0.75
-    np.savez(path, allow_pickle=False, **arrays)
+    write_face_model(path, large)
 
 
 def halved(triangles: np.ndarray, vertices: int) -> tuple[csr_matrix, np.ndarray]:
