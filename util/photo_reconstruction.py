@@ -50,11 +50,11 @@ def reconstruct_faces(
 
 
 def to_batch(faces: Sequence[PhotoFace], model: FaceReconModel) -> FaceBatch:
-    """Stack aligned faces, their landmarks in the model's origin."""
+    """Stack aligned faces, pictures as bytes, their landmarks in the model's origin."""
     images = torch.from_numpy(np.stack([face.face.image for face in faces]))
     points = torch.from_numpy(np.stack([face.landmarks for face in faces])).float()
     return FaceBatch(
-        images=images.permute(0, 3, 1, 2) / 255.0,
+        images=images.permute(0, 3, 1, 2),
         paths=tuple(str(face.path) for face in faces),
         landmarks_px=from_index(points, model.landmark_origin),
     )
