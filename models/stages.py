@@ -5,7 +5,9 @@ Coefficients -> ShapedFace -> PosedFace -> Reconstruction
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -53,8 +55,16 @@ class Reconstruction:
     posed: PosedFace
     rendering: Rendering
     """Mask, depth and colour image of the whole mesh."""
-    face_mask: Float[Tensor, "batch 1 height width"]
-    """Where the front-face region is drawn; constant for gradients."""
+    draw_face_mask: Callable[[], Float[Tensor, "batch 1 height width"]]
+    """Draws `face_mask`."""
+
+    @cached_property
+    def face_mask(self) -> Float[Tensor, "batch 1 height width"]:
+        """Where the front-face region is drawn; constant for gradients.
+
+        Drawn when first asked for: losses look at it, files do not.
+        """
+        return self.draw_face_mask()
 
 
 @full_products()
@@ -97,5 +107,9 @@ def reconstruct(
     shaped = shape_face(face_model, coefficients)
     posed = pose_face(face_model, shaped, coefficients, camera)
     rendering = renderer(posed.vertices_camera, face_model.triangles, camera, posed.colours)
-    front = renderer.coverage(posed.vertices_camera, face_model.front_triangles, camera)
-    return Reconstruction(coefficients, shaped, posed, rendering, front)
+
+    @full_products()
+    def draw_face_mask() -> Tensor:
+        return renderer.coverage(posed.vertices_camera, face_model.front_triangles, camera)
+
+    return Reconstruction(coefficients, shaped, posed, rendering, draw_face_mask)
