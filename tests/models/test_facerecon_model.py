@@ -27,7 +27,7 @@ from util.distributed import Ranks, Share
 from util.errors import InputError
 
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
-TRUTH = ["t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff"]
+TRUTH = ["t_shape", "t_px"]
 
 
 def make(
@@ -109,6 +109,20 @@ def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
     assert terms_of(off, batch, 1.0) == TRUTH
     # Photos without truth are never without a loss.
     assert terms_of(model, make_batch(model, supervised=False), 0.0) == WEAK
+
+
+def test_points_of_the_surface_learn_from_true_coefficients(tiny_face_model: FaceModel):
+    dlib = ReconstructionNetOptions(net_recon="dlib")
+    model = make(tiny_face_model, dlib, replace(ACTIVE, w_truth_points=0.1))
+    terms_of(model, make_batch(model, supervised=True))
+    model.compute_losses()["t_points"].backward()
+    gradient = model.net_recon.backbone.keypoints.heat.bias.grad
+    # Landmarks are taught by --w_keypoints alone; the tiny mesh has fewer points than the network.
+    learning = gradient.abs() > 0
+    assert not learning[:68].any()
+    assert learning[68:].sum() == min(132, len(model.truth.skin))
+    with pytest.raises(InputError, match="--w_truth_points needs --net_recon dlib"):
+        make(tiny_face_model, replace(ACTIVE, w_truth_points=0.1))
 
 
 def test_a_reconstruction_of_an_earlier_batch_is_not_reused(tiny_face_model: FaceModel):

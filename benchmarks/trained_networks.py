@@ -1,0 +1,375 @@
+"""What trained R-Nets are worth: on real photos, and on heads that no training has seen.
+
+python -m benchmarks.trained_networks --runs plain full --photos FOLDER --bfm_folder BFM
+
+    photos  landmark error against the default detector's points (or those in landmarks/), and the
+            colours that are left when light and albedo are solved for
+    heads   renders of random heads of ICT-FaceKit, which the user downloads (BFM/README.md). What
+            the network sees in each is compared with the head, without expression: distances of
+            corresponding points of the face after the best rigid motion, and after the best
+            similarity, since one picture cannot tell a large head from a near one; and the
+            distance of the head's surface from the predicted one, along which points may slide.
+
+The mean face of the same model in the pose of five given points stands in the first row; a face
+that is predicted as that has a ratio of 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import test as test_command
+from benchmarks.face_model import FrontalArea, frontal_area
+from benchmarks.face_model_photos import PhotoFigureOptions, angles_of, errors, load, to_batch
+from benchmarks.face_model_renders import Render, Studio
+from benchmarks.surface_fit import SurfaceFitter, kabsch
+from models.appearance import solve_appearance
+from models.batch import FaceBatch
+from models.camera import CROP_PX, Camera
+from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.landmarks import five_from_68, normalised_error
+from models.mesh import vertex_areas
+from models.parameters import Coefficients
+from models.pose import pose_from_points
+from models.renderer import Renderer
+from models.stages import pose_face, reconstruct, shape_face
+from options import parse_command
+from util.assets import read_chosen_face_model
+from util.command import run_command
+from util.errors import InputError
+from util.face_transfer import fit_similarity, mean_landmarks
+from util.surface import nearest_on_surface
+
+MAX_YAW_DEG = 50.0
+BATCH = 20
+POINTS = 500
+"""Of the frontal area, that distances are measured at."""
+
+Predictor = Callable[[FaceBatch], Coefficients]
+"""A batch of aligned faces -> their coefficients."""
+
+
+@dataclass(frozen=True)
+class TrainedOptions:
+    """What is compared."""
+
+    runs: tuple[str, ...] = ()
+    """Names of runs below checkpoints_dir; all of one face model."""
+    checkpoints_dir: str = "checkpoints"
+    """Folder of the runs."""
+    epoch: str = "latest"
+    """Which of their checkpoints."""
+    heads: int = 100
+    """Renders of as many random heads; 0 leaves them out."""
+    head_seed: int = 5000
+    """Random seed of heads and renders."""
+
+    def __post_init__(self) -> None:
+        """Refuse what compares nothing."""
+        if not self.runs:
+            raise InputError("--runs is empty; name one or more trained runs")
+        if self.heads < 0:
+            raise InputError(f"--heads is {self.heads}; it must be 0 or more")
+
+
+GROUPS = [TrainedOptions, PhotoFigureOptions, FaceModelOptions]
+
+
+@dataclass(frozen=True)
+class PhotoErrors:
+    """Of each photo, (N,)."""
+
+    inner: np.ndarray
+    """Mean distance of the inner 51 landmarks over the outer-eye distance."""
+    jaw: np.ndarray
+    """Of the 17 jaw points."""
+    photometric: np.ndarray
+    """Mean colour distance over the visible skin in 8-bit levels, light and albedo solved."""
+
+
+@dataclass(frozen=True)
+class HeadErrors:
+    """Of each head, (N,)."""
+
+    inner: np.ndarray
+    """As `PhotoErrors.inner`."""
+    rigid_mm: np.ndarray
+    """Mean distance of corresponding points of the face without expression, rigidly aligned."""
+    scaled_mm: np.ndarray
+    """The same, aligned by a similarity."""
+    surface_mm: np.ndarray
+    """Mean distance of the head's surface from the predicted one, aligned by a similarity."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Renders of heads of another face model. N heads."""
+
+    renders: tuple[Render, ...]
+    surface: np.ndarray
+    """(N, P, 3) points without expression, dm, spread evenly over the area seen from the front."""
+    landmarks: np.ndarray
+    """(N, 68, 3) of them."""
+    points: np.ndarray
+    """(N, Q, 3) where corresponding points of the face model lie on them, dm."""
+    vertices: np.ndarray
+    """(Q,) which vertices of the face model these are, evenly over its skin in front."""
+
+
+def main() -> None:
+    """Print a row for the mean face and one for each run."""
+    options = parse_command(GROUPS, sys.argv[1:], __doc__ or "")
+    wanted = options[TrainedOptions]
+    models = {name: load_run(wanted, name, options[FaceModelOptions]) for name in wanted.runs}
+    face_model = next(iter(models.values())).face_model
+    for name, model in models.items():
+        if model.face_model.card.fingerprint != face_model.card.fingerprint:
+            raise InputError(
+                f"--runs {name} is of the face model {model.face_model.card}, {wanted.runs[0]} of "
+                f"{face_model.card}; compare runs of one"
+            )
+    own, _ = read_chosen_face_model(
+        replace(options[FaceModelOptions], face_model=face_model.card.name)
+    )
+    predictors: dict[str, Predictor] = {"mean face": lambda batch: mean_face(face_model, batch)}
+    for name, model in models.items():
+        predictors[name] = lambda batch, model=model: model.predict(batch.images)
+
+    batches = []
+    if options[PhotoFigureOptions].photos:
+        faces = load(face_model, options[PhotoFigureOptions])
+        batches = [to_batch(faces[k : k + BATCH]) for k in range(0, len(faces), BATCH)]
+    else:
+        print("photos: left out, give a folder with --photos")
+    heads = None
+    if wanted.heads:
+        try:
+            folder = options[FaceModelOptions].bfm_folder
+            other, message = read_chosen_face_model(FaceModelOptions("ict", bfm_folder=folder))
+            print(f"heads: {message}")
+            heads = photograph(other, own, wanted.heads, wanted.head_seed)
+        except InputError as error:
+            print(f"heads: left out, {error}")
+
+    with torch.inference_mode():
+        if batches:
+            report_photos({n: on_photos(face_model, p, batches) for n, p in predictors.items()})
+        if heads is not None:
+            report_heads({n: on_heads(own, p, heads) for n, p in predictors.items()})
+
+
+def load_run(wanted: TrainedOptions, name: str, face_model: FaceModelOptions):
+    """The model of a run, as test.py loads it."""
+    line = ["--name", name, "--checkpoints_dir", wanted.checkpoints_dir, "--epoch", wanted.epoch]
+    line += ["--gpu_ids", "-1", "--bfm_folder", face_model.bfm_folder]
+    model, _ = test_command.load_model(parse_command(test_command.GROUPS, line))
+    return model
+
+
+def mean_face(face_model: FaceModel, batch: FaceBatch) -> Coefficients:
+    """The mean face in the pose of the five points among the given landmarks."""
+    assert batch.landmarks_px is not None
+    rotation, translation = pose_from_points(
+        five_from_68(batch.landmarks_px), face_model.alignment_points, Camera.rnet()
+    )
+    zeros = face_model.layout.zeros(len(batch))
+    return replace(zeros, angles_rad=angles_of(rotation), translation_dm=translation)
+
+
+def on_photos(
+    face_model: FaceModel, predict: Predictor, batches: Sequence[FaceBatch]
+) -> PhotoErrors:
+    """Errors on real photos, landmarks as the network gives them."""
+    camera, renderer = Camera.rnet(), Renderer("auto")
+    inner, jaw, photometric = [], [], []
+    for batch in batches:
+        assert batch.landmarks_px is not None and batch.skin_mask is not None
+        first = reconstruct(face_model, renderer, camera, predict(batch))
+        of_inner, of_jaw = normalised_error(first.posed.landmarks_px, batch.landmarks_px)
+        solved = solve_appearance(face_model, camera, first, batch.images, batch.skin_mask)
+        second = reconstruct(face_model, renderer, camera, solved)
+        found = errors(second, batch, batch.skin_mask * second.face_mask)
+        inner.append(of_inner)
+        jaw.append(of_jaw)
+        photometric.append(255 * found.photometric)
+    return PhotoErrors(*(torch.cat(parts).numpy() for parts in (inner, jaw, photometric)))
+
+
+def photograph(other: FaceModelData, own: FaceModelData, count: int, seed: int) -> Heads:
+    """One render of each of some random heads, before cluttered backdrops.
+
+    Args:
+        other: whose heads.
+        own: the face model that is predicted; it says which area counts.
+        count: of heads.
+        seed: of heads and renders.
+    """
+    studio = Studio(FaceModel(other), CROP_PX, seed=seed)
+    renders = tuple(studio.take(studio.numbers(count, MAX_YAW_DEG), "cluttered"))
+    identity = np.stack([r.coefficients[studio.layout.slices["identity"]] for r in renders])
+    shapes = other.mean_shape + np.einsum("vdk,nk->nvd", other.identity_basis, identity)
+    corners = shapes[:, other.landmark_vertices]
+    area = frontal_area(other, own)
+    surface = shapes[:, area.vertices].astype(np.float64)
+    landmarks = np.einsum("lk,nlkd->nld", other.landmark_barycentrics, corners)
+    random = np.random.default_rng(seed)
+    chosen = random.choice(len(area.vertices), POINTS, replace=False, p=area.weights)
+    vertices = skin_in_front(own, random)
+    return Heads(
+        renders=renders,
+        surface=surface[:, chosen],
+        landmarks=landmarks,
+        points=corresponding_points(own, other, area, vertices, shapes),
+        vertices=vertices,
+    )
+
+
+def corresponding_points(
+    own: FaceModelData,
+    other: FaceModelData,
+    area: FrontalArea,
+    vertices: np.ndarray,
+    shapes: np.ndarray,
+) -> np.ndarray:
+    """Where points of one face model lie on heads of another: (N, Q, 3) in dm.
+
+    The first model is fitted to the mean head of the other, once; from there its points move as the
+    nearest points of that head's surface do. A fit to each head would let points slide along
+    smooth skin, each time in another way.
+
+    Args:
+        own: whose points.
+        other: whose heads.
+        area: of the other's heads that is fitted.
+        vertices: (Q,) of the first model.
+        shapes: (N, V, 3) heads.
+    """
+    fitter = SurfaceFitter(own, own.identity_basis, own.identity_sigma)
+    mean = other.mean_shape.astype(np.float64)
+    fit = fitter.fit(mean[area.vertices], area.weights, mean_landmarks(other))
+    # Into the frame of the heads: the fit moved their mean.
+    rotation, shift = kabsch(fit.points, mean[area.vertices])
+    laid = (fitter.mean + fitter.basis @ fit.coefficients)[vertices] @ rotation + shift
+    skin = ~other.regions["eyeballs"][other.triangles].any(axis=1)
+    nearest = nearest_on_surface(laid, mean, other.triangles[skin])
+    return np.stack([laid + nearest.mix(shape - mean) for shape in shapes])
+
+
+def skin_in_front(model: FaceModelData, random: np.random.Generator) -> np.ndarray:
+    """POINTS vertices of the front-face region without its eyeballs, evenly over the area."""
+    areas = vertex_areas(torch.from_numpy(model.mean_shape), torch.from_numpy(model.triangles))
+    share = np.zeros(len(model.mean_shape))
+    share[model.front_triangles] = 1
+    share[model.regions["eyeballs"]] = 0
+    share *= areas.numpy()
+    return random.choice(len(share), POINTS, replace=False, p=share / share.sum())
+
+
+def on_heads(own: FaceModelData, predict: Predictor, heads: Heads) -> HeadErrors:
+    """Errors on renders of another face model's heads."""
+    inner, rigid, scaled, surface = [], [], [], []
+    for first in range(0, len(heads.renders), BATCH):
+        part = slice(first, first + BATCH)
+        batch = render_batch(heads.renders[part])
+        coefficients = predict(batch)
+        inner.append(inner_error(own, coefficients, batch))
+        identity = coefficients.identity.numpy()
+        shapes = own.mean_shape + np.einsum("vdk,nk->nvd", own.identity_basis, identity)
+        for number, shape in enumerate(shapes.astype(np.float64), first):
+            predicted, true = shape[heads.vertices], heads.points[number]
+            rotation, shift = kabsch(predicted, true)
+            rigid.append(mean_distance_mm(predicted @ rotation + shift, true))
+            scaled.append(mean_distance_mm(fit_similarity(predicted, true)(predicted), true))
+            surface.append(
+                surface_error_mm(own, shape, heads.surface[number], heads.landmarks[number])
+            )
+    return HeadErrors(np.concatenate(inner), np.array(rigid), np.array(scaled), np.array(surface))
+
+
+def mean_distance_mm(points: np.ndarray, others: np.ndarray) -> float:
+    """Of corresponding points (P, 3) in dm."""
+    return 100 * float(np.linalg.norm(points - others, axis=1).mean())
+
+
+def render_batch(renders: Sequence[Render]) -> FaceBatch:
+    """Pictures and true landmarks; they are drawn as aligned crops."""
+    pictures = torch.from_numpy(np.stack([render.picture for render in renders]))
+    points = torch.from_numpy(np.stack([render.landmarks_px for render in renders]))
+    return FaceBatch(
+        images=pictures.permute(0, 3, 1, 2) / 255.0,
+        paths=tuple("render" for _ in renders),
+        landmarks_px=points.float(),
+    )
+
+
+def inner_error(own: FaceModelData, coefficients: Coefficients, batch: FaceBatch) -> np.ndarray:
+    """Landmark error of renders; the other model's convention is part of it."""
+    assert batch.landmarks_px is not None
+    model = FaceModel(own)
+    posed = reconstruct_landmarks(model, coefficients)
+    return normalised_error(posed, batch.landmarks_px)[0].numpy()
+
+
+def reconstruct_landmarks(model: FaceModel, coefficients: Coefficients) -> Tensor:
+    """Projected landmarks, nothing drawn."""
+    shaped = shape_face(model, coefficients)
+    return pose_face(model, shaped, coefficients, Camera.rnet()).landmarks_px
+
+
+def surface_error_mm(
+    own: FaceModelData, shape: np.ndarray, surface: np.ndarray, landmarks: np.ndarray
+) -> float:
+    """Mean distance in millimetres of a head's surface from a predicted face.
+
+    Args:
+        own: the face model.
+        shape: (V, 3) the prediction; it moves, and grows or shrinks as a whole.
+        surface: (P, 3) points of the head, dm, in any pose.
+        landmarks: (68, 3) of the head; those of the prediction start the motion.
+    """
+    growing = (shape - shape.mean(axis=0))[..., None]
+    fitter = SurfaceFitter(replace(own, mean_shape=shape), growing, np.ones(1))
+    fit = fitter.fit(surface, np.full(len(surface), 1 / len(surface)), landmarks)
+    return 100 * float(fit.distances_dm.mean())
+
+
+def report_photos(rows: dict[str, PhotoErrors]) -> None:
+    """Print means and their standard errors."""
+    count = len(next(iter(rows.values())).inner)
+    print(f"\n{count} photos       inner landmarks, %      jaw, %   colours, levels")
+    for name, row in rows.items():
+        print(
+            f"{name:<20} {with_error(100 * row.inner):>12} {with_error(100 * row.jaw):>12} "
+            f"{with_error(row.photometric):>12}"
+        )
+
+
+def report_heads(rows: dict[str, HeadErrors]) -> None:
+    """Print means, their standard errors, and ratios to the mean face."""
+    mean = rows["mean face"]
+    print(f"\n{len(mean.inner)} heads, mm (standard error), ratio to the mean face's")
+    print(
+        "                     inner landmarks, %    points, rigid      similarity         surface"
+    )
+    for name, row in rows.items():
+        columns = "".join(
+            f"{with_error(getattr(row, key)):>12} "
+            f"{getattr(row, key).mean() / getattr(mean, key).mean():.2f}"
+            for key in ("rigid_mm", "scaled_mm", "surface_mm")
+        )
+        print(f"{name:<20} {with_error(100 * row.inner):>18} {columns}")
+
+
+def with_error(values: np.ndarray) -> str:
+    """Mean and standard error."""
+    return f"{values.mean():.2f} ({values.std(ddof=1) / np.sqrt(len(values)):.2f})"
+
+
+if __name__ == "__main__":
+    run_command(main)
