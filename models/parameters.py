@@ -2,8 +2,8 @@
 
 The published layout (Deng et al., CVPRW 2019) has 257 numbers: identity 0:80, expression 80:144,
 texture 144:224, angles 224:227, lighting gamma 227:254, translation 254:257. Another face model
-may have other block sizes, and the rotations of its joints after all others; only the layout object
-knows them.
+may have other block sizes (the Basel Face Models of 2017 and 2019: 199, 100 and 199), and the
+rotations of its joints after all others; only the layout object knows them.
 """
 
 from __future__ import annotations

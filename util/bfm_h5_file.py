@@ -8,9 +8,11 @@ The files are HDF5 in the layout of statismo, version 0.9. For each of shape, ex
     shape/representer/points (3, V), cells (3, F)    the mesh
     metadata/landmarks/json          named points of the mean face: [{"id", "coordinates"}, ...]
 
-Read are the files of the face alone, "face12". As with bfm09 the mean of the expressions is left
-out, so that zero is the neutral face. There are no 68 landmarks: 23 of the named points fix the
-open face model's over this mean face, which gives the others (see `util.face_transfer`).
+All components are read, 199 of shape, 100 of expression and 199 of colour in the published files:
+the R-Net gets heads of these sizes. Read are the files of the face alone, "face12". As with bfm09
+the mean of the expressions is left out, so that zero is the neutral face. There are no 68
+landmarks: 23 of the named points fix the open face model's over this mean face, which gives the
+others (see `util.face_transfer`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData, array_fingerprint
 from util.errors import InputError
-from util.face_transfer import paper_size, place_like, transfer_appearance, transfer_landmarks
+from util.face_transfer import place_like, transfer_appearance, transfer_landmarks
 from util.file_kind import foreign_kind
 
 _MM_PER_DM = 100.0
@@ -175,10 +177,9 @@ def _decode(
     if not 0 <= triangles.min() <= triangles.max() < vertices:
         raise ValueError(f"shape/representer/cells must index its {vertices} vertices")
     triangles = np.ascontiguousarray(triangles, np.int32)
-    identity = paper_size(_basis(arrays, "shape", vertices), "identity") / np.float32(_MM_PER_DM)
-    expression = _basis(arrays, "expression", vertices)
-    expression = paper_size(expression, "expression") / np.float32(_MM_PER_DM)
-    colours = paper_size(_basis(arrays, "color", vertices), "texture")
+    identity = _basis(arrays, "shape", vertices) / np.float32(_MM_PER_DM)
+    expression = _basis(arrays, "expression", vertices) / np.float32(_MM_PER_DM)
+    colours = _basis(arrays, "color", vertices)
     mean_albedo = arrays["color/model/mean"].astype(np.float32)
     if mean_albedo.size != 3 * vertices:
         raise ValueError(f"color/model/mean holds {mean_albedo.size} numbers for {vertices} points")
@@ -200,9 +201,9 @@ def _decode(
         mean_albedo=mean_albedo.reshape(-1, 3),
         albedo_basis=colours,
         # The bases are multiplied by the standard deviations already.
-        identity_sigma=np.ones(80, np.float32),
-        expression_sigma=np.ones(64, np.float32),
-        albedo_sigma=np.ones(80, np.float32),
+        identity_sigma=np.ones(identity.shape[2], np.float32),
+        expression_sigma=np.ones(expression.shape[2], np.float32),
+        albedo_sigma=np.ones(colours.shape[2], np.float32),
         triangles=triangles,
         landmark_vertices=found.corners.astype(np.int32),
         landmark_barycentrics=found.barycentrics.astype(np.float32),

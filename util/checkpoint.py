@@ -322,16 +322,15 @@ def check_card(found: CheckpointCard, expected: CheckpointCard, path: Path | str
         or not expected.face_model_hash
         or found.face_model_hash == expected.face_model_hash
     )
-    if found.face_model != expected.face_model or not same_arrays:
+    same_layout = found.layout == expected.layout
+    if found.face_model != expected.face_model or not (same_arrays and same_layout):
+        theirs, ours = _face_model(found), _face_model(expected)
+        if not same_layout:
+            theirs += f" with the coefficients {_layout(found)}"
+            ours += f" with {_layout(expected)}"
         raise InputError(
-            f"{path}: trained for the face model {_face_model(found)}, this run uses "
-            f"{_face_model(expected)}; give --face_model {found.face_model} of that version, or "
-            "another checkpoint"
-        )
-    if found.layout != expected.layout:
-        raise InputError(
-            f"{path}: predicts the coefficients {_layout(found)}, the face model has "
-            f"{_layout(expected)}; give the face model it was trained for"
+            f"{path}: trained for the face model {theirs}, this run uses {ours}; give --face_model "
+            f"{found.face_model} of that version, or another checkpoint"
         )
 
 

@@ -33,8 +33,8 @@ def write_mat(
     """Write coefficients of one face.
 
     Keys: id, exp, tex, angle, gamma, trans, and joints where the face model has some, each (1, n)
-    float32; coeff (1, 257, or more with joints), all of them in this order; lm68 (1, 68, 2), pixel
-    indices of the 224 crop, y down.
+    float32; coeff, all of them in this order, (1, 257) with the published sizes; lm68 (1, 68, 2),
+    pixel indices of the 224 crop, y down.
 
     Args:
         path: the file to write, atomically.

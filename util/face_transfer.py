@@ -63,9 +63,10 @@ class Appearance:
 def paper_size(basis: np.ndarray, block: str) -> np.ndarray:
     """Cut or fill up a basis (V, 3, K) to the size of the published R-Net.
 
-    Components come in the order of their variance, so the last ones are left out; where there are
-    too few, components of zeros follow, which move nothing. So each such model has the published
-    257 coefficients, at their places.
+    For models whose files hold more than photos show (ICT-FaceKit, FLAME). Components come in the
+    order of their variance, so the last ones are left out; where there are too few, components of
+    zeros follow, which move nothing. So these models have the published 257 coefficients, at their
+    places.
     """
     size = PAPER_SIZES[block]
     result = np.zeros((*basis.shape[:2], size), np.float32)

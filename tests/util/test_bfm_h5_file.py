@@ -38,14 +38,15 @@ def test_it_is_the_file_in_decimetres(path: Path, tiny_face_data: FaceModelData)
     assert str(path) in message and f"by {len(NAMED_POINTS)} of its named points" in message
     assert (data.name, data.version) == ("bfm17", "2017")
     model = FaceModel(data)
-    assert model.layout.size == 257
+    # As many as the file has, not the 80, 64 and 80 of the published R-Net.
+    sizes = [arrays[f"{part}/model/pcaVariance"].size for part in ("shape", "expression", "color")]
+    assert sizes == [83, 66, 81] == [block.size for block in model.layout.blocks[:3]]
     random = np.random.default_rng(0)
-    identity, expression, texture = (random.normal(size=(1, k)) for k in (80, 64, 80))
+    identity, expression, texture = (random.normal(size=(1, k)) for k in sizes)
 
     def part(name: str, weights: np.ndarray, mean: bool = True) -> np.ndarray:
         basis, variance = (arrays[f"{name}/model/{key}"] for key in ("pcaBasis", "pcaVariance"))
-        count = weights.shape[1]
-        moved = basis[:, :count] @ (np.sqrt(variance[:count]) * weights[0])
+        moved = basis @ (np.sqrt(variance) * weights[0])
         return (moved + (arrays[f"{name}/model/mean"] if mean else 0)).reshape(-1, 3)
 
     millimetres = part("shape", identity) + part("expression", expression, mean=False)
@@ -94,9 +95,19 @@ def test_the_names_may_be_an_array_or_a_string(
 def test_it_renders(path: Path, tiny_face_data: FaceModelData):
     write_bfm_h5(path)
     model = FaceModel(read_bfm_h5(path, tiny_face_data, SMALL)[0])
-    coefficients = model.layout.split(0.1 * torch.randn(1, 257))
+    coefficients = model.layout.split(0.1 * torch.randn(1, model.layout.size))
     result = reconstruct(model, Renderer("torch"), Camera.rnet(), coefficients)
     assert 0.1 < float(result.face_mask.mean()) <= float(result.rendering.mask.mean()) < 0.9
+
+
+def test_all_components_say_what_the_model_is(path: Path, tiny_face_data: FaceModelData):
+    """The last one too: a file that differs in it alone is another model."""
+    arrays = write_bfm_h5(path)
+    first = read_bfm_h5(path, tiny_face_data, SMALL)[0].card
+    basis = arrays["color/model/pcaBasis"]
+    rewrite(path, "color/model/pcaBasis", lambda a: np.concatenate([a[:, :-1], basis[:, :1]], 1))
+    second = read_bfm_h5(path, tiny_face_data, SMALL)[0].card
+    assert first.fingerprint != second.fingerprint
 
 
 def rewrite(path: Path, name: str, change: Callable[[Any], Any]) -> None:
