@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from util.command import run_command
+from util.errors import InputError
 from util.installation import Finding, broken, installed
+
+if TYPE_CHECKING:
+    from options import ParsedOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,32 +24,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     The exit code is 1 unless all of them do; wrong files that none of them would use are only
     named.
     """
-    packages = show("Installed", installed())
+    packages = list(installed())
     if any(found.state == "wrong" for found in packages):
+        show("Installed", packages)
         print("\nWorks now: nothing, packages are missing; install them with: pip install .")
         sys.exit(1)
-    sound, sentence = diagnose(argv)
+    try:
+        options = read_options(argv)  # before anything is printed: a flag may be wrong
+    except InputError:
+        raise
+    except Exception as error:
+        # Whatever a package raises that is there, but damaged or of another system.
+        show("Installed", packages)
+        show("Broken", [broken(error)])
+        print("\nWorks now: nothing, a package cannot be imported")
+        sys.exit(1)
+    show("Installed", packages)
+    sound, sentence = diagnose(options)
     print(f"\n{sentence}")
     if not sound:
         sys.exit(1)
 
 
-def diagnose(argv: Sequence[str] | None) -> tuple[bool, str]:
-    """Run and print the checks that need the packages; whether all is well, and what works."""
+def read_options(argv: Sequence[str] | None) -> ParsedOptions:
+    """Import the program, which needs its packages, and parse the flags of its commands."""
     # Only now: without its packages the program could not even be imported.
-    try:
-        from data.detection import DetectionOptions
-        from models.face_model import FaceModelOptions
-        from models.networks.recognition import RecognitionOptions
-        from models.networks.reconstruction import ReconstructionNetOptions
-        from models.renderer import RenderOptions
-        from options import parse_command
-        from options.base_options import BaseOptions
-        from util.diagnosis import CHECKS, findings, what_works
-    except Exception as error:
-        # Whatever a package raises that is there, but damaged or of another system.
-        show("Broken", [broken(error)])
-        return False, "Works now: nothing, a package cannot be imported"
+    import util.diagnosis  # noqa: F401 - all that the checks need
+    from data.detection import DetectionOptions
+    from models.face_model import FaceModelOptions
+    from models.networks.recognition import RecognitionOptions
+    from models.networks.reconstruction import ReconstructionNetOptions
+    from models.renderer import RenderOptions
+    from options import parse_command
+    from options.base_options import BaseOptions
 
     groups = (
         BaseOptions,
@@ -54,7 +66,13 @@ def diagnose(argv: Sequence[str] | None) -> tuple[bool, str]:
         RecognitionOptions,
         ReconstructionNetOptions,
     )
-    options = parse_command(groups, argv, __doc__ or "")
+    return parse_command(groups, argv, __doc__ or "")
+
+
+def diagnose(options: ParsedOptions) -> tuple[bool, str]:
+    """Run and print the checks that need the packages; whether all is well, and what works."""
+    from util.diagnosis import CHECKS, findings, what_works
+
     report = {
         title: show(title, (found for check in checks for found in findings(check, options)))
         for title, checks in CHECKS.items()

@@ -23,6 +23,7 @@ from models.networks.folding import fold_batch_norms
 from models.renderer import Backend, Renderer
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
+from options.record import changed_options
 from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
 from util.assets import load_assets
 from util.checkpoint import load_checkpoint, resolve_checkpoint
@@ -31,7 +32,7 @@ from util.devices import choose_device
 from util.errors import InputError
 from util.photo_overlay import lay_over
 from util.photo_reconstruction import reconstruct_faces
-from util.results import ResultWriter, SummaryRow, results_folder
+from util.results import ResultWriter, SummaryRow, earlier_results, results_folder
 from util.training_state import adopt_card, load_weights
 
 GROUPS = (
@@ -47,6 +48,9 @@ GROUPS = (
 PREVIEW_PX = 2048
 """Longer side of <stem>_photo.jpg; a photo of many megapixels would take longer than its faces."""
 
+RESULT_FLAGS = ("face_model", "face_region", "jaw_landmarks", "faces", "solve_appearance")
+"""By which the results of two runs into one folder differ."""
+
 Item = TypeVar("Item")
 
 
@@ -57,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, options = load_model(options)
     photos = find_photos(model, options)
     results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
+    announce(photos, results, options)
     write_options(options, results, "test")
     with ResultWriter(results) as writer:
         reconstruct_folder(model, photos, test, writer)
@@ -95,12 +100,30 @@ def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
         with_skin=test.solve_appearance,
         preview_px=PREVIEW_PX if test.photo_overlay else 0,
     )
-    if test.faces == "all" and (named := sum(map(photos.has_points, photos.stems))):
+    return photos
+
+
+def announce(photos: PhotoFolder, results: Path, options: ParsedOptions) -> None:
+    """Say which photos bring their points, and which earlier results are replaced."""
+    named = sum(map(photos.has_points, photos.stems))
+    print(
+        f"{named} of {len(photos)} photos have their points in detections/ or landmarks/; in the "
+        f"other {len(photos) - named} faces are found by --detector "
+        f"{options[DetectionOptions].detector}"
+    )
+    if options[TestOptions].faces == "all" and named:
         print(
             f"--faces all: {named} of {len(photos)} photos keep the one face that their file in "
             "detections/ or landmarks/ names"
         )
-    return photos
+    if earlier := earlier_results(results, photos.paths):
+        changed = changed_options(options, results, "test", RESULT_FLAGS)
+        made = ", ".join(f"--{name} {old} (now {new})" for name, (old, new) in changed.items())
+        print(
+            f"{results} holds results of {earlier} of these photos"
+            f"{f', made with {made}' if made else ''}: they are replaced; move the folder to keep "
+            "them"
+        )
 
 
 def reconstruct_folder(
@@ -190,6 +213,12 @@ def report(writer: ResultWriter, results: Path) -> None:
         f"Inner landmarks against the detected ones: {error:.1f} % of the outer-eye distance "
         f"(mean face in the pose of the five points: {yardstick:.1f} %)"
     )
+    if error >= yardstick:
+        print(
+            "The network is no better than the mean face: it was trained too briefly, or on faces "
+            "unlike these. Train longer or on more faces; if the blue points in the pictures miss "
+            "the faces, give five points in detections/"
+        )
 
 
 if __name__ == "__main__":

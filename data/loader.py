@@ -138,6 +138,11 @@ class FaceLoader:
         # A mixture takes any of its samples, however few of them make an epoch.
         in_use = len(dataset) if is_train and dataset.needs_shuffling else size
         notices = [dataset.notice, self.bad_images.known(dataset.problems, in_use)]
+        if is_train and size < options.batch_size:
+            notices.append(
+                f"{size} faces are fewer than --batch_size {options.batch_size}, so that an epoch "
+                f"is one step with all of them; take more faces, or a smaller batch for more steps"
+            )
         self.notice = "; ".join(filter(None, notices))
         """What the user should know before the first batch; may be empty."""
         if is_train and options.serial_batches and dataset.needs_shuffling:

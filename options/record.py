@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,36 @@ def write_options(options: ParsedOptions, folder: Path, phase: str) -> None:
         print(text)
 
     plain = {name: _plain(value) for name, value in flat.items() if value != ()}
-    name = "options.yaml" if phase == "train" else f"{phase}_options.yaml"
     body = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    write_text(folder / name, f"# git commit {commit}\n{body}")
+    write_text(folder / _yaml_name(phase), f"# git commit {commit}\n{body}")
+
+
+def changed_options(
+    options: ParsedOptions, folder: Path, phase: str, names: Iterable[str]
+) -> dict[str, tuple[Any, Any]]:
+    """Flags that an earlier run into a folder had other values of: the earlier and the new value.
+
+    Nothing where the folder holds no record that can be read.
+
+    Args:
+        options: of this run.
+        folder: that `write_options` wrote into.
+        phase: of the earlier run.
+        names: of the flags that are compared.
+    """
+    try:
+        saved = yaml.safe_load((folder / _yaml_name(phase)).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    if not isinstance(saved, dict):
+        return {}
+    flat = options.flat()
+    now = {name: _plain(flat[name]) for name in names}
+    return {
+        name: (saved[name], value)
+        for name, value in now.items()
+        if name in saved and saved[name] != value
+    }
 
 
 def git_commit() -> str:
@@ -54,6 +82,10 @@ def git_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
+
+
+def _yaml_name(phase: str) -> str:
+    return "options.yaml" if phase == "train" else f"{phase}_options.yaml"
 
 
 def _plain(value: Any) -> Any:

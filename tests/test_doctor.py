@@ -28,6 +28,7 @@ from util.assets import OPEN_FACE_MODEL
 from util.bfm_conversion import SOURCE_FILES, check_source
 from util.bfm_file import write_bfm_model
 from util.checkpoint import load_checkpoint, save_checkpoint
+from util.errors import InputError
 from util.ict_file import check_ict
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
 
@@ -102,6 +103,12 @@ def test_missing_packages_end_it_early(
     shown = lines(capsys)
     assert line_of(shown, "no-such-distribution").startswith("  wrong")
     assert shown[-1].startswith("Works now: nothing") and "pip install ." in shown[-1]
+
+
+def test_a_bad_flag_is_refused_before_anything_is_printed(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(InputError, match="--face_mode"):
+        doctor.main([*ARGV, "--face_mode", "open"])
+    assert capsys.readouterr().out == ""
 
 
 def test_a_package_that_is_there_but_broken_is_named(folder: Path):

@@ -27,6 +27,7 @@ from options import parse_command
 from tests.test_train_command import load_script
 from util.errors import InputError
 from util.face_result import FaceResult
+from util.results import ResultWriter, SummaryRow
 from util.training_state import Progress, save_training
 
 command = load_script("test")
@@ -102,7 +103,11 @@ def test_a_folder_of_photos(
     # The mean face was rendered: the yardstick finds it again, the turned one is further off.
     assert float(summary["a.png"]["nme_inner_mean_face"]) < 0.01
     assert 0.01 < float(summary["a.png"]["nme_inner"]) < 0.2
-    assert "2 of 4 photos" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 of 4 photos reconstructed" in shown
+    assert "2 of 4 photos have their points in detections/ or landmarks/; in the other 2" in shown
+    # The network that predicts a turned face for all is worse than the mean face, and this is said.
+    assert "no better than the mean face" in shown and "they are replaced" not in shown
 
     with Image.open(results / "a.png") as picture:
         assert picture.size == (672, 224)
@@ -266,6 +271,35 @@ def test_flags_without_effect_say_so_once(
     for flag in ("use_opengl", "phase", "use_ddp"):
         assert shown.count(f"--{flag} has no effect: ") == 1
     assert shown.count("has no effect") == 3
+
+
+def test_earlier_results_that_are_replaced_are_announced(
+    trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = [*RUN, "--epoch", "20", "--photo_overlay", "False"]
+    command.main([*argv, "--img_folder", str(photos / "a.png")])
+    capsys.readouterr()
+    command.main([*argv, "--img_folder", str(photos), "--face_region", "head"])
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if "they are replaced" in s]
+    assert "epoch_20_000000 holds results of 1 of these photos" in line
+    assert "made with --face_region face (now head):" in line and "--face_model" not in line
+    command.main([*argv, "--img_folder", str(photos), "--face_region", "head"])
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if "they are replaced" in s]
+    assert "of 2 of these photos: they are replaced" in line
+
+
+def test_a_network_better_than_the_mean_face_is_not_blamed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def shown(error: float) -> str:
+        row = SummaryRow("a.jpg", "ok", nme_inner=error, nme_inner_mean_face=0.04)
+        with ResultWriter(tmp_path / "results") as writer:
+            writer.rows.append(row)
+        command.report(writer, tmp_path / "results")
+        return capsys.readouterr().out
+
+    assert "no better than the mean face" not in shown(0.03)
+    assert "no better than the mean face" in shown(0.04)
 
 
 def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path):

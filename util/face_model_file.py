@@ -18,6 +18,7 @@ from models.face_model import FaceModelData, FaceRegion, array_fingerprint
 from models.landmark_embedding import MovingContour
 from util.atomic import atomic_file
 from util.errors import InputError
+from util.file_kind import foreign_to_npz
 from util.level_of_detail import DetailMesh, at_level
 from util.texture_file import TEXTURE_KEYS
 
@@ -95,6 +96,7 @@ _FORMS = {
     **dict.fromkeys(_PARITY_KEYS.values(), (1, _INTEGERS)),
 }
 """Dimensions and kinds of the arrays, before any is computed with; sizes are checked after."""
+_REMEDY = "restore it from the repository or build it again as BFM/README.md says"
 _CONTROL_KEYS = ("control_mean_shape", "control_identity_basis", "control_expression_basis")
 
 
@@ -145,8 +147,7 @@ def read_face_model(path: Path, level: int = 1, region: FaceRegion = "face") -> 
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(
-            f"face model file {path} contradicts itself ({error}); restore it from the repository "
-            "or build it again as BFM/README.md says"
+            f"face model file {path} contradicts itself ({error}); {_REMEDY}"
         ) from error
 
 
@@ -215,12 +216,12 @@ def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None
 
 def _read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """The wanted arrays that a file has; without names all but textures."""
+    if kind := foreign_to_npz(path):
+        raise InputError(f"face model file {path} is {kind}; {_REMEDY}")
     try:
         # Opened here, since np.load leaves a damaged archive open.
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds a single array")
             # Textures are large, and wanted by few: util.texture_file reads them.
             keys = [key for key in archive.files if not key.startswith(TEXTURE_KEYS)]
             keys = [key for key in keys if key in wanted or not wanted]
@@ -228,10 +229,7 @@ def _read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, np.ndarr
     except Exception as error:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
         # raises what it happens to raise.
-        raise InputError(
-            f"face model file {path} cannot be read ({error}); restore it from the repository "
-            "or build it again as BFM/README.md says"
-        ) from error
+        raise InputError(f"face model file {path} cannot be read ({error}); {_REMEDY}") from error
 
 
 def _check_forms(arrays: dict[str, np.ndarray]) -> None:

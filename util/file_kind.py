@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from util.errors import InputError
@@ -25,6 +26,9 @@ _KINDS = (
 )
 TAR = "a tar archive; unpack it"
 _TAR_CHECKSUM, _TAR_MAGIC = slice(148, 156), slice(257, 262)
+_ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
+_TEXT_LENGTH = 512
+"""Bytes that are looked at to tell text from other contents."""
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
@@ -55,6 +59,34 @@ def foreign_kind(path: Path) -> str | None:
             "in a browser"
         )
     return None
+
+
+def foreign_to_npz(path: Path) -> str | None:
+    """What lies in place of a `.npz` file: as `foreign_kind`, or anything that is no zip archive.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    if kind := foreign_kind(path):
+        return kind
+    with path.open("rb") as file:
+        head = file.read(_TEXT_LENGTH)
+    if head.startswith(_ZIP):
+        return None  # what else may be wrong with it, its reader says
+    if not head:
+        return "empty"
+    if head.startswith(_NPY):
+        return "a single array (.npy)"
+    return "text" if _is_text(head) else "no zip archive, as .npz files are"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these are characters; the last one may be cut."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def _has_tar_checksum(head: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -72,6 +72,13 @@ def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
         if owners <= {photos.resolve()}:
             return folder
         number += 1
+
+
+def earlier_results(folder: Path, photos: Iterable[Path]) -> int:
+    """How many of some photos have results in a folder, which writing into it replaces."""
+    rows = _read_summary(folder / "summary.csv")
+    done = {_photo(row["image"]) for row in rows if row["status"] == "ok"}
+    return len(done & {photo.resolve() for photo in photos})
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ import numpy as np
 
 from models.texture import TextureData
 from util.errors import InputError
+from util.file_kind import foreign_to_npz
 
 TEXTURE_KEYS = "texture_"
+_REMEDY = "restore the file from the repository or build it again as BFM/README.md says"
 _KEYS = ("maps", "scales", "weight_mean", "weight_basis", "weight_range")
 
 
@@ -34,12 +36,12 @@ def read_texture(path: Path) -> TextureData | None:
     """
     if not path.is_file():
         raise InputError(f"face model file {path} does not exist; give --face_model another path")
+    if kind := foreign_to_npz(path):
+        raise InputError(f"face model file {path} is {kind}; {_REMEDY}")
     try:
         # Opened here, since np.load leaves a damaged archive open.
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds a single array")
             if not any(key.startswith(TEXTURE_KEYS) for key in archive.files):
                 return None
             names = tuple(str(name) for name in archive[TEXTURE_KEYS + "names"])
@@ -48,6 +50,5 @@ def read_texture(path: Path) -> TextureData | None:
         # Garbage reaches every part of the readers (zip, zlib, header of each array), and each
         # raises what it happens to raise.
         raise InputError(
-            f"the texture of face model file {path} cannot be read ({error}); restore the file "
-            "from the repository or build it again as BFM/README.md says"
+            f"the texture of face model file {path} cannot be read ({error}); {_REMEDY}"
         ) from error

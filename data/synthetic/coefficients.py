@@ -12,6 +12,7 @@ from data.synthetic.cameras import intrinsics
 from models.camera import Camera
 from util.atomic import atomic_file
 from util.errors import InputError
+from util.file_kind import foreign_to_npz
 
 FORMAT_VERSION = 2
 VALIDATION_COUNT = 256
@@ -129,6 +130,8 @@ def read_truth(path: Path, command: str = "") -> SyntheticTruth:
             f"{path} does not exist; make synthetic faces with "
             f"`{command or f'python make_synthetic.py --out {path.parent}'}`"
         )
+    if kind := foreign_to_npz(path):
+        raise InputError(f"{path} is {kind}; {remedy}")
     try:
         # Opened here, since numpy leaves a file open that turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

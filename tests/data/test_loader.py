@@ -144,6 +144,14 @@ def test_processes_take_validation_batches_in_turn() -> None:
     assert shares == [whole[0::2], whole[1::2]]
 
 
+def test_fewer_faces_than_a_batch_are_announced() -> None:
+    few = loader(count=3, batch_size=4)
+    assert len(few) == 1
+    assert "3 faces are fewer than --batch_size 4" in few.notice
+    assert not loader(count=4, batch_size=4).notice
+    assert not loader(count=3, batch_size=4, is_train=False).notice
+
+
 def test_every_process_needs_a_face_in_every_step() -> None:
     with pytest.raises(InputError, match="--batch_size 3 with 10 faces: each of 4 processes"):
         loader(place=Place(0, 4))

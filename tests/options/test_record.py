@@ -120,3 +120,16 @@ def test_the_commit_and_whether_the_tree_was_edited(copy_in_git: Path):
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     assert record.git_commit() == "unknown"
+
+
+def test_changed_options_are_those_of_the_earlier_run(tmp_path: Path):
+    names = ("name", "batch_size", "pretrained_name")
+    first = parse_command(GROUPS, ["--name", "a", "--epoch", "3"])
+    assert record.changed_options(first, tmp_path, "test", names) == {}
+    write_options(first, tmp_path, "test")
+    assert record.changed_options(first, tmp_path, "test", names) == {}
+    second = parse_command(GROUPS, ["--name", "a", "--batch_size", "8", "--epoch", "4"])
+    assert record.changed_options(second, tmp_path, "test", names) == {"batch_size": (32, 8)}
+    for text in ("a: [", "- 1", "{name: a}"):
+        (tmp_path / "test_options.yaml").write_text(text, encoding="utf-8")
+        assert record.changed_options(second, tmp_path, "test", names) == {}

@@ -120,18 +120,28 @@ def test_missing_file_and_folder(tmp_path: Path):
             read_face_model(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 half a zip", b"\x80\x04."])
-def test_files_of_another_kind(tmp_path: Path, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"not a model", "is text"),
+        (b"PK\x03\x04 half a zip", "cannot be read"),
+        (b"\x80\x04.", "is no zip archive"),
+        (b"<html>", "is a web page"),
+    ],
+)
+def test_files_of_another_kind(tmp_path: Path, content: bytes, what: str):
     path = tmp_path / "a.npz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.npz cannot be read"):
+    with pytest.raises(InputError, match=rf"a\.npz {what}.*restore it") as caught:
         read_face_model(path)
+    assert "pickle" not in str(caught.value)
 
 
 def test_a_single_array_is_no_model(tmp_path: Path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     path = (tmp_path / "a.npy").rename(tmp_path / "a.npz")
-    with pytest.raises(InputError, match=r"a\.npz"):
+    with pytest.raises(InputError, match=r"a\.npz is a single array"):
         read_face_model(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from util.errors import InputError
-from util.file_kind import foreign_kind
+from util.file_kind import foreign_kind, foreign_to_npz
 
 
 def old_tar(name: str) -> bytes:
@@ -60,3 +60,21 @@ def test_weights_are_none_of_them(tmp_path: Path, content: bytes):
 def test_what_cannot_be_opened_is_said(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be read"):
         foreign_kind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "empty"),
+        ("ein Gesicht: größe".encode(), "text"),
+        # A character may be cut at the end of what is looked at.
+        (("a" + 600 * "ö").encode(), "text"),
+        (b"\x93NUMPY\x01\x00", "a single array (.npy)"),
+        (bytes(range(256)), "no zip archive, as .npz files are"),
+        (b"PK\x03\x04", None),
+    ],
+)
+def test_what_is_no_npz_is_named(tmp_path: Path, content: bytes, kind: str | None):
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    assert foreign_to_npz(path) == kind

@@ -56,7 +56,7 @@ def test_files_that_are_no_model_are_named(tmp_path):
         read_texture(tmp_path / "missing.npz")
     path = tmp_path / "page.npz"
     path.write_bytes(b"<html>")
-    with pytest.raises(InputError, match=r"page\.npz"):
+    with pytest.raises(InputError, match=r"page\.npz is a web page"):
         read_texture(path)
 
 

@@ -263,7 +263,7 @@ def test_damaged_truth_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_truth(path)
     path.write_text("no archive", encoding="utf-8")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"is text; make the set again"):
         read_truth(path)
     bad = SyntheticTruth(**{**vars(truth), "coefficients": np.full((1, 5), np.nan)})
     write_truth(path, bad)
