@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trimesh
 from scipy.io import savemat
 
 from models.face_model import FaceModelData, FaceModelOptions, FaceRegion
@@ -29,27 +31,36 @@ def test_the_example_animates_a_reconstruction(
     random = np.random.default_rng(0)
     sizes = {"id": 80, "exp": 64, "tex": 80}
     coefficients = {key: 0.3 * random.standard_normal((1, n)) for key, n in sizes.items()}
+    # Of somebody who smiles on the photo already.
+    names = list(open_face_data.unit_names)
+    smiles = [names.index("mouthSmileLeft"), names.index("mouthSmileRight")]
+    coefficients["exp"] += 0.5 * open_face_data.unit_matrix[smiles].sum(axis=0)
     savemat("face.mat", {key: row.astype(np.float32) for key, row in coefficients.items()})
-    names: dict = {}
-    exec(compile(example[0], "OPEN_MODEL.md", "exec"), names)
+    found: dict = {}
+    exec(compile(example[0], "OPEN_MODEL.md", "exec"), found)
+    frames = [trimesh.load(f"frame_{k}.obj", process=False).vertices for k in range(11)]
+    assert not (tmp_path / "frame_11.obj").exists()
 
-    def lines(frame: int) -> np.ndarray:
-        text = (tmp_path / f"frame_{frame}.obj").read_text().splitlines()
-        return np.array([line.split()[1:4] for line in text if line.startswith("v ")], float)
-
-    smiling, open_eye, closed_eye = lines(0), lines(1), lines(5)
-    assert not (tmp_path / "frame_6.obj").exists()
-    assert len(smiling) == len(names["model"].mean_shape) // 3
-    # The lid moves on this person as the unit says.
-    unit = open_face_data.unit_matrix[open_face_data.unit_names.index("eyeBlinkLeft")]
-    moved = open_face_data.expression_basis @ unit
-    count = len(open_face_data.mean_shape)
-    assert np.abs((closed_eye - open_eye)[:count] - moved).max() < 1e-3
-    # The corners of the mouth rise.
+    # It starts from the photo's own expression, and moves in small steps.
     identity, expression = (torch.from_numpy(coefficients[key]).float() for key in ("id", "exp"))
-    photo = names["model"].shape(identity, expression)[0].numpy()
+    photo = found["model"].shape(identity, expression)[0].numpy()
+    assert np.abs(frames[0] - photo).max() < 1e-4
+    steps = [np.linalg.norm(b - a, axis=1).max() for a, b in pairwise(frames)]
+    assert max(steps) < 0.05
+    # The corners of the mouth rise, but not as if the photo did not smile.
     corners = open_face_data.landmark_vertices[[48, 54], 0]
-    assert (smiling[corners, 1] > photo[corners, 1] + 0.03).all()
+    assert (frames[5][corners, 1] > photo[corners, 1] + 0.005).all()
+    own, strengths = found["own_strengths"], found["strengths"]
+    assert float(own[smiles].min()) > 0.3 and float(strengths[:, smiles].max()) <= max(
+        0.7, float(own[smiles].max())
+    )
+    assert torch.equal(strengths[0], own)
+    # The lid goes as far as it does not close yet.
+    blink = names.index("eyeBlinkLeft")
+    moved = open_face_data.expression_basis @ open_face_data.unit_matrix[blink]
+    count, part = len(open_face_data.mean_shape), float(strengths[-1, blink] - own[blink])
+    assert strengths[-1, blink] == 1 and part > 0.5
+    np.testing.assert_allclose((frames[10] - frames[5])[:count], part * moved, atol=1e-3)
 
 
 def test_the_table_of_units_is_the_models(open_face_data: FaceModelData):
