@@ -3,8 +3,8 @@
 python -m benchmarks.face_model --bfm_folder BFM --photos FOLDER
 python -m benchmarks.face_model --only detection --renders 1000
 
-    speed      size and time of the open model
-    geometry   its fit to heads of ICT-FaceKit
+    speed      size and time of the model
+    geometry   its fit to heads of ICT-FaceKit, of models that know their border
     detection  what the default detector finds in renders     (.face_model_detection)
     identity   whether a recognition network knows its people (.face_model_identity)
     photos     fits to real photos, with and without albedo   (.face_model_photos)
@@ -12,15 +12,15 @@ python -m benchmarks.face_model --only detection --renders 1000
 The heads are random identities of ICT-FaceKit (USC, from scans), which the user downloads
 (BFM/README.md); without it that part is left out, and without --photos the last. Eight other draws
 of the same heads chose two numbers of the open model, the sliders' share and the sigmas of its
-components (BFM/open_model/geometry_bases.py); nothing else of it knows them. Detection, identity
-and photos measure the model of --face_model, open unless another is named.
+components (BFM/open_model/geometry_bases.py); nothing else of it knows them. All parts measure the
+model of --face_model, open unless another is named; of open without a level, speed measures all
+three.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,7 @@ from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.landmark_transfer import PARTS
 from benchmarks.surface_fit import SurfaceFitter
 from benchmarks.timing import compare
+from data.images import list_images
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.landmarks import INNER
@@ -47,8 +48,8 @@ from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_mod
 from util.command import run_command
 from util.devices import one_thread
 from util.errors import InputError
-from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
+from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
 from util.surface import nearest_on_surface
 
@@ -182,12 +183,12 @@ def _landmarks(head: FaceModelData, shape: np.ndarray) -> np.ndarray:
     return np.einsum("lk,lkd->ld", head.landmark_barycentrics, corners)
 
 
-def speed(repeats: int) -> None:
-    """Print times of loading and decoding, and what the arrays take."""
-    for level in (0, 1, 2):
-        read_face_model(OPEN_FACE_MODEL, level)  # compiles, and has the file in memory
+def speed(models: Sequence[FaceModelOptions], repeats: int) -> None:
+    """Print times of loading and decoding, and what the arrays take, of each model."""
+    for wanted in models:
+        read_chosen_face_model(wanted)  # compiles, converts, and has the file in memory
         start = time.perf_counter()
-        data = read_face_model(OPEN_FACE_MODEL, level)
+        data, _ = read_chosen_face_model(wanted)
         loading = time.perf_counter() - start
         model = FaceModel(data)
         arrays = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
@@ -201,10 +202,11 @@ def speed(repeats: int) -> None:
                 model.albedo(parts.texture)
 
         timing = compare({"decode": decode}, repeats)["decode"]
+        milliseconds = 1e3 * timing.median / 8
         print(
-            f"open@{level}: {model.vertex_count} vertices, {len(model.triangles)} triangles; file "
-            f"read in {loading:.2f} s; shape and albedo {1e3 * timing.median / 8:.2f} ms a face in "
-            f"batches of 8; arrays of {arrays / 2**20:.0f} MiB"
+            f"{wanted.face_model}: {model.vertex_count} vertices, {len(model.triangles)} "
+            f"triangles; file read in {loading:.2f} s; shape and albedo {milliseconds:.2f} ms a "
+            f"face in batches of 8; arrays of {arrays / 2**20:.0f} MiB"
         )
 
 
@@ -246,19 +248,24 @@ def photos(options: ParsedOptions) -> None:
         print(f"pictures: {wanted.picture}")
 
 
-def _measured(options: ParsedOptions) -> FaceModel:
+def _named(options: ParsedOptions) -> FaceModelOptions:
     """The model that is named; unlike elsewhere, no file of the user's replaces the open one."""
     chosen = options[FaceModelOptions]
-    if not options.given("face_model"):
-        chosen = replace(chosen, face_model="open")
-    face_model, message = choose_face_model(chosen)
+    return chosen if options.given("face_model") else replace(chosen, face_model="open")
+
+
+def _measured(options: ParsedOptions) -> FaceModel:
+    face_model, message = choose_face_model(_named(options))
     print(f"face model: {message}")
     return face_model
 
 
 def heads(options: ParsedOptions) -> None:
     """Print the fit to real heads, if the user has them."""
-    model = read_face_model(OPEN_FACE_MODEL)
+    model, _ = read_chosen_face_model(_named(options))
+    if "border" not in model.regions:
+        print(f"geometry: left out, {model.name} does not say where its border is")
+        return
     folder = options[FaceModelOptions].bfm_folder
     try:
         head, message = read_chosen_face_model(
@@ -273,10 +280,14 @@ def heads(options: ParsedOptions) -> None:
 
 
 def size_and_speed(options: ParsedOptions) -> None:
-    """Print the size of the file, and times."""
-    print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
+    """Print the size of the open model's file, and times."""
+    wanted = _named(options)
+    models = [wanted]
+    if wanted.face_model == "open":
+        print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
+        models = [replace(wanted, face_model=f"open@{level}") for level in LEVELS]
     with one_thread():
-        speed(options[FigureOptions].repeats)
+        speed(models, options[FigureOptions].repeats)
 
 
 PARTS_OF_IT: dict[str, Callable[[ParsedOptions], None]] = {
@@ -288,13 +299,28 @@ PARTS_OF_IT: dict[str, Callable[[ParsedOptions], None]] = {
 }
 
 
-def main() -> None:
+def check_files(options: ParsedOptions) -> None:
+    """See that what flags name is there, before minutes of measuring.
+
+    Raises:
+        InputError: the face model or the photos are missing.
+    """
+    read_chosen_face_model(_named(options))
+    if folder := options[PhotoFigureOptions].photos:
+        try:
+            list_images(Path(folder))
+        except InputError as error:
+            raise InputError(f"--photos {folder}: {error}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Print all figures, or one part."""
-    options = parse_command(GROUPS, sys.argv[1:], __doc__ or "")
+    options = parse_command(GROUPS, argv, __doc__ or "")
     wanted = options[FigureOptions]
     if wanted.quick:
         for group, values in QUICK.items():
             options = options.with_values(group, **values)
+    check_files(options)
     for name, part in PARTS_OF_IT.items():
         if wanted.only in ("all", name):
             part(options)
