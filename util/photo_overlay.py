@@ -6,11 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 
 from models.camera import Camera
+from models.face_model import FaceModel
 from models.renderer import Renderer
 from util.face_result import FaceResult
 from util.photo_camera import camera_in_photo
+
+_FADE_DM = 0.15
+"""Distance from its open edge over which a neck fades in."""
+
+
+def neck_fading(face_model: FaceModel) -> np.ndarray | None:
+    """Opacity (V,) that lets a head's neck, which ends in mid-air, go over into that of the photo.
+
+    0 where it is cut, 1 from 15 mm on; None for models without a head: a face ends on skin.
+    """
+    if not all(name in face_model.regions for name in ("neck", "border")):
+        return None
+    # The border is where the face alone ends; on a head it is no edge.
+    neck = face_model.regions["neck"].numpy() & ~face_model.regions["border"].numpy()
+    triangles = face_model.triangles.cpu().numpy()
+    edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = np.sort(edges[neck[edges].all(axis=1)], axis=1)  # mouth and lids have open edges too
+    found, counts = np.unique(edges, axis=0, return_counts=True)
+    cut = np.unique(found[counts == 1])
+    if not len(cut):
+        return None
+    points = face_model.mean_shape.reshape(-1, 3).cpu().numpy()
+    distances, _ = KDTree(points[cut]).query(points, distance_upper_bound=_FADE_DM)
+    return (distances / _FADE_DM).clip(0, 1).astype(np.float32)
 
 
 def lay_over(
@@ -48,13 +74,16 @@ def _draw(picture: np.ndarray, face: FaceResult, camera: Camera, renderer: Rende
         return
     shift = torch.tensor([[-left, -top]], dtype=torch.float64)
     window = view.regrid(torch.ones_like(shift), shift, (right - left, bottom - top))
+    opacity = np.ones(len(face.colours)) if face.opacity is None else face.opacity
     rendering = renderer(
         vertices.float(),
         torch.from_numpy(face.triangles),
         window.to(torch.float32),
-        torch.from_numpy(face.colours)[None],
+        torch.from_numpy(np.column_stack([face.colours, opacity]).astype(np.float32))[None],
     )
     assert rendering.image is not None
-    colours = (rendering.image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    drawn = rendering.image[0].clamp(0, 1).permute(1, 2, 0).numpy()
     seen = rendering.mask[0, 0].numpy() > 0
-    picture[top:bottom, left:right][seen] = colours[seen]
+    colours, alpha = 255 * drawn[seen, :3], drawn[seen, 3:]
+    part = picture[top:bottom, left:right]
+    part[seen] = np.rint(alpha * colours + (1 - alpha) * part[seen]).astype(np.uint8)

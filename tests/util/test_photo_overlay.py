@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from data.alignment import Alignment
 from models.camera import Camera
-from models.face_model import FaceModel, IdentityCard
+from models.face_model import FaceModel, FaceModelOptions, IdentityCard
 from models.renderer import Renderer
+from util.assets import load_face_model
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera
-from util.photo_overlay import lay_over
+from util.photo_overlay import lay_over, neck_fading
 
 GREEN, RED = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 SIZE = (400, 300)
@@ -99,3 +101,30 @@ def test_colours_beyond_the_range_are_clipped(tiny_face_model: FaceModel):
     drawn = picture[picture[..., 0] != 100]
     assert len(drawn) > 5000
     assert (np.abs(drawn - [255, 0, 127.5]) <= [0, 0, 0.5]).all()
+
+
+def test_a_face_shows_through_where_it_is_not_opaque(tiny_face_model: FaceModel):
+    face = face_at(tiny_face_model, 130, 40)
+    half = replace(face, opacity=np.full(tiny_face_model.vertex_count, 0.5, np.float32))
+    whole, picture = draw(face).astype(int), draw(half).astype(int)
+    drawn = whole[..., 0] == 0
+    assert drawn.sum() > 5000
+    expected = np.where(drawn[..., None], (whole + 100) / 2, 100)
+    assert np.abs(picture - expected).max() <= 1
+
+
+def test_a_head_fades_at_its_neck_alone():
+    head = load_face_model(FaceModelOptions(face_model="open", face_region="head"))
+    opacity = neck_fading(head)
+    assert opacity is not None and opacity.min() == 0 and opacity.max() == 1
+    points = head.mean_shape.reshape(-1, 3).numpy()
+    faded, cut = points[opacity < 1], points[opacity == 0]
+    neck = head.regions["neck"].numpy()
+    assert neck[opacity == 0].all() and len(cut) > 50
+    # Below the mouth, on both sides, and nothing of the face itself.
+    landmarks = head.landmarks(head.mean_shape.reshape(1, -1, 3))[0].numpy()
+    assert faded[:, 1].max() < landmarks[33, 1]
+    assert cut[:, 0].min() < -0.4 and cut[:, 0].max() > 0.4
+    assert len(faded) < 0.05 * len(points)
+    assert opacity[head.landmark_embedding.vertices.long().numpy()].min() == 1
+    assert neck_fading(load_face_model(FaceModelOptions(face_model="open"))) is None
