@@ -80,7 +80,7 @@ def origin_fingerprint(donor: FaceModelData, *arrays: np.ndarray) -> str:
 
     What is computed of them (where landmarks are laid, the albedo that is carried over,
     eigenvectors) differs between processors in the last digits, which must not change what a model
-    is. Nor must landmark files that come and go.
+    is. Nor must landmark files that come and go (`models.face_model.IdentityCard`).
     """
     given = np.frombuffer(donor.card.fingerprint.encode(), np.uint8)
     return array_fingerprint(*(array.astype(np.float32) for array in arrays), given)
