@@ -80,6 +80,8 @@ def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
     try:
         assets = load_assets(options)
     except InputError as error:
+        if options.given("face_model"):
+            raise  # the user's own choice, not the checkpoint's
         raise InputError(f"{path} cannot be used: {error}") from error
     model = create_model(base.model, options, assets, device)
     assert isinstance(model, FaceReconModel)

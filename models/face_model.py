@@ -67,7 +67,14 @@ class IdentityCard:
     licence: str
     fingerprint: str
     """SHA-256 (16 hex digits) of the arrays that define the coefficients, equal for all levels
-    of detail."""
+    of detail.
+
+    Landmarks are no part of it: they do not change which face coefficients mean. A network that was
+    trained with landmarks somewhat elsewhere still predicts the same shapes, so refusing it would
+    only cost its training; and the landmark files that users lay beside FLAME come and go. What
+    they do change, losses and landmark errors, the version tells: a model whose landmarks are
+    calibrated anew gets a new one, and loading a checkpoint of another version says so. The points
+    by which photos are aligned stay where they are in a calibration."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} ({self.fingerprint})"

@@ -25,6 +25,7 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.test_train_command import load_script
+from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.results import ResultWriter, SummaryRow
@@ -357,6 +358,18 @@ def test_bad_input_is_named(trained: Path, photos: Path, argv: list[str], named:
     Path("empty").mkdir()
     with pytest.raises(InputError, match=named):
         command.main([*RUN, "--epoch", "20", "--img_folder", str(photos), *argv])
+
+
+def test_a_missing_face_model_is_the_first_word(trained: Path, photos: Path):
+    """Of a user who names it; else the checkpoint wants it, and is named first."""
+    checkpoint = load_checkpoint(trained)
+    checkpoint["card"]["face_model"]["name"] = "flame"
+    save_checkpoint(trained, checkpoint)
+    argv = [*RUN, "--epoch", "20", "--img_folder", str(photos)]
+    with pytest.raises(InputError, match=r"^face model flame: BFM holds none"):
+        command.main([*argv, "--face_model", "flame"])
+    with pytest.raises(InputError, match=r"epoch_20\.pth cannot be used: face model flame: BFM"):
+        command.main(argv)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

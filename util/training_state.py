@@ -128,9 +128,23 @@ def load_weights(
         InputError: another architecture or face model.
     """
     if isinstance(model, FaceReconModel):
-        check_card(read_card(checkpoint, path), card_of(model, options), path)
+        found, expected = read_card(checkpoint, path), card_of(model, options)
+        check_card(found, expected, path)
+        if model.ranks.is_first and (notice := version_notice(found, expected, path)):
+            print(notice)
     for name, network in model.networks.items():
         load_network(network, checkpoint[name], path)
+
+
+def version_notice(found: CheckpointCard, expected: CheckpointCard, path: Path) -> str:
+    """What a checkpoint of another version of the same face model means, or ""."""
+    theirs, ours = found.face_model_version, expected.face_model_version
+    if not theirs or not ours or theirs == ours:
+        return ""
+    return (
+        f"{path} was trained with version {theirs} of the face model {found.face_model}, this one "
+        f"is {ours}: coefficients mean the same faces, landmarks may lie elsewhere"
+    )
 
 
 def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Progress:

@@ -118,6 +118,24 @@ def test_another_architecture_or_face_model_is_refused(
         load_weights(checkpoint, path, face_recon(open_face_model, options), options)
 
 
+def test_another_version_with_the_same_coefficients_is_loaded_and_named(
+    tmp_path: Path, tiny_face_model: FaceModel, capsys: pytest.CaptureFixture[str]
+):
+    """Such as one whose landmarks were calibrated anew."""
+    options = face_options()
+    model = face_recon(tiny_face_model, options)
+    path = tmp_path / "epoch_1.pth"
+    save_training(path, model, options, Progress())
+    load_weights(load_checkpoint(path), path, model, options)
+    assert capsys.readouterr().out == ""
+    checkpoint = load_checkpoint(path)
+    checkpoint["card"]["face_model"]["version"] = "0.9"
+    load_weights(checkpoint, path, model, options)
+    shown = capsys.readouterr().out
+    assert "was trained with version 0.9 of the face model tiny, this one is 1" in shown
+    assert "landmarks may lie elsewhere" in shown
+
+
 def test_what_the_user_left_open_is_taken_from_the_checkpoint(
     tmp_path: Path, tiny_face_model: FaceModel
 ):
