@@ -74,16 +74,21 @@ def _draw(picture: np.ndarray, face: FaceResult, camera: Camera, renderer: Rende
         return
     shift = torch.tensor([[-left, -top]], dtype=torch.float64)
     window = view.regrid(torch.ones_like(shift), shift, (right - left, bottom - top))
-    opacity = np.ones(len(face.colours)) if face.opacity is None else face.opacity
+    values = face.colours
+    if face.opacity is not None:
+        values = np.column_stack([values, face.opacity]).astype(np.float32)
     rendering = renderer(
         vertices.float(),
         torch.from_numpy(face.triangles),
         window.to(torch.float32),
-        torch.from_numpy(np.column_stack([face.colours, opacity]).astype(np.float32))[None],
+        torch.from_numpy(values)[None],
     )
     assert rendering.image is not None
-    drawn = rendering.image[0].clamp(0, 1).permute(1, 2, 0).numpy()
     seen = rendering.mask[0, 0].numpy() > 0
-    colours, alpha = 255 * drawn[seen, :3], drawn[seen, 3:]
+    drawn = rendering.image[0].clamp(0, 1).permute(1, 2, 0).numpy()[seen]
     part = picture[top:bottom, left:right]
-    part[seen] = np.rint(alpha * colours + (1 - alpha) * part[seen]).astype(np.uint8)
+    colours = 255 * drawn[:, :3]
+    if face.opacity is not None:
+        alpha = drawn[:, 3:]
+        colours = alpha * colours + (1 - alpha) * part[seen]
+    part[seen] = np.rint(colours).astype(np.uint8)
