@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
-from data.landmarks import MIRROR_ORDER
 from util.subdivision import (
     QuadMesh,
     Refinement,
@@ -36,26 +35,19 @@ from .mesh import (
     tidy_border,
     triangulate,
 )
-from .source import AnnyWheel, BaseMesh, sample_mask
+from .source import (
+    LANDMARK_BASE_VERTICES,
+    LEFT_EYE_HELPER,
+    MOUTH_CENTRE_BASE_VERTICES,
+    RIGHT_EYE_HELPER,
+    AnnyWheel,
+    BaseMesh,
+    sample_mask,
+)
 from .uv_layout import TextureMesh, eye_layout, islands, layout, texture_mesh
 
-# Vertices of base.obj in iBUG 68 order.
-# fmt: off
-LANDMARK_BASE_VERTICES = np.array(
-    [5765, 5763, 5097, 911, 739, 893, 891, 914, 732, 7616, 7593, 7595, 7459, 7613, 11712,
-     12360, 12362, 255, 225, 222, 223, 208, 6983, 6997, 6996, 6999, 7024, 132, 131, 164, 294,
-     286, 313, 317, 7076, 7055, 4854, 4848, 4865, 4869, 4862, 4860, 11487, 11483, 11466,
-     11472, 11478, 11480, 422, 410, 450, 455, 7210, 7170, 7182, 7235, 7241, 492, 486, 480,
-     418, 472, 474, 7228, 7178, 7242, 493, 487]
-)
-# fmt: on
-# Helper vertices of the eyeballs; the person's right eye is at -x, the image's left.
-RIGHT_EYE_HELPER = slice(14670, 14742)
-LEFT_EYE_HELPER = slice(14598, 14670)
-
-# MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of these vertices of the
-# inner lips, by this share at its back end, so that it stays hidden inside the cropped face.
-MOUTH_CENTRE_BASE_VERTICES = np.array([418, 7178, 474, 493])
+# MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of the inner lips, by
+# this share at its back end, so that it stays hidden inside the cropped face.
 MOUTH_BAG_SHRINK, MOUTH_BAG_RINGS = 0.72, 7.0
 LID_CAVITY_RINGS = 4  # level-0 rings kept behind the lid margins; the eyeball hides the rest
 # MakeHuman's eyeballs have a radius of 15.4 mm; pupil and iris keep their anatomical radii of
@@ -504,6 +496,3 @@ def _mirror_permutation(positions: np.ndarray, eyes: slice) -> np.ndarray:
     mirror[skin] = skin[nearest]
     mirror[eyes] = np.roll(mirror[eyes], (eyes.stop - eyes.start) // 2)
     return mirror
-
-
-assert len(LANDMARK_BASE_VERTICES) == len(MIRROR_ORDER) == 68
