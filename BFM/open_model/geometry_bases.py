@@ -11,6 +11,8 @@ import itertools
 
 import numpy as np
 
+from util.point_fits import nearest_rotation
+
 from .head_mesh import HeadMesh
 from .sampling import Sampling
 from .source import AnnyWheel, BaseMesh
@@ -282,16 +284,14 @@ def _point_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
 
 
 def _align(shapes: np.ndarray, aim: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rotates and moves each shape (N, C, 3) onto ``aim`` (weighted Kabsch, no scale)."""
+    """Rotates and moves each shape (N, C, 3) onto ``aim`` (weighted, no scale)."""
     aim_centre = weights @ aim
     centres = np.einsum("c,nck->nk", weights, shapes)
     centred = shapes - centres[:, None]
     covariance = np.einsum(
         "nck,cl->nkl", centred, weights[:, None] * (aim - aim_centre), optimize=True
     )
-    u, _, vt = np.linalg.svd(covariance)
-    u[:, :, -1] *= np.linalg.det(u @ vt)[:, None]
-    return centred @ (u @ vt) + aim_centre
+    return centred @ nearest_rotation(covariance) + aim_centre
 
 
 def _parity(fields: np.ndarray, mesh: HeadMesh, sign: int) -> np.ndarray:
