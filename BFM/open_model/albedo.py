@@ -18,8 +18,9 @@ import torch
 from models.texture import TextureData, nearest_covered
 from util.devices import one_thread
 
+from .eyeballs import LIMBUS_DEG, PUPIL_DEG
 from .fine_detail import DetailLayers, draw_layers
-from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
+from .head_mesh import HeadMesh
 from .people import Person, random_person
 from .sampling import Sampling
 from .skin_masks import SkinMasks, bare_skin, skin_masks, smooth_step, vertex_facts

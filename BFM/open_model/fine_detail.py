@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from .eyeballs import LIMBUS_DEG, PUPIL_DEG
 from .hair_strands import draw, grow, spots
-from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
+from .head_mesh import HeadMesh
 from .skin_masks import SkinMasks, brow_lines, smooth_step
 from .surface_noise import noise
 from .texel_surface import Skin, TexelSurface
