@@ -134,10 +134,14 @@ def _place(column: int, row: int) -> np.ndarray:
     return np.array([x, EYE_LEVEL + height, z])
 
 
+def _half_width(row):
+    """Of the head's island in the layout."""
+    return 0.45 * np.exp(-np.maximum(row - 8.0, 0) * 0.115)
+
+
 def _tube_uv(column: float, row: float) -> tuple[float, float]:
     """MakeHuman's head lies on its side, the crown to the left; it is narrow at the neck."""
-    width = 0.45 * np.interp(row, [18, 22], [1, 0.35])
-    return 0.04 + 0.6 * row / (len(ROWS) - 1), 0.5 + width * column / BACK
+    return 0.04 + 0.6 * row / (len(ROWS) - 1), 0.5 + _half_width(row) * column / BACK
 
 
 def _block_loop(block: tuple[int, int, int, int]) -> list[tuple[int, int]]:
@@ -359,7 +363,7 @@ class StandIn:
         v, u = np.meshgrid(1 - (np.arange(size) + 0.5) / size, (np.arange(size) + 0.5) / size,
                            indexing="ij")  # fmt: skip
         row, column = (u - 0.04) / 0.6 * (len(ROWS) - 1), np.abs(v - 0.5) * BACK
-        column = column / 0.45 / np.interp(row, [18, 22], [1, 0.35])
+        column = column / _half_width(row)
         inside = {
             "ears": (column > 8.2) & (column < 9.8) & (row > 7) & (row < 15),
             "lips": (column < 3.4) & (row > 15.6) & (row < 20.4),
