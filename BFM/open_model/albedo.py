@@ -161,7 +161,25 @@ def albedo_model(
     weights = np.array(
         [[painting.weights[name] for name in layers.names()] for painting in paintings]
     )
-    regions = {
+    return AlbedoModel(
+        mean=mean,
+        basis=basis,
+        parity=parity,
+        skin=bare_skin(masks, facts, mesh, shade),
+        regions=_regions(vertices, landmarks, mesh, masks, shade),
+        texture=_texture(layers, surface, weights, scores, parity, rng),
+    )
+
+
+def _regions(
+    vertices: np.ndarray,
+    landmarks: np.ndarray,
+    mesh: HeadMesh,
+    masks: SkinMasks,
+    shade: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Regions of colour, name -> (V,) bool."""
+    return {
         "lips": masks.lips > 0.5,
         "brows": masks.brow > 0.3,
         "lids": masks.lids > 0.5,
@@ -172,14 +190,6 @@ def albedo_model(
         "scalp": masks.scalp > 0.5,
         "neck": masks.neck > 0.5,
     }
-    return AlbedoModel(
-        mean=mean,
-        basis=basis,
-        parity=parity,
-        skin=bare_skin(masks, facts, mesh, shade),
-        regions=regions,
-        texture=_texture(layers, surface, weights, scores, parity, rng),
-    )
 
 
 def paint(person: Person, canvas: Canvas) -> Painting:
