@@ -10,9 +10,9 @@ from BFM.open_model.sampling import Sampling
 from BFM.open_model.source import AnnyWheel
 
 SMALL = Recipe(
-    identity=Sampling(size=12, samples=90, seed=1),
-    expression=Sampling(size=64, samples=120, seed=2),
-    albedo=Sampling(size=48, samples=80, seed=3),
+    identity=Sampling(size=12, samples=60, seed=1),
+    expression=Sampling(size=64, samples=80, seed=2),
+    albedo=Sampling(size=40, samples=56, seed=3),
     texture_size=160,
 )
 
