@@ -318,7 +318,7 @@ def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
 def _eye_coordinates(surface: TexelSurface, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray]:
     """Angle from the gaze axis in degrees, inf outside the eyes, and angle around it: 2 x (T,)."""
     largest = np.degrees(mesh.eye_polar_rad[np.isfinite(mesh.eye_polar_rad)].max())
-    eyes = mesh.regions["eyeballs"][mesh.triangles].all(axis=1)[surface.triangle]
+    eyes = np.all(mesh.regions["eyeballs"][mesh.triangles], axis=1)[surface.triangle]
     place = surface.column_row / surface.size * [1, -1] + [0, 1]
     angle, turn = np.full(len(place), np.inf), np.zeros(len(place))
     for centre in EYE_CENTRES:

@@ -256,6 +256,7 @@ def _finer_skin(parts: HeadParts) -> _Skin:
     centre = np.isin(base_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
     subdivision = sp.diags(1 - shrink) @ subdivision
     subdivision += sp.csr_matrix(shrink[:, None]) @ sp.csr_matrix(centre[None])
+    subdivision = sp.csr_matrix(subdivision)
     return _Skin(base_vertices, coarse, finer, face_quads, subdivision, depth, in_mouth)
 
 

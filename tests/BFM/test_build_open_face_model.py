@@ -150,6 +150,7 @@ def test_skin_and_fine_maps_are_there(small_file: Path, arrays):
     for name in ("lips", "eyeballs", "mouth_cavity", "lid_cavity", "border"):
         assert arrays[f"region_{name}"].any() and not (skin & arrays[f"region_{name}"]).any(), name
     texture = read_texture(small_file)
+    assert texture is not None
     assert texture.maps.shape[1:] == (SMALL.texture_size, SMALL.texture_size)
     assert all(np.abs(picture).max() > 5 for picture in texture.maps)
 

@@ -158,7 +158,9 @@ def test_fields_have_the_stated_size_length_and_share_of_asymmetry(head: HeadMes
     right = np.flatnonzero(points[:, 0] > 0.5)
     distance = np.linalg.norm(points[right][:, None] - points[right], axis=2)
     covariance = np.einsum("sik,sjk->ij", field[:, right], field[:, right]) / (3 * len(field))
-    expected = sum(s**2 * np.exp(-(distance**2) / (2 * length**2)) for length, s in FIELD_SCALES)
+    expected = np.sum(
+        [s**2 * np.exp(-(distance**2) / (2 * length**2)) for length, s in FIELD_SCALES], axis=0
+    )
     expected *= 1 + FIELD_ODD_SHARE**2
     gap = np.abs(covariance - expected)[distance < 0.6]
     assert gap.mean() < 0.08 * expected.max()
