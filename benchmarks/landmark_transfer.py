@@ -22,9 +22,9 @@ from util.face_model_file import read_face_model
 from util.face_transfer import (
     lay_by_eyes_and_nose,
     mean_landmarks,
-    sphere_centre,
     transfer_landmarks,
 )
+from util.point_fits import fit_sphere
 from util.surface import nearest_on_surface
 
 PARTS = {
@@ -44,7 +44,7 @@ def found_again(data: FaceModelData, donor: FaceModelData) -> dict[str, np.ndarr
     skin = data.triangles[~eyeballs[data.triangles].any(axis=1)]
     known = {numbers: own[list(numbers)].mean(axis=0) for numbers in NAMED_POINTS}
     named = transfer_landmarks(donor, vertices, skin, known)
-    centres = [sphere_centre(vertices[eyeballs & (s * vertices[:, 0] > 0)]) for s in (-1, 1)]
+    centres = [fit_sphere(vertices[eyeballs & (s * vertices[:, 0] > 0)]).centre for s in (-1, 1)]
     laid = lay_by_eyes_and_nose(donor, vertices, skin, np.stack(centres))
     return {
         f"{len(known)} named points": named.mix(vertices),

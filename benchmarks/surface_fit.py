@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.face_transfer import mean_landmarks
+from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 
 ITERATIONS = 12
@@ -68,8 +69,8 @@ class SurfaceFitter:
             weights: (P,) shares of the area, sum 1.
             landmarks: (68, 3) of the head, which start the fit.
         """
-        rotation, shift = kabsch(landmarks[INNER], self.landmarks[INNER])
-        points, landmarks = points @ rotation + shift, landmarks @ rotation + shift
+        motion = fit_similarity(landmarks[INNER], self.landmarks[INNER], scaled=False)
+        points, landmarks = motion(points), motion(landmarks)
         count = self.basis.shape[2]
         prior = np.zeros(count + 6)
         prior[:count] = (NOISE_DM / self.sigma) ** 2
@@ -105,14 +106,6 @@ class SurfaceFitter:
         distances = nearest_on_surface(points, vertices, self.triangles).distances
         offsets = self.landmarks + self.landmark_basis @ coefficients - landmarks
         return Fit(coefficients, points, distances, offsets)
-
-
-def kabsch(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3, 3) and shift (3,) with source @ rotation + shift nearest to target."""
-    centre, aim = source.mean(axis=0), target.mean(axis=0)
-    u, _, vt = np.linalg.svd((source - centre).T @ (target - aim))
-    u[:, 2] *= np.linalg.det(u @ vt)
-    return u @ vt, aim - centre @ (u @ vt)
 
 
 def rotation_of(vector: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from scipy.interpolate import RBFInterpolator
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData, array_fingerprint
 from models.landmarks import INNER, NOSE_TIP
+from util.point_fits import fit_similarity, fit_sphere
 from util.surface import SurfacePoints, nearest_on_surface
 
 PAPER_SIZES = {"identity": 80, "expression": 64, "texture": 80}
@@ -29,21 +30,6 @@ _COVERED_DM = 0.12
 _CAVITIES = ("mouth_cavity", "lid_cavity", "mouth_ring")
 _EYEBALLS = "eyeballs"
 _ICP_POINTS, _ICP_ROUNDS = 1000, 15
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """Points p -> scale * rotation @ p + shift."""
-
-    scale: float
-    rotation: np.ndarray
-    """(3, 3)"""
-    shift: np.ndarray
-    """(3,)"""
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Move points (..., 3)."""
-        return self.scale * points @ self.rotation.T + self.shift
 
 
 @dataclass(frozen=True)
@@ -84,24 +70,6 @@ def origin_fingerprint(donor: FaceModelData, *arrays: np.ndarray) -> str:
     """
     given = np.frombuffer(donor.card.fingerprint.encode(), np.uint8)
     return array_fingerprint(*(array.astype(np.float32) for array in arrays), given)
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:
-    """The similarity that carries points onto others with the least squared error.
-
-    Umeyama (1991), eqs. 40 to 42.
-
-    Args:
-        source: (N, 3), at least three of them not on a line.
-        target: (N, 3).
-    """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    p, q = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd(q.T @ p)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * signs) @ vt
-    scale = float((singular * signs).sum() / np.square(p).sum())
-    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 
 def mean_landmarks(data: FaceModelData) -> np.ndarray:
@@ -190,7 +158,7 @@ def lay_by_eyes_and_nose(
     """
     landmarks, eyeballs = mean_landmarks(donor), donor.regions[_EYEBALLS]
     of_donor = [
-        sphere_centre(donor.mean_shape[eyeballs & (side * donor.mean_shape[:, 0] > 0)])
+        fit_sphere(donor.mean_shape[eyeballs & (side * donor.mean_shape[:, 0] > 0)]).centre
         for side in (-1, 1)
     ]
     source = np.stack([*of_donor, landmarks[NOSE_TIP]]).astype(np.float64)
@@ -208,12 +176,6 @@ def lay_by_eyes_and_nose(
             np.concatenate([found.mix(vertices)[near], *[target] * weight]),
         )
     return similarity(landmarks)
-
-
-def sphere_centre(points: np.ndarray) -> np.ndarray:
-    """Centre of the sphere through points: |p|^2 = 2 c p + (r^2 - |c|^2), linear in both."""
-    system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1).astype(np.float64)
-    return np.linalg.lstsq(system, np.square(points).sum(axis=1), rcond=None)[0][:3]
 
 
 def _lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -18,16 +18,16 @@ import torch
 from models.texture import TextureData, nearest_covered
 from util.devices import one_thread
 
+from .eyeballs import LIMBUS_DEG, PUPIL_DEG
 from .fine_detail import DetailLayers, draw_layers
-from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
+from .head_mesh import HeadMesh
 from .people import Person, random_person
+from .sampling import Sampling
 from .skin_masks import SkinMasks, bare_skin, skin_masks, smooth_step, vertex_facts
 from .skin_optics import SkinColour
 from .surface_noise import random_waves, waves_at
 from .texel_surface import TexelSurface, occlusion, texel_surface
 
-PEOPLE = 900
-TEXTURE_SIZE = 1024
 # Smooth skin variation: (correlation length in dm, sigma of log melanin, sigma of log blood).
 FIELD_SCALES = ((0.35, 0.08, 0.11), (0.12, 0.06, 0.10))
 FIELD_WAVES = 160  # random cosine waves a scale
@@ -109,7 +109,11 @@ class Painting:
 
 
 def albedo_model(
-    vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh, size: int, seed: int
+    vertices: np.ndarray,
+    landmarks: np.ndarray,
+    mesh: HeadMesh,
+    sampling: Sampling,
+    texture_size: int,
 ) -> AlbedoModel:
     """Builds the colour statistics on the mean head.
 
@@ -119,14 +123,14 @@ def albedo_model(
         vertices: (V, 3) mean head in dm.
         landmarks: (68, 3) on it.
         mesh: its topology and texture layout.
-        size: number of components.
-        seed: of all random choices.
+        sampling: of people.
+        texture_size: width and height of the fine maps.
     """
     # 1. Zones and drawn layers, over the layout and averaged at the vertices.
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(sampling.seed)
     facts = vertex_facts(vertices, landmarks, mesh)
     masks = skin_masks(vertices, landmarks, facts)
-    surface = texel_surface(vertices, mesh, TEXTURE_SIZE)
+    surface = texel_surface(vertices, mesh, texture_size)
     texel_masks = skin_masks(surface.points, landmarks, facts.interpolated(surface.interpolation))
     layers = draw_layers(surface, texel_masks, landmarks, mesh, rng)
     shade = surface.at_vertices(occlusion(surface, vertices, mesh))
@@ -146,16 +150,36 @@ def albedo_model(
         eye_polar_deg=np.degrees(mesh.eye_polar_rad),
         colour=SkinColour(),
     )
-    paintings = [paint(random_person(fields.shape[1], rng), canvas) for _ in range(PEOPLE)]
+    paintings = [
+        paint(random_person(fields.shape[1], rng), canvas) for _ in range(sampling.samples)
+    ]
 
     # 3. Statistics.
     people = np.stack([painting.colours for painting in paintings])
     mean = _symmetric(people.mean(axis=0), mesh)
-    basis, parity, scores = _components(people - mean, mesh.mirror, size)
+    basis, parity, scores = _components(people - mean, mesh.mirror, sampling.size)
     weights = np.array(
         [[painting.weights[name] for name in layers.names()] for painting in paintings]
     )
-    regions = {
+    return AlbedoModel(
+        mean=mean,
+        basis=basis,
+        parity=parity,
+        skin=bare_skin(masks, facts, mesh, shade),
+        regions=_regions(vertices, landmarks, mesh, masks, shade),
+        texture=_texture(layers, surface, weights, scores, parity, rng),
+    )
+
+
+def _regions(
+    vertices: np.ndarray,
+    landmarks: np.ndarray,
+    mesh: HeadMesh,
+    masks: SkinMasks,
+    shade: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Regions of colour, name -> (V,) bool."""
+    return {
         "lips": masks.lips > 0.5,
         "brows": masks.brow > 0.3,
         "lids": masks.lids > 0.5,
@@ -166,14 +190,6 @@ def albedo_model(
         "scalp": masks.scalp > 0.5,
         "neck": masks.neck > 0.5,
     }
-    return AlbedoModel(
-        mean=mean,
-        basis=basis,
-        parity=parity,
-        skin=bare_skin(masks, facts, mesh, shade),
-        regions=regions,
-        texture=_texture(layers, surface, weights, scores, parity, rng),
-    )
 
 
 def paint(person: Person, canvas: Canvas) -> Painting:

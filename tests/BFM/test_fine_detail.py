@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from BFM.open_model.fine_detail import _eye_coordinates
 from BFM.open_model.hair_strands import draw, grow, spots
+from BFM.open_model.head_mesh import HeadMesh
 from BFM.open_model.surface_noise import noise
 from BFM.open_model.texel_surface import Skin, occlusion, texel_surface
 
@@ -120,3 +122,18 @@ def test_noise_has_unit_deviation_and_the_length_asked_for():
     assert np.mean(steps[:, 0] * steps[:, 1]) == pytest.approx(np.exp(-0.5), abs=0.12)
     where = points[:, 0] > 20
     assert (noise(points, 1.0, rng, where)[~where] == 0).all()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="model 2.0 draws the iris at half its angles, on the pupil; right with its next version",
+)
+def test_angles_in_the_eye_are_those_of_the_mesh(head: HeadMesh, reference: np.ndarray):
+    """Where the layout puts a place of the eyeball, there its angle is found again."""
+    vertices = head.subdivision @ head.control_points(reference)
+    surface = texel_surface(vertices, head, 160)
+    angle, _ = _eye_coordinates(surface, head)
+    in_eye = np.isfinite(angle)
+    polar = np.where(np.isfinite(head.eye_polar_rad), head.eye_polar_rad, 0)
+    expected = np.degrees(surface.interpolation @ polar)
+    np.testing.assert_allclose(angle[in_eye], expected[in_eye], atol=3)

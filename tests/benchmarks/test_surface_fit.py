@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.surface_fit import SurfaceFitter, kabsch, rotation_of
+from benchmarks.surface_fit import SurfaceFitter, rotation_of
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.face_transfer import mean_landmarks
@@ -30,14 +30,6 @@ def test_a_head_of_the_model_itself_is_found(open_face_data: FaceModelData):
     assert np.abs(fit.landmark_offsets_dm[INNER]).max() < 2e-3
     mean = mean_landmarks(data)
     assert np.abs(mean - landmarks).max() > 0.02  # there was something to find
-
-
-def test_kabsch_undoes_a_motion():
-    random = np.random.default_rng(1)
-    points = random.normal(size=(9, 3))
-    turn = rotation_of(np.array([1.0, 2.0, -0.5]))
-    rotation, shift = kabsch(points @ turn.T + 3, points)
-    assert (points @ turn.T + 3) @ rotation + shift == pytest.approx(points)
 
 
 def test_rodrigues_turns_about_its_axis():

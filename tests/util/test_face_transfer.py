@@ -12,7 +12,6 @@ from data.landmarks import five_from_68
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.face_transfer import (
-    fit_similarity,
     lay_by_eyes_and_nose,
     mean_landmarks,
     paper_size,
@@ -20,22 +19,6 @@ from util.face_transfer import (
     transfer_appearance,
     transfer_landmarks,
 )
-
-
-def test_similarities_are_recovered():
-    random = np.random.default_rng(0)
-    points = random.normal(size=(9, 3))
-    rotation = Rotation.from_rotvec([0.3, -2, 0.4]).as_matrix()
-    found = fit_similarity(points, 1.7 * points @ rotation.T + [1, 2, 3])
-    assert found.scale == pytest.approx(1.7)
-    np.testing.assert_allclose(found.rotation, rotation, atol=1e-12)
-    np.testing.assert_allclose(found(np.zeros((1, 3))), [[1, 2, 3]], atol=1e-12)
-
-
-def test_a_mirror_image_is_met_by_a_rotation():
-    points = np.random.default_rng(1).normal(size=(9, 3))
-    found = fit_similarity(points, points * [-1, 1, 1])
-    assert np.linalg.det(found.rotation) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("columns", [100, 80, 3])
