@@ -28,7 +28,7 @@ import test as test_command
 from benchmarks.face_model import FrontalArea, frontal_area
 from benchmarks.face_model_photos import PhotoFigureOptions, angles_of, errors, load, to_batch
 from benchmarks.face_model_renders import Render, Studio
-from benchmarks.surface_fit import SurfaceFitter, kabsch
+from benchmarks.surface_fit import SurfaceFitter
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import CROP_PX, Camera
@@ -43,7 +43,8 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.face_transfer import fit_similarity, mean_landmarks
+from util.face_transfer import mean_landmarks
+from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 
 MAX_YAW_DEG = 50.0
@@ -254,8 +255,8 @@ def corresponding_points(
     mean = other.mean_shape.astype(np.float64)
     fit = fitter.fit(mean[area.vertices], area.weights, mean_landmarks(other))
     # Into the frame of the heads: the fit moved their mean.
-    rotation, shift = kabsch(fit.points, mean[area.vertices])
-    laid = (fitter.mean + fitter.basis @ fit.coefficients)[vertices] @ rotation + shift
+    motion = fit_similarity(fit.points, mean[area.vertices], scaled=False)
+    laid = motion((fitter.mean + fitter.basis @ fit.coefficients)[vertices])
     skin = ~other.regions["eyeballs"][other.triangles].any(axis=1)
     nearest = nearest_on_surface(laid, mean, other.triangles[skin])
     return np.stack([laid + nearest.mix(shape - mean) for shape in shapes])
@@ -283,9 +284,9 @@ def on_heads(own: FaceModelData, predict: Predictor, heads: Heads) -> HeadErrors
         shapes = own.mean_shape + np.einsum("vdk,nk->nvd", own.identity_basis, identity)
         for number, shape in enumerate(shapes.astype(np.float64), first):
             predicted, true = shape[heads.vertices], heads.points[number]
-            rotation, shift = kabsch(predicted, true)
-            rigid.append(mean_distance_mm(predicted @ rotation + shift, true))
-            scaled.append(mean_distance_mm(fit_similarity(predicted, true)(predicted), true))
+            for errors_mm, with_scale in ((rigid, False), (scaled, True)):
+                moved = fit_similarity(predicted, true, scaled=with_scale)(predicted)
+                errors_mm.append(mean_distance_mm(moved, true))
             surface.append(
                 surface_error_mm(own, shape, heads.surface[number], heads.landmarks[number])
             )

@@ -1,0 +1,113 @@
+"""Errors of trained networks: none for one that knows the truth, the mean face's for the mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.face_model import frontal_area
+from benchmarks.trained_networks import (
+    Heads,
+    TrainedOptions,
+    corresponding_points,
+    mean_face,
+    on_heads,
+    photograph,
+    render_batch,
+    surface_error_mm,
+)
+from models.batch import FaceBatch
+from models.face_model import FaceModel, FaceModelData
+from models.parameters import Coefficients
+from util.assets import OPEN_FACE_MODEL
+from util.errors import InputError
+from util.face_model_file import read_face_model
+from util.face_transfer import mean_landmarks
+
+SEED = 3
+SLIDING_MM = 0.12
+"""What a model that is fitted to its own mean may slide along it."""
+
+
+@pytest.fixture(scope="module")
+def coarse() -> FaceModelData:
+    return read_face_model(OPEN_FACE_MODEL, 0)
+
+
+@pytest.fixture(scope="module")
+def heads(coarse: FaceModelData) -> Heads:
+    return photograph(coarse, coarse, 3, SEED)
+
+
+def true_coefficients(data: FaceModelData, heads: Heads) -> Coefficients:
+    flat = np.stack([render.coefficients for render in heads.renders])
+    return FaceModel(data).layout.split(torch.from_numpy(flat))
+
+
+def test_the_truth_has_no_error(coarse: FaceModelData, heads: Heads):
+    found = on_heads(coarse, lambda _: true_coefficients(coarse, heads), heads)
+    np.testing.assert_allclose(found.rigid_mm, 0, atol=SLIDING_MM)
+    np.testing.assert_allclose(found.scaled_mm, 0, atol=SLIDING_MM)
+    # Some points of the compared area lie a little beyond the region in front.
+    np.testing.assert_allclose(found.surface_mm, 0, atol=0.12)
+    np.testing.assert_allclose(found.inner, 0, atol=1e-4)
+
+
+def test_the_mean_face_is_as_far_as_the_heads_differ_from_it(coarse: FaceModelData, heads: Heads):
+    layout = FaceModel(coarse).layout
+    found = on_heads(coarse, lambda batch: layout.zeros(len(batch)), heads)
+    mean = coarse.mean_shape[heads.vertices]
+    unaligned = 100 * np.linalg.norm(heads.points - mean, axis=2).mean(axis=1)
+    assert (found.scaled_mm < found.rigid_mm).all() and (found.rigid_mm < unaligned).all()
+    # Points may slide along the surface; people differ by millimetres.
+    assert (found.surface_mm < found.scaled_mm).all() and (found.surface_mm > 0.3).all()
+
+
+def test_expression_and_pose_are_no_part_of_the_face(coarse: FaceModelData, heads: Heads):
+    true = true_coefficients(coarse, heads)
+    other = replace(true, expression=-true.expression, angles_rad=true.angles_rad + 0.3)
+    found = on_heads(coarse, lambda _: other, heads)
+    np.testing.assert_allclose(found.rigid_mm, 0, atol=SLIDING_MM)
+    assert (found.inner > 0.05).all()
+
+
+def test_points_follow_the_other_models_surface(coarse: FaceModelData, heads: Heads):
+    random = np.random.default_rng(0)
+    identity = random.normal(size=(2, coarse.identity_basis.shape[2]))
+    shapes = coarse.mean_shape + np.einsum("vdk,nk->nvd", coarse.identity_basis, identity)
+    area = frontal_area(coarse, coarse)
+    found = corresponding_points(coarse, coarse, area, heads.vertices, shapes)
+    np.testing.assert_allclose(found, shapes[:, heads.vertices], atol=4e-3)
+
+
+def test_size_and_place_of_a_head_do_not_count_for_its_surface(coarse: FaceModelData):
+    skin = ~coarse.regions["eyeballs"][coarse.front_triangles].any(axis=1)
+    vertices = np.unique(coarse.front_triangles[skin])
+    mean = coarse.mean_shape.astype(np.float64)
+    turn = np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]])
+    surface = 1.04 * mean[vertices] @ turn + [0.3, -1, 2]
+    landmarks = 1.04 * mean_landmarks(coarse) @ turn + [0.3, -1, 2]
+    assert surface_error_mm(coarse, mean, surface, landmarks) == pytest.approx(0, abs=0.02)
+
+
+def test_the_mean_face_takes_its_pose_from_the_landmarks(coarse: FaceModelData, heads: Heads):
+    model = FaceModel(coarse)
+    batch: FaceBatch = render_batch(heads.renders)
+    posed = mean_face(model, batch)
+    assert not posed.identity.any() and not posed.expression.any()
+    true = true_coefficients(coarse, heads)
+    apart = (posed.angles_rad - true.angles_rad).abs().max(dim=1).values
+    assert float(apart.median()) < 0.2
+    assert float((posed.translation_dm - true.translation_dm)[:, :2].abs().max()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({}, "--runs is empty"), ({"runs": ("a",), "heads": -1}, "--heads is -1")],
+)
+def test_nothing_to_compare_is_refused(values: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        TrainedOptions(**values)
