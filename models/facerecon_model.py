@@ -116,10 +116,6 @@ class FaceReconModel(BaseModel):
         self.w_keypoints = options[ObjectiveOptions].w_keypoints
         if self.w_keypoints != 0 and not isinstance(self.net_recon.backbone, DlibBackbone):
             raise ValueError("--w_keypoints needs --net_recon dlib: other backbones locate none")
-        if self.truth.options.w_truth_points != 0 and not isinstance(
-            self.net_recon.backbone, DlibBackbone
-        ):
-            raise ValueError("--w_truth_points needs --net_recon dlib: other backbones locate none")
         self.grad_clip = optimiser_options.grad_clip
         groups = self.net_recon.parameter_groups(optimiser_options.lr)
         self.optimizers = [create_optimizer(groups, optimiser_options)]
@@ -207,7 +203,7 @@ class FaceReconModel(BaseModel):
             return terms | self._mixed_losses()
         if len(self._with_truth):
             assert self.batch.coefficients is not None
-            terms |= self.truth(self.coefficients, self.batch.coefficients, self.output.surface_px)
+            terms |= self.truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
             terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
@@ -220,10 +216,7 @@ class FaceReconModel(BaseModel):
         if len(known):
             assert self.batch.coefficients is not None
             true = self.batch.coefficients.index_select(0, known)
-            located = self.output.surface_px
-            located = None if located is None else located.index_select(0, known)
-            found = self.truth(self.coefficients.rows(known), true, located)
-            for name, term in found.items():
+            for name, term in self.truth(self.coefficients.rows(known), true).items():
                 terms[name] = len(known) / size * term
         # The faces of all processes that the weak losses look at are a batch of their own.
         share = Share.of(self.share.ranks, len(weak))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from models import losses
@@ -37,12 +37,6 @@ class TruthOptions:
     """Distance of rotated vertices, per decimetre."""
     w_truth_px: float = 0.0
     """Distance of projected vertices and landmarks, per pixel."""
-    w_truth_identity: float = 0.0
-    """Distance of the vertices of the face without expression, less what a motion with scale
-    explains, per decimetre: one picture does not show how large a head is, and what it does show
-    of a person counts alone here."""
-    w_truth_points: float = 0.0
-    """Distance of the points that --net_recon dlib locates all over the face, per pixel."""
     w_truth_albedo: float = 0.0
     """Absolute difference of the albedo."""
     w_truth_light: float = 0.0
@@ -65,8 +59,6 @@ class TruthObjective(nn.Module):
     pixel_weights: Tensor
     sigma: Tensor
     probes: Tensor
-    skin: Tensor
-    identity_basis: Tensor
 
     def __init__(self, face_model: FaceModel, camera: Camera, options: TruthOptions) -> None:
         """Cut the probe vertices and the landmarks out of the face model's bases."""
@@ -74,16 +66,6 @@ class TruthObjective(nn.Module):
         self.options = options
         self.camera = camera
         self.layout = face_model.layout
-        self._weights = {
-            "t_shape": options.w_truth_shape,
-            "t_pose": options.w_truth_pose,
-            "t_px": options.w_truth_px,
-            "t_identity": options.w_truth_identity,
-            "t_points": options.w_truth_points,
-            "t_albedo": options.w_truth_albedo,
-            "t_light": options.w_truth_light,
-            "t_coeff": options.w_truth_coefficients,
-        }
         # In a tuple, so that the shared face model does not become a submodule.
         self._face_model = (face_model,)
         neutral = face_model.mean_shape.reshape(1, -1, 3)
@@ -94,10 +76,6 @@ class TruthObjective(nn.Module):
             vertices = basis.unflatten(1, (-1, 3))
             return torch.cat([vertices[:, probes], face_model.landmarks(vertices)], dim=1)
 
-        skin = _on_the_skin(face_model, probes)
-        points = neutral[0, probes[skin]]
-        identity = face_model.shape_basis[: face_model.identity_sigma.numel()]
-        identity = identity.unflatten(1, (-1, 3))[:, probes[skin]]
         weights = torch.ones(len(probes) + face_model.landmark_embedding.count)
         weights[len(probes) :][INNER] = INNER_LANDMARK_WEIGHT
         sigma = torch.cat(
@@ -112,38 +90,27 @@ class TruthObjective(nn.Module):
             "pixel_weights": weights,
             "sigma": sigma,
             "probes": probes,
-            "skin": skin,
-            "identity_basis": _without_similarity(identity, points).flatten(1),
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor.detach().clone(), persistent=False)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the terms that have a weight."""
-        return tuple(term for term, weight in self._weights.items() if weight != 0)
+        """Of the terms."""
+        return ("t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff")
 
     @property
     def active(self) -> bool:
         """Whether any term has a weight."""
-        return bool(self.names)
+        weights = vars(self.options).items()
+        return any(value for name, value in weights if name.startswith("w_"))
 
     @full_products()
     def forward(
-        self,
-        predicted: Coefficients,
-        true: Float[Tensor, "batch parameters"],
-        surface_px: Float[Tensor, "batch points 2"] | None = None,
+        self, predicted: Coefficients, true: Float[Tensor, "batch parameters"]
     ) -> dict[str, Tensor]:
-        """Weighted terms by name.
-
-        Args:
-            predicted: by the network.
-            true: of the same faces.
-            surface_px: where the network locates as many of the `surface_probes`; without it
-                their term is 0.
-        """
-        truth = self.layout.split(true)
+        """Weighted terms by name."""
+        o, truth = self.options, self.layout.split(true)
         camera = self.camera.to(true.device)
         points, true_points = self._points(predicted), self._points(truth)
         rotation = rotation_matrix(predicted.angles_rad)
@@ -154,41 +121,28 @@ class TruthObjective(nn.Module):
             moved = turned_points + coefficients.translation_dm[:, None]
             return camera.project(camera.from_object(moved))
 
-        true_px = project(true_turned, truth)
-        located = torch.zeros_like(predicted.identity[:, 0]).sum()
-        if surface_px is not None:
-            surface = self.surface_probes(surface_px.shape[1])
-            located = losses.mean_distance(surface_px[:, : len(surface)], true_px[:, surface])
         # The mean face's normals in the true pose stand for the true normals: light is compared
         # where it falls, and no gradient should reach the shape through it.
         normals = rotate(self.probe_normals.expand(len(truth), -1, -1), true_rotation)
         blocks = slice(0, self.sigma.numel())
-        terms = {
-            "t_shape": losses.mean_distance(points, true_points),
-            "t_pose": losses.mean_distance(turned, true_turned),
-            "t_px": losses.mean_distance(project(turned, predicted), true_px, self.pixel_weights),
-            "t_identity": self._identity(predicted, truth),
-            "t_points": located,
-            "t_albedo": losses.mean_absolute_error(self._albedo(predicted), self._albedo(truth)),
-            "t_light": losses.mean_absolute_error(
+        return {
+            "t_shape": o.w_truth_shape * losses.mean_distance(points, true_points),
+            "t_pose": o.w_truth_pose * losses.mean_distance(turned, true_turned),
+            "t_px": o.w_truth_px
+            * losses.mean_distance(
+                project(turned, predicted), project(true_turned, truth), self.pixel_weights
+            ),
+            "t_albedo": o.w_truth_albedo
+            * losses.mean_absolute_error(self._albedo(predicted), self._albedo(truth)),
+            "t_light": o.w_truth_light
+            * losses.mean_absolute_error(
                 irradiance(normals, predicted.gamma), irradiance(normals, truth.gamma)
             ),
-            "t_coeff": losses.standardised_squared_error(
+            "t_coeff": o.w_truth_coefficients
+            * losses.standardised_squared_error(
                 self.layout.join(predicted)[:, blocks], true[:, blocks], self.sigma
             ),
         }
-        return {name: self._weights[name] * terms[name] for name in self.names}
-
-    def surface_probes(self, count: int) -> Int[Tensor, " points"]:
-        """Numbers of at most `count` probes that lie on the skin in front, spread evenly."""
-        count = min(count, len(self.skin))
-        chosen = torch.linspace(0, len(self.skin) - 1, count, device=self.skin.device)
-        return self.skin[chosen.round().long()]
-
-    def _identity(self, predicted: Coefficients, truth: Coefficients) -> Tensor:
-        moved = (predicted.identity - truth.identity) @ self.identity_basis
-        moved = moved.unflatten(1, (-1, 3))
-        return losses.mean_distance(moved, torch.zeros_like(moved))
 
     def _points(self, coefficients: Coefficients) -> Float[Tensor, "batch points 3"]:
         if coefficients.joints_rad is not None:
@@ -202,29 +156,6 @@ class TruthObjective(nn.Module):
     def _albedo(self, coefficients: Coefficients) -> Float[Tensor, "batch probes 3"]:
         flat = torch.addmm(self.mean_albedo, coefficients.texture, self.albedo_basis)
         return flat.unflatten(1, (-1, 3))
-
-
-def _on_the_skin(face_model: FaceModel, probes: Tensor) -> Int[Tensor, " points"]:
-    """Numbers of the probes in the front-face region, less the eyeballs, which turn."""
-    seen = torch.zeros(face_model.vertex_count, dtype=torch.bool, device=probes.device)
-    seen[face_model.front_triangles.flatten().long()] = True
-    if "eyeballs" in face_model.regions:
-        seen &= ~face_model.regions["eyeballs"].to(seen.device)
-    return seen[probes].nonzero()[:, 0]
-
-
-def _without_similarity(
-    basis: Float[Tensor, "components points 3"], points: Float[Tensor, "points 3"]
-) -> Float[Tensor, "components points 3"]:
-    """What of each component no small motion and no scale of the points explains."""
-    centred = points - points.mean(dim=0)
-    axes = torch.eye(3, dtype=points.dtype, device=points.device)
-    motions = [axis.expand_as(points) for axis in axes]
-    motions += [torch.linalg.cross(axis.expand_as(points), centred) for axis in axes]
-    modes = torch.stack([*motions, centred]).flatten(1)
-    orthonormal = torch.linalg.qr(modes.T.double()).Q.to(basis.dtype)
-    flat = basis.flatten(1)
-    return (flat - flat @ orthonormal @ orthonormal.T).unflatten(1, (-1, 3))
 
 
 def _spread_vertices(vertices: Tensor, triangles: Tensor, count: int) -> Tensor:

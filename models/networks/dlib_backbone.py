@@ -5,17 +5,15 @@
                                          -> blocks 7..9          tuned   128 x  8 x  8  |
                                                                             |           |
                                                                       what is there   where it is
-                                                                      1024 numbers    200 points
+                                                                      1024 numbers    68 keypoints
                                                                             +-----------+
                                                                                   |
-                                                                            912 features
+                                                                            648 features
 
 Pose and expression are about where things are. A network that pools its map must learn places from
 what a cell contains; the expectation of a heat map is a place from the start, to a fraction of a
 cell (spatial soft-argmax: Levine et al., JMLR 2016, section 5.2; Sun et al., ECCV 2018, eq. 4), and
-the landmarks of each photo can supervise it directly. Landmarks are where people differ least and
-say nothing of cheeks and forehead; points all over the face, which only rendered faces can teach,
-tell its shape (dense landmarks: Wood et al., ECCV 2022).
+the landmarks of each photo can supervise it directly.
 """
 
 from __future__ import annotations
@@ -33,8 +31,6 @@ from models.networks.dlib_resnet import DlibTrunk
 
 KEYPOINTS = 68
 """The head locates the landmarks that photos come with."""
-SURFACE_POINTS = 132
-"""And points of the face model's surface, which rendered faces alone come with."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,6 @@ class DlibFeatures:
     keypoints_px: Float[Tensor, "batch 68 2"]
     """Where the landmarks seem to be, continuous pixels of the crop, y down. Nothing holds them to
     a face's shape: they serve the coefficients."""
-    surface_px: Float[Tensor, "batch points 2"]
-    """The same for points all over the face."""
 
 
 class DlibBackbone(nn.Module):
@@ -88,15 +82,14 @@ class DlibBackbone(nn.Module):
         self.trunk = DlibTrunk(self.TRUNK_BLOCKS)
         for part in (self.trunk.conv0, *self.trunk.blocks[: self.FROZEN_BLOCKS]):
             part.requires_grad_(False)
-        located = KEYPOINTS + SURFACE_POINTS
         self.keypoints = KeypointHead(
-            self.trunk.channels[self.KEYPOINT_BLOCKS], located, self.KEYPOINT_MAP
+            self.trunk.channels[self.KEYPOINT_BLOCKS], KEYPOINTS, self.KEYPOINT_MAP
         )
         self.reduce = nn.Conv2d(self.trunk.channels[-1], 64, 1, bias=False)
         self.reduce_norm = nn.BatchNorm2d(64)
-        self.linear = nn.Linear(64 * 4 * 4 + 2 * located, 512, bias=False)
+        self.linear = nn.Linear(64 * 4 * 4 + 2 * KEYPOINTS, 512, bias=False)
         self.linear_norm = nn.BatchNorm1d(512)
-        self.feature_count = 512 + 2 * located
+        self.feature_count = 512 + 2 * KEYPOINTS
 
     def forward(self, images: Float[Tensor, "batch 3 224 224"]) -> DlibFeatures:
         """Look at aligned crops, RGB in [0, 1]."""
@@ -110,7 +103,7 @@ class DlibBackbone(nn.Module):
             antialias=True,
         )
         maps = self.trunk.maps(chips)
-        places = self.keypoints(maps[self.KEYPOINT_BLOCKS])  # (B, 200, 2), the chip spans [-1, 1]
+        places = self.keypoints(maps[self.KEYPOINT_BLOCKS])  # (B, 68, 2), the chip spans [-1, 1]
 
         # The 8x8 map is pooled to 4x4 and flattened: a global mean would lose where things are.
         what = functional.relu(self.reduce_norm(self.reduce(maps[-1])), inplace=True)
@@ -119,11 +112,9 @@ class DlibBackbone(nn.Module):
         joined = self.linear(torch.cat([what, where], dim=1))
         mixed = functional.relu(self.linear_norm(joined), inplace=True)
         features = torch.cat([mixed, where], dim=1)
-        places_px = CROP_PX / 2 + self.FACE_PX / 2 * places
         return DlibFeatures(
             features=features[:, :, None, None],
-            keypoints_px=places_px[:, :KEYPOINTS],
-            surface_px=places_px[:, KEYPOINTS:],
+            keypoints_px=CROP_PX / 2 + self.FACE_PX / 2 * places,
         )
 
 

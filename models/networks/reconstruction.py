@@ -47,8 +47,6 @@ class NetworkOutput:
     keypoints_px: Float[Tensor, "batch 68 2"] | None
     """Where the backbone locates the landmarks, continuous pixels of the crop, y down; None for
     backbones that do not."""
-    surface_px: Float[Tensor, "batch points 2"] | None
-    """The same for points all over the face, which only true coefficients can teach."""
 
 
 RECONSTRUCTION_NETS: dict[str, Callable[[int | None], ResNet | DlibBackbone]] = {
@@ -112,17 +110,16 @@ class ReconstructionNet(nn.Module):
             raise ValueError(
                 f"the R-Net takes images (B, 3, {CROP_PX}, {CROP_PX}), got {tuple(images.shape)}"
             )
-        features, places = self.backbone(images), (None, None)
+        features, keypoints_px = self.backbone(images), None
         if isinstance(features, DlibFeatures):
-            places = features.keypoints_px, features.surface_px
-            features = features.features
+            features, keypoints_px = features.features, features.keypoints_px
         features = features.to(self.output_sigmas.dtype)
         if self.final_layers is None:
-            return NetworkOutput(features, *places)
+            return NetworkOutput(features, keypoints_px)
         # In full precision under autocast: bfloat16 would round angles and depth to three digits.
         with torch.autocast(images.device.type, enabled=False):
             flat = torch.cat([head(features) for head in self.final_layers], dim=1).flatten(1)
-            return NetworkOutput(flat * self.output_sigmas, *places)
+            return NetworkOutput(flat * self.output_sigmas, keypoints_px)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser: a pretrained dlib trunk learns more slowly.

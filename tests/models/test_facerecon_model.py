@@ -27,7 +27,7 @@ from util.distributed import Ranks, Share
 from util.errors import InputError
 
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
-TRUTH = ["t_shape", "t_px"]
+TRUTH = ["t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff"]
 
 
 def make(
@@ -109,20 +109,6 @@ def test_truth_comes_first_and_the_weak_losses_join(tiny_face_model: FaceModel):
     assert terms_of(off, batch, 1.0) == TRUTH
     # Photos without truth are never without a loss.
     assert terms_of(model, make_batch(model, supervised=False), 0.0) == WEAK
-
-
-def test_points_of_the_surface_learn_from_true_coefficients(tiny_face_model: FaceModel):
-    dlib = ReconstructionNetOptions(net_recon="dlib")
-    model = make(tiny_face_model, dlib, replace(ACTIVE, w_truth_points=0.1))
-    model.set_input(make_batch(model, supervised=True))
-    model.forward()
-    model.compute_losses()["t_points"].backward()
-    gradient = model.net_recon.backbone.keypoints.heat.weight.grad
-    # Landmarks are taught by --w_keypoints alone.
-    learning = gradient.flatten(1).any(dim=1)
-    assert not learning[:68].any() and learning[68:].all()
-    with pytest.raises(InputError, match="--w_truth_points needs --net_recon dlib"):
-        make(tiny_face_model, replace(ACTIVE, w_truth_points=0.1))
 
 
 def test_a_reconstruction_of_an_earlier_batch_is_not_reused(tiny_face_model: FaceModel):

@@ -165,7 +165,6 @@ def test_only_the_dlib_backbone_locates_keypoints():
     output = _random_dlib_net().predict(images)
     assert output.keypoints_px is not None
     assert output.keypoints_px.shape == (1, 68, 2)
-    assert output.surface_px is not None and output.surface_px.shape == (1, 132, 2)
     assert _net("resnet18").eval().predict(images).keypoints_px is None
 
 
