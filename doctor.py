@@ -6,12 +6,12 @@ python doctor.py --bfm_folder my_bfm --gpu_ids 0,1     what a command with these
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from util.command import run_command
-from util.errors import InputError
 from util.installation import Finding, broken, installed
 
 if TYPE_CHECKING:
@@ -30,15 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\nWorks now: nothing, packages are missing; install them with: pip install .")
         sys.exit(1)
     try:
-        options = read_options(argv)  # before anything is printed: a flag may be wrong
-    except InputError:
-        raise
+        groups = import_groups()
     except Exception as error:
         # Whatever a package raises that is there, but damaged or of another system.
         show("Installed", packages)
         show("Broken", [broken(error)])
         print("\nWorks now: nothing, a package cannot be imported")
         sys.exit(1)
+    from options import parse_command
+
+    options = parse_command(groups, argv, __doc__ or "")  # a flag may be wrong: print nothing yet
     show("Installed", packages)
     sound, sentence = diagnose(options)
     print(f"\n{sentence}")
@@ -46,19 +47,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def read_options(argv: Sequence[str] | None) -> ParsedOptions:
-    """Import the program, which needs its packages, and parse the flags of its commands."""
-    # Only now: without its packages the program could not even be imported.
-    import util.diagnosis  # noqa: F401 - all that the checks need
+def import_groups() -> tuple[type, ...]:
+    """Import the program, which needs its packages; the groups of its commands' flags."""
+    # Only now: without its packages the program could not even be imported. With the checks comes
+    # all that they need.
+    importlib.import_module("util.diagnosis")
     from data.detection import DetectionOptions
     from models.face_model import FaceModelOptions
     from models.networks.recognition import RecognitionOptions
     from models.networks.reconstruction import ReconstructionNetOptions
     from models.renderer import RenderOptions
-    from options import parse_command
     from options.base_options import BaseOptions
 
-    groups = (
+    return (
         BaseOptions,
         FaceModelOptions,
         RenderOptions,
@@ -66,7 +67,6 @@ def read_options(argv: Sequence[str] | None) -> ParsedOptions:
         RecognitionOptions,
         ReconstructionNetOptions,
     )
-    return parse_command(groups, argv, __doc__ or "")
 
 
 def diagnose(options: ParsedOptions) -> tuple[bool, str]:

@@ -94,7 +94,7 @@ def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
 def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
     """The photos that `--img_folder` names, aligned for the model's faces."""
     test = options[TestOptions]
-    photos = PhotoFolder(
+    return PhotoFolder(
         find_folder(test.img_folder, Path("datasets")),
         model.face_model.alignment_points.cpu().numpy(),
         create_detector(options[DetectionOptions]),
@@ -102,17 +102,21 @@ def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
         with_skin=test.solve_appearance,
         preview_px=PREVIEW_PX if test.photo_overlay else 0,
     )
-    return photos
 
 
 def announce(photos: PhotoFolder, results: Path, options: ParsedOptions) -> None:
     """Say which photos bring their points, and which earlier results are replaced."""
     named = sum(map(photos.has_points, photos.stems))
-    print(
-        f"{named} of {len(photos)} photos have their points in detections/ or landmarks/; in the "
-        f"other {len(photos) - named} faces are found by --detector "
-        f"{options[DetectionOptions].detector}"
-    )
+    found = f"found by --detector {options[DetectionOptions].detector}"
+    if named == len(photos):
+        print("All photos bring their points in detections/ or landmarks/")
+    elif named == 0:
+        print(f"Faces are {found}; no photo has points in detections/ or landmarks/")
+    else:
+        print(
+            f"{named} of {len(photos)} photos bring their points in detections/ or landmarks/; "
+            f"the faces of the others are {found}"
+        )
     if options[TestOptions].faces == "all" and named:
         print(
             f"--faces all: {named} of {len(photos)} photos keep the one face that their file in "
@@ -217,9 +221,9 @@ def report(writer: ResultWriter, results: Path) -> None:
     )
     if error >= yardstick:
         print(
-            "The network is no better than the mean face: it was trained too briefly, or on faces "
-            "unlike these. Train longer or on more faces; if the blue points in the pictures miss "
-            "the faces, give five points in detections/"
+            "That is no better than the mean face: the network was trained too briefly, or on "
+            "faces unlike these. Train longer or on more faces; if the blue points in the pictures "
+            "miss the faces, give five points in detections/"
         )
 
 

@@ -36,7 +36,6 @@ from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.landmark_transfer import PARTS
 from benchmarks.surface_fit import SurfaceFitter
 from benchmarks.timing import compare
-from data.images import list_images
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.landmarks import INNER
@@ -92,7 +91,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class FrontalArea:
-    """The part of a head model that is seen from the front and that the open model has too."""
+    """The part of a head model that is seen from the front and that another model has too."""
 
     vertices: np.ndarray
     """(P,) indices."""
@@ -101,7 +100,7 @@ class FrontalArea:
 
 
 def frontal_area(head: FaceModelData, model: FaceModelData) -> FrontalArea:
-    """Vertices of `head` that its mean face shows to the camera, and that lie on the open model.
+    """Vertices of `head` that its mean face shows to the camera, and that lie on `model`.
 
     Both mean faces are in one frame: models that users bring are laid over the open one.
     """
@@ -306,11 +305,7 @@ def check_files(options: ParsedOptions) -> None:
         InputError: the face model or the photos are missing.
     """
     read_chosen_face_model(_named(options))
-    if folder := options[PhotoFigureOptions].photos:
-        try:
-            list_images(Path(folder))
-        except InputError as error:
-            raise InputError(f"--photos {folder}: {error}") from error
+    face_model_photos.check(options[PhotoFigureOptions])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.detection import DetectionOptions, create_detector
+from data.images import list_images
 from data.photo_folder import PhotoFace, PhotoFolder
 from models.batch import FaceBatch
 from models.camera import Camera
@@ -189,6 +190,19 @@ def to_batch(faces: Sequence[PhotoFace]) -> FaceBatch:
         landmarks_px=from_index(points, "centre"),
         skin_mask=skin[:, None] / 255.0,
     )
+
+
+def check(wanted: PhotoFigureOptions) -> None:
+    """See that the photos are there, before anything is measured.
+
+    Raises:
+        InputError: no such folder, or no photos in it.
+    """
+    if wanted.photos:
+        try:
+            list_images(Path(wanted.photos))
+        except InputError as error:
+            raise InputError(f"--photos {wanted.photos}: {error}") from error
 
 
 def load(face_model: FaceModel, wanted: PhotoFigureOptions) -> list[PhotoFace]:

@@ -16,25 +16,31 @@ that is predicted as that has a ratio of 1.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import test as test_command
 from benchmarks.face_model import FrontalArea, frontal_area
-from benchmarks.face_model_photos import PhotoFigureOptions, angles_of, errors, load, to_batch
+from benchmarks.face_model_photos import (
+    PhotoFigureOptions,
+    angles_of,
+    check,
+    errors,
+    load,
+    to_batch,
+)
 from benchmarks.face_model_renders import Render, Studio
 from benchmarks.surface_fit import SurfaceFitter
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import CROP_PX, Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.facerecon_model import FaceReconModel
 from models.landmarks import five_from_68, normalised_error
-from models.mesh import vertex_areas
 from models.parameters import Coefficients
 from models.pose import pose_from_points
 from models.renderer import Renderer
@@ -52,6 +58,9 @@ BATCH = 20
 POINTS = 500
 """Of the frontal area, that distances are measured at."""
 
+DRAWS = 200
+"""Random people whose variation is compared with that of heads."""
+
 Predictor = Callable[[FaceBatch], Coefficients]
 """A batch of aligned faces -> their coefficients."""
 
@@ -66,6 +75,11 @@ class TrainedOptions:
     """Folder of the runs."""
     epoch: str = "latest"
     """Which of their checkpoints."""
+    photos: str = ""
+    """Folder of real photos, with detections/ where the face to take is known; none leaves them
+    out."""
+    bfm_folder: str = "BFM"
+    """Folder of the face models that runs were trained with, and of ICT-FaceKit."""
     heads: int = 100
     """Renders of as many random heads; 0 leaves them out."""
     head_seed: int = 5000
@@ -79,7 +93,13 @@ class TrainedOptions:
             raise InputError(f"--heads is {self.heads}; it must be 0 or more")
 
 
-GROUPS = [TrainedOptions, PhotoFigureOptions, FaceModelOptions]
+@dataclass(frozen=True)
+class Run:
+    """A trained R-Net."""
+
+    model: FaceReconModel
+    data: FaceModelData
+    """Arrays of its face model."""
 
 
 @dataclass(frozen=True)
@@ -120,57 +140,75 @@ class Heads:
     points: np.ndarray
     """(N, Q, 3) where corresponding points of the face model lie on them, dm."""
     vertices: np.ndarray
-    """(Q,) which vertices of the face model these are, evenly over its skin in front."""
+    """(Q,) which vertices of the face model these are, evenly over its frontal area."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print a row for the mean face and one for each run."""
-    options = parse_command(GROUPS, sys.argv[1:], __doc__ or "")
-    wanted = options[TrainedOptions]
-    models = {name: load_run(wanted, name, options[FaceModelOptions]) for name in wanted.runs}
-    face_model = next(iter(models.values())).face_model
-    for name, model in models.items():
-        if model.face_model.card.fingerprint != face_model.card.fingerprint:
+    wanted = parse_command([TrainedOptions], argv, __doc__ or "")[TrainedOptions]
+    photos = PhotoFigureOptions(photos=wanted.photos)
+    check(photos)
+    head, message = find_heads(wanted)
+    print(f"heads: {message}")
+    if head is None and not wanted.photos:
+        raise InputError("there is nothing to measure on; give --photos or ICT-FaceKit's heads")
+    runs = {name: load_run(wanted, name) for name in wanted.runs}
+    first = runs[wanted.runs[0]]
+    for name, run in runs.items():
+        if run.data.card != first.data.card:
             raise InputError(
-                f"--runs {name} is of the face model {model.face_model.card}, {wanted.runs[0]} of "
-                f"{face_model.card}; compare runs of one"
+                f"--runs {name} is of the face model {run.data.card}, {wanted.runs[0]} of "
+                f"{first.data.card}; compare runs of one"
             )
-    own, _ = read_chosen_face_model(
-        replace(options[FaceModelOptions], face_model=face_model.card.name)
-    )
+    face_model = first.model.face_model
     predictors: dict[str, Predictor] = {"mean face": lambda batch: mean_face(face_model, batch)}
-    for name, model in models.items():
-        predictors[name] = lambda batch, model=model: model.predict(batch.images)
-
-    batches = []
-    if options[PhotoFigureOptions].photos:
-        faces = load(face_model, options[PhotoFigureOptions])
-        batches = [to_batch(faces[k : k + BATCH]) for k in range(0, len(faces), BATCH)]
-    else:
-        print("photos: left out, give a folder with --photos")
-    heads = None
-    if wanted.heads:
-        try:
-            folder = options[FaceModelOptions].bfm_folder
-            other, message = read_chosen_face_model(FaceModelOptions("ict", bfm_folder=folder))
-            print(f"heads: {message}")
-            heads = photograph(other, own, wanted.heads, wanted.head_seed)
-        except InputError as error:
-            print(f"heads: left out, {error}")
+    for name, run in runs.items():
+        predictors[name] = lambda batch, model=run.model: model.predict(batch.images)
 
     with torch.inference_mode():
-        if batches:
+        if wanted.photos:
+            faces = load(face_model, photos)
+            batches = [to_batch(faces[k : k + BATCH]) for k in range(0, len(faces), BATCH)]
             report_photos({n: on_photos(face_model, p, batches) for n, p in predictors.items()})
-        if heads is not None:
-            report_heads({n: on_heads(own, p, heads) for n, p in predictors.items()})
+        if head is not None:
+            heads = photograph(head, first.data, wanted.heads, wanted.head_seed)
+            report_variation(first.data, heads)
+            report_heads({n: on_heads(first.data, p, heads) for n, p in predictors.items()})
 
 
-def load_run(wanted: TrainedOptions, name: str, face_model: FaceModelOptions):
-    """The model of a run, as test.py loads it."""
-    line = ["--name", name, "--checkpoints_dir", wanted.checkpoints_dir, "--epoch", wanted.epoch]
-    line += ["--gpu_ids", "-1", "--bfm_folder", face_model.bfm_folder]
-    model, _ = test_command.load_model(parse_command(test_command.GROUPS, line))
-    return model
+def find_heads(wanted: TrainedOptions) -> tuple[FaceModelData | None, str]:
+    """ICT-FaceKit, if it is wanted and there, and a sentence about it."""
+    if not wanted.heads:
+        return None, "left out (--heads 0)"
+    try:
+        return read_chosen_face_model(FaceModelOptions("ict", bfm_folder=wanted.bfm_folder))
+    except InputError as error:
+        return None, f"left out, {error}"
+
+
+def load_run(wanted: TrainedOptions, name: str) -> Run:
+    """The network and the face model of a run, as test.py loads them.
+
+    Raises:
+        InputError: no such run, or a face model without the regions that are compared.
+    """
+    folder = Path(wanted.checkpoints_dir)
+    if not (folder / name).is_dir():
+        there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+        raise InputError(
+            f"--runs {name}: there is no such run in --checkpoints_dir {folder}"
+            + (f"; it has {', '.join(there)}" if there else "")
+        )
+    line = ["--name", name, "--checkpoints_dir", str(folder), "--epoch", wanted.epoch]
+    line += ["--gpu_ids", "-1", "--bfm_folder", wanted.bfm_folder]
+    model, options = test_command.load_model(parse_command(test_command.GROUPS, line))
+    data, _ = read_chosen_face_model(options[FaceModelOptions])
+    if not {"border", "eyeballs"} <= data.regions.keys():
+        raise InputError(
+            f"--runs {name} is of the face model {data.card}, which names neither border nor "
+            "eyeballs; only faces of the open model can be compared with heads"
+        )
+    return Run(model, data)
 
 
 def mean_face(face_model: FaceModel, batch: FaceBatch) -> Coefficients:
@@ -221,7 +259,8 @@ def photograph(other: FaceModelData, own: FaceModelData, count: int, seed: int) 
     landmarks = np.einsum("lk,nlkd->nld", other.landmark_barycentrics, corners)
     random = np.random.default_rng(seed)
     chosen = random.choice(len(area.vertices), POINTS, replace=False, p=area.weights)
-    vertices = skin_in_front(own, random)
+    face = frontal_area(own, own)
+    vertices = random.choice(face.vertices, POINTS, replace=False, p=face.weights)
     return Heads(
         renders=renders,
         surface=surface[:, chosen],
@@ -257,29 +296,22 @@ def corresponding_points(
     # Into the frame of the heads: the fit moved their mean.
     motion = fit_similarity(fit.points, mean[area.vertices], scaled=False)
     laid = motion((fitter.mean + fitter.basis @ fit.coefficients)[vertices])
-    skin = ~other.regions["eyeballs"][other.triangles].any(axis=1)
-    nearest = nearest_on_surface(laid, mean, other.triangles[skin])
+    compared = np.zeros(len(mean), dtype=bool)
+    compared[area.vertices] = True
+    nearest = nearest_on_surface(laid, mean, other.triangles[compared[other.triangles].any(axis=1)])
+    print(f"points lie {100 * nearest.distances.mean():.2f} mm from the other's mean head")
     return np.stack([laid + nearest.mix(shape - mean) for shape in shapes])
-
-
-def skin_in_front(model: FaceModelData, random: np.random.Generator) -> np.ndarray:
-    """POINTS vertices of the front-face region without its eyeballs, evenly over the area."""
-    areas = vertex_areas(torch.from_numpy(model.mean_shape), torch.from_numpy(model.triangles))
-    share = np.zeros(len(model.mean_shape))
-    share[model.front_triangles] = 1
-    share[model.regions["eyeballs"]] = 0
-    share *= areas.numpy()
-    return random.choice(len(share), POINTS, replace=False, p=share / share.sum())
 
 
 def on_heads(own: FaceModelData, predict: Predictor, heads: Heads) -> HeadErrors:
     """Errors on renders of another face model's heads."""
+    model = FaceModel(own)
     inner, rigid, scaled, surface = [], [], [], []
     for first in range(0, len(heads.renders), BATCH):
         part = slice(first, first + BATCH)
         batch = render_batch(heads.renders[part])
         coefficients = predict(batch)
-        inner.append(inner_error(own, coefficients, batch))
+        inner.append(inner_error(model, coefficients, batch))
         identity = coefficients.identity.numpy()
         shapes = own.mean_shape + np.einsum("vdk,nk->nvd", own.identity_basis, identity)
         for number, shape in enumerate(shapes.astype(np.float64), first):
@@ -309,18 +341,12 @@ def render_batch(renders: Sequence[Render]) -> FaceBatch:
     )
 
 
-def inner_error(own: FaceModelData, coefficients: Coefficients, batch: FaceBatch) -> np.ndarray:
+def inner_error(model: FaceModel, coefficients: Coefficients, batch: FaceBatch) -> np.ndarray:
     """Landmark error of renders; the other model's convention is part of it."""
     assert batch.landmarks_px is not None
-    model = FaceModel(own)
-    posed = reconstruct_landmarks(model, coefficients)
-    return normalised_error(posed, batch.landmarks_px)[0].numpy()
-
-
-def reconstruct_landmarks(model: FaceModel, coefficients: Coefficients) -> Tensor:
-    """Projected landmarks, nothing drawn."""
     shaped = shape_face(model, coefficients)
-    return pose_face(model, shaped, coefficients, Camera.rnet()).landmarks_px
+    posed = pose_face(model, shaped, coefficients, Camera.rnet())
+    return normalised_error(posed.landmarks_px, batch.landmarks_px)[0].numpy()
 
 
 def surface_error_mm(
@@ -343,32 +369,55 @@ def surface_error_mm(
 def report_photos(rows: dict[str, PhotoErrors]) -> None:
     """Print means and their standard errors."""
     count = len(next(iter(rows.values())).inner)
-    print(f"\n{count} photos       inner landmarks, %      jaw, %   colours, levels")
+    print(f"\n{count} photos (standard error)")
+    print(f"{'':<20}{'inner landmarks, %':>20}{'jaw, %':>20}{'colours, levels':>20}")
     for name, row in rows.items():
-        print(
-            f"{name:<20} {with_error(100 * row.inner):>12} {with_error(100 * row.jaw):>12} "
-            f"{with_error(row.photometric):>12}"
-        )
+        columns = (100 * row.inner, 100 * row.jaw, row.photometric)
+        print(f"{name:<20}" + "".join(f"{with_error(values):>20}" for values in columns))
+
+
+def report_variation(own: FaceModelData, heads: Heads) -> None:
+    """Print how much people differ, as heads and as random people of the face model."""
+    random = np.random.default_rng(0)
+    identity = own.identity_sigma * random.standard_normal((DRAWS, own.identity_sigma.size))
+    basis = own.identity_basis[heads.vertices].astype(np.float64)
+    people = own.mean_shape[heads.vertices] + np.einsum("vdk,nk->nvd", basis, identity)
+    print(
+        f"people differ from their mean, size aside, by {variation_mm(heads.points):.2f} mm "
+        f"(heads) and {variation_mm(people):.2f} mm (the face model's)"
+    )
+
+
+def variation_mm(people: np.ndarray) -> float:
+    """Mean distance of corresponding points (N, P, 3) from those of the mean of all, in mm.
+
+    Each is aligned with the mean by a similarity, twice, since the mean depends on that.
+    """
+    mean = people[0]
+    for _ in range(2):
+        people = np.stack([fit_similarity(one, mean)(one) for one in people])
+        mean = people.mean(axis=0)
+    return mean_distance_mm(people.reshape(-1, 3), np.tile(mean, (len(people), 1)))
 
 
 def report_heads(rows: dict[str, HeadErrors]) -> None:
     """Print means, their standard errors, and ratios to the mean face."""
     mean = rows["mean face"]
     print(f"\n{len(mean.inner)} heads, mm (standard error), ratio to the mean face's")
-    print(
-        "                     inner landmarks, %    points, rigid      similarity         surface"
-    )
+    titles = ("inner landmarks, %", "points, rigid", "points, similarity", "surface")
+    print(f"{'':<20}" + "".join(f"{title:>20}" for title in titles))
     for name, row in rows.items():
-        columns = "".join(
-            f"{with_error(getattr(row, key)):>12} "
-            f"{getattr(row, key).mean() / getattr(mean, key).mean():.2f}"
-            for key in ("rigid_mm", "scaled_mm", "surface_mm")
-        )
-        print(f"{name:<20} {with_error(100 * row.inner):>18} {columns}")
+        columns = [with_error(100 * row.inner)]
+        for key in ("rigid_mm", "scaled_mm", "surface_mm"):
+            values, reference = getattr(row, key), getattr(mean, key)
+            columns.append(f"{with_error(values)}  {values.mean() / reference.mean():.2f}")
+        print(f"{name:<20}" + "".join(f"{column:>20}" for column in columns))
 
 
 def with_error(values: np.ndarray) -> str:
-    """Mean and standard error."""
+    """Mean, and its standard error if there is one."""
+    if len(values) < 2:
+        return f"{values.mean():.2f} (-)"
     return f"{values.mean():.2f} ({values.std(ddof=1) / np.sqrt(len(values)):.2f})"
 
 

@@ -106,7 +106,7 @@ def test_a_folder_of_photos(
     assert 0.01 < float(summary["a.png"]["nme_inner"]) < 0.2
     shown = capsys.readouterr().out
     assert "2 of 4 photos reconstructed" in shown
-    assert "2 of 4 photos have their points in detections/ or landmarks/; in the other 2" in shown
+    assert "2 of 4 photos bring their points in detections/ or landmarks/; the faces of" in shown
     # The network that predicts a turned face for all is worse than the mean face, and this is said.
     assert "no better than the mean face" in shown and "they are replaced" not in shown
 

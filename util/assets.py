@@ -116,7 +116,7 @@ def _level_of(name: str) -> tuple[str, int]:
     if stem != "open" or not mark:
         return name, 1
     if level not in map(str, LEVELS):
-        levels = ", ".join(f"open@{number}" for number in LEVELS)
+        levels = ", ".join("open" if number == 1 else f"open@{number}" for number in LEVELS)
         raise InputError(f"--face_model {name}: the levels of detail are {levels}")
     return stem, int(level)
 

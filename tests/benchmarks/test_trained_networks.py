@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.data_preparation import write_photos
 from benchmarks.face_model import frontal_area
+from benchmarks.reconstruction import save_untrained
 from benchmarks.trained_networks import (
     Heads,
     TrainedOptions,
     corresponding_points,
+    main,
     mean_face,
     on_heads,
     photograph,
     render_batch,
     surface_error_mm,
+    variation_mm,
 )
 from models.batch import FaceBatch
 from models.face_model import FaceModel, FaceModelData
@@ -102,6 +107,39 @@ def test_the_mean_face_takes_its_pose_from_the_landmarks(coarse: FaceModelData, 
     apart = (posed.angles_rad - true.angles_rad).abs().max(dim=1).values
     assert float(apart.median()) < 0.2
     assert float((posed.translation_dm - true.translation_dm)[:, :2].abs().max()) < 0.2
+
+
+def test_variation_is_the_deviation_from_the_mean_whatever_size_and_pose():
+    random = np.random.default_rng(0)
+    mean = random.normal(size=(300, 3))
+    turn = np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]])
+    noise = 0.01 * random.normal(size=(40, 300, 3))
+    people = [(1 + 0.1 * k) * (mean + one) @ turn + k for k, one in enumerate(noise[:20])]
+    people += [mean + one for one in noise[20:]]
+    # The mean length of a normal vector in space; sizes are those of the first one.
+    expected = 100 * 0.01 * np.sqrt(8 / np.pi)
+    assert variation_mm(np.stack(people)) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_run_from_its_checkpoint_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    runs, photos = tmp_path / "runs", str(tmp_path / "photos")
+    save_untrained(runs, "dlib", "--face_model", "open@0")
+    write_photos(Path(photos), 2)
+    line = ["--checkpoints_dir", str(runs), "--bfm_folder", str(tmp_path)]
+    main([*line, "--runs", "dlib", "--photos", photos])
+    shown = capsys.readouterr().out
+    assert "heads: left out" in shown and "2 photos" in shown
+    rows = {text.split("  ")[0]: text.split()[-6:] for text in shown.splitlines()[-2:]}
+    assert rows.keys() == {"mean face", "dlib"}
+    # An untrained network predicts the mean face in the middle of the crop, unturned.
+    assert float(rows["mean face"][0]) < float(rows["dlib"][0]) < 40
+    for more, message in (
+        (["--runs", "nope", "--photos", photos], "--runs nope: there is no such run .* has dlib$"),
+        (["--runs", "dlib"], "nothing to measure on"),
+        (["--runs", "dlib", "--photos", f"{photos}_no"], "--photos .*no"),
+    ):
+        with pytest.raises(InputError, match=message):
+            main([*line, *more])
 
 
 @pytest.mark.parametrize(

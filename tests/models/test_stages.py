@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
@@ -105,6 +108,24 @@ def test_reconstruction_of_the_mean_face(tiny_face_model: FaceModel):
     depth = result.rendering.depth_dm[mask > 0]
     assert depth.min() > 8.9 and depth.max() < 10.5
     torch.testing.assert_close(result.rendering.image[0], result.rendering.image[1])
+
+
+def test_the_face_mask_is_drawn_when_it_is_asked_for(
+    tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[int] = []
+    coverage = Renderer.coverage
+
+    def counted(*arguments: Any) -> Any:
+        drawn.append(1)
+        return coverage(*arguments)
+
+    monkeypatch.setattr(Renderer, "coverage", counted)
+    zeros = tiny_face_model.layout.zeros(1)
+    result = reconstruct(tiny_face_model, Renderer("torch"), Camera.rnet(), zeros)
+    assert not drawn
+    first, second = result.face_mask, result.face_mask
+    assert first is second and len(drawn) == 1
 
 
 def test_gradients_reach_every_block(tiny_face_model: FaceModel):
