@@ -38,7 +38,7 @@ def test_the_example_animates_a_reconstruction(
     savemat("face.mat", {key: row.astype(np.float32) for key, row in coefficients.items()})
     found: dict = {}
     exec(compile(example[0], "OPEN_MODEL.md", "exec"), found)
-    frames = [trimesh.load(f"frame_{k}.obj", process=False).vertices for k in range(11)]
+    frames = [trimesh.load_mesh(f"frame_{k}.obj", process=False).vertices for k in range(11)]
     assert not (tmp_path / "frame_11.obj").exists()
 
     # It starts from the photo's own expression, and moves in small steps.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -148,7 +150,7 @@ def test_the_report_counts_what_was_found(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize(("flag", "value"), [("renders", 1), ("max_yaw", 0.0), ("max_yaw", 80.0)])
-def test_counts_without_figures_are_refused(flag: str, value: float):
+def test_counts_without_figures_are_refused(flag: str, value: Any):
     with pytest.raises(InputError, match=f"--{flag} is {value}"):
         DetectionFigureOptions(**{flag: value})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,6 @@ def test_a_person_keeps_face_and_skin_and_nothing_else(
 
 
 @pytest.mark.parametrize(("flag", "value"), [("people", 2), ("renders_each", 1)])
-def test_counts_without_pairs_are_refused(flag: str, value: int):
+def test_counts_without_pairs_are_refused(flag: str, value: Any):
     with pytest.raises(InputError, match=f"--{flag} is {value}"):
         IdentityFigureOptions(**{flag: value})

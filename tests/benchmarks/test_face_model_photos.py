@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,4 +177,4 @@ def test_photos_come_with_their_given_points(tiny_face_model: FaceModel, tmp_pat
 @pytest.mark.parametrize("flag", ["steps", "photo_count"])
 def test_counts_that_fit_nothing_are_refused(flag: str):
     with pytest.raises(InputError, match=f"--{flag} is 0"):
-        PhotoFigureOptions(**{flag: 0})
+        PhotoFigureOptions(**dict[str, Any]({flag: 0}))

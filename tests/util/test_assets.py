@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def small_bfm09(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets, "convert_bfm09", partial(convert_bfm09, sizes=SMALL))
 
 
-def of_folder(folder: Path, name: str = "auto", **options: str) -> FaceModelOptions:
+def of_folder(folder: Path, name: str = "auto", **options: Any) -> FaceModelOptions:
     return FaceModelOptions(face_model=name, bfm_folder=str(folder), **options)
 
 
