@@ -50,6 +50,7 @@ def test_the_example_animates_a_reconstruction(
     # The corners of the mouth rise, but not as if the photo did not smile.
     corners = open_face_data.landmark_vertices[[48, 54], 0]
     assert (frames[5][corners, 1] > photo[corners, 1] + 0.005).all()
+    assert min(steps[:5]) > 0.002  # in every frame of the smile
     own, strengths = found["own_strengths"], found["strengths"]
     assert float(own[smiles].min()) > 0.3 and float(strengths[:, smiles].max()) <= max(
         0.7, float(own[smiles].max())
