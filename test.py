@@ -30,7 +30,7 @@ from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
-from util.photo_overlay import lay_over
+from util.photo_overlay import lay_over, neck_fading
 from util.photo_reconstruction import reconstruct_faces
 from util.results import ResultWriter, SummaryRow, earlier_results, results_folder
 from util.training_state import adopt_card, load_weights
@@ -136,9 +136,10 @@ def reconstruct_folder(
     model: FaceReconModel, photos: PhotoFolder, test: TestOptions, writer: ResultWriter
 ) -> None:
     """Reconstruct a folder: threads load and write while the network computes."""
+    alone, opacity = len(photos) == 1, neck_fading(model.face_model)
     with tqdm(total=len(photos), unit="photo") as bar:
         for group in chunks(photos.ahead(), test.test_batch_size):
-            reconstruct_photos(model, group, test, writer, alone=len(photos) == 1)
+            reconstruct_photos(model, group, test, writer, alone=alone, opacity=opacity)
             bar.update(len(group))
 
 
@@ -149,6 +150,7 @@ def reconstruct_photos(
     writer: ResultWriter,
     *,
     alone: bool = False,
+    opacity: np.ndarray | None = None,
 ) -> None:
     """Reconstruct all faces of some photos and hand them to the writer, photo by photo.
 
@@ -158,6 +160,7 @@ def reconstruct_photos(
         test: how.
         writer: of the results.
         alone: the folder's only photo; if it gives nothing, `report` says why.
+        opacity: (V,) of the mesh over the photos, as `lay_over` takes it.
     """
     batches = chunks((face for photo in photos for face in photo.faces), test.test_batch_size)
     results = (
@@ -178,7 +181,7 @@ def reconstruct_photos(
         numbers = [writer.add(face, row) for face, row in done]
         if photo.preview is not None:
             faces = [face for face, _ in done]
-            draw = partial(lay_over, photo.preview, faces, camera, renderer)
+            draw = partial(lay_over, photo.preview, faces, camera, renderer, opacity)
             writer.add_overlay(photo.stem, numbers[0], draw)
 
 

@@ -47,7 +47,7 @@ from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_mod
 from util.command import run_command
 from util.devices import one_thread
 from util.errors import InputError
-from util.face_transfer import mean_landmarks
+from util.face_transfer import mean_landmarks, shape_landmarks
 from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
 from util.surface import nearest_on_surface
@@ -137,7 +137,7 @@ def geometry(model: FaceModelData, head: FaceModelData, count: int) -> None:
         errors, coefficients, offsets = [], [], []
         for _ in range(heads):
             shape = _random_head(head, random, strength)
-            landmarks = _landmarks(head, shape)
+            landmarks = shape_landmarks(head, shape)
             fit = fitter.fit(shape[area.vertices], area.weights, landmarks)
             errors.append(100 * float(area.weights @ fit.distances_dm))
             coefficients.append(fit.coefficients)
@@ -161,7 +161,7 @@ def geometry(model: FaceModelData, head: FaceModelData, count: int) -> None:
     distances = []
     for _ in range(count):
         shape = _random_head(head, random, 0.0)
-        fit = mean_fit.fit(shape[area.vertices], area.weights, _landmarks(head, shape))
+        fit = mean_fit.fit(shape[area.vertices], area.weights, shape_landmarks(head, shape))
         distances.append(100 * float(area.weights @ fit.distances_dm))
     print(f"the mean face alone: {np.mean(distances):.3f} mm")
 
@@ -175,11 +175,6 @@ def _random_head(head: FaceModelData, random: np.random.Generator, strength: flo
         weights = strength * random.uniform(0.3, 1, 3) @ head.unit_matrix[units]
         shape = shape + head.expression_basis @ weights.astype(np.float32)
     return shape.astype(np.float64)
-
-
-def _landmarks(head: FaceModelData, shape: np.ndarray) -> np.ndarray:
-    corners = shape[head.landmark_vertices]
-    return np.einsum("lk,lkd->ld", head.landmark_barycentrics, corners)
 
 
 def speed(models: Sequence[FaceModelOptions], repeats: int) -> None:

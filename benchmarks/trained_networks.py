@@ -27,10 +27,10 @@ import test as test_command
 from benchmarks.face_model import FrontalArea, frontal_area
 from benchmarks.face_model_photos import (
     PhotoFigureOptions,
-    angles_of,
     check,
     errors,
     load,
+    start,
     to_batch,
 )
 from benchmarks.face_model_renders import Render, Studio
@@ -40,16 +40,15 @@ from models.batch import FaceBatch
 from models.camera import CROP_PX, Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.facerecon_model import FaceReconModel
-from models.landmarks import five_from_68, normalised_error
+from models.landmarks import normalised_error
 from models.parameters import Coefficients
-from models.pose import pose_from_points
 from models.renderer import Renderer
 from models.stages import pose_face, reconstruct, shape_face
 from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.face_transfer import mean_landmarks
+from util.face_transfer import mean_landmarks, shape_landmarks
 from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 
@@ -214,11 +213,7 @@ def load_run(wanted: TrainedOptions, name: str) -> Run:
 def mean_face(face_model: FaceModel, batch: FaceBatch) -> Coefficients:
     """The mean face in the pose of the five points among the given landmarks."""
     assert batch.landmarks_px is not None
-    rotation, translation = pose_from_points(
-        five_from_68(batch.landmarks_px), face_model.alignment_points, Camera.rnet()
-    )
-    zeros = face_model.layout.zeros(len(batch))
-    return replace(zeros, angles_rad=angles_of(rotation), translation_dm=translation)
+    return Coefficients(**start(face_model, Camera.rnet(), batch.landmarks_px))
 
 
 def on_photos(
@@ -253,10 +248,9 @@ def photograph(other: FaceModelData, own: FaceModelData, count: int, seed: int) 
     renders = tuple(studio.take(studio.numbers(count, MAX_YAW_DEG), "cluttered"))
     identity = np.stack([r.coefficients[studio.layout.slices["identity"]] for r in renders])
     shapes = other.mean_shape + np.einsum("vdk,nk->nvd", other.identity_basis, identity)
-    corners = shapes[:, other.landmark_vertices]
     area = frontal_area(other, own)
     surface = shapes[:, area.vertices].astype(np.float64)
-    landmarks = np.einsum("lk,nlkd->nld", other.landmark_barycentrics, corners)
+    landmarks = shape_landmarks(other, shapes)
     random = np.random.default_rng(seed)
     chosen = random.choice(len(area.vertices), POINTS, replace=False, p=area.weights)
     face = frontal_area(own, own)

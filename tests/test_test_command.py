@@ -238,7 +238,11 @@ def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
     backends = set()
 
     def draw(
-        preview: np.ndarray, faces: list[FaceResult], camera: Camera, renderer: Renderer
+        preview: np.ndarray,
+        faces: list[FaceResult],
+        camera: Camera,
+        renderer: Renderer,
+        opacity: np.ndarray | None,
     ) -> np.ndarray:
         backends.add(renderer.backend)
         if [face.stem for face in faces] == ["a"]:

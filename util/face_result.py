@@ -41,8 +41,6 @@ class FaceResult:
     """Of the photo."""
     face_model: IdentityCard
     """What gives the coefficients their meaning."""
-    opacity: np.ndarray | None = None
-    """(V,) in [0, 1], how far the mesh covers the photo in overlays; None is everywhere all."""
 
     @property
     def landmarks_photo(self) -> np.ndarray:

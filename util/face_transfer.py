@@ -74,8 +74,13 @@ def origin_fingerprint(donor: FaceModelData, *arrays: np.ndarray) -> str:
 
 def mean_landmarks(data: FaceModelData) -> np.ndarray:
     """Landmarks (L, 3) of a model's mean face."""
-    corners = data.mean_shape[data.landmark_vertices]
-    return (corners * data.landmark_barycentrics[..., None]).sum(axis=1)
+    return shape_landmarks(data, data.mean_shape)
+
+
+def shape_landmarks(data: FaceModelData, shapes: np.ndarray) -> np.ndarray:
+    """Landmarks (..., L, 3) of shapes (..., V, 3) of a model."""
+    corners = shapes[..., data.landmark_vertices, :]
+    return (corners * data.landmark_barycentrics[..., None]).sum(axis=-2)
 
 
 def place_like(donor: FaceModelData, landmarks: np.ndarray) -> np.ndarray:

@@ -40,7 +40,11 @@ def neck_fading(face_model: FaceModel) -> np.ndarray | None:
 
 
 def lay_over(
-    preview: np.ndarray, faces: Sequence[FaceResult], camera: Camera, renderer: Renderer
+    preview: np.ndarray,
+    faces: Sequence[FaceResult],
+    camera: Camera,
+    renderer: Renderer,
+    opacity: np.ndarray | None = None,
 ) -> np.ndarray:
     """The photo with the faces drawn into it, the smallest, which is farthest, first.
 
@@ -49,17 +53,25 @@ def lay_over(
         faces: of this photo.
         camera: of the crop.
         renderer: draws on the CPU.
+        opacity: (V,) in [0, 1], how far the mesh covers the photo (`neck_fading`); None is
+            everywhere all.
 
     Returns:
         (H, W, 3) uint8 copy.
     """
     picture = preview.copy()
     for face in sorted(faces, key=lambda face: face.alignment.scale, reverse=True):
-        _draw(picture, face, camera, renderer)
+        _draw(picture, face, camera, renderer, opacity)
     return picture
 
 
-def _draw(picture: np.ndarray, face: FaceResult, camera: Camera, renderer: Renderer) -> None:
+def _draw(
+    picture: np.ndarray,
+    face: FaceResult,
+    camera: Camera,
+    renderer: Renderer,
+    opacity: np.ndarray | None,
+) -> None:
     """Draw one face into the picture, in the part of it that the face covers."""
     height, width = picture.shape[:2]
     photo_width, photo_height = face.alignment.photo_size
@@ -75,8 +87,8 @@ def _draw(picture: np.ndarray, face: FaceResult, camera: Camera, renderer: Rende
     shift = torch.tensor([[-left, -top]], dtype=torch.float64)
     window = view.regrid(torch.ones_like(shift), shift, (right - left, bottom - top))
     values = face.colours
-    if face.opacity is not None:
-        values = np.column_stack([values, face.opacity]).astype(np.float32)
+    if opacity is not None:
+        values = np.column_stack([values, opacity]).astype(np.float32)
     rendering = renderer(
         vertices.float(),
         torch.from_numpy(face.triangles),
@@ -88,7 +100,7 @@ def _draw(picture: np.ndarray, face: FaceResult, camera: Camera, renderer: Rende
     drawn = rendering.image[0].clamp(0, 1).permute(1, 2, 0).numpy()[seen]
     part = picture[top:bottom, left:right]
     colours = 255 * drawn[:, :3]
-    if face.opacity is not None:
+    if opacity is not None:
         alpha = drawn[:, 3:]
         colours = alpha * colours + (1 - alpha) * part[seen]
     part[seen] = np.rint(colours).astype(np.uint8)

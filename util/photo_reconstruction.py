@@ -18,7 +18,6 @@ from models.landmarks import five_from_68, from_index, normalised_error, to_inde
 from models.pose import pose_from_points
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera
-from util.photo_overlay import neck_fading
 from util.results import SummaryRow
 
 
@@ -94,7 +93,6 @@ def _results(
     exact = from_index(given, "centre")
     mean_inner, _ = normalised_error(mean_face_landmarks(model, exact), exact)
     triangles = model.face_model.triangles.cpu().numpy()
-    opacity = neck_fading(model.face_model)
     angles = reconstruction.coefficients.angles_rad.cpu()
     for k, face in enumerate(faces):
         pitch, yaw, roll = (math.degrees(angle) for angle in angles[k])
@@ -112,7 +110,6 @@ def _results(
             alignment=face.face.alignment,
             camera=PhotoCamera.of(model.camera, face.face.alignment, coefficients),
             face_model=model.face_model.card,
-            opacity=opacity,
         )
         yield (
             result,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +43,11 @@ def face_at(
     )
 
 
-def draw(*faces: FaceResult, size: tuple[int, int] = SIZE) -> np.ndarray:
+def draw(
+    *faces: FaceResult, size: tuple[int, int] = SIZE, opacity: np.ndarray | None = None
+) -> np.ndarray:
     preview = np.full((size[1], size[0], 3), 100, np.uint8)
-    picture = lay_over(preview, faces, Camera.rnet(), Renderer("torch"))
+    picture = lay_over(preview, faces, Camera.rnet(), Renderer("torch"), opacity)
     assert (preview == 100).all()
     return picture
 
@@ -105,8 +106,8 @@ def test_colours_beyond_the_range_are_clipped(tiny_face_model: FaceModel):
 
 def test_a_face_shows_through_where_it_is_not_opaque(tiny_face_model: FaceModel):
     face = face_at(tiny_face_model, 130, 40)
-    half = replace(face, opacity=np.full(tiny_face_model.vertex_count, 0.5, np.float32))
-    whole, picture = draw(face).astype(int), draw(half).astype(int)
+    half = np.full(tiny_face_model.vertex_count, 0.5, np.float32)
+    whole, picture = draw(face).astype(int), draw(face, opacity=half).astype(int)
     drawn = whole[..., 0] == 0
     assert drawn.sum() > 5000
     expected = np.where(drawn[..., None], (whole + 100) / 2, 100)
