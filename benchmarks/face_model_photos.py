@@ -22,7 +22,7 @@ from data.detection import DetectionOptions, create_detector
 from data.images import list_images
 from data.photo_folder import PhotoFace, PhotoFolder
 from models.batch import FaceBatch
-from models.camera import Camera
+from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
 from models.landmarks import five_from_68, from_index, normalised_error
 from models.losses import photometric_loss
@@ -98,21 +98,9 @@ def start(face_model: FaceModel, camera: Camera, landmarks_px: Tensor) -> dict[s
     five = five_from_68(landmarks_px)
     rotation, translation = pose_from_points(five, face_model.alignment_points, camera)
     blocks = dict(face_model.layout.zeros(len(landmarks_px)).items())
-    blocks["angles_rad"] = angles_of(rotation)
+    blocks["angles_rad"] = rotation_angles(rotation)
     blocks["translation_dm"] = translation
     return blocks
-
-
-def angles_of(rotation: Tensor) -> Tensor:
-    """Pitch, yaw, roll (B, 3) of rotations (B, 3, 3): `models.camera.rotation_matrix` undone.
-
-    The last row of Rz Ry Rx is (-sin yaw, cos yaw sin pitch, cos yaw cos pitch), its first column
-    (cos roll cos yaw, sin roll cos yaw, -sin yaw).
-    """
-    pitch = torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2])
-    yaw = torch.asin(-rotation[:, 2, 0].clamp(-1, 1))
-    roll = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
-    return torch.stack([pitch, yaw, roll], dim=1)
 
 
 class Fitter:

@@ -66,6 +66,18 @@ def rotation_matrix(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batc
     return about_z @ about_y @ about_x
 
 
+def rotation_angles(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 3"]:
+    """Pitch, yaw, roll of rotations: `rotation_matrix` undone, for yaw within +-90 degrees.
+
+    The last row of Rz Ry Rx is (-sin yaw, cos yaw sin pitch, cos yaw cos pitch), its first column
+    (cos roll cos yaw, sin roll cos yaw, -sin yaw).
+    """
+    pitch = torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2])
+    yaw = torch.asin(-rotation[:, 2, 0].clamp(-1, 1))
+    roll = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
+    return torch.stack([pitch, yaw, roll], dim=1)
+
+
 def rotate(
     vectors: Float[Tensor, "batch vertices 3"], rotation: Float[Tensor, "batch 3 3"]
 ) -> Float[Tensor, "batch vertices 3"]:
@@ -168,6 +180,22 @@ class Camera:
         flip = vertices_camera.new_tensor([1.0, -1.0])
         ray = vertices_camera[..., :2] * flip / self._divisor(vertices_camera)
         return ray * self.focal_px[:, None] + self.centre_px[:, None]
+
+    def projection_derivatives(
+        self, vertices_camera: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 2 3"]:
+        """How pixels (x, y) move with a point's x, y, z in the OBJECT frame, pixels a decimetre.
+
+        Of u = f_x x / d + c_x, v = c_y - f_y y / d with d = distance - z. Under weak perspective d
+        is constant.
+        """
+        x, y, _ = vertices_camera.unbind(-1)
+        near = self._divisor(vertices_camera)[..., 0].reciprocal()
+        focal_x, focal_y = (focal[:, None] * near for focal in self.focal_px.unbind(-1))
+        zero = torch.zeros_like(x)
+        towards = zero if self.kind == "weak" else near
+        rows = [focal_x, zero, focal_x * x * towards, zero, -focal_y, -focal_y * y * towards]
+        return torch.stack(rows, dim=-1).unflatten(-1, (2, 3))
 
     def clip(
         self, vertices_camera: Float[Tensor, "batch vertices 3"]

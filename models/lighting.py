@@ -59,6 +59,25 @@ def sh_basis(normals: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 9"]:
     )
 
 
+def sh_basis_gradient(normals: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 9 3"]:
+    """Derivatives of `sh_basis` by x, y and z, as if its polynomials held off the unit sphere."""
+    x, y, z = normals.unbind(-1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    _, band1, band2 = (kernel * norm for kernel, norm in zip(_KERNEL, _NORM, strict=True))
+    rows = [
+        (zero, zero, zero),
+        (zero, -band1 * one, zero),
+        (zero, zero, band1 * one),
+        (-band1 * one, zero, zero),
+        (band2 * y, band2 * x, zero),
+        (zero, -band2 * z, -band2 * y),
+        (zero, zero, band2 * math.sqrt(3) * z),
+        (-band2 * z, zero, -band2 * x),
+        (band2 * x, -band2 * y, zero),
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
 def light_coefficients(gamma: Float[Tensor, "batch 27"]) -> Float[Tensor, "batch 9 3"]:
     """Unpack network lighting into harmonics by channels, with the constant light added."""
     light = gamma.reshape(-1, 3, 9).transpose(1, 2)

@@ -221,6 +221,105 @@ class _VertexNormals(torch.autograd.Function):
         return result, None
 
 
+def normal_derivatives(
+    vertices: Float[Tensor, "vertices 3"],
+    triangles: Int[Tensor, "faces 3"],
+    directions: Float[Tensor, "vertices 3 directions"],
+) -> Float[Tensor, "vertices 3 directions"]:
+    """How the unit normals of a mesh turn while its vertices move, for many motions at once.
+
+    On the CPU a compiled loop; elsewhere `normal_derivatives_reference`, which it equals up to
+    rounding.
+
+    Args:
+        vertices: of one mesh.
+        triangles: vertex indices, counter-clockwise seen from outside.
+        directions: velocity of every vertex in each motion.
+    """
+    triangles = triangle_indices(triangles, len(vertices))
+    if vertices.device.type != "cpu":
+        return normal_derivatives_reference(vertices, triangles, directions)
+    result = torch.zeros_like(directions, memory_format=torch.contiguous_format)
+    v, f = vertices.detach().contiguous().numpy(), triangles.numpy()
+    d, r = directions.detach().contiguous().numpy(), result.numpy()
+    sums, normals = np.zeros_like(v), np.empty_like(v)
+    _forward(v, f, sums, normals)
+    _derivatives(v, f, sums, d, r)
+    return result
+
+
+def normal_derivatives_reference(
+    vertices: Float[Tensor, "vertices 3"],
+    triangles: Int[Tensor, "faces 3"],
+    directions: Float[Tensor, "vertices 3 directions"],
+) -> Float[Tensor, "vertices 3 directions"]:
+    """The readable form: forward-mode differentiation of `vertex_normals_gather`."""
+    adjacent = adjacent_faces(triangles, len(vertices))
+
+    def along(direction: Tensor) -> Tensor:
+        def normals(v: Tensor) -> Tensor:
+            return vertex_normals_gather(v[None], triangles, adjacent)[0]
+
+        return torch.func.jvp(normals, (vertices,), (direction,))[1]
+
+    moved = [along(direction) for direction in directions.unbind(-1)]
+    return torch.stack(moved, dim=-1)
+
+
+@kernel
+@no_type_check
+def _derivatives(vertices, triangles, sums, directions, result):
+    """Fill result (V, 3, K), zeros before, for directions (V, 3, K); sums (V, 3) of `_forward`.
+
+    A face's normal n = c / |c|, c = a x b, turns by (dc - n (n . dc)) / |c| with
+    dc = da x b + a x db; so does the sum of a vertex's face normals.
+    """
+    eps = vertices.dtype.type(EPSILON)
+    one = vertices.dtype.type(1)
+    count = directions.shape[2]
+    turn = np.empty((3, count), vertices.dtype)
+    for face in range(triangles.shape[0]):
+        i, j, k = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+        (ax, ay, az), (bx, by, bz), (nx, ny, nz) = _edges_and_cross(vertices, i, j, k)
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+        if not length > eps:
+            continue
+        scale = one / length
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        for m in range(count):
+            dax = directions[i, 0, m] - directions[j, 0, m]
+            day = directions[i, 1, m] - directions[j, 1, m]
+            daz = directions[i, 2, m] - directions[j, 2, m]
+            dbx = directions[j, 0, m] - directions[k, 0, m]
+            dby = directions[j, 1, m] - directions[k, 1, m]
+            dbz = directions[j, 2, m] - directions[k, 2, m]
+            cx = day * bz - daz * by + ay * dbz - az * dby
+            cy = daz * bx - dax * bz + az * dbx - ax * dbz
+            cz = dax * by - day * bx + ax * dby - ay * dbx
+            along = cx * nx + cy * ny + cz * nz
+            turn[0, m] = (cx - along * nx) * scale
+            turn[1, m] = (cy - along * ny) * scale
+            turn[2, m] = (cz - along * nz) * scale
+        for corner in (i, j, k):
+            for axis in range(3):
+                for m in range(count):
+                    result[corner, axis, m] += turn[axis, m]
+    for vertex in range(vertices.shape[0]):
+        x, y, z = sums[vertex, 0], sums[vertex, 1], sums[vertex, 2]
+        length = np.sqrt(x * x + y * y + z * z)
+        if not length > eps:
+            result[vertex] = 0
+            continue
+        scale = one / length
+        x, y, z = x * scale, y * scale, z * scale
+        for m in range(count):
+            tx, ty, tz = result[vertex, 0, m], result[vertex, 1, m], result[vertex, 2, m]
+            along = tx * x + ty * y + tz * z
+            result[vertex, 0, m] = (tx - along * x) * scale
+            result[vertex, 1, m] = (ty - along * y) * scale
+            result[vertex, 2, m] = (tz - along * z) * scale
+
+
 def vertex_areas(
     vertices: Float[Tensor, "vertices 3"], triangles: Int[Tensor, "faces 3"]
 ) -> Float[Tensor, " vertices"]:

@@ -14,7 +14,6 @@ from benchmarks.face_model_photos import (
     Errors,
     Fitter,
     PhotoFigureOptions,
-    angles_of,
     compare_albedo,
     errors,
     load,
@@ -25,7 +24,7 @@ from benchmarks.face_model_photos import (
 from data.alignment import align_face
 from data.photo_folder import PhotoFace
 from models.batch import FaceBatch
-from models.camera import Camera, rotation_matrix
+from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import normalised_error
 from models.objective import ObjectiveOptions
@@ -59,11 +58,6 @@ def batch_of(photo: Reconstruction) -> FaceBatch:
         landmarks_px=photo.posed.landmarks_px,
         skin_mask=photo.face_mask,
     )
-
-
-def test_angles_undo_the_rotation():
-    angles = torch.tensor([[0.3, -0.7, 0.2], [-0.4, 1.2, -1.0], [0.0, 0.0, 0.0]])
-    assert angles_of(rotation_matrix(angles)) == pytest.approx(angles, abs=1e-6)
 
 
 def test_the_start_is_the_mean_face_in_the_pose_of_the_landmarks(tiny_face_model: FaceModel):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from models.camera import Camera, CameraOptions, rotate, rotation_matrix
+from models.camera import Camera, CameraOptions, rotate, rotation_angles, rotation_matrix
 
 ANGLES = torch.tensor(
     [[0.3, -0.7, 1.1], [0.0, 0.0, 0.0], [-2.0, 0.4, 3.0], [1e-4, 1.5, -0.2]], dtype=torch.float64
@@ -207,3 +207,8 @@ def test_camera_gradients(kind: str):
     assert torch.autograd.gradcheck(camera.project, (vertices,))
     assert torch.autograd.gradcheck(camera.clip, (vertices,))
     assert torch.autograd.gradcheck(camera.from_object, (vertices,))
+
+
+def test_angles_undo_the_rotation():
+    angles = torch.tensor([[0.3, -0.7, 0.2], [-0.4, 1.2, -1.0], [0.0, 0.0, 0.0]])
+    assert rotation_angles(rotation_matrix(angles)) == pytest.approx(angles, abs=1e-6)

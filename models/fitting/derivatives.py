@@ -1,0 +1,63 @@
+"""How vertices, normals and landmarks of a face change with the coefficients of its shape.
+
+A linear face model has the same derivatives everywhere, but for its normals: a unit normal turns
+by the more the flatter the face, yet so nearly as on the mean face that one table, made once a
+face model, leads to the same fits (benchmarks/fitting.py measures it).
+
+    v(a) = mean + B a,      n(a) ~ N(mean + B a),      dn / da = (dN / dv) B
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.face_model import FaceModel
+from models.mesh import normal_derivatives
+
+
+@dataclass(frozen=True)
+class FaceDerivatives:
+    """Derivatives by the K coefficients of identity and expression, of T vertices' colours."""
+
+    surface: Float[Tensor, "vertices 6 coefficients"]
+    """Of each vertex (x, y, z, dm) and of its unit normal (x, y, z), object frame; beside each
+    other because a pixel looks both up together."""
+    albedo: Float[Tensor, "vertices 3 texture"]
+    """Of each vertex's albedo by the texture coefficients."""
+    basis: Float[Tensor, "coefficients vertices 3"]
+    """The vertices' part again, as `LandmarkEmbedding` takes it."""
+
+    @classmethod
+    def of(cls, face_model: FaceModel) -> FaceDerivatives:
+        """Tables of a linear face model, normals about its mean face.
+
+        Raises:
+            ValueError: the face model has joints, whose motion is not linear.
+        """
+        if face_model.skeleton is not None:
+            raise ValueError(
+                f"face model {face_model.card.name} has joints, which fitting does not know yet; "
+                "take one without, such as open"
+            )
+        basis = face_model.shape_basis.unflatten(1, (-1, 3))
+        vertices = basis.permute(1, 2, 0).contiguous()
+        mean = face_model.mean_shape.unflatten(0, (-1, 3))
+        normals = normal_derivatives(mean, face_model.triangles, vertices)
+        albedo = face_model.albedo_basis.unflatten(1, (-1, 3)).permute(1, 2, 0).contiguous()
+        return cls(torch.cat([vertices, normals], dim=1), albedo, basis)
+
+    def landmarks(
+        self, face_model: FaceModel, yaw_rad: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch landmarks 3 coefficients"]:
+        """Of the landmarks (object frame, dm) of faces that are turned so far."""
+        embedding = face_model.landmark_embedding
+        count = len(self.basis)
+        if not embedding.has_contour:
+            one = embedding(self.basis)
+            return one.permute(1, 2, 0).expand(len(yaw_rad), -1, -1, -1)
+        turned = [embedding(self.basis, yaw.expand(count)) for yaw in yaw_rad]
+        return torch.stack(turned).permute(0, 2, 3, 1)

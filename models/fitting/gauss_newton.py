@@ -1,0 +1,161 @@
+"""Damped Gauss-Newton steps for a batch of faces at once, each with its own damping.
+
+Levenberg and Marquardt: (H + mu diag H) step = -gradient. A step that lowers the energy is taken
+and mu divided, any other is undone and mu multiplied: the energy never rises, and what is not
+finite is never taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.parameters import Coefficients
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Second-order model of the energy about some coefficients."""
+
+    hessian: Float[Tensor, "batch parameters parameters"]
+    """Positive semi-definite approximation of the Hessian."""
+    gradient: Float[Tensor, "batch parameters"]
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        return NormalEquations(self.hessian + other.hessian, self.gradient + other.gradient)
+
+
+class _Evaluation(Protocol):
+    @property
+    def total(self) -> Float[Tensor, " batch"]:
+        """Energy of each face."""
+        ...
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """Of which the energy is."""
+        ...
+
+
+EvaluationT = TypeVar("EvaluationT", bound=_Evaluation)
+
+
+class Problem(Protocol[EvaluationT]):
+    """What can be minimised."""
+
+    def evaluate(self, coefficients: Coefficients) -> EvaluationT:
+        """The energy of faces."""
+        ...
+
+    def linearise(self, evaluation: EvaluationT) -> NormalEquations:
+        """Its second-order model there."""
+        ...
+
+    def retract(self, coefficients: Coefficients, step: Tensor) -> Coefficients:
+        """Coefficients after a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRules:
+    """When to stop, and how much to damp."""
+
+    most: int = 20
+    """Steps tried, the undone ones included."""
+    least_decrease: float = 1e-3
+    """A face is done when a step lowers its energy by less than this share of it."""
+    damping: float = 1e-2
+    """mu at the start."""
+    relax: float = 4.0
+    """mu is divided by it after a good step."""
+    tighten: float = 6.0
+    """mu is multiplied by it after a bad one."""
+    largest_damping: float = 1e4
+    """A face whose mu exceeds it is done: no step helps any more."""
+
+
+@dataclass(frozen=True)
+class Minimum(Generic[EvaluationT]):
+    """Where the steps ended."""
+
+    evaluation: EvaluationT
+    tried: Tensor
+    """(B,) steps tried for each face."""
+    converged: Bool[Tensor, " batch"]
+    """Whether a face ended by itself, not by the number of steps."""
+
+
+def minimise(
+    problem: Problem[EvaluationT],
+    start: Coefficients,
+    rules: StepRules,
+    watch: Callable[[EvaluationT], None] | None = None,
+) -> Minimum[EvaluationT]:
+    """Lower the energy until every face is done.
+
+    Args:
+        problem: energy and its model.
+        start: coefficients of the faces.
+        rules: of the steps.
+        watch: called with the evaluation after each step.
+    """
+    now = problem.evaluate(start)
+    damping = torch.full_like(now.total, rules.damping)
+    done = torch.zeros_like(now.total, dtype=torch.bool)
+    tried = torch.zeros_like(now.total, dtype=torch.int64)
+    equations = None
+    for _ in range(rules.most):
+        if equations is None:
+            equations = problem.linearise(now)
+        step, solved = solve(equations, damping)
+        then = problem.evaluate(
+            problem.retract(now.coefficients, torch.where(solved[:, None], step, 0.0))
+        )
+        # A comparison with NaN is false: such a step is undone.
+        better = solved & (then.total < now.total) & ~done
+        tried += ~done
+        enough = better & (now.total - then.total < rules.least_decrease * now.total)
+        damping = torch.where(better, damping / rules.relax, damping * rules.tighten)
+        done |= enough | (damping > rules.largest_damping)
+        if bool(better.all()):
+            now, equations = then, None
+        elif bool(better.any()):
+            now, equations = problem.evaluate(choose(better, then, now)), None
+        if watch is not None:
+            watch(now)
+        if bool(done.all()):
+            break
+    return Minimum(now, tried, done)
+
+
+def solve(
+    equations: NormalEquations, damping: Float[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch parameters"], Bool[Tensor, " batch"]]:
+    """The damped step of each face, and whether its equations could be solved.
+
+    In double precision, by Cholesky factors: the blocks differ by many orders of magnitude.
+    """
+    hessian, gradient = equations.hessian.double(), equations.gradient.double()
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    # A parameter that nothing depends on stays where it is.
+    floor = 1e-12 * diagonal.amax(dim=1, keepdim=True)
+    damped = hessian + torch.diag_embed(damping[:, None].double() * diagonal + floor)
+    factor, problem = torch.linalg.cholesky_ex(damped)
+    step = torch.cholesky_solve(-gradient[..., None], factor)[..., 0]
+    solved = (problem == 0) & step.isfinite().all(dim=1)
+    return step.to(equations.gradient), solved
+
+
+def choose(better: Bool[Tensor, " batch"], then: _Evaluation, now: _Evaluation) -> Coefficients:
+    """The later coefficients of some faces, the earlier of the others."""
+    later = dict(then.coefficients.items())
+    blocks = {
+        name: torch.where(better[:, None], later[name], block)
+        for name, block in now.coefficients.items()
+    }
+    return Coefficients(**blocks)

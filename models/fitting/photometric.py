@@ -1,0 +1,299 @@
+"""The photometric term of a fit: residuals of pixels, and their rows of the Jacobian.
+
+A pixel p sees a point of the face with barycentrics b in a triangle; its colour is
+
+    c = A L,   A = sum_j b_j albedo_j,   L = Gamma^T Y(n),   n = R sum_j b_j n_j,
+
+and the residual r = clip(c) - I(p). Moving the point by (dx, dy) pixels changes r by minus the
+gradient of the rendering (the pixel then sees what was beside), or, following the point, by minus
+that of the photo: both lead to the same place, and their mean further at each step (the efficient
+second-order minimisation of Benhimane and Malis, IROS 2004). With X = R Y + t the posed point:
+
+    dr = -g D dX + A Gamma^T (dY/dn) dn                     g (3, 2), D = d(pixel)/dX (2, 3)
+    dX = w x (R Y) + dt + R dY,    dn = w x n + R dn_object
+    dr = L T dc                    for the texture c,       T = sum_j b_j albedo basis_j
+    dr = A Y(n) dGamma             for the light
+
+Visibility is not differentiated, as in the renderer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from kornia.filters import spatial_gradient
+from torch import Tensor
+
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.fitting.derivatives import FaceDerivatives
+from models.fitting.energy import FitWeights, robust
+from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
+from models.parameters import Coefficients
+from models.renderer import Fragments, Renderer, interpolate, rasterize
+from models.stages import PosedFace, ShapedFace
+
+_SAME_SURFACE_DM = 0.15
+"""Neighbouring pixels whose depths differ by more see different parts of the face."""
+
+
+@dataclass(frozen=True)
+class PhotoLevel:
+    """The photos at one resolution of the pyramid."""
+
+    images: Float[Tensor, "batch 3 height width"]
+    """RGB in [0, 1]."""
+    attention: Float[Tensor, "batch 1 height width"]
+    """Skin probability in [0, 1]."""
+    gradients: Float[Tensor, "batch height width 3 2"]
+    """Of each channel by x and y, for one pixel of this level."""
+    camera: Camera
+    """That sees these pixels."""
+
+    @classmethod
+    def of(
+        cls,
+        images: Float[Tensor, "batch 3 height width"],
+        attention: Float[Tensor, "batch 1 height width"],
+        camera: Camera,
+        stride: int,
+    ) -> PhotoLevel:
+        """Average squares of `stride` pixels; a rest at the right and below is left out."""
+        if stride > 1:
+            images, attention = F.avg_pool2d(images, stride), F.avg_pool2d(attention, stride)
+        height, width = images.shape[2:]
+        scale = torch.full_like(camera.focal_px, 1 / stride)
+        return cls(
+            images=images,
+            attention=attention,
+            gradients=spatial_gradient(images).permute(0, 3, 4, 1, 2).contiguous(),
+            camera=camera.regrid(scale, torch.zeros_like(scale), (width, height)),
+        )
+
+    def rows(self, numbers: Int[Tensor, " rows"]) -> PhotoLevel:
+        """Some of the faces."""
+        return PhotoLevel(
+            self.images[numbers], self.attention[numbers], self.gradients[numbers], self.camera
+        )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the pixels of a level see of the faces. M pixels, the most that a face of the batch has;
+    those with fewer are filled up with pixels of weight 0."""
+
+    residuals: Float[Tensor, "batch pixels 3"]
+    """Rendering, clipped to what a photo can show, minus photo."""
+    attention: Float[Tensor, "batch pixels"]
+    """Skin probability; 0 where nothing is compared."""
+    shows: Bool[Tensor, "batch pixels 3"]
+    """Where the rendering is not clipped, and so has a derivative."""
+    index: Int[Tensor, "batch pixels"]
+    """Of the pixel in its image, row by row."""
+    corners: Int[Tensor, "batch pixels 3"]
+    """Vertices of the triangle that is seen."""
+    barycentrics: Float[Tensor, "batch pixels 3"]
+    gradients: Float[Tensor, "batch pixels 3 2"]
+    """Of the rendering by x and y: that of the photo where it has none."""
+
+    @property
+    def total_attention(self) -> Float[Tensor, " batch"]:
+        """What the term divides by; at least one pixel."""
+        return self.attention.sum(dim=1).clamp(min=1.0)
+
+
+class PhotometricTerm:
+    """Compares faces with a level of the photos."""
+
+    def __init__(
+        self,
+        face_model: FaceModel,
+        derivatives: FaceDerivatives,
+        renderer: Renderer,
+        level: PhotoLevel,
+        weights: FitWeights,
+    ) -> None:
+        """Prepare the term; its weight is in `weights`."""
+        self._face_model = face_model
+        self._derivatives = derivatives
+        self._renderer = renderer
+        self._level = level
+        self._weights = weights
+        self._is_front = front_triangles(face_model)
+
+    def look(self, posed: PosedFace) -> Pixels:
+        """Render the faces and compare the pixels of their front with the photos."""
+        model, level = self._face_model, self._level
+        fragments = rasterize(
+            level.camera.clip(posed.vertices_camera),
+            model.triangles,
+            (level.camera.height, level.camera.width),
+            backend=self._renderer.backend,
+        )
+        # 1. The pixels that count.
+        ids = fragments.triangle_id.flatten(1).long()
+        counts = self._is_front[ids] & (level.attention.flatten(1) > 0)
+        index = _first_of(counts)
+        used = counts.gather(1, index)
+        # 2. What they see.
+        features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
+        seen = interpolate(features, model.triangles, fragments, backend=self._renderer.backend)
+        images = level.images.permute(0, 2, 3, 1).flatten(1, 2)
+        rendered = _at(seen[..., :3].flatten(1, 2), index)
+        inside = (rendered > 0) & (rendered < 1)
+        return Pixels(
+            residuals=rendered.clamp(0, 1) - _at(images, index),
+            attention=level.attention.flatten(1).gather(1, index) * used,
+            shows=inside,
+            index=index,
+            corners=model.triangles.long()[ids.gather(1, index).clamp(min=0)],
+            barycentrics=_at(fragments.barycentrics.flatten(1, 2), index),
+            gradients=_rendered_gradients(seen, fragments, level.gradients, index),
+        )
+
+    def energy(self, pixels: Pixels) -> Float[Tensor, " batch"]:
+        """The weighted term."""
+        cost, _ = robust(_length(pixels.residuals), self._weights.robust_colour)
+        mean = (cost * pixels.attention).sum(dim=1) / pixels.total_attention
+        return self._weights.w_photo * mean
+
+    def pixel_weights(self, pixels: Pixels) -> Float[Tensor, "batch pixels"]:
+        """Weight of each pixel's squared residual: half the energy's second derivative by it."""
+        _, weight = robust(_length(pixels.residuals), self._weights.robust_colour)
+        share = pixels.attention / pixels.total_attention[:, None]
+        return self._weights.w_photo / 2 * share * weight
+
+    def rows(
+        self,
+        pixels: Pixels,
+        shaped: ShapedFace,
+        posed: PosedFace,
+        coefficients: Coefficients,
+        rotation: Float[Tensor, "batch 3 3"],
+    ) -> Float[Tensor, "batch pixels 3 parameters"]:
+        """Derivatives of the residuals by steps of all coefficients, in the layout's order.
+
+        The angles' columns are those of a small rotation vector w, R -> exp([w]x) R.
+
+        Args:
+            pixels: of `look`.
+            shaped: the faces that were looked at.
+            posed: likewise.
+            coefficients: likewise.
+            rotation: of their angles.
+        """
+        level = self._level
+        at = _Mixer(pixels.corners, pixels.barycentrics)
+        albedo, normals = at(shaped.albedo), at(posed.normals)
+        points = at(posed.vertices_camera)
+        light = light_coefficients(coefficients.gamma)
+        harmonics = sh_basis(normals)
+        irradiance = harmonics @ light
+
+        # 1. Of the residual by the point's place and by its normal, in the posed frame.
+        gradients = (pixels.gradients + _at(level.gradients.flatten(1, 2), pixels.index)) / 2
+        by_point = -gradients @ level.camera.projection_derivatives(points)
+        by_normal = albedo[..., None] * torch.einsum(
+            "bkc,bmkx->bmcx", light, sh_basis_gradient(normals)
+        )
+        # 2. By the coefficients of the shape, in the object's frame.
+        turned = torch.cat([by_point @ rotation[:, None], by_normal @ rotation[:, None]], dim=-1)
+        by_shape = turned @ at(self._derivatives.surface[None])
+        by_texture = irradiance[..., None] * at(self._derivatives.albedo[None])
+        # 3. By the pose: w x v in the direction d is w . (v x d).
+        offset = self._level.camera.to_object(points) - coefficients.translation_dm[:, None]
+        by_rotation = torch.linalg.cross(offset[:, :, None], by_point) + torch.linalg.cross(
+            normals[:, :, None], by_normal
+        )
+        # 4. By the light, each channel its own nine.
+        of_channel = torch.eye(3, dtype=albedo.dtype, device=albedo.device)
+        by_light = (albedo[..., None] * harmonics[:, :, None])[..., None, :] * of_channel[..., None]
+        blocks = {
+            "shape": by_shape,
+            "texture": by_texture,
+            "angles_rad": by_rotation,
+            "gamma": by_light.flatten(-2),
+            "translation_dm": by_point,
+        }
+        return torch.cat(list(blocks.values()), dim=-1) * pixels.shows[..., None]
+
+
+def front_triangles(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
+    """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
+    known = {tuple(row) for row in face_model.front_triangles.tolist()}
+    front = [tuple(row) in known for row in face_model.triangles.tolist()]
+    return torch.tensor([*front, False], device=face_model.triangles.device)
+
+
+class _Mixer:
+    """Mixes attributes of vertices (1 or B, V, ...) at the pixels: (B, M, ...)."""
+
+    def __init__(self, corners: Tensor, barycentrics: Tensor) -> None:
+        self._corners = corners
+        self._weights = barycentrics
+
+    def __call__(self, attributes: Tensor) -> Tensor:
+        item = torch.arange(len(self._corners), device=self._corners.device)[:, None]
+        item = item.clamp(max=len(attributes) - 1)
+        extra = (1,) * (attributes.dim() - 2)
+        total = None
+        for corner in range(3):
+            weight = self._weights[..., corner].reshape(*self._weights.shape[:2], *extra)
+            part = weight * attributes[item, self._corners[..., corner]]
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+
+def _first_of(counts: Bool[Tensor, "batch pixels"]) -> Int[Tensor, "batch most"]:
+    """Indices of the pixels that count, each row filled up with others to the longest's length."""
+    most = max(int(counts.sum(dim=1).max()), 1)
+    if len(counts) == 1 and most <= int(counts.sum()):
+        return counts[0].nonzero()[:, 0][None]
+    return counts.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+
+
+def _at(values: Tensor, index: Int[Tensor, "batch most"]) -> Tensor:
+    """Rows (B, M, ...) of values (B, P, ...)."""
+    item = torch.arange(len(values), device=values.device)[:, None]
+    return values[item, index]
+
+
+def _length(residuals: Float[Tensor, "batch pixels 3"]) -> Float[Tensor, "batch pixels"]:
+    return torch.linalg.vector_norm(residuals, dim=-1)
+
+
+def _rendered_gradients(
+    seen: Float[Tensor, "batch height width 4"],
+    fragments: Fragments,
+    photo: Float[Tensor, "batch height width 3 2"],
+    index: Int[Tensor, "batch most"],
+) -> Float[Tensor, "batch most 3 2"]:
+    """Central differences of the rendering, where both neighbours show the same surface.
+
+    Args:
+        seen: colours and depth.
+        fragments: of the rendering.
+        photo: gradients that stand in elsewhere.
+        index: pixels that are wanted.
+    """
+    height, width = seen.shape[1:3]
+    flat, covered = seen.flatten(1, 2), fragments.covered.flatten(1)
+    row, column = index // width, index % width
+    here = _at(flat, index)
+    of_photo = _at(photo.flatten(1, 2), index)
+    gradients = []
+    for axis, step, place, size in ((0, 1, column, width), (1, width, row, height)):
+        has_both = (place > 0) & (place < size - 1)
+        before = torch.where(has_both, index - step, index)
+        after = torch.where(has_both, index + step, index)
+        low, high = _at(flat, before), _at(flat, after)
+        same = has_both & covered.gather(1, before) & covered.gather(1, after)
+        for neighbour in (low, high):
+            same &= (neighbour[..., 3] - here[..., 3]).abs() < _SAME_SURFACE_DM
+        difference = (high[..., :3] - low[..., :3]) / 2
+        gradients.append(torch.where(same[..., None], difference, of_photo[..., axis]))
+    return torch.stack(gradients, dim=-1)

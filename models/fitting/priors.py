@@ -1,0 +1,94 @@
+"""Terms that are quadratic in the coefficients: E = x^T Q x + 2 q^T x + c, the same for all faces.
+
+Their normal equations are exact, and made once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.face_model import FaceModel
+from models.fitting.energy import FitWeights
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """One term over the flat coefficients."""
+
+    matrix: Float[Tensor, "parameters parameters"]
+    vector: Float[Tensor, " parameters"]
+    constant: float
+
+    def __call__(self, flat: Float[Tensor, "batch parameters"]) -> Float[Tensor, " batch"]:
+        """Its value for each face."""
+        product = flat @ self.matrix + 2 * self.vector
+        return (product * flat).sum(dim=1) + self.constant
+
+    def gradient(
+        self, flat: Float[Tensor, "batch parameters"]
+    ) -> Float[Tensor, "batch parameters"]:
+        """Its gradient; the Hessian is twice the matrix."""
+        return 2 * (flat @ self.matrix + self.vector)
+
+
+def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
+    """The quadratic terms of a fit by name, weighted; those of weight zero are left out."""
+    makers = {
+        "identity": lambda: weights.w_identity * _squares(face_model, "identity"),
+        "expression": lambda: weights.w_expression * _squares(face_model, "expression"),
+        "texture": lambda: weights.w_texture * _squares(face_model, "texture"),
+    }
+    wanted = (weights.w_identity, weights.w_expression, weights.w_texture)
+    zero = face_model.mean_shape.new_zeros(face_model.layout.size)
+    terms = {
+        name: Quadratic(torch.diag(make()), zero, 0.0)
+        for (name, make), weight in zip(makers.items(), wanted, strict=True)
+        if weight
+    }
+    if weights.w_light or weights.w_light_colour:
+        terms["light"] = Quadratic(_light(face_model, weights), zero, 0.0)
+    if weights.w_reflectance:
+        terms["reflectance"] = _reflectance(face_model, weights.w_reflectance)
+    return terms
+
+
+def _squares(face_model: FaceModel, block: str) -> Tensor:
+    """1 / sigma^2 on a block, 0 elsewhere."""
+    (sigma,) = (b.sigma for b in face_model.layout.blocks if b.name == block)
+    result = face_model.mean_shape.new_zeros(face_model.layout.size)
+    result[face_model.layout.slices[block]] = result.new_tensor(sigma).square().reciprocal()
+    return result
+
+
+def _light(face_model: FaceModel, weights: FitWeights) -> Tensor:
+    """Mean square and variance over the channels (`losses.gamma_loss`) of gamma's 27 numbers."""
+    size, part = face_model.layout.size, face_model.layout.slices["gamma"]
+    result = face_model.mean_shape.new_zeros(size, size)
+    harmonics = torch.eye(9, dtype=result.dtype, device=result.device)
+    channels = torch.eye(3, dtype=result.dtype, device=result.device)
+    spread = torch.kron(channels - 1 / 3, harmonics)
+    whole = torch.kron(channels, harmonics)
+    result[part, part] = (weights.w_light_colour * spread + weights.w_light * whole) / 27
+    return result
+
+
+def _reflectance(face_model: FaceModel, weight: float) -> Quadratic:
+    """`losses.reflectance_loss`, which is quadratic in the texture: |d0 + D c|^2 / count."""
+    mask = face_model.skin_mask[:, None]
+    count = face_model.skin_mask.sum()
+
+    def deviation(albedo: Tensor) -> Tensor:
+        mean = (albedo * mask).sum(dim=-2, keepdim=True) / count
+        return ((albedo - mean) * mask).flatten(-2)
+
+    basis = deviation(face_model.albedo_basis.unflatten(1, (-1, 3)))
+    mean = deviation(face_model.mean_albedo.unflatten(0, (-1, 3)))
+    size, part = face_model.layout.size, face_model.layout.slices["texture"]
+    matrix, vector = mean.new_zeros(size, size), mean.new_zeros(size)
+    matrix[part, part] = weight * (basis @ basis.T) / count
+    vector[part] = weight * (basis @ mean) / count
+    return Quadratic(matrix, vector, float(weight * mean.square().sum() / count))
