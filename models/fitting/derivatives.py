@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.face_model import FaceModel
@@ -21,7 +21,7 @@ from models.mesh import normal_derivatives
 
 @dataclass(frozen=True)
 class FaceDerivatives:
-    """Derivatives by the K coefficients of identity and expression, of T vertices' colours."""
+    """Tables of one face model."""
 
     surface: Float[Tensor, "vertices 6 coefficients"]
     """Of each vertex (x, y, z, dm) and of its unit normal (x, y, z), object frame; beside each
@@ -30,6 +30,8 @@ class FaceDerivatives:
     """Of each vertex's albedo by the texture coefficients."""
     basis: Float[Tensor, "coefficients vertices 3"]
     """The vertices' part again, as `LandmarkEmbedding` takes it."""
+    is_front: Bool[Tensor, " triangles_and_none"]
+    """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
@@ -48,7 +50,7 @@ class FaceDerivatives:
         mean = face_model.mean_shape.unflatten(0, (-1, 3))
         normals = normal_derivatives(mean, face_model.triangles, vertices)
         albedo = face_model.albedo_basis.unflatten(1, (-1, 3)).permute(1, 2, 0).contiguous()
-        return cls(torch.cat([vertices, normals], dim=1), albedo, basis)
+        return cls(torch.cat([vertices, normals], dim=1), albedo, basis, _is_front(face_model))
 
     def landmarks(
         self, face_model: FaceModel, yaw_rad: Float[Tensor, " batch"]
@@ -61,3 +63,13 @@ class FaceDerivatives:
             return one.permute(1, 2, 0).expand(len(yaw_rad), -1, -1, -1)
         turned = [embedding(self.basis, yaw.expand(count)) for yaw in yaw_rad]
         return torch.stack(turned).permute(0, 2, 3, 1)
+
+
+def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
+    count = face_model.vertex_count
+    # One number for three indices, to look rows up.
+    place = torch.tensor([count * count, count, 1])
+    front = (face_model.front_triangles.cpu().long() * place).sum(dim=1)
+    every = (face_model.triangles.cpu().long() * place).sum(dim=1)
+    found = torch.cat([torch.isin(every, front), torch.tensor([False])])
+    return found.to(face_model.triangles.device)

@@ -9,56 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from models.fitting.problem import Evaluation, FitProblem
+from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients
-
-
-@dataclass(frozen=True)
-class NormalEquations:
-    """Second-order model of the energy about some coefficients."""
-
-    hessian: Float[Tensor, "batch parameters parameters"]
-    """Positive semi-definite approximation of the Hessian."""
-    gradient: Float[Tensor, "batch parameters"]
-
-    def __add__(self, other: NormalEquations) -> NormalEquations:
-        return NormalEquations(self.hessian + other.hessian, self.gradient + other.gradient)
-
-
-class _Evaluation(Protocol):
-    @property
-    def total(self) -> Float[Tensor, " batch"]:
-        """Energy of each face."""
-        ...
-
-    @property
-    def coefficients(self) -> Coefficients:
-        """Of which the energy is."""
-        ...
-
-
-EvaluationT = TypeVar("EvaluationT", bound=_Evaluation)
-
-
-class Problem(Protocol[EvaluationT]):
-    """What can be minimised."""
-
-    def evaluate(self, coefficients: Coefficients) -> EvaluationT:
-        """The energy of faces."""
-        ...
-
-    def linearise(self, evaluation: EvaluationT) -> NormalEquations:
-        """Its second-order model there."""
-        ...
-
-    def retract(self, coefficients: Coefficients, step: Tensor) -> Coefficients:
-        """Coefficients after a step."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,10 +38,10 @@ class StepRules:
 
 
 @dataclass(frozen=True)
-class Minimum(Generic[EvaluationT]):
+class Minimum:
     """Where the steps ended."""
 
-    evaluation: EvaluationT
+    evaluation: Evaluation
     tried: Tensor
     """(B,) steps tried for each face."""
     converged: Bool[Tensor, " batch"]
@@ -91,11 +49,11 @@ class Minimum(Generic[EvaluationT]):
 
 
 def minimise(
-    problem: Problem[EvaluationT],
+    problem: FitProblem,
     start: Coefficients,
     rules: StepRules,
-    watch: Callable[[EvaluationT], None] | None = None,
-) -> Minimum[EvaluationT]:
+    watch: Callable[[Evaluation], None] | None = None,
+) -> Minimum:
     """Lower the energy until every face is done.
 
     Args:
@@ -151,7 +109,7 @@ def solve(
     return step.to(equations.gradient), solved
 
 
-def choose(better: Bool[Tensor, " batch"], then: _Evaluation, now: _Evaluation) -> Coefficients:
+def choose(better: Bool[Tensor, " batch"], then: Evaluation, now: Evaluation) -> Coefficients:
     """The later coefficients of some faces, the earlier of the others."""
     later = dict(then.coefficients.items())
     blocks = {

@@ -27,14 +27,16 @@ from jaxtyping import Bool, Float, Int
 from kornia.filters import spatial_gradient
 from torch import Tensor
 
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
 from models.fitting.energy import FitWeights, robust
+from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
+from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
 from models.parameters import Coefficients
 from models.renderer import Fragments, Renderer, interpolate, rasterize
-from models.stages import PosedFace, ShapedFace
+from models.stages import PosedFace, ShapedFace, pose_face, shape_face
 
 _SAME_SURFACE_DM = 0.15
 """Neighbouring pixels whose depths differ by more see different parts of the face."""
@@ -81,10 +83,13 @@ class PhotoLevel:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelView:
     """What the pixels of a level see of the faces. M pixels, the most that a face of the batch has;
     those with fewer are filled up with pixels of weight 0."""
 
+    coefficients: Coefficients
+    shaped: ShapedFace
+    posed: PosedFace
     residuals: Float[Tensor, "batch pixels 3"]
     """Rendering, clipped to what a photo can show, minus photo."""
     attention: Float[Tensor, "batch pixels"]
@@ -100,9 +105,9 @@ class Pixels:
     """Of the rendering by x and y: that of the photo where it has none."""
 
     @property
-    def total_attention(self) -> Float[Tensor, " batch"]:
-        """What the term divides by; at least one pixel."""
-        return self.attention.sum(dim=1).clamp(min=1.0)
+    def shares(self) -> Float[Tensor, "batch pixels"]:
+        """Attention over its sum, or over one pixel where it is less."""
+        return self.attention / self.attention.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
 class PhotometricTerm:
@@ -111,141 +116,94 @@ class PhotometricTerm:
     def __init__(
         self,
         face_model: FaceModel,
-        derivatives: FaceDerivatives,
+        tables: FaceDerivatives,
         renderer: Renderer,
         level: PhotoLevel,
         weights: FitWeights,
     ) -> None:
-        """Prepare the term; its weight is in `weights`."""
+        """Prepare the term; its own weight is in `weights`."""
         self._face_model = face_model
-        self._derivatives = derivatives
+        self._tables = tables
         self._renderer = renderer
         self._level = level
         self._weights = weights
-        self._is_front = front_triangles(face_model)
 
-    def look(self, posed: PosedFace) -> Pixels:
+    def look(self, coefficients: Coefficients) -> PixelView:
         """Render the faces and compare the pixels of their front with the photos."""
-        model, level = self._face_model, self._level
-        fragments = rasterize(
-            level.camera.clip(posed.vertices_camera),
-            model.triangles,
-            (level.camera.height, level.camera.width),
-            backend=self._renderer.backend,
-        )
-        # 1. The pixels that count.
-        ids = fragments.triangle_id.flatten(1).long()
-        counts = self._is_front[ids] & (level.attention.flatten(1) > 0)
-        index = _first_of(counts)
-        used = counts.gather(1, index)
-        # 2. What they see.
+        model, level, backend = self._face_model, self._level, self._renderer.backend
+        shaped = shape_face(model, coefficients)
+        posed = pose_face(model, shaped, coefficients, level.camera)
+        size = (level.camera.height, level.camera.width)
+        clip = level.camera.clip(posed.vertices_camera)
+        fragments = rasterize(clip, model.triangles, size, backend=backend)
         features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
-        seen = interpolate(features, model.triangles, fragments, backend=self._renderer.backend)
+        seen = interpolate(features, model.triangles, fragments, backend=backend)
+        # The pixels that count.
+        ids = fragments.triangle_id.flatten(1).long()
+        counts = self._tables.is_front[ids] & (level.attention.flatten(1) > 0)
+        index = _first_of(counts)
+        attention = torch.where(counts, level.attention.flatten(1), 0.0)
+        # What they see.
         images = level.images.permute(0, 2, 3, 1).flatten(1, 2)
         rendered = _at(seen[..., :3].flatten(1, 2), index)
-        inside = (rendered > 0) & (rendered < 1)
-        return Pixels(
+        return PixelView(
+            coefficients=coefficients,
+            shaped=shaped,
+            posed=posed,
             residuals=rendered.clamp(0, 1) - _at(images, index),
-            attention=level.attention.flatten(1).gather(1, index) * used,
-            shows=inside,
+            attention=attention.gather(1, index),
+            shows=(rendered > 0) & (rendered < 1),
             index=index,
             corners=model.triangles.long()[ids.gather(1, index).clamp(min=0)],
             barycentrics=_at(fragments.barycentrics.flatten(1, 2), index),
             gradients=_rendered_gradients(seen, fragments, level.gradients, index),
         )
 
-    def energy(self, pixels: Pixels) -> Float[Tensor, " batch"]:
+    def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""
-        cost, _ = robust(_length(pixels.residuals), self._weights.robust_colour)
-        mean = (cost * pixels.attention).sum(dim=1) / pixels.total_attention
-        return self._weights.w_photo * mean
+        cost, _ = robust(_length(view.residuals), self._weights.robust_colour)
+        return self._weights.w_photo * (cost * view.shares).sum(dim=1)
 
-    def pixel_weights(self, pixels: Pixels) -> Float[Tensor, "batch pixels"]:
-        """Weight of each pixel's squared residual: half the energy's second derivative by it."""
-        _, weight = robust(_length(pixels.residuals), self._weights.robust_colour)
-        share = pixels.attention / pixels.total_attention[:, None]
-        return self._weights.w_photo / 2 * share * weight
+    def equations(self, view: PixelView) -> NormalEquations:
+        """Of the squared residuals, each with the weight that its robust cost gives it now."""
+        _, weight = robust(_length(view.residuals), self._weights.robust_colour)
+        roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
+        residuals = (roots * view.residuals).flatten(1)
+        rows = pixel_rows(self._factors(view, roots * view.shows), self._tables)
+        return NormalEquations.of_squares(rows, residuals)
 
-    def rows(
-        self,
-        pixels: Pixels,
-        shaped: ShapedFace,
-        posed: PosedFace,
-        coefficients: Coefficients,
-        rotation: Float[Tensor, "batch 3 3"],
-    ) -> Float[Tensor, "batch pixels 3 parameters"]:
-        """Derivatives of the residuals by steps of all coefficients, in the layout's order.
-
-        The angles' columns are those of a small rotation vector w, R -> exp([w]x) R.
-
-        Args:
-            pixels: of `look`.
-            shaped: the faces that were looked at.
-            posed: likewise.
-            coefficients: likewise.
-            rotation: of their angles.
-        """
-        level = self._level
-        at = _Mixer(pixels.corners, pixels.barycentrics)
-        albedo, normals = at(shaped.albedo), at(posed.normals)
+    def _factors(
+        self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]
+    ) -> PixelFactors:
+        """The formulas at the head of this file."""
+        level, posed, coefficients = self._level, view.posed, view.coefficients
+        at = Mixer(view.corners, view.barycentrics)
+        albedo, normals = at(view.shaped.albedo), at(posed.normals)
         points = at(posed.vertices_camera)
         light = light_coefficients(coefficients.gamma)
         harmonics = sh_basis(normals)
-        irradiance = harmonics @ light
-
-        # 1. Of the residual by the point's place and by its normal, in the posed frame.
-        gradients = (pixels.gradients + _at(level.gradients.flatten(1, 2), pixels.index)) / 2
+        gradients = (view.gradients + _at(level.gradients.flatten(1, 2), view.index)) / 2
         by_point = -gradients @ level.camera.projection_derivatives(points)
         by_normal = albedo[..., None] * torch.einsum(
             "bkc,bmkx->bmcx", light, sh_basis_gradient(normals)
         )
-        # 2. By the coefficients of the shape, in the object's frame.
-        turned = torch.cat([by_point @ rotation[:, None], by_normal @ rotation[:, None]], dim=-1)
-        by_shape = turned @ at(self._derivatives.surface[None])
-        by_texture = irradiance[..., None] * at(self._derivatives.albedo[None])
-        # 3. By the pose: w x v in the direction d is w . (v x d).
-        offset = self._level.camera.to_object(points) - coefficients.translation_dm[:, None]
+        rotation = rotation_matrix(coefficients.angles_rad)[:, None]
+        # w x v in the direction d is w . (v x d).
+        offset = level.camera.to_object(points) - coefficients.translation_dm[:, None]
         by_rotation = torch.linalg.cross(offset[:, :, None], by_point) + torch.linalg.cross(
             normals[:, :, None], by_normal
         )
-        # 4. By the light, each channel its own nine.
-        of_channel = torch.eye(3, dtype=albedo.dtype, device=albedo.device)
-        by_light = (albedo[..., None] * harmonics[:, :, None])[..., None, :] * of_channel[..., None]
-        blocks = {
-            "shape": by_shape,
-            "texture": by_texture,
-            "angles_rad": by_rotation,
-            "gamma": by_light.flatten(-2),
-            "translation_dm": by_point,
-        }
-        return torch.cat(list(blocks.values()), dim=-1) * pixels.shows[..., None]
-
-
-def front_triangles(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
-    """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
-    known = {tuple(row) for row in face_model.front_triangles.tolist()}
-    front = [tuple(row) in known for row in face_model.triangles.tolist()]
-    return torch.tensor([*front, False], device=face_model.triangles.device)
-
-
-class _Mixer:
-    """Mixes attributes of vertices (1 or B, V, ...) at the pixels: (B, M, ...)."""
-
-    def __init__(self, corners: Tensor, barycentrics: Tensor) -> None:
-        self._corners = corners
-        self._weights = barycentrics
-
-    def __call__(self, attributes: Tensor) -> Tensor:
-        item = torch.arange(len(self._corners), device=self._corners.device)[:, None]
-        item = item.clamp(max=len(attributes) - 1)
-        extra = (1,) * (attributes.dim() - 2)
-        total = None
-        for corner in range(3):
-            weight = self._weights[..., corner].reshape(*self._weights.shape[:2], *extra)
-            part = weight * attributes[item, self._corners[..., corner]]
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+        return PixelFactors(
+            corners=view.corners,
+            barycentrics=view.barycentrics,
+            turned=torch.cat([by_point @ rotation, by_normal @ rotation], dim=-1),
+            irradiance=harmonics @ light,
+            by_rotation=by_rotation,
+            by_point=by_point,
+            albedo=albedo,
+            harmonics=harmonics,
+            roots=roots,
+        )
 
 
 def _first_of(counts: Bool[Tensor, "batch pixels"]) -> Int[Tensor, "batch most"]:

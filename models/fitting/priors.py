@@ -13,50 +13,56 @@ from torch import Tensor
 
 from models.face_model import FaceModel
 from models.fitting.energy import FitWeights
+from models.fitting.terms import NormalEquations
+from models.parameters import Coefficients, ParameterLayout
 
 
 @dataclass(frozen=True)
 class Quadratic:
     """One term over the flat coefficients."""
 
+    layout: ParameterLayout
     matrix: Float[Tensor, "parameters parameters"]
     vector: Float[Tensor, " parameters"]
-    constant: float
+    constant: float = 0.0
 
-    def __call__(self, flat: Float[Tensor, "batch parameters"]) -> Float[Tensor, " batch"]:
+    def look(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
+        """The flat coefficients."""
+        return self.layout.join(coefficients)
+
+    def energy(self, flat: Float[Tensor, "batch parameters"]) -> Float[Tensor, " batch"]:
         """Its value for each face."""
         product = flat @ self.matrix + 2 * self.vector
         return (product * flat).sum(dim=1) + self.constant
 
-    def gradient(
-        self, flat: Float[Tensor, "batch parameters"]
-    ) -> Float[Tensor, "batch parameters"]:
-        """Its gradient; the Hessian is twice the matrix."""
-        return 2 * (flat @ self.matrix + self.vector)
+    def equations(self, flat: Float[Tensor, "batch parameters"]) -> NormalEquations:
+        """Exact, but for angles, on which no prior depends."""
+        gradient = 2 * (flat @ self.matrix + self.vector)
+        return NormalEquations((2 * self.matrix).expand(len(flat), -1, -1), gradient)
 
 
 def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
     """The quadratic terms of a fit by name, weighted; those of weight zero are left out."""
-    makers = {
-        "identity": lambda: weights.w_identity * _squares(face_model, "identity"),
-        "expression": lambda: weights.w_expression * _squares(face_model, "expression"),
-        "texture": lambda: weights.w_texture * _squares(face_model, "texture"),
+    layout = face_model.layout
+    zero = face_model.mean_shape.new_zeros(layout.size)
+    by_block = {
+        "identity": weights.w_identity,
+        "expression": weights.w_expression,
+        "texture": weights.w_texture,
     }
-    wanted = (weights.w_identity, weights.w_expression, weights.w_texture)
-    zero = face_model.mean_shape.new_zeros(face_model.layout.size)
     terms = {
-        name: Quadratic(torch.diag(make()), zero, 0.0)
-        for (name, make), weight in zip(makers.items(), wanted, strict=True)
+        name: Quadratic(layout, torch.diag(weight * _inverse_variances(face_model, name)), zero)
+        for name, weight in by_block.items()
         if weight
     }
     if weights.w_light or weights.w_light_colour:
-        terms["light"] = Quadratic(_light(face_model, weights), zero, 0.0)
+        terms["light"] = Quadratic(layout, _light(face_model, weights), zero)
     if weights.w_reflectance:
         terms["reflectance"] = _reflectance(face_model, weights.w_reflectance)
     return terms
 
 
-def _squares(face_model: FaceModel, block: str) -> Tensor:
+def _inverse_variances(face_model: FaceModel, block: str) -> Tensor:
     """1 / sigma^2 on a block, 0 elsewhere."""
     (sigma,) = (b.sigma for b in face_model.layout.blocks if b.name == block)
     result = face_model.mean_shape.new_zeros(face_model.layout.size)
@@ -91,4 +97,4 @@ def _reflectance(face_model: FaceModel, weight: float) -> Quadratic:
     matrix, vector = mean.new_zeros(size, size), mean.new_zeros(size)
     matrix[part, part] = weight * (basis @ basis.T) / count
     vector[part] = weight * (basis @ mean) / count
-    return Quadratic(matrix, vector, float(weight * mean.square().sum() / count))
+    return Quadratic(face_model.layout, matrix, vector, float(weight * mean.square().sum() / count))

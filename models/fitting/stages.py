@@ -16,9 +16,11 @@ from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
 from models.fitting.energy import FitWeights
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
+from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.photometric import PhotoLevel, PhotometricTerm
 from models.fitting.priors import Quadratic, priors
 from models.fitting.problem import Evaluation, FitProblem
+from models.fitting.terms import Term
 from models.landmarks import INNER
 from models.parameters import Coefficients
 from models.pose import pose_from_points
@@ -56,7 +58,7 @@ class Stage:
     """What one stage came to, for reports."""
 
     name: str
-    minimum: Minimum[Evaluation]
+    minimum: Minimum
 
 
 class FaceFitter:
@@ -89,18 +91,11 @@ class FaceFitter:
     @torch.no_grad()
     def fit_landmarks(
         self, start: Coefficients, landmarks_px: Float[Tensor, "batch 68 2"]
-    ) -> Minimum[Evaluation]:
+    ) -> Minimum:
         """Pose, identity and expression that explain the landmarks."""
-        wanted = {name: self.priors[name] for name in ("identity", "expression")}
-        problem = FitProblem(
-            self.face_model,
-            self.derivatives,
-            self.camera,
-            self.weights,
-            wanted,
-            landmarks_px,
-            free=SHAPE_AND_POSE,
-        )
+        terms: dict[str, Term] = {n: self.priors[n] for n in ("identity", "expression")}
+        terms["landmarks"] = self._landmark_term(landmarks_px)
+        problem = FitProblem(self.face_model.layout, terms, SHAPE_AND_POSE)
         return minimise(problem, start, LANDMARK_RULES)
 
     @torch.no_grad()
@@ -110,20 +105,19 @@ class FaceFitter:
         batch: FaceBatch,
         level: PyramidLevel,
         watch: Callable[[Evaluation], None] | None = None,
-    ) -> Minimum[Evaluation]:
+    ) -> Minimum:
         """All coefficients that explain photo and landmarks, at one level of the pyramid."""
         assert batch.skin_mask is not None
         photo = PhotoLevel.of(batch.images, batch.skin_mask, self.camera, level.stride)
         term = PhotometricTerm(
             self.face_model, self.derivatives, self.renderer, photo, self.weights
         )
-        problem = FitProblem(
-            self.face_model,
-            self.derivatives,
-            self.camera,
-            self.weights,
-            self.priors,
-            batch.landmarks_px,
-            term,
+        terms: dict[str, Term] = {**self.priors, "photo": term}
+        if batch.landmarks_px is not None:
+            terms["landmarks"] = self._landmark_term(batch.landmarks_px)
+        return minimise(FitProblem(self.face_model.layout, terms), start, level.rules, watch)
+
+    def _landmark_term(self, landmarks_px: Tensor) -> LandmarkTerm:
+        return LandmarkTerm(
+            self.face_model, self.derivatives, self.camera, self.weights, landmarks_px
         )
-        return minimise(problem, start, level.rules, watch)
