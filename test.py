@@ -17,23 +17,18 @@ from tqdm import tqdm
 from data.detection import DetectionOptions, create_detector
 from data.images import find_folder
 from data.photo_folder import Photo, PhotoFolder
-from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
-from models.networks.folding import fold_batch_norms
 from models.renderer import Backend, Renderer
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
 from options.record import changed_options
 from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
-from util.assets import load_assets
-from util.checkpoint import load_checkpoint, resolve_checkpoint
 from util.command import run_command
-from util.devices import choose_device
 from util.errors import InputError
 from util.photo_overlay import lay_over, neck_fading
 from util.photo_reconstruction import reconstruct_faces
 from util.results import ResultWriter, SummaryRow, earlier_results, results_folder
-from util.training_state import adopt_card, load_weights
+from util.trained_model import load_reconstruction_model
 
 GROUPS = (
     BaseOptions,
@@ -58,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the network, reconstruct every photo, write the results and a summary."""
     options = parse_command(GROUPS, argv, __doc__ or "")
     base, test = options[BaseOptions], options[TestOptions]
-    model, options = load_model(options)
+    model, options = load_reconstruction_model(options)
     photos = find_photos(model, options)
     results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
     announce(photos, results, options)
@@ -66,29 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ResultWriter(results) as writer:
         reconstruct_folder(model, photos, test, writer)
     report(writer, results)
-
-
-def load_model(options: ParsedOptions) -> tuple[FaceReconModel, ParsedOptions]:
-    """The trained model, ready to reconstruct, and the options completed by its checkpoint."""
-    base = options[BaseOptions]
-    if not issubclass(MODELS.get(base.model, object), FaceReconModel):
-        raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
-    device = choose_device(base.gpu_ids, base.num_cpu_threads)
-    path = resolve_checkpoint(run_folder(options), base.epoch)
-    checkpoint = load_checkpoint(path)
-    options = adopt_card(options, checkpoint, path)
-    try:
-        assets = load_assets(options)
-    except InputError as error:
-        if options.given("face_model"):
-            raise  # the user's own choice, not the checkpoint's
-        raise InputError(f"{path} cannot be used: {error}") from error
-    model = create_model(base.model, options, assets, device)
-    assert isinstance(model, FaceReconModel)
-    load_weights(checkpoint, path, model, options)
-    model.eval()
-    fold_batch_norms(model.net_recon)
-    return model, options
 
 
 def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:

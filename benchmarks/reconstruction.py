@@ -49,6 +49,7 @@ from util.face_model_file import read_face_model, write_face_model
 from util.face_result import FaceResult
 from util.photo_reconstruction import reconstruct_faces, to_batch
 from util.results import ResultWriter, write_face
+from util.trained_model import load_reconstruction_model
 from util.training_state import Progress, save_training
 
 VERTICES = 35_709
@@ -127,7 +128,9 @@ class Command:
         save_untrained(root, net, *argv)
         line = ["--name", net, "--checkpoints_dir", str(root), "--gpu_ids", "-1", *argv]
         self.root = root
-        self.model, self.options = test_command.load_model(parse_command(test_command.GROUPS, line))
+        self.model, self.options = load_reconstruction_model(
+            parse_command(test_command.GROUPS, line)
+        )
 
     def photos(self, folder: str, overlay: bool = True) -> PhotoFolder:
         """The photos of a folder below the root."""

@@ -51,6 +51,7 @@ from util.errors import InputError
 from util.face_transfer import mean_landmarks, shape_landmarks
 from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
+from util.trained_model import load_reconstruction_model
 
 MAX_YAW_DEG = 50.0
 BATCH = 20
@@ -200,7 +201,7 @@ def load_run(wanted: TrainedOptions, name: str) -> Run:
         )
     line = ["--name", name, "--checkpoints_dir", str(folder), "--epoch", wanted.epoch]
     line += ["--gpu_ids", "-1", "--bfm_folder", wanted.bfm_folder]
-    model, options = test_command.load_model(parse_command(test_command.GROUPS, line))
+    model, options = load_reconstruction_model(parse_command(test_command.GROUPS, line))
     data, _ = read_chosen_face_model(options[FaceModelOptions])
     if not {"border", "eyeballs"} <= data.regions.keys():
         raise InputError(

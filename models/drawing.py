@@ -6,6 +6,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.landmarks import LandmarkOrigin, from_index, to_index
+from models.stages import Reconstruction
+
+RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def side_by_side(
+    photos: Float[Tensor, "batch 3 height width"],
+    reconstruction: Reconstruction,
+    given_px: Float[Tensor, "batch points 2"] | None,
+    origin: LandmarkOrigin,
+) -> Float[Tensor, "batch 3 height wide"]:
+    """Photo | reconstruction over the photo | the same with landmarks.
+
+    Args:
+        photos: RGB in [0, 1].
+        reconstruction: of them.
+        given_px: given landmarks, drawn in blue under the predicted ones in red.
+        origin: of both.
+    """
+    rendering = reconstruction.rendering
+    assert rendering.image is not None
+    overlay = torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photos)
+    marked = overlay
+    for points, colour in ((given_px, BLUE), (reconstruction.posed.landmarks_px, RED)):
+        if points is not None:
+            # Whatever the origin, a dot belongs on the pixel that its index names.
+            exact = from_index(to_index(points, origin), "centre")
+            marked = draw_landmarks(marked, exact, colour)
+    return torch.cat([photos, overlay, marked], dim=3)
+
 
 def draw_landmarks(
     images: Float[Tensor, "batch 3 height width"],

@@ -19,9 +19,9 @@ from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
 from models.camera import Camera, CameraOptions
-from models.drawing import draw_landmarks
+from models.drawing import side_by_side
 from models.face_model import FaceModelOptions
-from models.landmarks import LandmarkOptions, from_index, to_index
+from models.landmarks import LandmarkOptions
 from models.losses import LANDMARK_WEIGHTS
 from models.networks.dlib_backbone import DlibBackbone
 from models.networks.recognition import RecognitionOptions
@@ -39,8 +39,6 @@ from models.stages import Reconstruction, reconstruct
 from models.truth import TruthObjective, TruthOptions
 from util.distributed import Share
 from util.errors import InputError
-
-RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
 class FaceReconModel(BaseModel):
@@ -281,14 +279,6 @@ class FaceReconModel(BaseModel):
         reconstruction = self.reconstruction
         if reconstruction is None or len(reconstruction.coefficients) < len(self.batch):
             reconstruction = self.reconstruct(self.coefficients)
-        rendering, photo = reconstruction.rendering, self.batch.images
-        assert rendering.image is not None
-        overlay = torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photo)
-        marked = overlay
-        given = self.batch.landmarks_px
-        for points, colour in ((given, BLUE), (reconstruction.posed.landmarks_px, RED)):
-            if points is not None:
-                # Whatever the origin, a dot belongs on the pixel that its index names.
-                exact = from_index(to_index(points, self.landmark_origin), "centre")
-                marked = draw_landmarks(marked, exact, colour)
-        return torch.cat([photo, overlay, marked], dim=3)
+        return side_by_side(
+            self.batch.images, reconstruction, self.batch.landmarks_px, self.landmark_origin
+        )

@@ -1,15 +1,15 @@
 """Analysis by synthesis: the parameters of a face that explain a photo, by Gauss-Newton steps.
 
-    coefficients --reconstruct--> rendering --compare with the photo--> energy, by terms
-         ^                                                                |
-         +------ retract <-- step <-- damped normal equations <-- linearise
+    coefficients --look--> landmarks, pixels --compare--> energy, by terms
+         ^                                                     |
+         +---- retract <-- step <-- damped normal equations <--+
 
 Face model, camera, renderer and losses are those of the trainer.
 
-    energy.py        what is minimised: terms, weights, and their value for some coefficients
-    derivatives.py   how vertices, normals and landmarks change with the coefficients
-    photometric.py   residuals of pixels and their rows of the Jacobian
-    priors.py        terms that are quadratic in the coefficients
-    gauss_newton.py  damped steps with rejection, for a batch of faces at once
-    stages.py        pose, then landmarks, then all from the photo, coarse to fine
+    fitter.py           the stages: pose, landmarks, photo coarse to fine; presets
+    gauss_newton.py     damped steps with rejection, for a batch of faces at once
+    problem.py          the energy as a sum of terms
+    energy.py           which terms there are, and their weights
+    landmark_term.py, photometric.py, priors.py     the terms
+    derivatives.py, pixel_rows.py                   tables and rows of their Jacobians
 """

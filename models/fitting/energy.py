@@ -41,14 +41,17 @@ class FitWeights:
     """Squared identity coefficients, in standard deviations."""
     w_expression: float = 8e-4
     """Squared expression coefficients."""
-    w_texture: float = 1e-4
+    w_texture: float = 3e-5
     """Squared texture coefficients."""
     w_light_colour: float = 10.0
     """Variance of the light over the colour channels."""
-    w_light: float = 0.01
+    w_light: float = 0.05
     """Mean square of the light coefficients."""
-    w_reflectance: float = 1.0
+    w_reflectance: float = 0.2
     """Variance of the albedo over the skin."""
+    w_not_skin: float = 0.2
+    """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
+    eyes, but hair and glasses too."""
     robust_colour: float = 0.1
     """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
 
@@ -57,6 +60,8 @@ class FitWeights:
         for name, value in vars(self).items():
             if not value >= 0:
                 raise ValueError(f"--{name} is {value}; it must be 0 or more")
+        if self.w_not_skin > 1:
+            raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
         if self.robust_colour == 0:
             raise ValueError("--robust_colour is 0; it must be above 0, or inf")
 
@@ -79,6 +84,7 @@ PUBLIC_WEIGHTS = FitWeights(
     w_light_colour=0.0,
     w_light=0.0,
     w_reflectance=1.0,
+    w_not_skin=0.0,
     robust_colour=math.inf,
 )
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""

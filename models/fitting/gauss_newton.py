@@ -42,6 +42,8 @@ class Minimum:
     """Where the steps ended."""
 
     evaluation: Evaluation
+    first: Float[Tensor, " batch"]
+    """Energy at the start."""
     tried: Tensor
     """(B,) steps tried for each face."""
     converged: Bool[Tensor, " batch"]
@@ -63,6 +65,7 @@ def minimise(
         watch: called with the evaluation after each step.
     """
     now = problem.evaluate(start)
+    first = now.total
     damping = torch.full_like(now.total, rules.damping)
     done = torch.zeros_like(now.total, dtype=torch.bool)
     tried = torch.zeros_like(now.total, dtype=torch.int64)
@@ -88,7 +91,7 @@ def minimise(
             watch(now)
         if bool(done.all()):
             break
-    return Minimum(now, tried, done)
+    return Minimum(now, first, tried, done)
 
 
 def solve(

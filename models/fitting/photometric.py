@@ -75,17 +75,14 @@ class PhotoLevel:
             camera=camera.regrid(scale, torch.zeros_like(scale), (width, height)),
         )
 
-    def rows(self, numbers: Int[Tensor, " rows"]) -> PhotoLevel:
-        """Some of the faces."""
-        return PhotoLevel(
-            self.images[numbers], self.attention[numbers], self.gradients[numbers], self.camera
-        )
-
 
 @dataclass(frozen=True)
 class PixelView:
-    """What the pixels of a level see of the faces. M pixels, the most that a face of the batch has;
-    those with fewer are filled up with pixels of weight 0."""
+    """What the pixels of a level see of the faces.
+
+    M pixels, the most that a face of the batch has; those with fewer are filled up with pixels of
+    weight 0.
+    """
 
     coefficients: Coefficients
     shaped: ShapedFace
@@ -172,9 +169,7 @@ class PhotometricTerm:
         rows = pixel_rows(self._factors(view, roots * view.shows), self._tables)
         return NormalEquations.of_squares(rows, residuals)
 
-    def _factors(
-        self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]
-    ) -> PixelFactors:
+    def _factors(self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]) -> PixelFactors:
         """The formulas at the head of this file."""
         level, posed, coefficients = self._level, view.posed, view.coefficients
         at = Mixer(view.corners, view.barycentrics)

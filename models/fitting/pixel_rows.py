@@ -147,7 +147,9 @@ def _fill(
         for s in range(3):
             for m in range(texture_size):
                 colours[s, m] = (
-                    a * albedo_table[i, s, m] + b * albedo_table[j, s, m] + c * albedo_table[k, s, m]
+                    a * albedo_table[i, s, m]
+                    + b * albedo_table[j, s, m]
+                    + c * albedo_table[k, s, m]
                 )
         for channel in range(3):
             root = roots[pixel, channel]

@@ -49,4 +49,3 @@ class Term(Protocol):
     def equations(self, view: Any) -> NormalEquations:
         """Second-order model of the cost."""
         ...
-
