@@ -8,7 +8,7 @@ Each stage is a function from coefficients to better ones and can be used alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -130,6 +130,8 @@ class FaceFitter:
         levels: Sequence[PyramidLevel],
         start: Coefficients | None = None,
         watch: Callable[[str, Evaluation], None] | None = None,
+        *,
+        one_person: bool = False,
     ) -> Fit:
         """All stages.
 
@@ -138,8 +140,11 @@ class FaceFitter:
             levels: of the pyramid, such as `PRESETS["balanced"]`; none fits the landmarks alone.
             start: coefficients to begin with; None begins with the landmarks.
             watch: called with the stage's name after every step.
+            one_person: the faces are photos of one person: one identity and one albedo, each its
+                own expression, pose and light.
         """
         now, reports = start, []
+        shared = ("identity", "texture") if one_person else ()
 
         def watched(name: str) -> Callable[[Evaluation], None] | None:
             return None if watch is None else lambda evaluation: watch(name, evaluation)
@@ -147,13 +152,15 @@ class FaceFitter:
         if now is None:
             assert batch.landmarks_px is not None
             minimum = self.fit_landmarks(
-                self.pose(batch.landmarks_px), batch.landmarks_px, watched("landmarks")
+                self.pose(batch.landmarks_px), batch.landmarks_px, watched("landmarks"), shared
             )
             now = minimum.evaluation.coefficients
             reports.append(StageReport.of("landmarks", minimum))
+        if start is not None and one_person:
+            now = _with_means(start, shared)
         for level in levels:
             name = f"photo_{level.stride}"
-            minimum = self.fit_photo(now, batch, level, watched(name))
+            minimum = self.fit_photo(now, batch, level, watched(name), shared)
             now = minimum.evaluation.coefficients
             reports.append(StageReport.of(name, minimum))
         return Fit(now, tuple(reports))
@@ -173,14 +180,18 @@ class FaceFitter:
         start: Coefficients,
         landmarks_px: Float[Tensor, "batch 68 2"],
         watch: Callable[[Evaluation], None] | None = None,
+        shared: Collection[str] = (),
     ) -> Minimum:
         """Pose, identity and expression that explain the landmarks; light and albedo stay."""
+        priors_of_all = self._priors_of(len(landmarks_px), shared)
         terms: dict[str, Term] = {
-            name: self._priors[name] for name in ("identity", "expression") if name in self._priors
+            name: priors_of_all[name]
+            for name in ("identity", "expression")
+            if name in priors_of_all
         }
         terms["landmarks"] = self._landmarks(landmarks_px)
         free = ("identity", "expression", "angles_rad", "translation_dm")
-        problem = FitProblem(self.face_model.layout, terms, free)
+        problem = FitProblem(self.face_model.layout, terms, free, shared)
         return minimise(problem, start, LANDMARK_RULES, watch)
 
     @torch.no_grad()
@@ -190,13 +201,27 @@ class FaceFitter:
         batch: FaceBatch,
         level: PyramidLevel,
         watch: Callable[[Evaluation], None] | None = None,
+        shared: Collection[str] = (),
     ) -> Minimum:
         """All coefficients that explain photo and landmarks, at one level of the pyramid."""
-        terms: dict[str, Term] = {**self._priors, "photo": self._photo(batch, level.stride)}
+        terms: dict[str, Term] = {
+            **self._priors_of(len(batch), shared),
+            "photo": self._photo(batch, level.stride),
+        }
         if batch.landmarks_px is not None:
             terms["landmarks"] = self._landmarks(batch.landmarks_px)
-        problem = FitProblem(self.face_model.layout, terms)
+        problem = FitProblem(self.face_model.layout, terms, shared=shared)
         return minimise(problem, start, level.rules, watch)
+
+    def _priors_of(self, faces: int, shared: Collection[str]) -> dict[str, Quadratic]:
+        """The priors of each face; what faces share is counted once."""
+        once = {name for name in self._priors if name in shared}
+        if "texture" in shared:
+            once.add("reflectance")
+        return {
+            name: prior.shared_by(faces) if name in once else prior
+            for name, prior in self._priors.items()
+        }
 
     def _photo(self, batch: FaceBatch, stride: int) -> PhotometricTerm:
         skin = batch.skin_mask
@@ -207,3 +232,13 @@ class FaceFitter:
 
     def _landmarks(self, landmarks_px: Tensor) -> LandmarkTerm:
         return LandmarkTerm(self.face_model, self._tables, self.camera, self.weights, landmarks_px)
+
+
+def _with_means(coefficients: Coefficients, blocks: Collection[str]) -> Coefficients:
+    """The same, but for blocks that become the mean over the faces."""
+    means = {
+        name: block.mean(dim=0, keepdim=True).expand_as(block).clone()
+        for name, block in coefficients.items()
+        if name in blocks
+    }
+    return replace(coefficients, **means)

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.fitting.problem import Evaluation, FitProblem
-from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients
 
 
@@ -73,7 +72,7 @@ def minimise(
     for _ in range(rules.most):
         if equations is None:
             equations = problem.linearise(now)
-        step, solved = solve(equations, damping)
+        step, solved = problem.solve(equations, damping)
         then = problem.evaluate(
             problem.retract(now.coefficients, torch.where(solved[:, None], step, 0.0))
         )
@@ -92,24 +91,6 @@ def minimise(
         if bool(done.all()):
             break
     return Minimum(now, first, tried, done)
-
-
-def solve(
-    equations: NormalEquations, damping: Float[Tensor, " batch"]
-) -> tuple[Float[Tensor, "batch parameters"], Bool[Tensor, " batch"]]:
-    """The damped step of each face, and whether its equations could be solved.
-
-    In double precision, by Cholesky factors: the blocks differ by many orders of magnitude.
-    """
-    hessian, gradient = equations.hessian.double(), equations.gradient.double()
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    # A parameter that nothing depends on stays where it is.
-    floor = 1e-12 * diagonal.amax(dim=1, keepdim=True)
-    damped = hessian + torch.diag_embed(damping[:, None].double() * diagonal + floor)
-    factor, problem = torch.linalg.cholesky_ex(damped)
-    step = torch.cholesky_solve(-gradient[..., None], factor)[..., 0]
-    solved = (problem == 0) & step.isfinite().all(dim=1)
-    return step.to(equations.gradient), solved
 
 
 def choose(better: Bool[Tensor, " batch"], then: Evaluation, now: Evaluation) -> Coefficients:

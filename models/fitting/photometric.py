@@ -38,6 +38,8 @@ from models.parameters import Coefficients
 from models.renderer import Fragments, Renderer, interpolate, rasterize
 from models.stages import PosedFace, ShapedFace, pose_face, shape_face
 
+FACES_AT_ONCE = 4
+"""Whose Jacobians are in memory together."""
 _SAME_SURFACE_DM = 0.15
 """Neighbouring pixels whose depths differ by more see different parts of the face."""
 
@@ -140,7 +142,10 @@ class PhotometricTerm:
         counts = self._tables.is_front[ids] & (level.attention.flatten(1) > 0)
         index = _first_of(counts)
         attention = torch.where(counts, level.attention.flatten(1), 0.0)
-        # What they see.
+        # What they see. Those that fill up look at a vertex, so that all numbers are finite.
+        used = counts.gather(1, index)[..., None]
+        barycentrics = _at(fragments.barycentrics.flatten(1, 2), index)
+        vertex = barycentrics.new_tensor([1.0, 0.0, 0.0])
         images = level.images.permute(0, 2, 3, 1).flatten(1, 2)
         rendered = _at(seen[..., :3].flatten(1, 2), index)
         return PixelView(
@@ -152,7 +157,7 @@ class PhotometricTerm:
             shows=(rendered > 0) & (rendered < 1),
             index=index,
             corners=model.triangles.long()[ids.gather(1, index).clamp(min=0)],
-            barycentrics=_at(fragments.barycentrics.flatten(1, 2), index),
+            barycentrics=torch.where(used, barycentrics, vertex),
             gradients=_rendered_gradients(seen, fragments, level.gradients, index),
         )
 
@@ -166,8 +171,18 @@ class PhotometricTerm:
         _, weight = robust(_length(view.residuals), self._weights.robust_colour)
         roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
         residuals = (roots * view.residuals).flatten(1)
-        rows = pixel_rows(self._factors(view, roots * view.shows), self._tables)
-        return NormalEquations.of_squares(rows, residuals)
+        factors = self._factors(view, roots * view.shows)
+        # A few faces at a time: the rows of one take up to 60 MB.
+        parts = [
+            NormalEquations.of_squares(
+                pixel_rows(factors.faces(part), self._tables), residuals[part]
+            )
+            for part in torch.arange(len(residuals)).split(FACES_AT_ONCE)
+        ]
+        return NormalEquations(
+            torch.cat([part.hessian for part in parts]),
+            torch.cat([part.gradient for part in parts]),
+        )
 
     def _factors(self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]) -> PixelFactors:
         """The formulas at the head of this file."""

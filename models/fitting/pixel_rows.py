@@ -48,6 +48,10 @@ class PixelFactors:
     roots: Float[Tensor, "batch pixels 3"]
     """Root of each residual's weight."""
 
+    def faces(self, numbers: Int[Tensor, " faces"]) -> PixelFactors:
+        """Those of some faces of the batch."""
+        return PixelFactors(**{name: value[numbers] for name, value in vars(self).items()})
+
 
 def pixel_rows(
     factors: PixelFactors, tables: FaceDerivatives

@@ -5,7 +5,7 @@ Their normal equations are exact, and made once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,15 @@ class Quadratic:
     matrix: Float[Tensor, "parameters parameters"]
     vector: Float[Tensor, " parameters"]
     constant: float = 0.0
+
+    def shared_by(self, faces: int) -> Quadratic:
+        """The term of one of so many faces whose parameters it counts once."""
+        return replace(
+            self,
+            matrix=self.matrix / faces,
+            vector=self.vector / faces,
+            constant=self.constant / faces,
+        )
 
     def look(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
         """The flat coefficients."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.camera import rotation_angles, rotation_matrix
+from models.fitting.linear_solver import solve, solve_shared
 from models.fitting.terms import NormalEquations, Term
 from models.parameters import Coefficients, ParameterLayout
 from models.precision import full_products
@@ -26,18 +27,25 @@ class Evaluation:
     """What each term sees of them."""
     energies: Mapping[str, Float[Tensor, " batch"]]
     """Weighted terms by name."""
+    together: bool = False
+    """Whether the faces share parameters, so that their energies count as one."""
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
-        """The energy of each face."""
-        return torch.stack(list(self.energies.values())).sum(dim=0)
+        """The energy of each face; of all, where they belong together."""
+        each = torch.stack(list(self.energies.values())).sum(dim=0)
+        return each.sum().expand(len(each)) if self.together else each
 
 
 class FitProblem:
     """What Gauss-Newton steps minimise."""
 
     def __init__(
-        self, layout: ParameterLayout, terms: Mapping[str, Term], free: Collection[str] = ()
+        self,
+        layout: ParameterLayout,
+        terms: Mapping[str, Term],
+        free: Collection[str] = (),
+        shared: Collection[str] = (),
     ) -> None:
         """Put the terms together.
 
@@ -45,17 +53,21 @@ class FitProblem:
             layout: of the coefficients.
             terms: by name.
             free: blocks that may change; none named is all.
+            shared: blocks that are the same for all faces, at the start too.
         """
         self._layout = layout
         self._terms = dict(terms)
         self._fixed = [part for name, part in layout.slices.items() if free and name not in free]
+        self._shared = torch.zeros(layout.size, dtype=torch.bool)
+        for name in shared:
+            self._shared[layout.slices[name]] = True
 
     @full_products()
     def evaluate(self, coefficients: Coefficients) -> Evaluation:
         """The energy of faces."""
         views = {name: term.look(coefficients) for name, term in self._terms.items()}
         energies = {name: term.energy(views[name]) for name, term in self._terms.items()}
-        return Evaluation(coefficients, views, energies)
+        return Evaluation(coefficients, views, energies, together=bool(self._shared.any()))
 
     @full_products()
     def linearise(self, evaluation: Evaluation) -> NormalEquations:
@@ -71,6 +83,14 @@ class FitProblem:
             hessian[:, part] = hessian[:, :, part] = gradient[:, part] = 0
             hessian[:, part, part] = torch.eye(part.stop - part.start).to(hessian)
         return NormalEquations(hessian, gradient)
+
+    def solve(
+        self, equations: NormalEquations, damping: Float[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch parameters"], Bool[Tensor, " batch"]]:
+        """The damped step of each face, and whether there is one."""
+        if self._shared.any():
+            return solve_shared(equations, damping, self._shared.to(damping.device))
+        return solve(equations, damping)
 
     def retract(
         self, coefficients: Coefficients, step: Float[Tensor, "batch parameters"]
