@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,7 +23,7 @@ from data.photo_folder import PhotoFace, PhotoFolder
 from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
-from models.landmarks import five_from_68, from_index, normalised_error
+from models.landmarks import five_from_68, normalised_error
 from models.losses import photometric_loss
 from models.objective import ObjectiveOptions, WeakObjective
 from models.pose import pose_from_points
@@ -32,6 +31,7 @@ from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
 from util.atomic import write_bytes
 from util.errors import InputError
+from util.photo_fitting import to_fit_batch
 
 RATES = {
     "identity": 0.05,
@@ -167,19 +167,6 @@ def errors(fitted: Reconstruction, batch: FaceBatch, mask: Tensor) -> Errors:
     return Errors(torch.stack(photometric), inner)
 
 
-def to_batch(faces: Sequence[PhotoFace]) -> FaceBatch:
-    """Stack aligned faces with their skin masks; landmarks as exact continuous pixels."""
-    images = torch.from_numpy(np.stack([face.face.image for face in faces]))
-    skin = torch.from_numpy(np.stack([face.skin for face in faces if face.skin is not None]))
-    points = torch.from_numpy(np.stack([face.landmarks for face in faces])).float()
-    return FaceBatch(
-        images=images.permute(0, 3, 1, 2) / 255.0,
-        paths=tuple(str(face.path) for face in faces),
-        landmarks_px=from_index(points, "centre"),
-        skin_mask=skin[:, None] / 255.0,
-    )
-
-
 def check(wanted: PhotoFigureOptions) -> None:
     """See that the photos are there, before anything is measured.
 
@@ -228,7 +215,7 @@ def compare_albedo(
     fitter = Fitter(face_model, weights, steps)
     free_errors, mean_errors, strips = [], [], []
     for first in range(0, len(faces), BATCH):
-        batch = to_batch(faces[first : first + BATCH])
+        batch = to_fit_batch(faces[first : first + BATCH])
         assert batch.skin_mask is not None
         free = fitter.fit(batch).reconstruction
         mean = fitter.fit(batch, frozen=("texture",)).reconstruction

@@ -48,6 +48,7 @@ from util.devices import one_thread
 from util.face_model_file import read_face_model, write_face_model
 from util.face_result import FaceResult
 from util.photo_reconstruction import reconstruct_faces, to_batch
+from util.photo_run import Overlay, PhotoRun
 from util.results import ResultWriter, write_face
 from util.trained_model import load_reconstruction_model
 from util.training_state import Progress, save_training
@@ -142,8 +143,12 @@ class Command:
     def run(self, folder: str, overlay: bool = True) -> None:
         """Reconstruct a folder and write all files."""
         test = self.options.with_values(TestOptions, photo_overlay=overlay)[TestOptions]
+        overlay_of = Overlay(self.model.face_model, self.model.camera, self.model.renderer.backend)
+        run = PhotoRun(
+            test_command.reconstruction(self.model, test), test.test_batch_size, overlay_of
+        )
         with ResultWriter(self.root / "results") as writer:
-            test_command.reconstruct_folder(self.model, self.photos(folder, overlay), test, writer)
+            run.folder(self.photos(folder, overlay), writer)
         if writer.photos[0] != writer.photos[1]:
             raise RuntimeError("the measurement is void: not all photos gave a face")
 

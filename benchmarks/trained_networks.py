@@ -31,7 +31,6 @@ from benchmarks.face_model_photos import (
     errors,
     load,
     start,
-    to_batch,
 )
 from benchmarks.face_model_renders import Render, Studio
 from benchmarks.surface_fit import SurfaceFitter
@@ -49,6 +48,7 @@ from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
 from util.face_transfer import mean_landmarks, shape_landmarks
+from util.photo_fitting import to_fit_batch
 from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 from util.trained_model import load_reconstruction_model
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with torch.inference_mode():
         if wanted.photos:
             faces = load(face_model, photos)
-            batches = [to_batch(faces[k : k + BATCH]) for k in range(0, len(faces), BATCH)]
+            batches = [to_fit_batch(faces[k : k + BATCH]) for k in range(0, len(faces), BATCH)]
             report_photos({n: on_photos(face_model, p, batches) for n, p in predictors.items()})
         if head is not None:
             heads = photograph(head, first.data, wanted.heads, wanted.head_seed)

@@ -140,12 +140,13 @@ def image_names(folder: Path) -> Iterator[str]:
         yield from (e.name for e in entries if is_image_name(e.name) and e.is_file())
 
 
-def find_folder(name: str, data_root: Path) -> Path:
+def find_folder(name: str, data_root: Path, flag: str = "img_folder") -> Path:
     """The photos that `--img_folder` means: `data_root/name` if it exists, else `name` itself.
 
     Args:
         name: folder or, where a command takes one, a single picture.
         data_root: folder of the data sets.
+        flag: that was given, for the message.
 
     Raises:
         InputError: neither exists.
@@ -155,7 +156,7 @@ def find_folder(name: str, data_root: Path) -> Path:
             return path
     places = " and ".join(dict.fromkeys([str(data_root / name), str(Path(name))]))
     raise InputError(
-        f"--img_folder {name} does not exist (looked for {places}); give the folder that holds "
+        f"--{flag} {name} does not exist (looked for {places}); give the folder that holds "
         "the photos"
     )
 

@@ -73,6 +73,7 @@ class PhotoFolder:
         all_faces: bool = False,
         with_skin: bool = False,
         preview_px: int = 0,
+        landmarks: Path | None = None,
     ) -> None:
         """List the photos; nothing is read yet.
 
@@ -84,9 +85,10 @@ class PhotoFolder:
             all_faces: take every face that is found, not only the largest.
             with_skin: compute skin masks of the crops.
             preview_px: keep the photos, their longer side reduced to so many pixels; 0 keeps none.
+            landmarks: file of the points of the only photo, in place of those beside it.
 
         Raises:
-            InputError: nothing there, or no images in it.
+            InputError: nothing there, no images in it, or several photos and one file of points.
         """
         self.name = path.resolve().name if path.is_dir() else path.resolve().parent.name
         self.root = path if path.is_dir() else path.parent
@@ -101,6 +103,14 @@ class PhotoFolder:
         self._all_faces = all_faces
         self._with_skin = with_skin
         self._preview_px = preview_px
+        self._landmarks = landmarks
+        if landmarks is not None and len(self.paths) > 1:
+            raise InputError(
+                f"{landmarks} holds the points of one face, but {path} has {len(self.paths)} "
+                f"photos; put a file for each into {self.root / 'landmarks'}"
+            )
+        if landmarks is not None and not landmarks.is_file():
+            raise InputError(f"the landmark file {landmarks} does not exist")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -135,6 +145,8 @@ class PhotoFolder:
 
     def has_points(self, stem: str) -> bool:
         """Whether a file says which face of a photo is meant."""
+        if self._landmarks is not None:
+            return True
         folders = (self.root / name for name in ("detections", "landmarks"))
         return any((folder / f"{stem}.txt").is_file() for folder in folders)
 
@@ -172,9 +184,10 @@ class PhotoFolder:
     def _find(self, image: np.ndarray, stem: str) -> tuple[np.ndarray, np.ndarray]:
         """The points to align by, and 68 landmarks, from files first."""
         given = read_checked(self.root / "detections" / f"{stem}.txt", image.shape)
-        landmarks = read_checked(
-            self.root / "landmarks" / f"{stem}.txt", image.shape, any_way_up=True
-        )
+        beside = self.root / "landmarks" / f"{stem}.txt"
+        landmarks = read_checked(self._landmarks or beside, image.shape, any_way_up=True)
+        if self._landmarks is not None:
+            given = None
         if landmarks is not None and len(landmarks) == 5:
             given, landmarks = given if given is not None else landmarks, None
         landmarks = choose_landmarks(image, landmarks, given, self._detector)

@@ -101,8 +101,8 @@ class Skeleton(nn.Module):
 
 
 def rotation_from_axis_angle(
-    vectors: Float[Tensor, "batch joints 3"],
-) -> Float[Tensor, "batch joints 3 3"]:
+    vectors: Float[Tensor, "*batch 3"],
+) -> Float[Tensor, "*batch 3 3"]:
     """Rodrigues' formula: R = 1 + (sin t / t) K + ((1 - cos t) / t^2) K^2, t = |v|, K = [v]x.
 
     Near zero its series takes over, whose gradient is exact where that of the norm is not defined.

@@ -28,6 +28,8 @@ class TestOptions:
     """Faces that go through the network at once."""
     solve_appearance: bool = False
     """Replace the network's light and texture by the closed-form solution for each photo."""
+    refine: bool = False
+    """Fit the face to the photo, as fit.py does, starting from the network's prediction."""
 
     def __post_init__(self) -> None:
         """Refuse a batch of nothing."""

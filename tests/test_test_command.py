@@ -28,6 +28,7 @@ from tests.test_train_command import load_script
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
 from util.face_result import FaceResult
+from util.photo_run import Overlay
 from util.results import ResultWriter, SummaryRow
 from util.training_state import Progress, save_training
 
@@ -249,7 +250,7 @@ def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
             raise ValueError("no paint")
         return preview
 
-    monkeypatch.setattr(command, "lay_over", draw)
+    monkeypatch.setattr("util.photo_run.lay_over", draw)
     command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
     found = rows(trained.parent / "results" / "three" / "epoch_20_000000")
     assert backends == {"torch"}
@@ -260,11 +261,10 @@ def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
     ]
 
 
-def test_a_renderer_of_the_gpu_leaves_overlays_to_the_cpus():
-    assert command.on_cpu("nvdiffrast") == "auto"
-    assert [command.on_cpu(name) for name in ("torch", "numba", "auto")] == [
-        *("torch", "numba", "auto")
-    ]
+def test_a_renderer_of_the_gpu_leaves_overlays_to_the_cpus(tiny_face_model: FaceModel):
+    model, camera = tiny_face_model, Camera.rnet()
+    overlays = [Overlay(model, camera, name) for name in ("nvdiffrast", "torch", "numba", "auto")]
+    assert [overlay.renderer.backend for overlay in overlays] == ["auto", "torch", "numba", "auto"]
 
 
 def test_flags_without_effect_say_so_once(

@@ -11,6 +11,7 @@ from data.alignment import Alignment
 from models.face_model import IdentityCard
 from models.landmarks import to_index
 from models.parameters import Coefficients
+from util.fit_record import FitRecord
 from util.photo_camera import PhotoCamera
 
 
@@ -41,6 +42,8 @@ class FaceResult:
     """Of the photo."""
     face_model: IdentityCard
     """What gives the coefficients their meaning."""
+    fit: FitRecord | None = None
+    """How it was fitted; None where a network alone predicted it."""
 
     @property
     def landmarks_photo(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from util.atomic import write_text
 from util.coefficient_file import write_mat
 from util.face_file import write_face_file
 from util.face_result import FaceResult
+from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
 
 
@@ -48,7 +49,7 @@ class SummaryRow:
 
 
 _COLUMNS = [field.name for field in fields(SummaryRow)]
-_FACE_ENDINGS = (".obj", ".mat", ".png", ".json")
+_FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", ".json")
 """What `write_face` writes. The last says whose face it is, and is removed last."""
 _OVERLAY_ENDING = "_photo.jpg"
 
@@ -225,7 +226,7 @@ class ResultWriter:
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
-    """Write `<stem>.obj`, `<stem>.mat`, `<stem>.json` and `<stem>.png`.
+    """Write `<stem>.obj`, `.mat`, `.json`, `.png`, and `<stem>_fit.json` where it was fitted.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
@@ -246,6 +247,8 @@ def write_face(folder: Path, face: FaceResult) -> None:
         },
     )
     write_face_file(folder / f"{face.stem}.json", face)
+    if face.fit is not None:
+        write_fit_record(folder / f"{face.stem}_fit.json", face.fit)
     write_image(folder / f"{face.stem}.png", face.picture)
 
 

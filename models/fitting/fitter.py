@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -147,7 +148,7 @@ class FaceFitter:
         shared = ("identity", "texture") if one_person else ()
 
         def watched(name: str) -> Callable[[Evaluation], None] | None:
-            return None if watch is None else lambda evaluation: watch(name, evaluation)
+            return None if watch is None else partial(watch, name)
 
         if now is None:
             assert batch.landmarks_px is not None

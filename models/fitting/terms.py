@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +35,7 @@ class NormalEquations:
         return cls(rows.mT @ rows, (rows.mT @ residuals[..., None])[..., 0])
 
 
+@runtime_checkable
 class Term(Protocol):
     """A weighted part of an energy."""
 
@@ -42,10 +43,10 @@ class Term(Protocol):
         """What is needed for both other methods."""
         ...
 
-    def energy(self, view: Any) -> Float[Tensor, " batch"]:
+    def energy(self, view: Any, /) -> Float[Tensor, " batch"]:
         """Cost of each face."""
         ...
 
-    def equations(self, view: Any) -> NormalEquations:
+    def equations(self, view: Any, /) -> NormalEquations:
         """Second-order model of the cost."""
         ...

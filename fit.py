@@ -1,0 +1,118 @@
+"""Fit the face model to a photo, or to a folder of photos.
+
+python fit.py my.jpg
+python fit.py --img_path my_photos --res_folder my_fits --preset best
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.detection import DetectionOptions, create_detector
+from data.images import find_folder
+from data.photo_folder import PhotoFolder
+from models.camera import Camera, CameraOptions
+from models.face_model import FaceModel, FaceModelOptions
+from models.facerecon_model import FaceReconModel
+from models.fitting.energy import FitWeights
+from models.renderer import Renderer, RenderOptions
+from options import ParsedOptions, parse_command, write_options
+from options.base_options import BaseOptions
+from options.fit_options import FitOptions, chosen_weights
+from util.assets import choose_face_model
+from util.command import run_command
+from util.devices import choose_device
+from util.errors import InputError
+from util.photo_fitting import PhotoFitting, face_fitter
+from util.photo_run import (
+    PREVIEW_PX,
+    Overlay,
+    PhotoRun,
+    announce_points,
+    announce_replaced,
+    report_photos,
+)
+from util.results import ResultWriter
+from util.trained_model import load_reconstruction_model
+
+GROUPS = (FitOptions, FitWeights, BaseOptions, DetectionOptions, *FaceReconModel.inference_groups)
+
+RESULT_FLAGS = (
+    *("face_model", "face_region", "jaw_landmarks", "faces"),
+    *("preset", "weights", "init", "same_person"),
+)
+"""By which the results of two runs into one folder differ."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the face model, fit every photo, write the results and a summary."""
+    options = parse_command(GROUPS, with_bare_path(argv), __doc__ or "")
+    fit = options[FitOptions]
+    if not fit.img_path:
+        raise InputError("nothing to fit: give a photo or a folder, as `python fit.py my.jpg`")
+    network, face_model, renderer, options = load_models(options)
+    camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])
+    camera = camera.to(face_model.mean_shape.device)
+    photos = find_photos(face_model, options)
+    results = Path(fit.res_folder)
+    announce_points(photos, options[DetectionOptions], all_faces=fit.faces == "all")
+    announce_replaced(photos, results, options, "fit", RESULT_FLAGS)
+
+    fitter = face_fitter(face_model, camera, renderer, chosen_weights(options))
+    fitting = PhotoFitting(fitter, fit.preset, network, one_person=fit.same_person)
+    at_once = fit.faces_at_once or (1 if camera.focal_px.device.type == "cpu" else 16)
+    if fit.same_person:
+        at_once = len(photos)
+    overlay = Overlay(face_model, camera, renderer.backend)
+    with ResultWriter(results) as writer:
+        write_options(options, results, "fit")
+        PhotoRun(fitting, at_once, overlay).folder(photos, writer)
+    report_photos(writer, results, "fitted")
+
+
+def with_bare_path(argv: Sequence[str] | None) -> list[str]:
+    """`fit.py my.jpg` means `fit.py --img_path my.jpg`."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if typed and not typed[0].startswith("-"):
+        return ["--img_path", *typed]
+    return typed
+
+
+def load_models(
+    options: ParsedOptions,
+) -> tuple[FaceReconModel | None, FaceModel, Renderer, ParsedOptions]:
+    """The R-Net, if fitting starts from one; the face model; the renderer; completed options.
+
+    Jaw landmarks follow the silhouette unless the command says otherwise: detectors mark it.
+    """
+    if not options.given("jaw_landmarks"):
+        options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
+    base = options[BaseOptions]
+    if options[FitOptions].init == "regress":
+        network, options = load_reconstruction_model(options)
+        return network, network.face_model, network.renderer, options
+    device = choose_device(base.gpu_ids, base.num_cpu_threads)
+    face_model, message = choose_face_model(options[FaceModelOptions])
+    print(f"Face model: {message}")
+    renderer = Renderer(options[RenderOptions].renderer)
+    return None, face_model.to(device), renderer, options
+
+
+def find_photos(face_model: FaceModel, options: ParsedOptions) -> PhotoFolder:
+    """The photos that `--img_path` names, aligned for the face model."""
+    fit = options[FitOptions]
+    return PhotoFolder(
+        find_folder(fit.img_path, Path("datasets"), "img_path"),
+        face_model.alignment_points.cpu().numpy(),
+        create_detector(options[DetectionOptions]),
+        all_faces=fit.faces == "all",
+        with_skin=True,
+        preview_px=PREVIEW_PX if fit.photo_overlay else 0,
+        landmarks=Path(fit.landmarks) if fit.landmarks else None,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,163 @@
+"""`fit.py` from the outside: photos in, fitted faces out, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from scipy.io import loadmat
+
+from data.images import write_image
+from data.landmarks import write_landmarks
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.renderer import Renderer
+from models.stages import reconstruct
+from options import parse_command
+from options.fit_options import chosen_weights
+from tests.test_test_command import trained  # noqa: F401 - a fixture
+from tests.test_train_command import load_script
+from util.errors import InputError
+
+command = load_script("fit")
+RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photos(folder: Path, open_face_model: FaceModel) -> Path:
+    """Two pictures of one person, turned to either side, with the true landmarks."""
+    root = folder / "photos"
+    layout = open_face_model.layout
+    generator = torch.Generator().manual_seed(1)
+    flat = torch.zeros(2, layout.size)
+    flat[:, layout.slices["identity"]] = torch.randn(1, 80, generator=generator)
+    flat[:, layout.slices["texture"]] = torch.randn(1, 80, generator=generator)
+    flat[:, layout.slices["angles_rad"]] = torch.tensor([[0.05, 0.3, 0.0], [0.0, -0.25, 0.1]])
+    made = reconstruct(open_face_model, Renderer(), Camera.rnet(), layout.split(flat))
+    assert made.rendering.image is not None
+    pictures = (made.rendering.image.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).numpy()
+    for name, picture, points in zip("ab", pictures, made.posed.landmarks_px, strict=True):
+        write_image(root / f"{name}.png", picture)
+        write_landmarks(root / "landmarks" / f"{name}.txt", points.double().numpy() - 0.5)
+    return root
+
+
+def rows(results: Path) -> dict[str, dict[str, str]]:
+    with (results / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return {Path(row["image"]).name: row for row in csv.DictReader(file)}
+
+
+def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path):
+    command.main(["--img_path", str(photos), "--res_folder", "out", *RUN])
+    out = folder / "out"
+    found = rows(out)
+    assert {row["status"] for row in found.values()} == {"ok"}
+    assert all(float(row["nme_inner"]) < 0.015 for row in found.values())
+    assert float(found["a.png"]["yaw_deg"]) == pytest.approx(np.degrees(0.3), abs=6)
+    for stem in "ab":
+        record = json.loads((out / f"{stem}_fit.json").read_text(encoding="utf-8"))
+        assert [stage["name"] for stage in record["stages"]] == ["landmarks", "photo_4"]
+        assert all(stage["energy_after"] < stage["energy_before"] for stage in record["stages"])
+        last = record["stages"][-1]
+        assert sum(last["terms"].values()) == pytest.approx(last["energy_after"], rel=1e-5)
+        assert record["preset"] == "fast" and record["init"] == "landmarks"
+        assert record["faces_together"] == 1 and record["warnings"] == []
+        assert loadmat(out / f"{stem}.mat")["coeff"].shape == (1, 257)
+        mesh = trimesh.load(out / f"{stem}.obj", process=False)
+        assert isinstance(mesh, trimesh.Trimesh) and len(mesh.vertices) == 2728
+        assert (out / f"{stem}.png").is_file() and (out / f"{stem}_photo.jpg").is_file()
+
+
+def test_photos_of_one_person_share_identity_and_albedo(photos: Path, folder: Path):
+    command.main([str(photos), "--res_folder", "out", "--same_person", *RUN])
+    a, b = (loadmat(folder / "out" / f"{stem}.mat") for stem in "ab")
+    for block in ("id", "tex"):
+        np.testing.assert_array_equal(a[block], b[block])
+    assert np.abs(a["angle"] - b["angle"]).max() > 0.4
+    record = json.loads((folder / "out" / "a_fit.json").read_text(encoding="utf-8"))
+    assert record["faces_together"] == 2
+
+
+def test_a_bare_path_and_given_landmarks(
+    photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    points = photos / "landmarks" / "a.txt"
+    moved = folder / "points.txt"
+    points.rename(moved)
+    command.main([str(photos / "a.png"), "--landmarks", str(moved), *RUN])
+    assert float(rows(folder / "fits")["a.png"]["nme_inner"]) < 0.015
+    assert "1 of 1 photos fitted in fits" in capsys.readouterr().out
+
+
+def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):  # noqa: F811
+    """The fixture's network always sees the same face; the fit goes on to the photo's."""
+    argv = ["--img_path", str(photos), "--res_folder", "out", "--init", "regress"]
+    command.main([*argv, "--name", "faces", "--epoch", "20", "--preset", "fast", "--gpu_ids", "-1"])
+    record = json.loads((folder / "out" / "a_fit.json").read_text(encoding="utf-8"))
+    assert record["init"] == "regress"
+    (stage,) = record["stages"]
+    assert stage["name"] == "photo_4"
+    assert stage["energy_after"] < 0.5 * stage["energy_before"]
+
+
+def test_chosen_weights_are_a_set_with_single_replacements():
+    groups = list(command.GROUPS)
+    own = chosen_weights(parse_command(groups, ["--w_photo", "3"]))
+    assert own == FitWeights(w_photo=3.0)
+    public = chosen_weights(parse_command(groups, ["--weights", "public", "--w_jaw", "0"]))
+    assert public.w_jaw == 0
+    assert public.w_landmarks == PUBLIC_WEIGHTS.w_landmarks
+
+
+def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
+    cases = {
+        (): "nothing to fit: give a photo or a folder",
+        ("--img_path", "nowhere"): "--img_path nowhere does not exist",
+        ("--img_path", str(photos), "--landmarks", "p.txt"): "p.txt holds the points of one face",
+        (str(photos / "a.png"), "--landmarks", "p.txt"): "landmark file p.txt does not exist",
+        (str(photos), "--same_person", "--faces", "all"): "--same_person takes the largest face",
+        (str(photos), "--faces_at_once", "-1"): "--faces_at_once is -1",
+        (str(photos), "--w_jaw", "-1"): "--w_jaw is -1.0; it must be 0 or more",
+        (str(photos), "--robust_colour", "0"): "--robust_colour is 0",
+    }
+    for argv, message in cases.items():
+        with pytest.raises(InputError, match=message):
+            command.main([*argv, *RUN])
+    assert not (folder / "fits").exists()
+
+
+def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder: Path):
+    write_image(photos / "sky.png", np.full((200, 200, 3), 128, np.uint8))
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    command.main([str(photos), "--res_folder", "out", *RUN])
+    found = rows(folder / "out")
+    assert found["a.png"]["status"] == found["b.png"]["status"] == "ok"
+    assert "no face found" in found["sky.png"]["message"]
+    assert found["broken.jpg"]["status"] == "failed"
+
+
+def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):
+    """A grey picture of which the left half of the face is cut away."""
+    from data.images import read_image
+    from data.landmarks import read_landmarks
+
+    grey = read_image(photos / "a.png").mean(axis=2, keepdims=True).astype(np.uint8)
+    write_image(photos / "c.png", np.repeat(grey, 3, axis=2)[:, 100:])
+    points = read_landmarks(photos / "landmarks" / "a.txt") - [100, 0]
+    write_landmarks(photos / "landmarks" / "c.txt", points)
+    command.main([str(photos / "c.png"), "--res_folder", "out", *RUN])
+    message = rows(folder / "out")["c.png"]["message"]
+    assert "of the face lie outside the photo" in message
+    assert "the photo is grey" in message

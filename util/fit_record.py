@@ -1,0 +1,61 @@
+"""What is known of a fit beside its result: energies, steps, time, warnings (`<stem>_fit.json`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from util.atomic import write_text
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of the fit of one face."""
+
+    name: str
+    """landmarks, or photo_<side of the squares of pixels that were averaged>."""
+    steps: int
+    """Tried, the undone ones included."""
+    converged: bool
+    """Whether it ended by itself, not by the number of steps."""
+    energy_before: float
+    energy_after: float
+    terms: dict[str, float]
+    """Weighted terms of the energy at the end, by name."""
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """The fit of one face."""
+
+    preset: str
+    weights: dict[str, float]
+    """Of the terms (docs/fitting.md)."""
+    init: str
+    """landmarks, or regress."""
+    faces_together: int
+    """How many faces share identity and albedo with this one, itself included."""
+    seconds: float
+    """Its share of the time of the faces that were fitted side by side, detection aside."""
+    stages: tuple[StageRecord, ...]
+    warnings: tuple[str, ...]
+
+
+def write_fit_record(path: Path, record: FitRecord) -> None:
+    """Write as UTF-8 JSON; an infinite weight becomes the text "inf".
+
+    Raises:
+        ValueError: an energy is not finite; nothing is written.
+    """
+    plain = {"format_version": FORMAT_VERSION, **asdict(record)}
+    plain["weights"] = {
+        name: value if value != float("inf") else "inf" for name, value in record.weights.items()
+    }
+    try:
+        text = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: an energy is not finite") from error
+    write_text(path, text + "\n")
