@@ -7,6 +7,7 @@ x right, y down, pixel i's centre at i + 0.5.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -76,6 +77,26 @@ def rotation_angles(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batc
     yaw = torch.asin(-rotation[:, 2, 0].clamp(-1, 1))
     roll = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
     return torch.stack([pitch, yaw, roll], dim=1)
+
+
+def angle_rates(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
+    """How pitch, yaw and roll change when a head turns by a small rotation vector w.
+
+    R -> exp([w]x) R, about axes that stay. Turning the three angles of Rz Ry Rx turns the head by
+    w = E (pitch', yaw', roll') with the columns Rz Ry x, Rz y and z; this is E's inverse, which
+    does not exist at a yaw of 90 degrees: there, yaw is taken as 89.
+    """
+    _, yaw, roll = angles_rad.unbind(-1)
+    limit = math.radians(89)
+    yaw = yaw.clamp(-limit, limit)
+    zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
+    cos, sin, tan = roll.cos(), roll.sin(), yaw.tan()
+    rows = [
+        (cos / yaw.cos(), sin / yaw.cos(), zero),
+        (-sin, cos, zero),
+        (cos * tan, sin * tan, one),
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def rotate(

@@ -8,7 +8,7 @@ rotations of its joints after all others; only the layout object knows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -116,6 +116,10 @@ class ParameterLayout:
                 *(() if joints is None else (joints,)),
             )
         )
+
+    def only(self, names: Collection[str]) -> ParameterLayout:
+        """The layout of some blocks, in the same order."""
+        return ParameterLayout(tuple(block for block in self.blocks if block.name in names))
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ face model, leads to the same fits (benchmarks/fitting.py measures it).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.face_model import FaceModel
 from models.mesh import normal_derivatives
+from models.parameters import ParameterLayout
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class FaceDerivatives:
         albedo = face_model.albedo_basis.unflatten(1, (-1, 3)).permute(1, 2, 0).contiguous()
         return cls(torch.cat([vertices, normals], dim=1), albedo, basis, _is_front(face_model))
 
+    def only(self, face_model: FaceModel, layout: ParameterLayout) -> FaceDerivatives:
+        """Of the blocks that a layout has, which saves most of the work where identity is known."""
+        shape = shape_columns(face_model.layout, layout)
+        texture = slice(None) if "texture" in layout.slices else slice(0, 0)
+        return replace(
+            self,
+            surface=self.surface[..., shape].contiguous(),
+            albedo=self.albedo[..., texture].contiguous(),
+        )
+
     def landmarks(
         self, face_model: FaceModel, yaw_rad: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch landmarks 3 coefficients"]:
@@ -63,6 +74,18 @@ class FaceDerivatives:
             return one.permute(1, 2, 0).expand(len(yaw_rad), -1, -1, -1)
         turned = [embedding(self.basis, yaw.expand(count)) for yaw in yaw_rad]
         return torch.stack(turned).permute(0, 2, 3, 1)
+
+
+def shape_columns(whole: ParameterLayout, layout: ParameterLayout) -> slice:
+    """Which columns of the shape's basis the blocks of a layout are.
+
+    Raises:
+        ValueError: identity without expression has no use here.
+    """
+    if "expression" not in layout.slices:
+        raise ValueError("expression is never held fixed in a fit")
+    first = whole.slices["identity" if "identity" in layout.slices else "expression"].start
+    return slice(first, whole.slices["expression"].stop)
 
 
 def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:

@@ -29,7 +29,7 @@ from models.fitting.priors import Quadratic, priors
 from models.fitting.problem import Evaluation, FitProblem
 from models.fitting.terms import Term
 from models.landmarks import INNER
-from models.parameters import Coefficients
+from models.parameters import Coefficients, ParameterLayout
 from models.pose import pose_from_points
 from models.renderer import Renderer
 
@@ -54,7 +54,23 @@ PRESETS: Mapping[Preset, tuple[PyramidLevel, ...]] = {
         PyramidLevel(1, StepRules(most=8, least_decrease=3e-4)),
     ),
 }
+LANDMARK_BLOCKS = ("identity", "expression", "angles_rad", "translation_dm")
 LANDMARK_RULES = StepRules(most=12, least_decrease=1e-3, damping=1e-3, relax=10.0, tighten=8.0)
+
+
+@dataclass(frozen=True)
+class FitTerms:
+    """What a stage minimises."""
+
+    layout: ParameterLayout
+    """Of the coefficients that are free."""
+    by_name: Mapping[str, Term]
+    shared: tuple[str, ...] = ()
+    """Blocks that are the same for all faces."""
+
+    def with_term(self, name: str, term: Term) -> FitTerms:
+        """One more."""
+        return replace(self, by_name={**self.by_name, name: term})
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,8 @@ class FaceFitter:
         self.weights = weights or FitWeights()
         self._tables = FaceDerivatives.of(face_model)
         self._priors: Mapping[str, Quadratic] = priors(face_model, self.weights)
+        self._restricted: dict[tuple[str, ...], FaceDerivatives] = {}
+        """Tables of fits that hold some blocks fixed, by the names of the free ones."""
 
     def fit(
         self,
@@ -144,26 +162,24 @@ class FaceFitter:
             one_person: the faces are photos of one person: one identity and one albedo, each its
                 own expression, pose and light.
         """
-        now, reports = start, []
         shared = ("identity", "texture") if one_person else ()
+        reports: list[StageReport] = []
 
-        def watched(name: str) -> Callable[[Evaluation], None] | None:
-            return None if watch is None else partial(watch, name)
+        def run(name: str, start: Coefficients, terms: FitTerms, rules: StepRules) -> Coefficients:
+            seen = None if watch is None else partial(watch, name)
+            minimum = self.minimise(start, terms, rules, seen)
+            reports.append(StageReport.of(name, minimum))
+            return minimum.evaluation.coefficients
 
-        if now is None:
+        if start is None:
             assert batch.landmarks_px is not None
-            minimum = self.fit_landmarks(
-                self.pose(batch.landmarks_px), batch.landmarks_px, watched("landmarks"), shared
-            )
-            now = minimum.evaluation.coefficients
-            reports.append(StageReport.of("landmarks", minimum))
-        if start is not None and one_person:
+            terms = self.landmark_terms(batch.landmarks_px, shared)
+            now = run("landmarks", self.pose(batch.landmarks_px), terms, LANDMARK_RULES)
+        else:
             now = _with_means(start, shared)
         for level in levels:
-            name = f"photo_{level.stride}"
-            minimum = self.fit_photo(now, batch, level, watched(name), shared)
-            now = minimum.evaluation.coefficients
-            reports.append(StageReport.of(name, minimum))
+            terms = self.photo_terms(batch, level.stride, shared=shared)
+            now = run(f"photo_{level.stride}", now, terms, level.rules)
         return Fit(now, tuple(reports))
 
     @torch.no_grad()
@@ -175,64 +191,80 @@ class FaceFitter:
         start = model.layout.zeros(len(landmarks_px), landmarks_px.device)
         return replace(start, angles_rad=rotation_angles(rotation), translation_dm=translation)
 
-    @torch.no_grad()
-    def fit_landmarks(
-        self,
-        start: Coefficients,
-        landmarks_px: Float[Tensor, "batch 68 2"],
-        watch: Callable[[Evaluation], None] | None = None,
-        shared: Collection[str] = (),
-    ) -> Minimum:
-        """Pose, identity and expression that explain the landmarks; light and albedo stay."""
-        priors_of_all = self._priors_of(len(landmarks_px), shared)
-        terms: dict[str, Term] = {
-            name: priors_of_all[name]
-            for name in ("identity", "expression")
-            if name in priors_of_all
-        }
-        terms["landmarks"] = self._landmarks(landmarks_px)
-        free = ("identity", "expression", "angles_rad", "translation_dm")
-        problem = FitProblem(self.face_model.layout, terms, free, shared)
-        return minimise(problem, start, LANDMARK_RULES, watch)
+    def landmark_terms(
+        self, landmarks_px: Float[Tensor, "batch 68 2"], shared: Collection[str] = ()
+    ) -> FitTerms:
+        """Landmarks and priors over identity, expression and pose; light and albedo stay."""
+        layout = self.face_model.layout.only(LANDMARK_BLOCKS)
+        terms: dict[str, Term] = {**self._priors_of(len(landmarks_px), layout, shared)}
+        terms["landmarks"] = self._landmarks(landmarks_px, layout)
+        return FitTerms(layout, terms, tuple(name for name in shared if name in layout.slices))
 
-    @torch.no_grad()
-    def fit_photo(
+    def photo_terms(
         self,
-        start: Coefficients,
         batch: FaceBatch,
-        level: PyramidLevel,
-        watch: Callable[[Evaluation], None] | None = None,
+        stride: int,
+        free: Collection[str] = (),
         shared: Collection[str] = (),
-    ) -> Minimum:
-        """All coefficients that explain photo and landmarks, at one level of the pyramid."""
-        terms: dict[str, Term] = {
-            **self._priors_of(len(batch), shared),
-            "photo": self._photo(batch, level.stride),
-        }
-        if batch.landmarks_px is not None:
-            terms["landmarks"] = self._landmarks(batch.landmarks_px)
-        problem = FitProblem(self.face_model.layout, terms, shared=shared)
-        return minimise(problem, start, level.rules, watch)
+    ) -> FitTerms:
+        """Photo, landmarks where the batch has some, and priors.
 
-    def _priors_of(self, faces: int, shared: Collection[str]) -> dict[str, Quadratic]:
-        """The priors of each face; what faces share is counted once."""
-        once = {name for name in self._priors if name in shared}
-        if "texture" in shared:
-            once.add("reflectance")
-        return {
+        Args:
+            batch: as in `fit`.
+            stride: side of the squares of pixels that are averaged.
+            free: blocks that may change, expression among them; none named is all.
+            shared: blocks that are the same for all faces.
+        """
+        whole = self.face_model.layout
+        layout = whole.only(free) if free else whole
+        terms: dict[str, Term] = {**self._priors_of(len(batch), layout, shared)}
+        terms["photo"] = self._photo(batch, stride, layout)
+        if batch.landmarks_px is not None:
+            terms["landmarks"] = self._landmarks(batch.landmarks_px, layout)
+        return FitTerms(layout, terms, tuple(shared))
+
+    @torch.no_grad()
+    def minimise(
+        self,
+        start: Coefficients,
+        terms: FitTerms,
+        rules: StepRules,
+        watch: Callable[[Evaluation], None] | None = None,
+    ) -> Minimum:
+        """Lower the sum of some terms."""
+        return minimise(FitProblem(terms.layout, terms.by_name, terms.shared), start, rules, watch)
+
+    def _priors_of(
+        self, faces: int, layout: ParameterLayout, shared: Collection[str]
+    ) -> dict[str, Quadratic]:
+        """The priors of each face over what is free; what faces share is counted once."""
+        once = {*shared, *(("reflectance",) if "texture" in shared else ())}
+        found = {
             name: prior.shared_by(faces) if name in once else prior
             for name, prior in self._priors.items()
         }
+        if layout.size == self.face_model.layout.size:
+            return found
+        parts = {name: prior.only(layout) for name, prior in found.items()}
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def _photo(self, batch: FaceBatch, stride: int) -> PhotometricTerm:
+    def _photo(self, batch: FaceBatch, stride: int, layout: ParameterLayout) -> PhotometricTerm:
         skin = batch.skin_mask
         attention = torch.ones_like(batch.images[:, :1]) if skin is None else skin
         attention = attention.clamp(min=self.weights.w_not_skin)
         photo = PhotoLevel.of(batch.images, attention, self.camera, stride)
-        return PhotometricTerm(self.face_model, self._tables, self.renderer, photo, self.weights)
+        tables = self._tables
+        if layout.size < self.face_model.layout.size:
+            key = tuple(layout.slices)
+            if key not in self._restricted:
+                self._restricted[key] = tables.only(self.face_model, layout)
+            tables = self._restricted[key]
+        return PhotometricTerm(self.face_model, tables, self.renderer, photo, self.weights)
 
-    def _landmarks(self, landmarks_px: Tensor) -> LandmarkTerm:
-        return LandmarkTerm(self.face_model, self._tables, self.camera, self.weights, landmarks_px)
+    def _landmarks(self, landmarks_px: Tensor, layout: ParameterLayout) -> LandmarkTerm:
+        return LandmarkTerm(
+            self.face_model, self._tables, self.camera, self.weights, landmarks_px, layout
+        )
 
 
 def _with_means(coefficients: Coefficients, blocks: Collection[str]) -> Coefficients:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from models.camera import CROP_PX, Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
-from models.fitting.derivatives import FaceDerivatives
+from models.fitting.derivatives import FaceDerivatives, shape_columns
 from models.fitting.energy import FitWeights
 from models.fitting.terms import NormalEquations
-from models.parameters import Coefficients
+from models.parameters import Coefficients, ParameterLayout
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class LandmarkTerm:
         camera: Camera,
         weights: FitWeights,
         landmarks_px: Float[Tensor, "batch 68 2"],
+        layout: ParameterLayout,
     ) -> None:
         """Prepare the term.
 
@@ -57,11 +58,14 @@ class LandmarkTerm:
             camera: in whose pixels the given landmarks are.
             weights: of the landmarks.
             landmarks_px: given, continuous pixels, y down.
+            layout: of the coefficients that are free.
         """
         self._face_model = face_model
         self._derivatives = derivatives
         self._camera = camera
         self._given = landmarks_px
+        self._layout = layout
+        self._columns = shape_columns(face_model.layout, layout)
         # Distances count as in a crop of 224 pixels, whatever the size of the image is.
         self._unit = CROP_PX / camera.width
         self._weights = weights.w_landmarks * weights.landmark_shares().to(landmarks_px)
@@ -90,9 +94,9 @@ class LandmarkTerm:
 
     def equations(self, view: LandmarkView) -> NormalEquations:
         """Exact but for the second derivatives of the projection."""
-        layout = self._face_model.layout
+        layout = self._layout
         rows = view.residuals.new_zeros(*view.residuals.shape, layout.size)
-        by_shape = (view.projection @ view.rotation[:, None]) @ view.basis
+        by_shape = (view.projection @ view.rotation[:, None]) @ view.basis[..., self._columns]
         rows[..., : by_shape.shape[-1]] = by_shape
         turning = torch.linalg.cross(view.turned[:, :, None], view.projection)
         rows[..., layout.slices["angles_rad"]] = turning

@@ -8,8 +8,8 @@ A pixel's three residuals depend on the coefficients through (photometric.py der
     light      albedo_c Y_l, in the block of channel c
     shift      by_point_ci
 
-in the order of `ParameterLayout`. Each row is multiplied by the root of its weight here, while it
-is in the cache.
+in the order of `ParameterLayout`; where blocks of shape or texture are fixed, the tables lack their
+columns. Each row is multiplied by the root of its weight here, while it is in the cache.
 """
 
 from __future__ import annotations

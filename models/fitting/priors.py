@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.camera import angle_rates
 from models.face_model import FaceModel
 from models.fitting.energy import FitWeights
 from models.fitting.terms import NormalEquations
@@ -35,6 +36,17 @@ class Quadratic:
             constant=self.constant / faces,
         )
 
+    def only(self, layout: ParameterLayout) -> Quadratic | None:
+        """The part over some blocks, for fits that hold the others fixed; None if it has none.
+
+        No term couples two blocks.
+        """
+        slices = self.layout.slices
+        parts = [torch.arange(self.layout.size)[slices[name]] for name in layout.slices]
+        index = torch.cat(parts).to(self.matrix.device)
+        matrix = self.matrix[index][:, index]
+        return Quadratic(layout, matrix, self.vector[index]) if matrix.any() else None
+
     def look(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
         """The flat coefficients."""
         return self.layout.join(coefficients)
@@ -48,6 +60,45 @@ class Quadratic:
         """Exact, but for angles, on which no prior depends."""
         gradient = 2 * (flat @ self.matrix + self.vector)
         return NormalEquations((2 * self.matrix).expand(len(flat), -1, -1), gradient)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Squared distance of coefficients from given ones: E = sum_k w_k (x_k - x0_k)^2."""
+
+    layout: ParameterLayout
+    """Of the coefficients that are free; others do not count."""
+    weights: Float[Tensor, " parameters"]
+    centre: Float[Tensor, "batch parameters"]
+    """x0"""
+
+    def look(self, coefficients: Coefficients) -> Coefficients:
+        """The coefficients as they are."""
+        return coefficients
+
+    def energy(self, coefficients: Coefficients) -> Float[Tensor, " batch"]:
+        """Its value for each face."""
+        offset = self.layout.join(coefficients) - self.centre
+        return (self.weights * offset.square()).sum(dim=1)
+
+    def equations(self, coefficients: Coefficients) -> NormalEquations:
+        """Exact but for the second derivatives of the angles by the rotation vector."""
+        rates = step_rates(self.layout, coefficients)
+        offset = self.layout.join(coefficients) - self.centre
+        weighted = 2 * self.weights[:, None] * rates
+        return NormalEquations(rates.mT @ weighted, (weighted.mT @ offset[..., None])[..., 0])
+
+
+def step_rates(
+    layout: ParameterLayout, coefficients: Coefficients
+) -> Float[Tensor, "batch parameters parameters"]:
+    """How coefficients change with a step: alike, but for angles, whose step is a rotation."""
+    flat = layout.join(coefficients)
+    rates = torch.eye(layout.size, dtype=flat.dtype, device=flat.device).repeat(len(flat), 1, 1)
+    if "angles_rad" in layout.slices:
+        part = layout.slices["angles_rad"]
+        rates[:, part, part] = angle_rates(coefficients.angles_rad)
+    return rates
 
 
 def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:

@@ -44,20 +44,17 @@ class FitProblem:
         self,
         layout: ParameterLayout,
         terms: Mapping[str, Term],
-        free: Collection[str] = (),
         shared: Collection[str] = (),
     ) -> None:
         """Put the terms together.
 
         Args:
-            layout: of the coefficients.
+            layout: of the coefficients that are free, which the terms' equations have too.
             terms: by name.
-            free: blocks that may change; none named is all.
             shared: blocks that are the same for all faces, at the start too.
         """
         self._layout = layout
         self._terms = dict(terms)
-        self._fixed = [part for name, part in layout.slices.items() if free and name not in free]
         self._shared = torch.zeros(layout.size, dtype=torch.bool)
         for name in shared:
             self._shared[layout.slices[name]] = True
@@ -71,7 +68,7 @@ class FitProblem:
 
     @full_products()
     def linearise(self, evaluation: Evaluation) -> NormalEquations:
-        """Its second-order model there; blocks that are not free stay where they are."""
+        """Its second-order model there."""
         first, *others = (
             term.equations(evaluation.views[name]) for name, term in self._terms.items()
         )
@@ -79,9 +76,6 @@ class FitProblem:
         for term in others:
             hessian += term.hessian
             gradient += term.gradient
-        for part in self._fixed:
-            hessian[:, part] = hessian[:, :, part] = gradient[:, part] = 0
-            hessian[:, part, part] = torch.eye(part.stop - part.start).to(hessian)
         return NormalEquations(hessian, gradient)
 
     def solve(
@@ -96,7 +90,14 @@ class FitProblem:
         self, coefficients: Coefficients, step: Float[Tensor, "batch parameters"]
     ) -> Coefficients:
         """Coefficients after a step: sums, but for the rotation, R -> exp([w]x) R."""
-        moved = self._layout.split(self._layout.join(coefficients) + step)
-        turn = rotation_from_axis_angle(step[:, self._layout.slices["angles_rad"]])
-        rotation = turn @ rotation_matrix(coefficients.angles_rad)
-        return replace(moved, angles_rad=rotation_angles(rotation))
+        parts = self._layout.slices
+        moved = {
+            name: block + step[:, parts[name]]
+            for name, block in coefficients.items()
+            if name in parts
+        }
+        if "angles_rad" in parts:
+            turn = rotation_from_axis_angle(step[:, parts["angles_rad"]])
+            rotation = turn @ rotation_matrix(coefficients.angles_rad)
+            moved["angles_rad"] = rotation_angles(rotation)
+        return replace(coefficients, **moved)
