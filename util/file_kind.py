@@ -77,11 +77,11 @@ def foreign_to_npz(path: Path) -> str | None:
         return "empty"
     if head.startswith(_NPY):
         return "a single array (.npy)"
-    return "text" if _is_text(head) else "no zip archive, as .npz files are"
+    return "text" if is_text(head) else "no zip archive, as .npz files are"
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether these are characters; the last one may be cut."""
+def is_text(head: bytes) -> bool:
+    """Whether a file that begins like this holds characters; the last one may be cut."""
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
