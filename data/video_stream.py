@@ -34,8 +34,7 @@ codecs allow 16. Times that jump further start again somewhere, as in joined rec
 _WITHOUT_PRESENTATION_TIMES = ("avi",)
 """Containers that know the order of decoding alone: their times belong to other frames where a
 codec reorders them."""
-_NO_VIDEOS = ("image2", "tty")
-"""Demultiplexers that read pictures (besides all called `..._pipe`) and text as videos."""
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat")
 _PICTURE_STREAMS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
@@ -117,7 +116,7 @@ def scan_packets(path: Path) -> PacketIndex:
         rate_hz = float(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE_HZ)
         by_ticks = container.format.name not in _WITHOUT_PRESENTATION_TIMES
         clock_s = float(stream.time_base or 0)
-        stated = stream.frames
+        stated = _stated_count(stream, unshown)
         stated_end_s = _stated_end_s(stream)
     order = _presentation_order(ticks)
     if order is None or not clock_s:
@@ -163,6 +162,16 @@ def _presentation_order(ticks: list[int | None]) -> np.ndarray | None:
     return order if np.abs(order - np.arange(len(order))).max() <= _MOST_REORDERED else None
 
 
+def _stated_count(stream: av.video.stream.VideoStream, unshown: int) -> int:
+    """Packets that the container announces, 0 where it does not."""
+    # An .mp4 lists its packets; edit lists may take some away from the list and hide others. PyAV
+    # before 18 does not give the list, only how long it was at first.
+    listed = len(getattr(stream, "index_entries", ()))
+    if stream.frames and listed:
+        return min(stream.frames, listed)
+    return 0 if unshown else stream.frames
+
+
 def _stated_end_s(stream: av.video.stream.VideoStream) -> float | None:
     """When the last frame of a Matroska or WebM stream ends by its tag, such as 00:01:02.5."""
     match = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
@@ -186,21 +195,28 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path} does not exist; give a video file")
     try:
-        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_LENGTH)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if size == 0:
+    if not head:
         raise InputError(f"{path} is empty (0 bytes); replace the file")
+    # Before FFmpeg sees it: it would draw text as pictures, and follow playlists to other files and
+    # machines, for minutes where it gets no answer.
+    if is_text(head) or head.startswith(_PLAYLISTS):
+        if kind := foreign_kind(path):
+            raise InputError(f"{path} is no video but {kind}")
+        raise InputError(
+            f"{path} is text, not a video, whatever its name says; give a video file (of a "
+            "playlist, the file that it names)"
+        )
 
 
 def _choose_stream(
     path: Path, container: av.container.InputContainer
 ) -> av.video.stream.VideoStream:
-    name = container.format.name
-    if name.endswith("_pipe") or name in _NO_VIDEOS:
-        kind = "text" if name == "tty" else "a single picture"
-        remedy = "give a video file" if name == "tty" else "give it as --img_path"
-        raise InputError(f"{path} is {kind}, not a video; {remedy}")
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise InputError(f"{path} is a single picture, not a video; give it as --img_path")
     # Cover pictures of music, and the thumbnails of a player, are stored as video streams.
     streams = [s for s in container.streams.video if not s.disposition & _PICTURE_STREAMS]
     if not streams:
@@ -227,8 +243,6 @@ def _refused(path: Path, error: av.FFmpegError) -> str:
         return f"{path} is no video but {kind}"
     with path.open("rb") as file:
         head = file.read(_HEAD_LENGTH)
-    if is_text(head):
-        return f"{path} is text, not a video, whatever its name says; give a video file"
     if head[4:8] == b"ftyp":
         return (
             f"{path} cannot be played: its end is missing, where an .mp4 or .mov keeps the list of "
