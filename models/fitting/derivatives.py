@@ -21,6 +21,45 @@ from models.parameters import ParameterLayout
 
 
 @dataclass(frozen=True)
+class LandmarkTables:
+    """Landmarks of the mean face, and how they move with the shape, for A yaws of the head.
+
+    One yaw, where the contour does not follow the silhouette.
+    """
+
+    yaws_rad: Float[Tensor, " yaws"]
+    """Rising."""
+    mean: Float[Tensor, "yaws landmarks 3"]
+    """Object frame, decimetres."""
+    basis: Float[Tensor, "yaws landmarks 3 coefficients"]
+
+    @classmethod
+    def of(cls, face_model: FaceModel) -> LandmarkTables:
+        """Look the landmarks up at each yaw of the contour's table."""
+        embedding = face_model.landmark_embedding
+        basis = face_model.shape_basis.unflatten(1, (-1, 3))
+        mean = face_model.mean_shape.reshape(1, -1, 3)
+        both = torch.cat([mean, basis])
+        yaws = embedding.contour_yaws_rad if embedding.has_contour else mean.new_zeros(1)
+        at_yaws = torch.stack([embedding(both, yaw.expand(len(both))) for yaw in yaws])
+        return cls(yaws, at_yaws[:, 0], at_yaws[:, 1:].permute(0, 2, 3, 1).contiguous())
+
+    def at(
+        self, yaw_rad: Float[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch landmarks 3"], Float[Tensor, "batch landmarks 3 coefficients"]]:
+        """Mean and basis for heads that are turned so far, as `LandmarkEmbedding` has them."""
+        if len(self.yaws_rad) == 1:
+            count = len(yaw_rad)
+            return self.mean.expand(count, -1, -1), self.basis.expand(count, -1, -1, -1)
+        yaws = self.yaws_rad
+        yaw = yaw_rad.clamp(yaws[0], yaws[-1])
+        upper = torch.searchsorted(yaws, yaw).clamp(1, len(yaws) - 1)
+        share = ((yaw - yaws[upper - 1]) / (yaws[upper] - yaws[upper - 1]))[:, None, None]
+        mean = torch.lerp(self.mean[upper - 1], self.mean[upper], share)
+        return mean, torch.lerp(self.basis[upper - 1], self.basis[upper], share[..., None])
+
+
+@dataclass(frozen=True)
 class FaceDerivatives:
     """Tables of one face model."""
 
@@ -29,8 +68,7 @@ class FaceDerivatives:
     other because a pixel looks both up together."""
     albedo: Float[Tensor, "vertices 3 texture"]
     """Of each vertex's albedo by the texture coefficients."""
-    basis: Float[Tensor, "coefficients vertices 3"]
-    """The vertices' part again, as `LandmarkEmbedding` takes it."""
+    landmarks: LandmarkTables
     is_front: Bool[Tensor, " triangles_and_none"]
     """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
 
@@ -51,7 +89,12 @@ class FaceDerivatives:
         mean = face_model.mean_shape.unflatten(0, (-1, 3))
         normals = normal_derivatives(mean, face_model.triangles, vertices)
         albedo = face_model.albedo_basis.unflatten(1, (-1, 3)).permute(1, 2, 0).contiguous()
-        return cls(torch.cat([vertices, normals], dim=1), albedo, basis, _is_front(face_model))
+        return cls(
+            surface=torch.cat([vertices, normals], dim=1),
+            albedo=albedo,
+            landmarks=LandmarkTables.of(face_model),
+            is_front=_is_front(face_model),
+        )
 
     def only(self, face_model: FaceModel, layout: ParameterLayout) -> FaceDerivatives:
         """Of the blocks that a layout has, which saves most of the work where identity is known."""
@@ -62,18 +105,6 @@ class FaceDerivatives:
             surface=self.surface[..., shape].contiguous(),
             albedo=self.albedo[..., texture].contiguous(),
         )
-
-    def landmarks(
-        self, face_model: FaceModel, yaw_rad: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch landmarks 3 coefficients"]:
-        """Of the landmarks (object frame, dm) of faces that are turned so far."""
-        embedding = face_model.landmark_embedding
-        count = len(self.basis)
-        if not embedding.has_contour:
-            one = embedding(self.basis)
-            return one.permute(1, 2, 0).expand(len(yaw_rad), -1, -1, -1)
-        turned = [embedding(self.basis, yaw.expand(count)) for yaw in yaw_rad]
-        return torch.stack(turned).permute(0, 2, 3, 1)
 
 
 def shape_columns(whole: ParameterLayout, layout: ParameterLayout) -> slice:

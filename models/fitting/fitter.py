@@ -263,7 +263,7 @@ class FaceFitter:
 
     def _landmarks(self, landmarks_px: Tensor, layout: ParameterLayout) -> LandmarkTerm:
         return LandmarkTerm(
-            self.face_model, self._tables, self.camera, self.weights, landmarks_px, layout
+            self.face_model, self._tables.landmarks, self.camera, self.weights, landmarks_px, layout
         )
 
 

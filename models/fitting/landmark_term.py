@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.camera import CROP_PX, Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
-from models.fitting.derivatives import FaceDerivatives, shape_columns
+from models.fitting.derivatives import LandmarkTables, shape_columns
 from models.fitting.energy import FitWeights
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
@@ -44,7 +44,7 @@ class LandmarkTerm:
     def __init__(
         self,
         face_model: FaceModel,
-        derivatives: FaceDerivatives,
+        tables: LandmarkTables,
         camera: Camera,
         weights: FitWeights,
         landmarks_px: Float[Tensor, "batch 68 2"],
@@ -54,14 +54,13 @@ class LandmarkTerm:
 
         Args:
             face_model: whose landmarks.
-            derivatives: its tables.
+            tables: of them.
             camera: in whose pixels the given landmarks are.
             weights: of the landmarks.
             landmarks_px: given, continuous pixels, y down.
             layout: of the coefficients that are free.
         """
-        self._face_model = face_model
-        self._derivatives = derivatives
+        self._tables = tables
         self._camera = camera
         self._given = landmarks_px
         self._layout = layout
@@ -72,11 +71,9 @@ class LandmarkTerm:
 
     def look(self, coefficients: Coefficients) -> LandmarkView:
         """Project the landmarks."""
-        model, yaw = self._face_model, coefficients.angles_rad[:, 1]
-        basis = self._derivatives.landmarks(model, yaw)
-        mean = model.mean_shape.reshape(1, -1, 3).expand(len(yaw), -1, -1)
+        mean, basis = self._tables.at(coefficients.angles_rad[:, 1])
         shape = torch.cat([coefficients.identity, coefficients.expression], dim=1)
-        points = model.landmarks(mean, yaw) + (basis @ shape[:, None, :, None])[..., 0]
+        points = mean + (basis @ shape[:, None, :, None])[..., 0]
         rotation = rotation_matrix(coefficients.angles_rad)
         turned = rotate(points, rotation)
         placed = self._camera.from_object(turned + coefficients.translation_dm[:, None])

@@ -1,0 +1,120 @@
+"""Landmarks of the frames of a video: predicted where the face was, detected where it is lost.
+
+The detector is the slow part, and in a video it says little new: from one frame to the next the
+predictor finds the face in the box of its last landmarks. Now and then, and whenever the landmarks
+look impossible, the detector looks again; a face that has left gives frames without landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from data.detection import LandmarkDetector
+from data.landmarks import check_landmarks, five_from_68
+from data.skin_mask import skin_mask
+from util.errors import InputError
+
+CHECK_EVERY = 12
+"""Frames after which the detector confirms the face."""
+WINDOW = 2.4
+"""Side of the window in which it looks for it, over the extent of the landmarks."""
+LARGEST_MOTION = 0.5
+"""Of the landmarks' centre from frame to frame, over their extent."""
+LARGEST_GROWTH = 1.35
+"""Of their extent from frame to frame, either way."""
+LEAST_SKIN = 0.3
+"""Mean skin probability between the landmarks of a face that the detector does not confirm, such as
+a profile."""
+
+
+class LandmarkTracker:
+    """Follows the largest face from frame to frame; hand it the frames in their order."""
+
+    def __init__(self, detector: LandmarkDetector) -> None:
+        """Begin without a face."""
+        self._detector = detector
+        self._last: np.ndarray | None = None
+        self._unconfirmed = 0
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        """Landmarks (68, 2), pixel indices, of an (H, W, 3) uint8 frame; None without a face."""
+        points = None
+        if self._last is not None:
+            points = self._follow(image, self._last)
+        if points is None:
+            faces = self._detector.detect(image, largest_only=True)
+            points = faces[0].landmarks_px if faces else None
+            self._unconfirmed = 0
+        self._last = points
+        return points
+
+    def forget(self) -> None:
+        """The next frame shows something else: after a cut."""
+        self._last = None
+
+    def _follow(self, image: np.ndarray, last: np.ndarray) -> np.ndarray | None:
+        """The face near where it was; None if it is not there any more."""
+        points = self._detector.landmarks_from_five(image, five_from_68(last))
+        if not _plausible(points, last, image.shape):
+            return None
+        self._unconfirmed += 1
+        if self._unconfirmed < CHECK_EVERY:
+            return points
+        confirmed = self._look_around(image, points)
+        if confirmed is not None:
+            self._unconfirmed = 0
+            return confirmed
+        return points if _skin_between(image, points) > LEAST_SKIN else None
+
+    def _look_around(self, image: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+        """What the detector finds in a window about the landmarks."""
+        middle, extent = _middle_and_extent(points)
+        low = np.maximum(np.floor(middle - WINDOW * extent / 2), 0).astype(int)
+        high = np.minimum(np.ceil(middle + WINDOW * extent / 2), image.shape[1::-1]).astype(int)
+        window = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+        if min(window.shape[:2]) < 32:
+            return None
+        for face in self._detector.detect(window, largest_only=True):
+            found = face.landmarks_px + low
+            if _plausible(found, points, image.shape):
+                return found
+        return None
+
+
+def track_landmarks(
+    images: Iterable[np.ndarray], detector: LandmarkDetector
+) -> Iterable[np.ndarray | None]:
+    """Landmarks of consecutive frames."""
+    tracker = LandmarkTracker(detector)
+    return map(tracker, images)
+
+
+def _middle_and_extent(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre of the landmarks' box, and its longer side."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return (low + high) / 2, float((high - low).max())
+
+
+def _plausible(points: np.ndarray, last: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether landmarks can be those of a face that was at `last` a moment ago."""
+    try:
+        check_landmarks(points, shape, "tracked")
+    except InputError:
+        return False
+    middle, extent = _middle_and_extent(points)
+    last_middle, last_extent = _middle_and_extent(last)
+    growth = extent / last_extent
+    moved = np.linalg.norm(middle - last_middle) / last_extent
+    return moved < LARGEST_MOTION and 1 / LARGEST_GROWTH < growth < LARGEST_GROWTH
+
+
+def _skin_between(image: np.ndarray, points: np.ndarray) -> float:
+    """Mean skin probability of the box of the inner landmarks."""
+    low = np.maximum(points[17:].min(axis=0), 0).astype(int)
+    high = np.minimum(points[17:].max(axis=0) + 1, image.shape[1::-1]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if not part.size:
+        return 0.0
+    return float(skin_mask(np.ascontiguousarray(part)).mean() / 255)

@@ -1,0 +1,171 @@
+"""Follow a known face from frame to frame, and smooth its motion over a whole video.
+
+1. Each frame starts from the one before it and is held near to it: expression, pose and light are
+   fitted, identity and albedo stay (`track`).
+2. All frames together are then smoothed: every frame is as certain as the curvature of its energy,
+   H_t, with the light eliminated, says, and motion should have small second differences,
+
+       min  sum_t (x_t - y_t)^T H_t (x_t - y_t) + sum_t (x_t-1 - 2 x_t + x_t+1)^T S (same),
+
+   one banded system (`smooth`). y_t are the tracked frames, x_t = (expression, angles,
+   translation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from models.batch import FaceBatch
+from models.fitting.fitter import FaceFitter
+from models.fitting.gauss_newton import Minimum, StepRules
+from models.fitting.priors import Nearness, step_rates
+from models.fitting.problem import FitProblem
+from models.parameters import Coefficients, ParameterLayout
+
+TRACKED = ("expression", "angles_rad", "gamma", "translation_dm")
+"""What changes from frame to frame."""
+MOTION = ("expression", "angles_rad", "translation_dm")
+"""What of it is motion."""
+
+
+@dataclass(frozen=True)
+class TrackWeights:
+    """How closely frames are held to the frame before them, and how stiff their motion is."""
+
+    near_expression: float = 0.003
+    """Squared change of the expression in standard deviations."""
+    near_rotation: float = 1.0
+    """Squared change of the angles in radians."""
+    near_translation: float = 1.0
+    """Squared change of the translation in decimetres."""
+    near_light: float = 0.05
+    """Squared change of the light coefficients."""
+    smoothing: float = 30.0
+    """Stiffness of the motion against the certainty of a usual frame; motion of periods below
+    2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that reward jumps."""
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f"--{name} is {value}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """One frame of a known face."""
+
+    minimum: Minimum
+    motion: Float[Tensor, " motion"]
+    """Expression, angles, translation."""
+    certainty: Float[Tensor, "motion motion"]
+    """Half the curvature of the energy about it, light eliminated."""
+
+
+def track(
+    fitter: FaceFitter,
+    previous: Coefficients,
+    batch: FaceBatch,
+    rules: StepRules,
+    weights: TrackWeights,
+    stride: int = 4,
+) -> TrackedFrame:
+    """Fit the next frame.
+
+    Args:
+        fitter: of the face model.
+        previous: of the frame before, with the person's identity and albedo; a batch of one.
+        batch: the frame's crop, with skin mask and landmarks.
+        rules: of the steps.
+        weights: of the nearness to the frame before.
+        stride: side of the squares of pixels that are averaged.
+    """
+    terms = fitter.photo_terms(batch, stride, TRACKED)
+    held = terms.with_term("motion", nearness(previous, terms.layout, weights))
+    minimum = fitter.minimise(previous, held, rules)
+    with torch.no_grad():
+        problem = FitProblem(held.layout, held.by_name)
+        hessian = problem.linearise(minimum.evaluation).hessian[0]
+        found = minimum.evaluation.coefficients
+        to_step = torch.linalg.inv(step_rates(held.layout, found)[0].double())
+        curvature = to_step.mT @ hessian.double() @ to_step
+        return TrackedFrame(
+            minimum,
+            motion_of(found)[0],
+            eliminate_light(curvature, held.layout).to(hessian) / 2,
+        )
+
+
+def nearness(previous: Coefficients, layout: ParameterLayout, weights: TrackWeights) -> Nearness:
+    """The term that holds a frame near to the one before."""
+    by_block = {
+        "expression": weights.near_expression,
+        "angles_rad": weights.near_rotation,
+        "gamma": weights.near_light,
+        "translation_dm": weights.near_translation,
+    }
+    parts = []
+    for block in layout.blocks:
+        sigma = block.sigma or (1.0,) * block.size
+        parts += [by_block[block.name] / value**2 for value in sigma]
+    centre = layout.join(previous)
+    return Nearness(layout, centre.new_tensor(parts), centre)
+
+
+def motion_of(coefficients: Coefficients) -> Float[Tensor, "batch motion"]:
+    """Expression, angles and translation beside each other."""
+    blocks = dict(coefficients.items())
+    return torch.cat([blocks[name] for name in MOTION], dim=1)
+
+
+def eliminate_light(
+    hessian: Float[Tensor, "parameters parameters"], layout: ParameterLayout
+) -> Float[Tensor, "motion motion"]:
+    """The curvature by the motion where the light follows it: a Schur complement."""
+    light = torch.zeros(layout.size, dtype=torch.bool)
+    light[layout.slices["gamma"]] = True
+    of_light, of_motion = hessian[light][:, light], hessian[~light][:, ~light]
+    coupling = hessian[light][:, ~light]
+    floor = 1e-9 * of_light.diagonal().mean() * torch.eye(len(of_light)).to(of_light)
+    return of_motion - coupling.mT @ torch.linalg.solve(of_light + floor, coupling)
+
+
+def smooth(motion: np.ndarray, certainty: np.ndarray, smoothing: float) -> np.ndarray:
+    """The smoothest motion near the tracked one.
+
+    Args:
+        motion: (N, K) of consecutive frames.
+        certainty: (N, K, K) positive semi-definite.
+        smoothing: stiffness of each coefficient over the median certainty that frames have of it.
+
+    Returns:
+        (N, K); the same where fewer than three frames leave nothing to smooth.
+    """
+    count, size = motion.shape
+    if count < 3 or smoothing == 0:
+        return motion.copy()
+    stiffness = smoothing * np.median(certainty[:, range(size), range(size)], axis=0)
+    # Upper form of LAPACK's banded storage: entry (i, j) of the matrix lies in row u + i - j.
+    upper = 2 * size
+    band = np.zeros((upper + 1, count * size))
+    rows, columns = np.triu_indices(size)
+    scale = np.maximum(np.trace(certainty, axis1=1, axis2=2) / size, 1e-12)
+    for frame in range(count):
+        block = certainty[frame] + 1e-9 * scale[frame] * np.eye(size)
+        start = frame * size
+        band[upper + rows - columns, start + columns] += block[rows, columns]
+    second = np.array([1.0, -2.0, 1.0])
+    for a in range(3):
+        for b in range(a, 3):
+            value = second[a] * second[b] * stiffness
+            for first in range(count - 2):
+                column = (first + b) * size + np.arange(size)
+                band[upper - (b - a) * size, column] += value
+    right = np.einsum("nij,nj->ni", certainty, motion) + 1e-9 * scale[:, None] * motion
+    return solveh_banded(band, right.ravel()).reshape(count, size)
