@@ -97,7 +97,7 @@ def crop_path(
     for run in _runs(found, starts):
         raw = np.array([_window(landmarks[k], photo_size, standard_points) for k in run])
         smooth = gaussian_filter1d(raw, SMOOTH_FRAMES, axis=0, mode="nearest")
-        for number, (log_scale, x, y) in zip(run, smooth, strict=True):
+        for number, (log_scale, x, y) in zip(run.tolist(), smooth.tolist(), strict=True):
             scale = float(np.exp(log_scale))
             half = CROP_PX / 2 / scale
             path[number] = FrameCrop(photo_size, scale, float(x - half), float(y - half))
@@ -108,7 +108,7 @@ def _runs(found: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
     """Numbers of consecutive frames with a face, divided at starts."""
     numbers = np.flatnonzero(found)
     breaks = np.flatnonzero((np.diff(numbers) > 1) | starts[numbers[1:]]) + 1
-    return [run for run in np.split(numbers, breaks) if len(run)]
+    return [run for run in np.split(numbers, breaks.tolist()) if len(run)]
 
 
 def _window(

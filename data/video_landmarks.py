@@ -7,8 +7,6 @@ look impossible, the detector looks again; a face that has left gives frames wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from data.detection import LandmarkDetector
@@ -45,7 +43,10 @@ class LandmarkTracker:
             points = self._follow(image, self._last)
         if points is None:
             faces = self._detector.detect(image, largest_only=True)
-            points = faces[0].landmarks_px if faces else None
+            if faces:
+                # Once more in the box that following will use: boxes shift landmarks.
+                five = five_from_68(faces[0].landmarks_px)
+                points = self._detector.landmarks_from_five(image, five)
             self._unconfirmed = 0
         self._last = points
         return points
@@ -62,33 +63,21 @@ class LandmarkTracker:
         self._unconfirmed += 1
         if self._unconfirmed < CHECK_EVERY:
             return points
-        confirmed = self._look_around(image, points)
-        if confirmed is not None:
+        if self._is_there(image, points):
             self._unconfirmed = 0
-            return confirmed
+            return points
         return points if _skin_between(image, points) > LEAST_SKIN else None
 
-    def _look_around(self, image: np.ndarray, points: np.ndarray) -> np.ndarray | None:
-        """What the detector finds in a window about the landmarks."""
+    def _is_there(self, image: np.ndarray, points: np.ndarray) -> bool:
+        """Whether the detector finds such a face in a window about the landmarks."""
         middle, extent = _middle_and_extent(points)
         low = np.maximum(np.floor(middle - WINDOW * extent / 2), 0).astype(int)
         high = np.minimum(np.ceil(middle + WINDOW * extent / 2), image.shape[1::-1]).astype(int)
         window = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
         if min(window.shape[:2]) < 32:
-            return None
-        for face in self._detector.detect(window, largest_only=True):
-            found = face.landmarks_px + low
-            if _plausible(found, points, image.shape):
-                return found
-        return None
-
-
-def track_landmarks(
-    images: Iterable[np.ndarray], detector: LandmarkDetector
-) -> Iterable[np.ndarray | None]:
-    """Landmarks of consecutive frames."""
-    tracker = LandmarkTracker(detector)
-    return map(tracker, images)
+            return False
+        faces = self._detector.detect(window, largest_only=True)
+        return any(_plausible(face.landmarks_px + low, points, image.shape) for face in faces)
 
 
 def _middle_and_extent(points: np.ndarray) -> tuple[np.ndarray, float]:

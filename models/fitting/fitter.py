@@ -192,10 +192,13 @@ class FaceFitter:
         return replace(start, angles_rad=rotation_angles(rotation), translation_dm=translation)
 
     def landmark_terms(
-        self, landmarks_px: Float[Tensor, "batch 68 2"], shared: Collection[str] = ()
+        self,
+        landmarks_px: Float[Tensor, "batch 68 2"],
+        shared: Collection[str] = (),
+        free: Collection[str] = LANDMARK_BLOCKS,
     ) -> FitTerms:
-        """Landmarks and priors over identity, expression and pose; light and albedo stay."""
-        layout = self.face_model.layout.only(LANDMARK_BLOCKS)
+        """Landmarks and priors; light and albedo, which they say nothing about, stay."""
+        layout = self.face_model.layout.only(free)
         terms: dict[str, Term] = {**self._priors_of(len(landmarks_px), layout, shared)}
         terms["landmarks"] = self._landmarks(landmarks_px, layout)
         return FitTerms(layout, terms, tuple(name for name in shared if name in layout.slices))

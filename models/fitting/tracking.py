@@ -46,7 +46,7 @@ class TrackWeights:
     """Squared change of the translation in decimetres."""
     near_light: float = 0.05
     """Squared change of the light coefficients."""
-    smoothing: float = 30.0
+    smoothing: float = 3.0
     """Stiffness of the motion against the certainty of a usual frame; motion of periods below
     2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
 
@@ -100,6 +100,21 @@ def track(
             motion_of(found)[0],
             eliminate_light(curvature, held.layout).to(hessian) / 2,
         )
+
+
+def begin(fitter: FaceFitter, person: Coefficients, batch: FaceBatch) -> Coefficients:
+    """A known face where there is no frame before: pose and expression from the landmarks.
+
+    Args:
+        fitter: of the face model.
+        person: identity, albedo and a usual light; a batch of one.
+        batch: the frame's crop with landmarks.
+    """
+    assert batch.landmarks_px is not None
+    posed = fitter.pose(batch.landmarks_px)
+    start = replace(posed, identity=person.identity, texture=person.texture, gamma=person.gamma)
+    terms = fitter.landmark_terms(batch.landmarks_px, free=MOTION)
+    return fitter.minimise(start, terms, LANDMARK_RULES).evaluation.coefficients
 
 
 def nearness(previous: Coefficients, layout: ParameterLayout, weights: TrackWeights) -> Nearness:
