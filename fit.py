@@ -1,7 +1,8 @@
-"""Fit the face model to a photo, or to a folder of photos.
+"""Fit the face model to a photo, to a folder of photos, or to a video.
 
 python fit.py my.jpg
 python fit.py --img_path my_photos --res_folder my_fits --preset best
+python fit.py --v_path my.mp4 --res_folder my_fits --nworkers 4
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.detection import DetectionOptions, create_detector
-from data.images import find_folder
+from data.images import find_folder, is_image_name
 from data.photo_folder import PhotoFolder
 from models.camera import Camera, CameraOptions
 from models.face_model import FaceModel, FaceModelOptions
 from models.facerecon_model import FaceReconModel
 from models.fitting.energy import FitWeights
+from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
-from options.fit_options import FitOptions, chosen_weights
+from options.fit_options import FitOptions, VideoFitOptions, chosen_weights
 from util.assets import choose_face_model
 from util.command import run_command
 from util.devices import choose_device
@@ -36,8 +38,12 @@ from util.photo_run import (
 )
 from util.results import ResultWriter
 from util.trained_model import load_reconstruction_model
+from util.video_run import fit_video
 
-GROUPS = (FitOptions, FitWeights, BaseOptions, DetectionOptions, *FaceReconModel.inference_groups)
+GROUPS = (
+    *(FitOptions, VideoFitOptions, FitWeights, TrackWeights, BaseOptions, DetectionOptions),
+    *FaceReconModel.inference_groups,
+)
 
 RESULT_FLAGS = (
     *("face_model", "face_region", "jaw_landmarks", "faces"),
@@ -47,11 +53,35 @@ RESULT_FLAGS = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Load the face model, fit every photo, write the results and a summary."""
+    """Fit photos or a video, as the command line says."""
     options = parse_command(GROUPS, with_bare_path(argv), __doc__ or "")
     fit = options[FitOptions]
-    if not fit.img_path:
-        raise InputError("nothing to fit: give a photo or a folder, as `python fit.py my.jpg`")
+    if fit.img_path and fit.v_path:
+        raise InputError("--img_path and --v_path are both given; fit one after the other")
+    if not options.given("jaw_landmarks"):
+        # Detectors mark where a turned head ends.
+        options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
+    if fit.v_path:
+        fit_video(options)
+    elif fit.img_path:
+        fit_photos(options)
+    else:
+        raise InputError("nothing to fit: give a photo, a folder or a video: python fit.py my.jpg")
+
+
+def with_bare_path(argv: Sequence[str] | None) -> list[str]:
+    """`fit.py my.jpg` means `fit.py --img_path my.jpg`, `fit.py my.mp4` means --v_path."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if typed and not typed[0].startswith("-"):
+        path = Path(typed[0])
+        is_video = path.is_file() and not is_image_name(path)
+        return ["--v_path" if is_video else "--img_path", *typed]
+    return typed
+
+
+def fit_photos(options: ParsedOptions) -> None:
+    """Fit every photo, write the results and a summary."""
+    fit = options[FitOptions]
     network, face_model, renderer, options = load_models(options)
     camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])
     camera = camera.to(face_model.mean_shape.device)
@@ -72,23 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     report_photos(writer, results, "fitted")
 
 
-def with_bare_path(argv: Sequence[str] | None) -> list[str]:
-    """`fit.py my.jpg` means `fit.py --img_path my.jpg`."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-    if typed and not typed[0].startswith("-"):
-        return ["--img_path", *typed]
-    return typed
-
-
 def load_models(
     options: ParsedOptions,
 ) -> tuple[FaceReconModel | None, FaceModel, Renderer, ParsedOptions]:
-    """The R-Net, if fitting starts from one; the face model; the renderer; completed options.
-
-    Jaw landmarks follow the silhouette unless the command says otherwise: detectors mark it.
-    """
-    if not options.given("jaw_landmarks"):
-        options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
+    """The R-Net, if fitting starts from one; the face model; the renderer; completed options."""
     base = options[BaseOptions]
     if options[FitOptions].init == "regress":
         network, options = load_reconstruction_model(options)

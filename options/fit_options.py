@@ -17,7 +17,9 @@ class FitOptions:
 
     img_path: str = ""
     """A photo, or a folder of photos; detections/<stem>.txt and landmarks/<stem>.txt beside them
-    are used where they are there. A path without a flag means the same."""
+    are used where they are there. A path without a flag means this, or v_path."""
+    v_path: str = ""
+    """A video of one person."""
     res_folder: str = "fits"
     """Folder of the results."""
     preset: Preset = "balanced"
@@ -47,6 +49,31 @@ class FitOptions:
             raise InputError(
                 "--same_person takes the largest face of each photo; leave out --faces all"
             )
+
+
+@dataclass(frozen=True)
+class VideoFitOptions:
+    """Videos."""
+
+    nframes_shape: int = 16
+    """Frames, spread over pose and expression, that identity and albedo are fitted to."""
+    nworkers: int = 1
+    """Processes that share the frames."""
+    ngpus: int = 0
+    """GPUs that they take turns on, from 0 on; 0 takes those of gpu_ids."""
+    cache_folder: str = ""
+    """Folder of finished parts, from which a stopped run goes on; <res_folder>/<stem>_cache if
+    empty. Parts are removed when all is written."""
+    save_mesh: Literal["none", "obj"] = "none"
+    """obj: write a mesh for every frame into <res_folder>/<stem>_mesh/."""
+    save_video: bool = True
+    """Write the side-by-side video: input, overlay, geometry."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that fit nothing."""
+        for name, least in (("nframes_shape", 1), ("nworkers", 1), ("ngpus", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 def chosen_weights(options: ParsedOptions) -> FitWeights:

@@ -8,13 +8,33 @@ alignment, and nothing else changes. The mesh projected by it lies on the face i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from data.alignment import Alignment
 from models.camera import Camera, rotation_matrix
 from models.parameters import Coefficients
+
+
+class Window(Protocol):
+    """How a photo became a crop: a part of it, resized. `Alignment` and `FrameCrop` are such."""
+
+    @property
+    def photo_size(self) -> tuple[int, int]:
+        """Width and height of the photo."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the crop for one of the photo."""
+        ...
+
+    @property
+    def inverse_matrix(self) -> np.ndarray:
+        """(2, 3) crop -> photo, continuous pixels."""
+        ...
+
 
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0])
 """Axes x right, y up, z towards the camera -> x right, y down, z forward; a half turn about x."""
@@ -40,7 +60,7 @@ class PhotoCamera:
     """(3,) likewise, decimetres."""
 
     @classmethod
-    def of(cls, camera: Camera, alignment: Alignment, coefficients: Coefficients) -> PhotoCamera:
+    def of(cls, camera: Camera, alignment: Window, coefficients: Coefficients) -> PhotoCamera:
         """The camera of one face.
 
         Args:
@@ -65,7 +85,7 @@ class PhotoCamera:
         )
 
 
-def camera_in_photo(camera: Camera, alignment: Alignment) -> Camera:
+def camera_in_photo(camera: Camera, alignment: Window) -> Camera:
     """The crop's camera, looking at the whole photo."""
     inverse = torch.from_numpy(alignment.inverse_matrix)
     precise = camera.to("cpu").to(torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,11 +12,34 @@ from scipy.spatial import KDTree
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Renderer
-from util.face_result import FaceResult
-from util.photo_camera import camera_in_photo
+from util.photo_camera import Window, camera_in_photo
 
 _FADE_DM = 0.15
 """Distance from its open edge over which a neck fades in."""
+
+
+class DrawnFace(Protocol):
+    """What drawing needs of a face; `FaceResult` is one."""
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """Posed vertices (V, 3) in the object frame, decimetres."""
+        ...
+
+    @property
+    def triangles(self) -> np.ndarray:
+        """Corners of the triangles (F, 3)."""
+        ...
+
+    @property
+    def colours(self) -> np.ndarray:
+        """Of the vertices (V, 3), RGB in [0, 1]."""
+        ...
+
+    @property
+    def alignment(self) -> Window:
+        """How the photo became the crop."""
+        ...
 
 
 def neck_fading(face_model: FaceModel) -> np.ndarray | None:
@@ -41,7 +65,7 @@ def neck_fading(face_model: FaceModel) -> np.ndarray | None:
 
 def lay_over(
     preview: np.ndarray,
-    faces: Sequence[FaceResult],
+    faces: Sequence[DrawnFace],
     camera: Camera,
     renderer: Renderer,
     opacity: np.ndarray | None = None,
@@ -67,7 +91,7 @@ def lay_over(
 
 def _draw(
     picture: np.ndarray,
-    face: FaceResult,
+    face: DrawnFace,
     camera: Camera,
     renderer: Renderer,
     opacity: np.ndarray | None,

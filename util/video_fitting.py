@@ -158,6 +158,10 @@ class VideoFitting:
             ),
         )
 
+    def clear_up(self) -> None:
+        """Remove the finished parts: everything is written."""
+        self._cache.remove()
+
     def _scan(self, parts: Sequence[VideoPart]) -> Arrays:
         """Landmarks, cuts and broken frames of the whole video."""
         work = _Scan(self._job)

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from models.batch import FaceBatch
-from models.fitting.fitter import FaceFitter
+from models.fitting.fitter import LANDMARK_RULES, FaceFitter
 from models.fitting.gauss_newton import Minimum, StepRules
 from models.fitting.priors import Nearness, step_rates
 from models.fitting.problem import FitProblem

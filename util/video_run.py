@@ -1,0 +1,104 @@
+"""Fit a video from the command line's options: fit, write, report, clear up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from data.detection import DetectionOptions
+from models.camera import Camera, CameraOptions
+from models.face_model import FaceModelOptions
+from models.fitting.tracking import TrackWeights
+from models.renderer import Renderer, RenderOptions
+from options.base_options import BaseOptions
+from options.fit_options import FitOptions, VideoFitOptions, chosen_weights
+from options.flags import ParsedOptions
+from options.record import write_options
+from util.assets import choose_face_model
+from util.devices import choose_device, present_gpus
+from util.errors import InputError
+from util.video_fitting import VideoFitting, VideoJob
+from util.video_results import VideoReport, VideoResults, write_report
+
+
+def fit_video(options: ParsedOptions) -> None:
+    """Fit the video of `--v_path` and write everything about it into `--res_folder`."""
+    fit, video = options[FitOptions], options[VideoFitOptions]
+    path, results = Path(fit.v_path), Path(fit.res_folder)
+    _refuse_flags_of_photos(options)
+    devices = _devices(options)
+    face_model, message = choose_face_model(options[FaceModelOptions])
+    print(f"Face model: {message}")
+    stem = results / path.stem
+    cache = Path(video.cache_folder) if video.cache_folder else stem.with_name(f"{path.stem}_cache")
+    job = VideoJob(
+        video=path,
+        face_model=options[FaceModelOptions],
+        camera=options[CameraOptions],
+        render=options[RenderOptions],
+        detection=options[DetectionOptions],
+        weights=chosen_weights(options),
+        track=options[TrackWeights],
+        preset=fit.preset,
+        frames_for_shape=video.nframes_shape,
+        devices=devices,
+    )
+    fitting = VideoFitting(job, cache, video.nworkers)
+    done = fitting.run()
+
+    backend = options[RenderOptions].renderer
+    renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
+    out = VideoResults(face_model, Camera.rnet(options[CameraOptions]), renderer, done)
+    write_options(options, results, "fit")
+    out.write_arrays(stem)
+    audio = ""
+    if video.save_video:
+        audio = out.write_video(stem.with_name(f"{path.stem}_fit.mp4"), fitting.reader)
+    if video.save_mesh == "obj":
+        out.write_objs(stem.with_name(f"{path.stem}_mesh"))
+    report = out.report(audio)
+    write_report(stem.with_name(f"{path.stem}_report.json"), report)
+    fitting.clear_up()
+    say(report, results)
+
+
+def say(report: VideoReport, results: Path) -> None:
+    """Print the outcome in a few lines."""
+    print(
+        f"{report.frames_with_face} of {report.frames} frames fitted in {results}\n"
+        f"Inner landmarks against the given ones: {100 * report.nme_inner:.1f} % of the outer-eye "
+        f"distance; jitter {report.jitter_px:.2f} pixels, {report.jitter_tracked_px:.2f} before "
+        f"smoothing, {report.jitter_given_px:.2f} of the given landmarks"
+    )
+    if report.without_face:
+        parts = ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in report.without_face[:8])
+        more = ", ..." if len(report.without_face) > 8 else ""
+        print(f"Frames without a face, whose rows are empty: {parts}{more}")
+    for problem in (report.damage, report.audio):
+        if problem:
+            print(problem)
+
+
+def _devices(options: ParsedOptions) -> tuple[str, ...]:
+    """The devices that parts of the video take turns on."""
+    base, wanted = options[BaseOptions], options[VideoFitOptions].ngpus
+    chosen = choose_device(base.gpu_ids, base.num_cpu_threads)
+    if chosen.type == "cpu":
+        if wanted > 0:
+            raise InputError(
+                f"--ngpus is {wanted}, but this machine has no usable GPU; leave it out"
+            )
+        return ("cpu",)
+    numbers = range(wanted) if wanted else present_gpus(base.gpu_ids)
+    there = torch.cuda.device_count()
+    if wanted > there:
+        raise InputError(f"--ngpus is {wanted}, but this machine has {there} GPUs; give {there}")
+    return tuple(f"cuda:{number}" for number in numbers)
+
+
+def _refuse_flags_of_photos(options: ParsedOptions) -> None:
+    """Flags that mean nothing for a video would be believed to work."""
+    for flag in ("landmarks", "same_person", "faces", "init"):
+        if options.given(flag):
+            raise InputError(f"--{flag} is for photos; leave it out with --v_path")
