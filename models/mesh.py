@@ -253,17 +253,34 @@ def normal_derivatives_reference(
     triangles: Int[Tensor, "faces 3"],
     directions: Float[Tensor, "vertices 3 directions"],
 ) -> Float[Tensor, "vertices 3 directions"]:
-    """The readable form: forward-mode differentiation of `vertex_normals_gather`."""
-    adjacent = adjacent_faces(triangles, len(vertices))
+    """The readable form: a face's normal turns with its edges, a vertex's with those of its faces.
 
-    def along(direction: Tensor) -> Tensor:
-        def normals(v: Tensor) -> Tensor:
-            return vertex_normals_gather(v[None], triangles, adjacent)[0]
+    dc = da x b + a x db for c = a x b, and then twice what normalising makes of it.
+    """
+    v0, v1, v2 = vertices[triangles.long()].unbind(1)
+    d0, d1, d2 = directions[triangles.long()].unbind(1)
+    a, b = v0 - v1, v1 - v2
+    da, db = d0 - d1, d1 - d2
+    cross = torch.linalg.cross(a, b)
+    turn = torch.linalg.cross(da, b[..., None], dim=1) + torch.linalg.cross(a[..., None], db, dim=1)
+    # One more face without direction, for the fillers of `adjacent`.
+    normals = nn.functional.pad(_normalize(cross), (0, 0, 0, 1))
+    turns = nn.functional.pad(_turn_of_unit(cross, turn), (0, 0, 0, 0, 0, 1))
+    sums, sum_turns = torch.zeros_like(vertices), torch.zeros_like(directions)
+    # Neighbour after neighbour: all at once would hold every motion six times.
+    for face in adjacent_faces(triangles, len(vertices)).unbind(1):
+        sums, sum_turns = sums + normals[face], sum_turns + turns[face]
+    return _turn_of_unit(sums, sum_turns)
 
-        return torch.func.jvp(normals, (vertices,), (direction,))[1]
 
-    moved = [along(direction) for direction in directions.unbind(-1)]
-    return torch.stack(moved, dim=-1)
+def _turn_of_unit(
+    vectors: Float[Tensor, "vectors 3"], turns: Float[Tensor, "vectors 3 directions"]
+) -> Float[Tensor, "vectors 3 directions"]:
+    """Derivative of v / |v| from that of v: (dv - n (n . dv)) / |v|; none where v is short."""
+    length = torch.linalg.vector_norm(vectors, dim=-1)[:, None, None]
+    unit = vectors[..., None] / length
+    turned = (turns - unit * (unit * turns).sum(dim=1, keepdim=True)) / length
+    return torch.where(length > EPSILON, turned, 0.0)
 
 
 @kernel

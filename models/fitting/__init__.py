@@ -8,6 +8,7 @@ Face model, camera, renderer and losses are those of the trainer.
 
     fitter.py           the stages: pose, landmarks, photo coarse to fine; presets
     gauss_newton.py     damped steps with rejection, for a batch of faces at once
+    adam.py             the public fitter's schedule on the same energy, to compare with
     problem.py          the energy as a sum of terms
     energy.py           which terms there are, and their weights
     landmark_term.py, photometric.py, priors.py     the terms

@@ -47,12 +47,15 @@ class LandmarkTables:
     def at(
         self, yaw_rad: Float[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch landmarks 3"], Float[Tensor, "batch landmarks 3 coefficients"]]:
-        """Mean and basis for heads that are turned so far, as `LandmarkEmbedding` has them."""
+        """Mean and basis for heads that are turned so far, as `LandmarkEmbedding` has them.
+
+        The yaw is constant for gradients.
+        """
         if len(self.yaws_rad) == 1:
             count = len(yaw_rad)
             return self.mean.expand(count, -1, -1), self.basis.expand(count, -1, -1, -1)
         yaws = self.yaws_rad
-        yaw = yaw_rad.clamp(yaws[0], yaws[-1])
+        yaw = yaw_rad.detach().clamp(yaws[0], yaws[-1])
         upper = torch.searchsorted(yaws, yaw).clamp(1, len(yaws) - 1)
         share = ((yaw - yaws[upper - 1]) / (yaws[upper] - yaws[upper - 1]))[:, None, None]
         mean = torch.lerp(self.mean[upper - 1], self.mean[upper], share)

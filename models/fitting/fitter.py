@@ -138,7 +138,7 @@ class FaceFitter:
         self.camera = camera
         self.renderer = renderer
         self.weights = weights or FitWeights()
-        self._tables = FaceDerivatives.of(face_model)
+        self.tables = FaceDerivatives.of(face_model)
         self._priors: Mapping[str, Quadratic] = priors(face_model, self.weights)
         self._restricted: dict[tuple[str, ...], FaceDerivatives] = {}
         """Tables of fits that hold some blocks fixed, by the names of the free ones."""
@@ -237,6 +237,13 @@ class FaceFitter:
         """Lower the sum of some terms."""
         return minimise(FitProblem(terms.layout, terms.by_name, terms.shared), start, rules, watch)
 
+    def photo_level(self, batch: FaceBatch, stride: int) -> PhotoLevel:
+        """The photos as squares of pixels, with the attention that each gets."""
+        skin = batch.skin_mask
+        attention = torch.ones_like(batch.images[:, :1]) if skin is None else skin
+        attention = attention.clamp(min=self.weights.w_not_skin)
+        return PhotoLevel.of(batch.images, attention, self.camera, stride)
+
     def _priors_of(
         self, faces: int, layout: ParameterLayout, shared: Collection[str]
     ) -> dict[str, Quadratic]:
@@ -252,11 +259,8 @@ class FaceFitter:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _photo(self, batch: FaceBatch, stride: int, layout: ParameterLayout) -> PhotometricTerm:
-        skin = batch.skin_mask
-        attention = torch.ones_like(batch.images[:, :1]) if skin is None else skin
-        attention = attention.clamp(min=self.weights.w_not_skin)
-        photo = PhotoLevel.of(batch.images, attention, self.camera, stride)
-        tables = self._tables
+        photo = self.photo_level(batch, stride)
+        tables = self.tables
         if layout.size < self.face_model.layout.size:
             key = tuple(layout.slices)
             if key not in self._restricted:
@@ -266,7 +270,7 @@ class FaceFitter:
 
     def _landmarks(self, landmarks_px: Tensor, layout: ParameterLayout) -> LandmarkTerm:
         return LandmarkTerm(
-            self.face_model, self._tables.landmarks, self.camera, self.weights, landmarks_px, layout
+            self.face_model, self.tables.landmarks, self.camera, self.weights, landmarks_px, layout
         )
 
 

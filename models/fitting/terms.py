@@ -36,16 +36,21 @@ class NormalEquations:
 
 
 @runtime_checkable
-class Term(Protocol):
+class Cost(Protocol):
     """A weighted part of an energy."""
 
     def look(self, coefficients: Coefficients) -> Any:
-        """What is needed for both other methods."""
+        """What is needed to judge them."""
         ...
 
     def energy(self, view: Any, /) -> Float[Tensor, " batch"]:
         """Cost of each face."""
         ...
+
+
+@runtime_checkable
+class Term(Cost, Protocol):
+    """A cost that Gauss-Newton steps lower."""
 
     def equations(self, view: Any, /) -> NormalEquations:
         """Second-order model of the cost."""

@@ -212,3 +212,17 @@ def test_camera_gradients(kind: str):
 def test_angles_undo_the_rotation():
     angles = torch.tensor([[0.3, -0.7, 0.2], [-0.4, 1.2, -1.0], [0.0, 0.0, 0.0]])
     assert rotation_angles(rotation_matrix(angles)) == pytest.approx(angles, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["perspective", "weak"])
+def test_projection_derivatives_are_those_of_the_projection(kind: str):
+    camera = uneven_camera(kind)
+    objects = torch.randn(2, 6, 3, dtype=torch.float64)
+
+    def pixels(points: torch.Tensor) -> torch.Tensor:
+        return camera.project(camera.from_object(points)).sum(dim=(0, 1))
+
+    # Each point moves its own pixel alone, so that the sum keeps their derivatives apart.
+    expected = torch.autograd.functional.jacobian(pixels, objects)
+    found = camera.projection_derivatives(camera.from_object(objects))
+    torch.testing.assert_close(found, expected.permute(1, 2, 0, 3))  # pyright: ignore

@@ -9,7 +9,14 @@ import pytest
 import torch
 from scipy.special import sph_harm_y
 
-from models.lighting import AMBIENT, irradiance, light_coefficients, sh_basis, shade
+from models.lighting import (
+    AMBIENT,
+    irradiance,
+    light_coefficients,
+    sh_basis,
+    sh_basis_gradient,
+    shade,
+)
 
 
 def unit_vectors(count: int) -> torch.Tensor:
@@ -105,3 +112,11 @@ def test_shading_gradient():
     normals = unit_vectors(4)[None].requires_grad_()
     gamma = torch.randn(1, 27, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(shade, (albedo, normals, gamma))
+
+
+def test_basis_gradient_is_that_of_the_polynomials():
+    """Also away from the unit sphere, where mixed normals lie."""
+    normals = unit_vectors(20) * torch.linspace(0.5, 1.5, 20, dtype=torch.float64)[:, None]
+    expected = torch.func.vmap(torch.func.jacrev(sh_basis))(normals)
+    torch.testing.assert_close(sh_basis_gradient(normals), expected)
+    assert sh_basis_gradient(normals.reshape(4, 5, 3)).shape == (4, 5, 9, 3)

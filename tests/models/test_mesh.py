@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from models.mesh import VertexNormals, adjacent_faces, vertex_normals_gather
+from models.mesh import (
+    VertexNormals,
+    adjacent_faces,
+    normal_derivatives,
+    normal_derivatives_reference,
+    vertex_normals_gather,
+)
 
 
 def octasphere(levels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,3 +133,45 @@ def test_other_topology_is_refused(tiny_mesh) -> None:
 def test_buffers_are_not_saved(tiny_mesh) -> None:
     module = VertexNormals(tiny_mesh.triangles, len(tiny_mesh.vertices))
     assert not module.state_dict()
+
+
+FORMS = [normal_derivatives, normal_derivatives_reference]
+
+
+@pytest.mark.parametrize("derivatives_of", FORMS)
+def test_derivatives_of_normals_are_their_finite_differences(derivatives_of, tiny_mesh) -> None:
+    vertices = tiny_mesh.vertices.double()
+    vertices += 0.02 * torch.randn_like(vertices)
+    directions = torch.randn(*vertices.shape, 4, dtype=torch.float64)
+    normals_of = VertexNormals(tiny_mesh.triangles, len(vertices))
+    step = 1e-6
+    found = derivatives_of(vertices, tiny_mesh.triangles, directions)
+    for number in range(4):
+        move = step * directions[..., number]
+        ahead, behind = normals_of(torch.stack([vertices + move, vertices - move]))
+        expected = (ahead - behind) / (2 * step)
+        torch.testing.assert_close(found[..., number], expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_and_readable_derivatives_agree(dtype, tiny_mesh) -> None:
+    vertices = tiny_mesh.vertices.to(dtype)
+    # As bases are stored: coefficients first.
+    directions = torch.randn(5, *vertices.shape, dtype=dtype).permute(1, 2, 0)
+    found = normal_derivatives(vertices, tiny_mesh.triangles, directions)
+    expected = normal_derivatives_reference(vertices, tiny_mesh.triangles, directions)
+    rtol, atol = (1e-4, 1e-4) if dtype == torch.float32 else (1e-10, 1e-10)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("derivatives_of", FORMS)
+def test_normals_of_degenerate_faces_and_lone_vertices_do_not_turn(derivatives_of) -> None:
+    points = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0], [5, 5, 5]])
+    triangles = torch.tensor([[0, 1, 2], [0, 1, 3], [3, 3, 3]])
+    raised = torch.zeros(5, 3, 2)
+    raised[2, 2, 0] = 1.0  # the one real face tilts about the x axis
+    raised[:, 2, 1] = torch.tensor([0.0, 0.0, 0.0, 3.0, -2.0])  # what has no normal moves alone
+    found = derivatives_of(points, triangles, raised)
+    expected = torch.zeros(5, 3, 2)
+    expected[:3, 1, 0] = -1.0
+    torch.testing.assert_close(found, expected)

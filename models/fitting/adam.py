@@ -1,0 +1,210 @@
+"""The public fitter's way to a fit: so many steps of Adam, of the pose, then of everything.
+
+    rigid   pose from the landmarks alone
+    all     every coefficient from photo, landmarks and priors
+
+At constant rates, without a rule to stop, as github.com/ascust/3DMM-Fitting-Pytorch has it
+(fit_single_img.py). The energy is that of the Gauss-Newton steps, term by term (`energy`), but its
+gradient comes from autograd through the trainer's stages and renderer. So both can be compared by
+what they reach, and those who know the public schedule find it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.batch import FaceBatch
+from models.face_model import FaceModel
+from models.fitting.energy import FitWeights, robust
+from models.fitting.fitter import FaceFitter, Fit, StageReport
+from models.fitting.photometric import PhotoLevel
+from models.fitting.problem import Evaluation
+from models.fitting.terms import Cost
+from models.parameters import Coefficients
+from models.precision import full_products
+from models.renderer import Renderer
+from models.stages import Reconstruction, reconstruct
+
+POSE = ("angles_rad", "translation_dm")
+
+
+@dataclass(frozen=True)
+class AdamSchedule:
+    """How many steps, and how large; the defaults are the public fitter's for a photo.
+
+    A video's further frames take 50 and 30 there, from the frame before.
+    """
+
+    rigid_steps: int = 1000
+    """Steps of the pose (public: --first_rf_iters)."""
+    steps: int = 500
+    """Steps of everything (--first_nrf_iters)."""
+    rigid_rate: float = 1e-2
+    """Adam's rate of the first (--rf_lr), in radians and decimetres."""
+    rate: float = 1e-2
+    """And of the second (--nrf_lr), for coefficients of all kinds."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no step can be made with."""
+        for name in ("rigid_steps", "steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("rigid_rate", "rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+class PhotoCost:
+    """The photometric term as a formula that autograd differentiates.
+
+    Its value is `PhotometricTerm`'s, which prepares much that only normal equations need.
+    """
+
+    def __init__(
+        self,
+        face_model: FaceModel,
+        is_front: Bool[Tensor, " triangles_and_none"],
+        renderer: Renderer,
+        level: PhotoLevel,
+        weights: FitWeights,
+    ) -> None:
+        """Prepare the cost; `is_front` is that of `FaceDerivatives`."""
+        self._face_model = face_model
+        self._is_front = is_front
+        self._renderer = renderer
+        self._level = level
+        self._weights = weights
+
+    def look(self, coefficients: Coefficients) -> Reconstruction:
+        """Render the faces."""
+        return reconstruct(self._face_model, self._renderer, self._level.camera, coefficients)
+
+    def energy(self, view: Reconstruction) -> Float[Tensor, " batch"]:
+        """The weighted cost; visibility is constant for the gradient."""
+        image = view.rendering.image
+        assert image is not None
+        front = self._is_front[view.rendering.fragments.triangle_id.long()]
+        attention = self._level.attention[:, 0] * front
+        # Unlike a plain root, the norm has no infinite slope where both agree.
+        distance = torch.linalg.vector_norm(image.clamp(0, 1) - self._level.images, dim=1)
+        cost, _ = robust(distance, self._weights.robust_colour)
+        total = attention.sum(dim=(1, 2)).clamp(min=1.0)
+        return self._weights.w_photo * (cost * attention).sum(dim=(1, 2)) / total
+
+
+def costs(fitter: FaceFitter, batch: FaceBatch, stride: int = 1) -> dict[str, Cost]:
+    """All terms of `FaceFitter.photo_terms` by name, each with a gradient by autograd.
+
+    Args:
+        fitter: face model, camera, renderer and weights.
+        batch: as `FaceFitter.fit` takes it.
+        stride: side of the squares of pixels that are averaged.
+    """
+    photo = PhotoCost(
+        fitter.face_model,
+        fitter.tables.is_front,
+        fitter.renderer,
+        fitter.photo_level(batch, stride),
+        fitter.weights,
+    )
+    return {**fitter.photo_terms(batch, stride).by_name, "photo": photo}
+
+
+def fit_adam(
+    fitter: FaceFitter,
+    batch: FaceBatch,
+    schedule: AdamSchedule | None = None,
+    *,
+    stride: int = 1,
+    start: Coefficients | None = None,
+    watch: Callable[[str, Evaluation], None] | None = None,
+) -> Fit:
+    """Both stages.
+
+    Args:
+        fitter: face model, camera, renderer and weights.
+        batch: crops in [0, 1] with skin masks and landmarks (origin "centre").
+        schedule: of the steps.
+        stride: side of the squares of pixels that are averaged.
+        start: coefficients to begin with; None begins with the mean face that looks straight on.
+        watch: called with the stage's name after every step.
+
+    Raises:
+        ValueError: rigid steps, but no landmarks.
+    """
+    schedule = schedule or AdamSchedule()
+    if batch.landmarks_px is None and schedule.rigid_steps:
+        raise ValueError("rigid steps need landmarks; give some, or let rigid_steps be 0")
+    now = start or fitter.face_model.layout.zeros(len(batch), batch.images.device)
+    reports = []
+    if batch.landmarks_px is not None:
+        terms = fitter.landmark_terms(batch.landmarks_px).by_name
+        now, report = descend(
+            "rigid",
+            {"landmarks": terms["landmarks"]},
+            now,
+            schedule.rigid_steps,
+            schedule.rigid_rate,
+            POSE,
+            watch,
+        )
+        reports.append(report)
+    now, report = descend(
+        "all", costs(fitter, batch, stride), now, schedule.steps, schedule.rate, watch=watch
+    )
+    return Fit(now, (*reports, report))
+
+
+def descend(
+    name: str,
+    terms: Mapping[str, Cost],
+    start: Coefficients,
+    steps: int,
+    rate: float,
+    free: Collection[str] = (),
+    watch: Callable[[str, Evaluation], None] | None = None,
+) -> tuple[Coefficients, StageReport]:
+    """Steps of Adam down a sum of terms; each coefficient of each face has its own scale.
+
+    Args:
+        name: of the stage.
+        terms: by name.
+        start: coefficients of the faces, which stay as they are.
+        steps: how many.
+        rate: largest change of a coefficient in a step, about.
+        free: blocks that may change; none named is all.
+        watch: called with name and evaluation after each step.
+    """
+    blocks = {key: block.detach().clone() for key, block in start.items()}
+    moving = [block.requires_grad_() for key, block in blocks.items() if not free or key in free]
+    optimiser = torch.optim.Adam(moving, lr=rate)
+    energies = _energies(terms, Coefficients(**blocks))
+    first = _detached(blocks, energies).total
+    for _ in range(steps):
+        optimiser.zero_grad()
+        torch.stack(list(energies.values())).sum().backward()
+        optimiser.step()
+        energies = _energies(terms, Coefficients(**blocks))
+        if watch is not None:
+            watch(name, _detached(blocks, energies))
+    last = _detached(blocks, energies)
+    tried = torch.full_like(first, steps, dtype=torch.int64)
+    never = torch.zeros_like(first, dtype=torch.bool)
+    return last.coefficients, StageReport(name, last.energies, first, tried, never)
+
+
+@full_products()
+def _energies(terms: Mapping[str, Cost], coefficients: Coefficients) -> dict[str, Tensor]:
+    return {name: term.energy(term.look(coefficients)) for name, term in terms.items()}
+
+
+def _detached(blocks: Mapping[str, Tensor], energies: Mapping[str, Tensor]) -> Evaluation:
+    """What stays as it is while the steps go on."""
+    values = {name: block.detach().clone() for name, block in blocks.items()}
+    costs = {name: energy.detach() for name, energy in energies.items()}
+    return Evaluation(Coefficients(**values), {}, costs)

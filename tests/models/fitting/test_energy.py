@@ -1,0 +1,73 @@
+"""Weights that make sense, and the robust distance of colours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from models.fitting.energy import LEAST_DISTANCE, PUBLIC_WEIGHTS, FitWeights, robust
+
+
+@pytest.mark.parametrize("tau", [0.02, 0.1, 3.0])
+def test_the_weight_is_the_derivative_over_the_distance(tau: float):
+    distance = torch.linspace(LEAST_DISTANCE, 1.7, 60, dtype=torch.float64).requires_grad_()
+    cost, weight = robust(distance, tau)
+    (slope,) = torch.autograd.grad(cost.sum(), distance)
+    torch.testing.assert_close(weight.detach(), slope / distance.detach())
+    torch.testing.assert_close(cost, tau * torch.log1p(distance / tau))
+
+
+def test_an_infinite_scale_counts_distances_as_they_are():
+    distance = torch.linspace(0, 1.7, 60, dtype=torch.float64)
+    cost, weight = robust(distance, math.inf)
+    assert torch.equal(cost, distance)
+    torch.testing.assert_close(weight, 1 / distance.clamp(min=LEAST_DISTANCE))
+    nearly = robust(distance, 1e7)
+    torch.testing.assert_close(cost, nearly[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(weight, nearly[1], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("tau", [0.02, 0.1, math.inf])
+def test_weights_are_bounded_and_fall(tau: float):
+    distance = torch.linspace(0, 1.7, 200, dtype=torch.float64)
+    cost, weight = robust(distance, tau)
+    assert weight.isfinite().all() and weight.max() <= 1 / LEAST_DISTANCE
+    assert (weight.diff() <= 0).all()
+    assert (cost <= distance).all() and (cost.diff() > 0).all() and cost[0] == 0
+
+
+def test_what_is_far_off_counts_ever_less():
+    near, far = robust(torch.tensor([0.01, 1.0]), 0.1)[0]
+    assert near > 0.95 * 0.01 and far < 0.25
+
+
+def test_shares_of_landmarks():
+    shares = FitWeights(w_jaw=0.5, w_mouth=4.0).landmark_shares()
+    assert shares.sum().item() == pytest.approx(1)
+    assert (shares[:17] / shares[17]).tolist() == pytest.approx([0.5] * 17)
+    strong = [28, 29, 30, *range(48, 68)]
+    assert (shares[strong] / shares[17]).tolist() == pytest.approx([4.0] * 23)
+    others = [k for k in range(17, 68) if k not in strong]
+    assert (shares[others] == shares[17]).all()
+    # Ten times the mouth and the nose bridge, as in the public fitter.
+    public = PUBLIC_WEIGHTS.landmark_shares()
+    assert (10 * public[[0, 17]]).tolist() == pytest.approx(public[[28, 67]].tolist())
+    only_inner = FitWeights(w_jaw=0.0).landmark_shares()
+    assert not only_inner[:17].any() and only_inner.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"w_photo": -1.0}, "--w_photo is -1.0"),
+        ({"w_jaw": math.nan}, "--w_jaw is nan"),
+        ({"w_not_skin": 1.5}, r"--w_not_skin is 1.5.*between 0 and 1"),
+        ({"robust_colour": 0.0}, r"--robust_colour is 0.*or inf"),
+    ],
+)
+def test_weights_that_reward_errors_are_refused(wrong: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        FitWeights(**wrong)
