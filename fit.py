@@ -22,7 +22,13 @@ from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
-from options.fit_options import FitOptions, VideoFitOptions, chosen_weights
+from options.fit_options import (
+    AdamOptions,
+    FitOptions,
+    VideoFitOptions,
+    chosen_schedule,
+    chosen_weights,
+)
 from util.assets import choose_face_model
 from util.command import run_command
 from util.devices import choose_device
@@ -41,13 +47,14 @@ from util.trained_model import load_reconstruction_model
 from util.video_run import fit_video
 
 GROUPS = (
-    *(FitOptions, VideoFitOptions, FitWeights, TrackWeights, BaseOptions, DetectionOptions),
+    *(FitOptions, AdamOptions, VideoFitOptions, FitWeights, TrackWeights),
+    *(BaseOptions, DetectionOptions),
     *FaceReconModel.inference_groups,
 )
 
 RESULT_FLAGS = (
     *("face_model", "face_region", "jaw_landmarks", "faces"),
-    *("preset", "weights", "init", "same_person"),
+    *("preset", "weights", "solver", "init", "same_person"),
 )
 """By which the results of two runs into one folder differ."""
 
@@ -91,7 +98,13 @@ def fit_photos(options: ParsedOptions) -> None:
     announce_replaced(photos, results, options, "fit", RESULT_FLAGS)
 
     fitter = face_fitter(face_model, camera, renderer, chosen_weights(options))
-    fitting = PhotoFitting(fitter, fit.preset, network, one_person=fit.same_person)
+    fitting = PhotoFitting(
+        fitter,
+        fit.preset,
+        network,
+        schedule=chosen_schedule(options),
+        one_person=fit.same_person,
+    )
     at_once = fit.faces_at_once or (1 if camera.focal_px.device.type == "cpu" else 16)
     if fit.same_person:
         at_once = len(photos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.fitting.adam import AdamSchedule
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.fitter import Preset
 from options.flags import ParsedOptions
@@ -27,6 +28,9 @@ class FitOptions:
     weights: Literal["own", "public"] = "own"
     """own: tuned on rendered heads whose shape is known; public: those of 3DMM-Fitting-Pytorch.
     Each w_... that is given replaces its one."""
+    solver: Literal["gauss_newton", "adam"] = "gauss_newton"
+    """gauss_newton; or adam, for photos: the steps of 3DMM-Fitting-Pytorch (--first_rf_iters and
+    so on), which take a hundred times as long."""
     init: Literal["landmarks", "regress"] = "landmarks"
     """What fitting starts from: the landmarks, or the R-Net of the run --name."""
     faces: Literal["largest", "all"] = "largest"
@@ -49,6 +53,34 @@ class FitOptions:
             raise InputError(
                 "--same_person takes the largest face of each photo; leave out --faces all"
             )
+
+
+@dataclass(frozen=True)
+class AdamOptions:
+    """Steps of --solver adam, by the names of 3DMM-Fitting-Pytorch; without it they do nothing."""
+
+    first_rf_iters: int = AdamSchedule.rigid_steps
+    """Steps of the pose, from the landmarks alone."""
+    first_nrf_iters: int = AdamSchedule.steps
+    """Steps of everything."""
+    rf_lr: float = AdamSchedule.rigid_rate
+    """Rate of the first."""
+    nrf_lr: float = AdamSchedule.rate
+    """Rate of the second."""
+
+    @property
+    def schedule(self) -> AdamSchedule:
+        """The steps."""
+        return AdamSchedule(self.first_rf_iters, self.first_nrf_iters, self.rf_lr, self.nrf_lr)
+
+    def __post_init__(self) -> None:
+        """Refuse what no step can be made with."""
+        for name in ("first_rf_iters", "first_nrf_iters"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("rf_lr", "nrf_lr"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -87,3 +119,19 @@ def chosen_weights(options: ParsedOptions) -> FitWeights:
             for name in vars(PUBLIC_WEIGHTS)
         }
     )
+
+
+def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
+    """The steps of `--solver adam`; None for Gauss-Newton, with a line on flags given in vain."""
+    adam = options[AdamOptions]
+    if options[FitOptions].solver == "adam":
+        if options[FitOptions].same_person:
+            raise InputError("--solver adam fits each photo alone; leave out --same_person")
+        return adam.schedule
+    for name in vars(adam):
+        if options.given(name):
+            print(
+                f"--{name} has no effect: Gauss-Newton steps end by convergence; --solver adam "
+                "takes it"
+            )
+    return None

@@ -112,6 +112,21 @@ def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):
     assert stage["energy_after"] < 0.5 * stage["energy_before"]
 
 
+def test_the_public_solver_takes_its_steps(
+    photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = [str(photos / "a.png"), "--res_folder", "out", *RUN, "--first_nrf_iters", "3"]
+    command.main([*argv, "--solver", "adam", "--first_rf_iters", "40", "--weights", "public"])
+    record = json.loads((folder / "out" / "a_fit.json").read_text(encoding="utf-8"))
+    assert record["solver"] == "adam" and record["weights"]["robust_colour"] == "inf"
+    assert [(stage["name"], stage["steps"]) for stage in record["stages"]] == [
+        *(("rigid", 40), ("all", 3))
+    ]
+    assert "has no effect" not in capsys.readouterr().out
+    command.main(argv)
+    assert "--first_nrf_iters has no effect" in capsys.readouterr().out
+
+
 def test_chosen_weights_are_a_set_with_single_replacements():
     groups = list(command.GROUPS)
     own = chosen_weights(parse_command(groups, ["--w_photo", "3"]))
@@ -123,7 +138,7 @@ def test_chosen_weights_are_a_set_with_single_replacements():
 
 def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
     cases = {
-        (): "nothing to fit: give a photo or a folder",
+        (): "nothing to fit: give a photo, a folder or a video",
         ("--img_path", "nowhere"): "--img_path nowhere does not exist",
         ("--img_path", str(photos), "--landmarks", "p.txt"): "p.txt holds the points of one face",
         (str(photos / "a.png"), "--landmarks", "p.txt"): "landmark file p.txt does not exist",

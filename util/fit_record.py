@@ -16,7 +16,8 @@ class StageRecord:
     """One stage of the fit of one face."""
 
     name: str
-    """landmarks, or photo_<side of the squares of pixels that were averaged>."""
+    """landmarks, or photo_<side of the squares of pixels that were averaged>; rigid and all for
+    adam."""
     steps: int
     """Tried, the undone ones included."""
     converged: bool
@@ -31,7 +32,10 @@ class StageRecord:
 class FitRecord:
     """The fit of one face."""
 
+    solver: str
+    """gauss_newton, or adam."""
     preset: str
+    """Empty for adam, which has none."""
     weights: dict[str, float]
     """Of the terms (docs/fitting.md)."""
     init: str

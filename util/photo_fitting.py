@@ -14,6 +14,7 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
+from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.energy import FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, Preset
 from models.landmarks import from_index
@@ -57,6 +58,7 @@ class PhotoFitting:
         preset: Preset,
         network: FaceReconModel | None = None,
         *,
+        schedule: AdamSchedule | None = None,
         one_person: bool = False,
     ) -> None:
         """Say how.
@@ -65,11 +67,13 @@ class PhotoFitting:
             fitter: of the face model.
             preset: how finely.
             network: whose prediction is the start; None starts with the landmarks.
+            schedule: steps of Adam in place of Gauss-Newton's; they look at every pixel.
             one_person: all faces of a call share identity and albedo.
         """
         self._fitter = fitter
         self._preset: Preset = preset
         self._network = network
+        self._schedule = schedule
         self._one_person = one_person
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
@@ -84,7 +88,10 @@ class PhotoFitting:
         if self._network is not None:
             with torch.inference_mode():
                 start = self._network.predict(batch.images)
-        fit = fitter.fit(batch, PRESETS[self._preset], start, one_person=self._one_person)
+        if self._schedule is not None:
+            fit = fit_adam(fitter, batch, self._schedule, start=start)
+        else:
+            fit = fitter.fit(batch, PRESETS[self._preset], start, one_person=self._one_person)
         with torch.inference_mode():
             made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
             results = face_results(
@@ -114,7 +121,8 @@ class PhotoFitting:
             for stage in fit.stages
         )
         return FitRecord(
-            preset=self._preset,
+            solver="gauss_newton" if self._schedule is None else "adam",
+            preset=self._preset if self._schedule is None else "",
             weights=asdict(self._fitter.weights),
             init="landmarks" if self._network is None else "regress",
             faces_together=count if self._one_person else 1,

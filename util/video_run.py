@@ -99,6 +99,6 @@ def _devices(options: ParsedOptions) -> tuple[str, ...]:
 
 def _refuse_flags_of_photos(options: ParsedOptions) -> None:
     """Flags that mean nothing for a video would be believed to work."""
-    for flag in ("landmarks", "same_person", "faces", "init"):
+    for flag in ("landmarks", "same_person", "faces", "init", "solver"):
         if options.given(flag):
             raise InputError(f"--{flag} is for photos; leave it out with --v_path")
