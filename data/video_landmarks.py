@@ -8,6 +8,7 @@ look impossible, the detector looks again; a face that has left gives frames wit
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from data.detection import LandmarkDetector
 from data.landmarks import check_landmarks, five_from_68
@@ -22,6 +23,10 @@ LARGEST_MOTION = 0.5
 """Of the landmarks' centre from frame to frame, over their extent."""
 LARGEST_GROWTH = 1.35
 """Of their extent from frame to frame, either way."""
+LEAST_LIKENESS = 0.75
+"""Correlation with the face when it was last confirmed, below which the detector looks at once."""
+PATCH_PX = 24
+"""Side of the picture of the face that is compared."""
 LEAST_SKIN = 0.3
 """Mean skin probability between the landmarks of a face that the detector does not confirm, such as
 a profile."""
@@ -35,6 +40,8 @@ class LandmarkTracker:
         self._detector = detector
         self._last: np.ndarray | None = None
         self._unconfirmed = 0
+        self._confirmed: np.ndarray | None = None
+        """What the face looked like when the detector last saw it."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """Landmarks (68, 2), pixel indices, of an (H, W, 3) uint8 frame; None without a face."""
@@ -47,7 +54,7 @@ class LandmarkTracker:
                 # Once more in the box that following will use: boxes shift landmarks.
                 five = five_from_68(faces[0].landmarks_px)
                 points = self._detector.landmarks_from_five(image, five)
-            self._unconfirmed = 0
+                self._confirm(image, points)
         self._last = points
         return points
 
@@ -61,12 +68,23 @@ class LandmarkTracker:
         if not _plausible(points, last, image.shape):
             return None
         self._unconfirmed += 1
-        if self._unconfirmed < CHECK_EVERY:
+        if self._unconfirmed < CHECK_EVERY and self._looks_alike(image, points):
             return points
         if self._is_there(image, points):
-            self._unconfirmed = 0
+            self._confirm(image, points)
             return points
         return points if _skin_between(image, points) > LEAST_SKIN else None
+
+    def _confirm(self, image: np.ndarray, points: np.ndarray) -> None:
+        self._unconfirmed = 0
+        self._confirmed = _patch(image, points)
+
+    def _looks_alike(self, image: np.ndarray, points: np.ndarray) -> bool:
+        """Whether the landmarks still lie on what was confirmed."""
+        patch = _patch(image, points)
+        if patch is None or self._confirmed is None:
+            return False
+        return float((patch * self._confirmed).mean()) > LEAST_LIKENESS
 
     def _is_there(self, image: np.ndarray, points: np.ndarray) -> bool:
         """Whether the detector finds such a face in a window about the landmarks."""
@@ -107,3 +125,22 @@ def _skin_between(image: np.ndarray, points: np.ndarray) -> float:
     if not part.size:
         return 0.0
     return float(skin_mask(np.ascontiguousarray(part)).mean() / 255)
+
+
+def _patch(image: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+    """The box of the inner landmarks as a small grey picture of mean 0 and variance 1.
+
+    None where it lies outside of the image.
+    """
+    low, high = points[17:].min(axis=0), points[17:].max(axis=0)
+    low = np.clip(low, 0, np.array(image.shape[1::-1]) - 1)
+    high = np.clip(high, low + 1, image.shape[1::-1])
+    first, last = np.floor(low).astype(int), np.ceil(high).astype(int)
+    part = image[first[1] : last[1], first[0] : last[0]]
+    if min(part.shape[:2]) < 4:
+        return None
+    size = (PATCH_PX, PATCH_PX)
+    small = Image.fromarray(part).resize(size, Image.Resampling.BILINEAR).convert("L")
+    values = np.asarray(small, dtype=np.float64)
+    # Noise alone must not look like a face.
+    return (values - values.mean()) / max(values.std(), 4.0)

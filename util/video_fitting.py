@@ -49,8 +49,6 @@ from util.atomic import atomic_file
 from util.errors import InputError
 from util.photo_fitting import face_fitter
 
-PART_FRAMES = 120
-OVERLAP_FRAMES = 12
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
 FIRST_RULES = StepRules(most=10)
@@ -77,6 +75,10 @@ class VideoJob:
     frames_for_shape: int
     devices: tuple[str, ...] = ("cpu",)
     """Parts take turns on them."""
+    part_frames: int = 120
+    """Length of the parts, about."""
+    overlap_frames: int = 12
+    """Frames before and after a part that it also looks at."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class VideoFitting:
     def run(self) -> VideoFit:
         """All steps."""
         frame_count = len(self.reader)
-        scan = self._scan(split_ranges(frame_count, _parts(frame_count), OVERLAP_FRAMES))
+        scan = self._scan(self._split())
         found = scan["found"].astype(bool)
         if not found.any():
             raise InputError(
@@ -139,8 +141,7 @@ class VideoFitting:
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
         crops = crop_path(scan["landmarks"], found, size, standard, scan["cut"].astype(bool))
         keys, person = self._person(scan, found, crops)
-        parts = split_ranges(frame_count, _parts(frame_count), OVERLAP_FRAMES, cuts)
-        tracked = self._track(parts, person, scan, crops)
+        tracked = self._track(self._split(cuts), person, scan, crops)
         coefficients = self._smooth(tracked, found, cuts)
         return VideoFit(
             info=self.reader.info,
@@ -161,6 +162,11 @@ class VideoFitting:
     def clear_up(self) -> None:
         """Remove the finished parts: everything is written."""
         self._cache.remove()
+
+    def _split(self, cuts: Sequence[int] = ()) -> list[VideoPart]:
+        """The parts of the video; cuts bound what parts look at beside their own frames."""
+        count = max(-(-len(self.reader) // self._job.part_frames), 1)
+        return split_ranges(len(self.reader), count, self._job.overlap_frames, cuts)
 
     def _scan(self, parts: Sequence[VideoPart]) -> Arrays:
         """Landmarks, cuts and broken frames of the whole video."""
@@ -237,10 +243,8 @@ class VideoFitting:
 
     def _motion(self, window: range) -> tuple[np.ndarray, np.ndarray]:
         """Motion and certainties of some frames, out of the parts that hold them."""
-        frame_count = len(self.reader)
-        parts = split_ranges(frame_count, _parts(frame_count), 0)
         motions, certainties = [], []
-        for number, part in enumerate(parts):
+        for number, part in enumerate(self._split()):
             low, high = max(part.core.start, window.start), min(part.core.stop, window.stop)
             if low < high:
                 saved = self._cache.read(f"track_{number:05d}")
@@ -500,10 +504,6 @@ class _Track:
                 arrays["certainty"][place] = tracked.certainty.cpu().numpy()
                 arrays["photo"][place] = float(tracked.minimum.evaluation.energies["photo"][0])
         return arrays
-
-
-def _parts(frame_count: int) -> int:
-    return max(-(-frame_count // PART_FRAMES), 1)
 
 
 def _runs(found: np.ndarray, starts: np.ndarray) -> Iterator[range]:
