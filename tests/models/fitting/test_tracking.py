@@ -129,7 +129,7 @@ def test_a_known_face_is_found_in_the_next_frame(tiny_face_model: FaceModel, pho
     found = track(fitter, start, batch, StepRules(most=20), free)
     after = found.minimum.evaluation.coefficients
     assert torch.equal(after.identity, true.identity) and torch.equal(after.texture, true.texture)
-    torch.testing.assert_close(after.angles_rad, true.angles_rad, atol=0.01, rtol=0)
+    torch.testing.assert_close(after.angles_rad, true.angles_rad, atol=0.02, rtol=0)
     torch.testing.assert_close(found.motion, motion_of(after)[0])
     assert float(torch.linalg.eigvalsh(found.certainty.double()).min()) > -1e-6
 
