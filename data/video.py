@@ -15,6 +15,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from data.images import MAX_MEGAPIXELS, MIN_SIDE_PX
 from data.video_picture import PictureConverter, PictureForm
@@ -233,7 +234,7 @@ class _Decoder:
             return None
         try:
             return converter.rgb(found[1])
-        except av.FFmpegError:
+        except FFmpegError:
             return None
 
     def next_frame(self, number: int) -> tuple[int, av.VideoFrame] | None:
@@ -267,7 +268,7 @@ class _Decoder:
             return False
         try:
             self._container.seek(int(self._index.ticks[key]), stream=self._stream)
-        except av.FFmpegError:
+        except FFmpegError:
             self._can_jump = False
             self._restart()
             return False
@@ -281,14 +282,14 @@ class _Decoder:
         for packet in packets_from(self._container, self._stream):
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except FFmpegError:
                 # Where frames are known by their times, the missing one shows by its gap.
                 number += ticks is None
                 continue
             for frame in frames:
-                known = ticks is not None and frame.pts is not None
-                found = self._index.number(frame.pts) if known else 0
-                number = max(found, number + 1)
+                number += 1
+                if ticks is not None and frame.pts is not None:
+                    number = max(self._index.number(frame.pts), number)
                 if number >= len(self._index):
                     return
                 # What a decoder patches up from neighbours is no picture of this moment.

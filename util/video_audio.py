@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.audio.stream
 import av.container
 import numpy as np
+from av.error import FFmpegError
 
 COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "alac", "opus")
 """What players expect in an .mp4. The container takes more, such as PCM, which few play."""
@@ -62,19 +63,17 @@ def open_audio(path: Path) -> tuple[AudioTrack | None, str]:
     """
     stack = ExitStack()
     try:
-        source = stack.enter_context(
-            av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-        )
+        source = stack.enter_context(av.open(f"file:{path}"))
         stream = source.streams.best("audio")
         if stream is None:
             stack.close()
             return None, ""
         if stream.codec_context is None:
-            raise av.FFmpegError(0, "no decoder for it is installed")
+            raise FFmpegError(0, "no decoder for it is installed")
         if stream.codec_context.codec.canonical_name in COPIED_CODECS and _fits(stream):
             return _CopiedTrack(source, stream), ""
         return _CodedTrack(source, stream), ""
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         stack.close()
         return None, f"the sound of {path} is not kept: {error.strerror or error}"
 
@@ -85,7 +84,7 @@ def _fits(stream: av.audio.stream.AudioStream) -> bool:
         with av.open(io.BytesIO(), "w", format="mp4") as container:
             container.add_stream_from_template(stream)
             container.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 
@@ -131,8 +130,7 @@ class _CopiedTrack:
         for packet in _packets(self._source, self._stream):
             clock = packet.time_base
             shift = round(Fraction(self._start_s) / clock)
-            packet.pts -= shift
-            packet.dts = packet.pts
+            packet.pts = packet.dts = (packet.pts or 0) - shift
             packet.stream = self._track
             time_s = float(packet.pts * clock)
             if last is not None and packet.dts <= last:
@@ -163,7 +161,8 @@ class _CodedTrack:
 
     def start(self, container: av.container.OutputContainer, start_s: float) -> None:
         self._start_s = start_s
-        self._track = container.add_stream("aac", rate=self._rate_hz, layout=self._layout)
+        track = container.add_stream("aac", rate=self._rate_hz, layout=self._layout)
+        self._track = cast(av.audio.stream.AudioStream, track)
         self._chunks = self._read()
         self._chunk: tuple[int, np.ndarray] | None = next(self._chunks, None)
         self._written = 0
@@ -207,7 +206,7 @@ class _CodedTrack:
         for packet in _packets(self._source, self._stream):
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except FFmpegError:
                 continue  # heard as silence
             for frame in decoded:
                 if frame.pts is None:
@@ -230,5 +229,5 @@ def _packets(
         for packet in source.demux(stream):
             if packet.size and packet.pts is not None:
                 yield packet
-    except av.FFmpegError:
+    except FFmpegError:
         return

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import av
 import av.container
 import av.video.stream
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from util.atomic import atomic_file
@@ -135,7 +137,7 @@ class VideoWriter:
         try:
             for packet in packets:
                 self._container.mux(packet)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             if self._disk.refused is not None or self._audio is None:
                 raise
             self._problem = f"the sound of {self._audio_from} ends early: {error.strerror or error}"
@@ -161,7 +163,7 @@ class VideoWriter:
             self._audio.close()
         if self._encoder is not None:
             # After a failure the file cannot be completed, and that is no news.
-            with suppress(av.FFmpegError, OSError, ValueError):
+            with suppress(FFmpegError, OSError, ValueError):
                 self._container.close()
 
 
@@ -181,7 +183,8 @@ class _Encoder:
         self._reformatter = VideoReformatter()
         height, width = (side + side % 2 for side in image.shape[:2])
         name = next(name for name in _ENCODERS if name in av.codecs_available)
-        self._stream = container.add_stream(name, rate=25, options=_OPTIONS[name])
+        stream = container.add_stream(name, rate=25, options=_OPTIONS[name])
+        self._stream = cast(av.video.stream.VideoStream, stream)
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base = Fraction(1, CLOCK_HZ)
@@ -200,6 +203,8 @@ class _Encoder:
                 f"frames of a video are (H, W, 3) uint8 of one size; got {image.dtype} "
                 f"{image.shape} after {self._shape}"
             )
+        if not math.isfinite(time_s):
+            raise ValueError(f"times of frames must rise, not be {time_s}")
         tick = round((time_s - self._start_s) * CLOCK_HZ)
         if self._waiting is not None:
             if tick <= self._waiting[1]:
