@@ -124,7 +124,7 @@ def run_tests(python: Path, pytest_arguments: list[str]) -> None:
 
 
 def run_demo(python: Path, arguments: argparse.Namespace) -> None:
-    """Portraits, synthetic faces, preparation, training, reconstruction."""
+    """Portraits, synthetic faces, preparation, training, reconstruction, fitting."""
     started = time.monotonic()
     name, photos = arguments.name, "datasets/portraits"
     run(python, "-m", "data.portraits", photos)
@@ -133,14 +133,17 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
     run(python, "train.py", "--name", name, "--overwrite", *recipe)
     run(python, "test.py", "--name", name, "--img_folder", photos, "--solve_appearance")
+    run(python, "fit.py", photos, "--init", "regress", "--name", name, "--res_folder", "fits")
     results = ROOT / "checkpoints" / name / "results" / "portraits"
     print(
         f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes. Look at:\n"
         f"  {results / 'epoch_latest_000000'}   pictures (.png), meshes (.obj), coefficients\n"
+        f"  {ROOT / 'fits'}   *_views.png: each photo, the network's face, and the fit from there\n"
         f"  {ROOT / 'checkpoints' / arguments.name}   the trained network, its log and options\n"
         "Your own photos:\n"
         f"  {shown([python, 'test.py', '--name', name, '--img_folder', 'FOLDER'])}"
-        " --solve_appearance"
+        " --solve_appearance\n"
+        f"  {shown([python, 'fit.py', 'my.jpg'])}"
     )
 
 

@@ -12,10 +12,10 @@ import torch
 import trimesh
 from scipy.io import loadmat
 
-from data.images import write_image
-from data.landmarks import write_landmarks
+from data.images import read_image, write_image
+from data.landmarks import read_landmarks, write_landmarks
 from models.camera import Camera
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelOptions
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.renderer import Renderer
 from models.stages import reconstruct
@@ -23,7 +23,9 @@ from options import parse_command
 from options.fit_options import chosen_weights
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
+from util.assets import load_face_model
 from util.errors import InputError
+from util.photo_fitting import face_fitter, fit_image
 
 command = load_script("fit")
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
@@ -78,6 +80,7 @@ def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path
         mesh = trimesh.load(out / f"{stem}.obj", process=False)
         assert isinstance(mesh, trimesh.Trimesh) and len(mesh.vertices) == 2728
         assert (out / f"{stem}.png").is_file() and (out / f"{stem}_photo.jpg").is_file()
+        assert read_image(out / f"{stem}_views.png").shape == (224, 5 * 224, 3)
 
 
 def test_photos_of_one_person_share_identity_and_albedo(photos: Path, folder: Path):
@@ -165,9 +168,6 @@ def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder
 
 def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):
     """A grey picture of which the left half of the face is cut away."""
-    from data.images import read_image
-    from data.landmarks import read_landmarks
-
     grey = read_image(photos / "a.png").mean(axis=2, keepdims=True).astype(np.uint8)
     write_image(photos / "c.png", np.repeat(grey, 3, axis=2)[:, 100:])
     points = read_landmarks(photos / "landmarks" / "a.txt") - [100, 0]
@@ -176,3 +176,20 @@ def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):
     message = rows(folder / "out")["c.png"]["message"]
     assert "of the face lie outside the photo" in message
     assert "the photo is grey" in message
+
+
+def test_other_programs_fit_an_image_with_a_call(photos: Path, folder: Path):
+    image = read_image(photos / "a.png")
+    large = np.pad(np.repeat(np.repeat(image, 2, axis=0), 2, axis=1), ((30, 0), (50, 0), (0, 0)))
+    points = 2 * (read_landmarks(photos / "landmarks" / "a.txt") + 0.5) + [50, 30] - 0.5
+    model = load_face_model(FaceModelOptions("open@0"))
+    fitter = face_fitter(model, Camera.rnet(), Renderer())
+    result = fit_image(large, points, fitter, "fast")
+    vertices = result.reconstruction.shaped.vertices_object
+    seen = model.landmarks(vertices)[0].numpy() @ result.camera.R.T + result.camera.t
+    image_points = seen @ result.camera.K.T
+    drawn = image_points[17:, :2] / image_points[17:, 2:] - 0.5
+    assert np.linalg.norm(drawn - points[17:], axis=1).mean() < 3.0
+    assert [stage.name for stage in result.fit.stages] == ["landmarks", "photo_4"]
+    with pytest.raises(InputError, match="far outside the image"):
+        fit_image(large, points + 2000, fitter)

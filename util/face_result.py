@@ -44,6 +44,9 @@ class FaceResult:
     """What gives the coefficients their meaning."""
     fit: FitRecord | None = None
     """How it was fitted; None where a network alone predicted it."""
+    views: np.ndarray | None = None
+    """(H, W, 3) uint8 photo and fit beside its turned views, below the same of what it started
+    from; None where it was not fitted."""
 
     @property
     def landmarks_photo(self) -> np.ndarray:

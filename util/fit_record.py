@@ -47,6 +47,11 @@ class FitRecord:
     stages: tuple[StageRecord, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def energy(self) -> float:
+        """At the end of the last stage."""
+        return self.stages[-1].energy_after
+
 
 def write_fit_record(path: Path, record: FitRecord) -> None:
     """Write as UTF-8 JSON; an infinite weight becomes the text "inf".

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from data.alignment import Alignment, align_face
+from data.landmarks import check_landmarks
 from data.photo_folder import PhotoFace
+from data.skin_mask import skin_mask
 from models.batch import FaceBatch
 from models.camera import Camera
+from models.drawing import turned_views
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
 from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.energy import FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, Preset
 from models.landmarks import from_index
+from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.fit_record import FitRecord, StageRecord
+from util.photo_camera import PhotoCamera
 from util.photo_results import face_results
 from util.results import SummaryRow
 
@@ -47,6 +54,56 @@ def face_fitter(
         return FaceFitter(face_model, camera, renderer, weights)
     except ValueError as error:
         raise InputError(f"--face_model: {error}") from error
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The face of one image."""
+
+    coefficients: Coefficients
+    """A batch of one."""
+    reconstruction: Reconstruction
+    """Shape, pose, landmarks and rendering in the crop."""
+    alignment: Alignment
+    """How the image became the crop."""
+    camera: PhotoCamera
+    """Of the whole image, with the pose of the head."""
+    fit: Fit
+    """Energies and steps of the stages."""
+
+
+def fit_image(
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    fitter: FaceFitter,
+    preset: Preset = "balanced",
+    start: Coefficients | None = None,
+) -> FitResult:
+    """Fit the face of one image; for other programs.
+
+        fitter = face_fitter(load_face_model(FaceModelOptions("open")), Camera.rnet(), Renderer())
+        result = fit_image(image, landmarks, fitter)
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        landmarks: (68, 2) pixel indices, iBUG order.
+        fitter: of the face model; make it once.
+        preset: how finely.
+        start: coefficients to begin with, such as an R-Net's for the crop of `align_face`.
+
+    Raises:
+        InputError: landmarks that cannot be those of one upright face in the image.
+    """
+    check_landmarks(landmarks, image.shape, "landmarks")
+    aligned = align_face(image, landmarks, fitter.face_model.alignment_points.cpu().numpy())
+    crop_landmarks = aligned.alignment.crop_landmarks(landmarks, exact=True)
+    face = PhotoFace(Path("image"), 1, "image", aligned, crop_landmarks, skin_mask(aligned.image))
+    batch = to_fit_batch([face]).to(fitter.face_model.mean_shape.device)
+    fit = fitter.fit(batch, PRESETS[preset], start)
+    with torch.inference_mode():
+        made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
+    camera = PhotoCamera.of(fitter.camera, aligned.alignment, fit.coefficients)
+    return FitResult(fit.coefficients, made, aligned.alignment, camera, fit)
 
 
 class PhotoFitting:
@@ -94,6 +151,7 @@ class PhotoFitting:
             fit = fitter.fit(batch, PRESETS[self._preset], start, one_person=self._one_person)
         with torch.inference_mode():
             made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
+            views = self._views(batch, fit.coefficients, start)
             results = face_results(
                 fitter.face_model, fitter.camera, faces, batch, made, origin="centre"
             )
@@ -102,9 +160,30 @@ class PhotoFitting:
                 warnings = _warnings(faces[k], batch.rows(torch.tensor([k])), made, row)
                 record = self._record(fit, k, len(faces), seconds, warnings)
                 yield (
-                    replace(result, fit=record),
+                    replace(result, fit=record, views=views[k]),
                     replace(row, message="; ".join(warnings)),
                 )
+
+    def _views(
+        self, batch: FaceBatch, fitted: Coefficients, start: Coefficients | None
+    ) -> np.ndarray:
+        """Pictures (B, H, W, 3) uint8: photo, overlay and turned views, of start and fit.
+
+        The start's are above the fit's, where a network gave one.
+        """
+        fitter, rows = self._fitter, []
+        for coefficients in (start, fitted):
+            if coefficients is None:
+                continue
+            parts = (fitter.face_model, fitter.renderer, fitter.camera)
+            made = reconstruct(*parts, coefficients)
+            assert made.rendering.image is not None
+            shown = made.rendering.image.clamp(0, 1)
+            overlay = torch.where(made.rendering.mask > 0, shown, batch.images)
+            views = turned_views(*parts, coefficients)
+            rows.append(torch.cat([batch.images, overlay, views], dim=3))
+        pictures = (torch.cat(rows, dim=2) * 255).round().byte()
+        return pictures.permute(0, 2, 3, 1).cpu().numpy()
 
     def _record(
         self, fit: Fit, item: int, count: int, seconds: float, warnings: tuple[str, ...]

@@ -72,17 +72,26 @@ class PhotoRun:
         alone = len(photos) == 1
         with tqdm(total=len(photos), unit="photo") as bar:
             for group in chunks(photos.ahead(), self._at_once):
-                self.photos(group, writer, alone=alone)
+                done = self.photos(group, writer, alone=alone)
+                energies = [face.fit.energy for face in done if face.fit is not None]
+                if energies:
+                    bar.set_postfix(energy=f"{np.mean(energies):.4f}", refresh=False)
                 bar.update(len(group))
 
-    def photos(self, photos: Sequence[Photo], writer: ResultWriter, *, alone: bool = False) -> None:
+    def photos(
+        self, photos: Sequence[Photo], writer: ResultWriter, *, alone: bool = False
+    ) -> list[FaceResult]:
         """Some photos, and hand their faces to the writer, photo by photo.
 
         Args:
             photos: to reconstruct.
             writer: of the results.
             alone: the folder's only photo; if it gives nothing, the caller says why.
+
+        Returns:
+            The faces.
         """
+        every: list[FaceResult] = []
         batches = chunks((face for photo in photos for face in photo.faces), self._at_once)
         results = (result for batch in batches for result in self._reconstruct(batch))
         for photo in photos:
@@ -99,6 +108,8 @@ class PhotoRun:
                 faces = [face for face, _ in done]
                 draw = partial(self._overlay.draw, photo.preview, faces)
                 writer.add_overlay(photo.stem, numbers[0], draw)
+            every += [face for face, _ in done]
+        return every
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -49,7 +49,7 @@ class SummaryRow:
 
 
 _COLUMNS = [field.name for field in fields(SummaryRow)]
-_FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", ".json")
+_FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", "_views.png", ".json")
 """What `write_face` writes. The last says whose face it is, and is removed last."""
 _OVERLAY_ENDING = "_photo.jpg"
 
@@ -226,7 +226,7 @@ class ResultWriter:
 
 
 def write_face(folder: Path, face: FaceResult) -> None:
-    """Write `<stem>.obj`, `.mat`, `.json`, `.png`, and `<stem>_fit.json` where it was fitted.
+    """Write `<stem>.obj`, `.mat`, `.json`, `.png`; of fits `<stem>_fit.json` and `_views.png` too.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
@@ -249,6 +249,8 @@ def write_face(folder: Path, face: FaceResult) -> None:
     write_face_file(folder / f"{face.stem}.json", face)
     if face.fit is not None:
         write_fit_record(folder / f"{face.stem}_fit.json", face.fit)
+    if face.views is not None:
+        write_image(folder / f"{face.stem}_views.png", face.views)
     write_image(folder / f"{face.stem}.png", face.picture)
 
 

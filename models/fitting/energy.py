@@ -41,14 +41,16 @@ class FitWeights:
     """Squared identity coefficients, in standard deviations."""
     w_expression: float = 8e-4
     """Squared expression coefficients."""
-    w_texture: float = 3e-5
+    w_texture: float = 1e-4
     """Squared texture coefficients."""
     w_light_colour: float = 10.0
     """Variance of the light over the colour channels."""
-    w_light: float = 0.05
-    """Mean square of the light coefficients."""
-    w_reflectance: float = 0.2
-    """Variance of the albedo over the skin."""
+    w_light: float = 2.0
+    """Mean square of the light coefficients against the constant light: whether a face is dark
+    or badly lit, a photo does not tell."""
+    w_reflectance: float = 0.0
+    """Variance of the albedo over the skin. It prefers dark skin, whose variance is less: the
+    texture's own prior serves better where the face model has a good one."""
     w_not_skin: float = 0.2
     """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
     eyes, but hair and glasses too."""
