@@ -155,12 +155,15 @@ def test_the_demo_goes_from_photos_to_results(calls, tmp_path: Path, capsys) -> 
         "data_preparation.py",
         "train.py",
         "test.py",
+        "fit.py",
     ]
     assert calls[3][-2:] == ["--n", "500"]
     assert calls[5][2:4] == ["--name", "mine"]
     assert calls[5][-2:] == ["--max_minutes", "3.0"]
     results = tmp_path / "checkpoints" / "mine" / "results" / "portraits"
-    assert str(results / "epoch_latest_000000") in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert str(results / "epoch_latest_000000") in printed
+    assert str(tmp_path / "fits") in printed
 
 
 def test_arguments_of_pytest_go_with_tests(calls) -> None:
