@@ -123,7 +123,7 @@ class VideoResults:
             "photo_to_crop": np.zeros((count, 2, 3)),
             "trans_params": np.zeros((count, 5)),
         }
-        arrays["lm68"][:] = self._landmarks(fit.coefficients)
+        arrays["lm68"][:] = self.landmarks_of(fit.coefficients)
         for number in np.flatnonzero(fit.found).tolist():
             crop = fit.crops[number]
             assert crop is not None
@@ -173,7 +173,7 @@ class VideoResults:
         """How good the fit is."""
         fit = self._fit
         numbers = np.flatnonzero(fit.found)
-        predicted = self._landmarks(fit.coefficients)
+        predicted = self.landmarks_of(fit.coefficients)
         inner, _ = normalised_error(
             torch.from_numpy(predicted[numbers]), torch.from_numpy(fit.landmarks[numbers])
         )
@@ -187,7 +187,7 @@ class VideoResults:
             key_frames=fit.key_frames,
             nme_inner=float(inner.mean()),
             jitter_given_px=jitter(fit.landmarks[:, 17:], fit.found, breaks),
-            jitter_tracked_px=jitter(self._landmarks(fit.tracked)[:, 17:], fit.found, breaks),
+            jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),
             jitter_px=jitter(predicted[:, 17:], fit.found, breaks),
             without_face=_runs_of(~fit.found),
             damage=fit.damage.sentence(),
@@ -200,7 +200,7 @@ class VideoResults:
     def _faces(self) -> _Faces:
         return _Faces(self._model, self._camera, self._fit)
 
-    def _landmarks(self, flat: np.ndarray) -> np.ndarray:
+    def landmarks_of(self, flat: np.ndarray) -> np.ndarray:
         """Projected landmarks (N, 68, 2), pixel indices of the frames; zeros without a face."""
         result = np.zeros((len(flat), 68, 2), np.float32)
         for block in _blocks(np.flatnonzero(self._fit.found)):

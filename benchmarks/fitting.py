@@ -1,0 +1,413 @@
+"""What fits are worth: on rendered faces of known shape, on photos, and along a video.
+
+python -m benchmarks.fitting --photos FOLDER --video FILE --bfm_folder BFM
+
+    renders   of the fitted model's own people: landmarks against the true ones, albedo against the
+              true one. Landmarks are detected, as in photos.
+    heads     renders of random heads of ICT-FaceKit, which the user downloads (BFM/README.md): the
+              fitted face without expression against the head, corresponding points, after the best
+              rigid motion and after the best similarity, beside the mean face; and several photos
+              of one person together
+    photos    landmarks against the detected ones, colours against the photo's
+    video     jitter of the inner landmarks in pixels of the video: detected, of a fit to each
+              frame's landmarks, tracked, smoothed
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.face_model_photos import PhotoFigureOptions, check, load
+from benchmarks.face_model_renders import Render, Studio
+from benchmarks.trained_networks import (
+    POINTS,
+    FrontalArea,
+    corresponding_points,
+    frontal_area,
+    mean_distance_mm,
+    with_error,
+)
+from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.skin_mask import skin_mask
+from models.batch import FaceBatch
+from models.camera import CROP_PX, Camera, CameraOptions
+from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.fitting.fitter import PRESETS, FaceFitter, Preset
+from models.fitting.tracking import TrackWeights
+from models.landmarks import from_index, normalised_error
+from models.parameters import Coefficients
+from models.renderer import Renderer, RenderOptions
+from models.stages import pose_face, shape_face
+from options import parse_command
+from util.assets import read_chosen_face_model
+from util.command import run_command
+from util.errors import InputError
+from util.photo_fitting import to_fit_batch
+from util.point_fits import fit_similarity
+from util.video_fitting import VideoFitting, VideoJob
+from util.video_results import VideoResults, jitter
+
+MAX_YAW_DEG = 40.0
+PHOTOS_EACH = (2, 4, 8)
+"""Of one person, fitted together."""
+
+
+@dataclass(frozen=True)
+class FittingFigures:
+    """What is measured."""
+
+    renders: int = 100
+    """Renders of the model's own people; 0 leaves them out."""
+    heads: int = 100
+    """Renders of ICT-FaceKit's heads; 0 leaves them out."""
+    people: int = 12
+    """Of these, with several photos each; 0 leaves them out."""
+    photos: str = ""
+    """Folder of real photos; none leaves them out."""
+    video: str = ""
+    """A video; none leaves it out."""
+    bfm_folder: str = "BFM"
+    """Folder of ICT-FaceKit."""
+    face_model: str = "open"
+    """The model that is fitted."""
+    first_seed: int = 5000
+    """Of the random heads. The weights were chosen on heads from 6000 on."""
+    preset: Preset = "balanced"
+    """Of several photos together, and of the video."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts below 0."""
+        for name in ("renders", "heads", "people"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the tables: how faces are fitted."""
+
+    name: str
+    weights: FitWeights
+    levels: str
+    """A preset, "landmarks" for these alone, or "mean" for the mean face in their pose."""
+
+
+def ways(weights: FitWeights) -> list[Way]:
+    """The rows."""
+    return [
+        Way("mean face", weights, "mean"),
+        Way("landmarks", weights, "landmarks"),
+        *(Way(preset, weights, preset) for preset in PRESETS),
+        Way("balanced, public weights", PUBLIC_WEIGHTS, "balanced"),
+    ]
+
+
+class Fitters:
+    """A fitter for each set of weights, made once."""
+
+    def __init__(self, face_model: FaceModel) -> None:
+        self.face_model = face_model
+        self._made: dict[FitWeights, FaceFitter] = {}
+
+    def __call__(self, weights: FitWeights) -> FaceFitter:
+        """The fitter of some weights."""
+        if weights not in self._made:
+            self._made[weights] = FaceFitter(self.face_model, Camera.rnet(), Renderer(), weights)
+        return self._made[weights]
+
+    def fit(self, way: Way, batch: FaceBatch, *, one_person: bool = False) -> Coefficients:
+        """The coefficients of a batch, one face after the other unless they are one person."""
+        fitter = self(way.weights)
+        if way.levels == "mean":
+            assert batch.landmarks_px is not None
+            return fitter.pose(batch.landmarks_px)
+        levels = {**PRESETS, "landmarks": ()}[way.levels]
+        if one_person:
+            return fitter.fit(batch, levels, one_person=True).coefficients
+        each = [
+            fitter.fit(batch.rows(torch.tensor([k])), levels).coefficients
+            for k in range(len(batch))
+        ]
+        blocks = [dict(one.items()) for one in each]
+        return Coefficients(**{name: torch.cat([b[name] for b in blocks]) for name in blocks[0]})
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Renders in which the detector found the face."""
+
+    renders: tuple[Render, ...]
+    batch: FaceBatch
+    """With detected landmarks."""
+    numbers: np.ndarray
+    """Which of those asked for they are."""
+
+    @classmethod
+    def of(cls, renders: Sequence[Render], detector: LandmarkDetector) -> Pictures:
+        """Find the faces."""
+        kept, landmarks, numbers = [], [], []
+        for number, render in enumerate(renders):
+            faces = detector.detect(render.picture, largest_only=True)
+            if faces:
+                kept.append(render)
+                landmarks.append(faces[0].landmarks_px)
+                numbers.append(number)
+        if not kept:
+            raise InputError("the detector finds no face in any render; ask for more of them")
+        pictures = np.stack([render.picture for render in kept])
+        skin = np.stack([skin_mask(picture) for picture in pictures])
+        batch = FaceBatch(
+            images=torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0,
+            paths=("render",) * len(kept),
+            landmarks_px=from_index(torch.from_numpy(np.stack(landmarks)).float(), "centre"),
+            skin_mask=torch.from_numpy(skin)[:, None] / 255.0,
+        )
+        return cls(tuple(kept), batch, np.array(numbers))
+
+
+@dataclass(frozen=True)
+class HeadTruth:
+    """Where points of the fitted model lie on heads of another one."""
+
+    vertices: np.ndarray
+    """(Q,) of the fitted model."""
+    points: np.ndarray
+    """(N, Q, 3) dm, without expression."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print every table that is wanted."""
+    options = parse_command([FittingFigures, FitWeights, TrackWeights], argv, __doc__ or "")
+    wanted, weights = options[FittingFigures], options[FitWeights]
+    photos = PhotoFigureOptions(photos=wanted.photos)
+    check(photos)
+    chosen = FaceModelOptions(wanted.face_model, jaw_landmarks="silhouette")
+    own, _ = read_chosen_face_model(chosen)
+    fitters, detector = Fitters(FaceModel(own)), create_detector(DetectionOptions())
+    print(f"{own.card}, {torch.get_num_threads()} threads")
+    with torch.no_grad():
+        if wanted.renders:
+            report_renders(fitters, weights, wanted, detector)
+        if wanted.heads or wanted.people:
+            report_heads(fitters, own, weights, wanted, detector)
+        if wanted.photos:
+            report_photos(fitters, weights, to_fit_batch(load(fitters.face_model, photos)))
+        if wanted.video:
+            report_video(fitters, chosen, weights, options[TrackWeights], wanted)
+
+
+def report_renders(
+    fitters: Fitters, weights: FitWeights, wanted: FittingFigures, detector: LandmarkDetector
+) -> None:
+    """Landmarks and albedo of the model's own people."""
+    studio = Studio(fitters.face_model, CROP_PX, seed=wanted.first_seed)
+    numbers = studio.numbers(wanted.renders, MAX_YAW_DEG)
+    pictures = Pictures.of(list(studio.take(numbers, "cluttered")), detector)
+    true = torch.from_numpy(np.stack([r.landmarks_px for r in pictures.renders])).float()
+    flat = torch.from_numpy(np.stack([render.coefficients for render in pictures.renders]))
+    layout, skin = studio.layout, fitters.face_model.skin_mask[:, None]
+    given = pictures.batch.landmarks_px
+    assert given is not None
+    print(f"\n{len(true)} renders of its own people (standard error)")
+    print(f"{'':<26}{'inner landmarks, %':>20}{'albedo, levels':>20}")
+    print(f"{'detector':<26}{with_error(100 * _inner(given, true)):>20}")
+
+    def albedo(coefficients: Coefficients) -> torch.Tensor:
+        return fitters.face_model.albedo(coefficients.texture)
+
+    for way in ways(weights):
+        found = fitters.fit(way, pictures.batch)
+        error = (albedo(found) - albedo(layout.split(flat))).abs() * skin
+        levels = 255 * (error.sum(dim=1) / skin.sum()).mean(dim=1).numpy()
+        inner = _inner(_landmarks(fitters.face_model, found), true)
+        print(f"{way.name:<26}{with_error(100 * inner):>20}{with_error(levels):>20}")
+
+
+def report_heads(
+    fitters: Fitters,
+    own: FaceModelData,
+    weights: FitWeights,
+    wanted: FittingFigures,
+    detector: LandmarkDetector,
+) -> None:
+    """Shapes of another face model's heads, from one photo and from several."""
+    try:
+        options = FaceModelOptions("ict", bfm_folder=wanted.bfm_folder)
+        other, _ = read_chosen_face_model(options)
+    except InputError as error:
+        print(f"\nheads: left out, {error}")
+        return
+    area = frontal_area(other, own)
+    face = frontal_area(own, own)
+    random = np.random.default_rng(wanted.first_seed)
+    vertices = random.choice(face.vertices, POINTS, replace=False, p=face.weights)
+    studio = Studio(FaceModel(other), CROP_PX, seed=wanted.first_seed)
+
+    def truth(renders: Sequence[Render]) -> HeadTruth:
+        return _truth(own, other, area, vertices, studio, renders)
+
+    if wanted.heads:
+        numbers = studio.numbers(wanted.heads, MAX_YAW_DEG)
+        pictures = Pictures.of(list(studio.take(numbers, "cluttered")), detector)
+        heads = truth(pictures.renders)
+        true = torch.from_numpy(np.stack([r.landmarks_px for r in pictures.renders])).float()
+        print(f"\n{len(true)} heads, mm (standard error)")
+        print(f"{'':<26}{'points, rigid':>20}{'points, similarity':>20}{'inner landmarks, %':>20}")
+        for way in ways(weights):
+            found = fitters.fit(way, pictures.batch)
+            inner = _inner(_landmarks(fitters.face_model, found), true)
+            columns = (*_errors_mm(own, found, heads), 100 * inner)
+            print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+    if wanted.people:
+        report_people(fitters, own, weights, wanted, studio, detector, truth)
+
+
+def report_people(
+    fitters: Fitters,
+    own: FaceModelData,
+    weights: FitWeights,
+    wanted: FittingFigures,
+    studio: Studio,
+    detector: LandmarkDetector,
+    truth: Callable[[Sequence[Render]], HeadTruth],
+) -> None:
+    """Several photos of one person, fitted together."""
+    most = max(PHOTOS_EACH)
+    # Some more than are wanted, since the detector misses some.
+    numbers = studio.numbers(wanted.people * (most + 4), MAX_YAW_DEG, start=100000)
+    part = studio.layout.slices["identity"]
+    way = Way("", weights, wanted.preset)
+    rows: dict[int, list[np.ndarray]] = {count: [] for count in (1, *PHOTOS_EACH)}
+    for person in range(wanted.people):
+        mine = numbers[person * (most + 4) : (person + 1) * (most + 4)]
+        identity = np.tile(studio.coefficients(mine[:1])[:, part], (len(mine), 1))
+        renders = list(studio.take(mine, "cluttered", {"identity": identity}))
+        pictures = Pictures.of(renders, detector)
+        if len(pictures.renders) < most:
+            continue
+        heads = truth(pictures.renders[:1])
+        for count in rows:
+            batch = pictures.batch.rows(torch.arange(count))
+            found = fitters.fit(way, batch, one_person=count > 1).item(0)
+            rows[count].append(np.concatenate(_errors_mm(own, found, heads)))
+    print(f"\n{len(rows[1])} people, {wanted.preset}, mm (standard error)")
+    print(f"{'photos of each':<26}{'points, rigid':>20}{'points, similarity':>20}")
+    for count, errors in rows.items():
+        columns = np.array(errors).T
+        print(f"{count:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+
+
+def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> None:
+    """Landmarks against the detector's; colours at the finest level."""
+    assert batch.landmarks_px is not None
+    print(f"\n{len(batch)} photos (standard error)")
+    print(f"{'':<26}{'inner landmarks, %':>20}{'colours, levels':>20}")
+    judge = fitters(replace(PUBLIC_WEIGHTS, w_photo=1.0))
+    for way in ways(weights):
+        found = fitters.fit(way, batch)
+        inner = _inner(_landmarks(fitters.face_model, found), batch.landmarks_px)
+        term = judge.photo_terms(batch, 1).by_name["photo"]
+        colours = 255 * term.energy(term.look(found)).numpy()
+        print(f"{way.name:<26}{with_error(100 * inner):>20}{with_error(colours):>20}")
+
+
+def report_video(
+    fitters: Fitters,
+    chosen: FaceModelOptions,
+    weights: FitWeights,
+    track: TrackWeights,
+    wanted: FittingFigures,
+) -> None:
+    """Jitter and errors of the steps of a video."""
+    path = Path(wanted.video)
+    job = VideoJob(
+        path,
+        chosen,
+        CameraOptions(),
+        RenderOptions(),
+        DetectionOptions(),
+        weights,
+        track,
+        wanted.preset,
+        frames_for_shape=16,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit = VideoFitting(job, Path(folder) / "cache").run()
+    fitter = fitters(weights)
+    numbers = np.flatnonzero(fit.found).tolist()
+    breaks = np.zeros(len(fit.found), bool)
+    breaks[list(fit.cuts)] = True
+    results = VideoResults(fitters.face_model, fitter.camera, fitter.renderer, fit)
+    of_each = fit.coefficients.copy()
+    for number in numbers:
+        crop = fit.crops[number]
+        assert crop is not None
+        points = torch.from_numpy(crop.crop_landmarks(fit.landmarks[number])).float()[None]
+        alone = fitter.fit(
+            FaceBatch(torch.zeros(1, 3, 1, 1), ("",), from_index(points, "centre")), ()
+        )
+        of_each[number] = fitters.face_model.layout.join(alone.coefficients)[0].numpy()
+    rows = {
+        "each frame's landmarks": of_each,
+        "tracked": fit.tracked,
+        "smoothed": fit.coefficients,
+    }
+    given = fit.landmarks[:, 17:]
+    print(f"\n{path.name}: {len(numbers)} of {len(fit.found)} frames, pixels of the video")
+    print(f"{'':<26}{'jitter':>12}{'inner landmarks, %':>20}")
+    print(f"{'detected':<26}{jitter(given, fit.found, breaks):>12.2f}")
+    for name, flat in rows.items():
+        points = results.landmarks_of(flat)
+        inner = _inner(
+            torch.from_numpy(points[numbers]), torch.from_numpy(fit.landmarks[numbers]).float()
+        )
+        shaking = jitter(points[:, 17:], fit.found, breaks)
+        print(f"{name:<26}{shaking:>12.2f}{100 * inner.mean():>20.2f}")
+
+
+def _inner(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
+    return normalised_error(points, given)[0].numpy()
+
+
+def _landmarks(face_model: FaceModel, coefficients: Coefficients) -> torch.Tensor:
+    shaped = shape_face(face_model, coefficients)
+    return pose_face(face_model, shaped, coefficients, Camera.rnet()).landmarks_px
+
+
+def _truth(
+    own: FaceModelData,
+    other: FaceModelData,
+    area: FrontalArea,
+    vertices: np.ndarray,
+    studio: Studio,
+    renders: Sequence[Render],
+) -> HeadTruth:
+    part = studio.layout.slices["identity"]
+    identity = np.stack([render.coefficients[part] for render in renders])
+    shapes = other.mean_shape + np.einsum("vdk,nk->nvd", other.identity_basis, identity)
+    return HeadTruth(vertices, corresponding_points(own, other, area, vertices, shapes))
+
+
+def _errors_mm(
+    own: FaceModelData, found: Coefficients, heads: HeadTruth
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean distances of corresponding points, rigidly and by similarity aligned: (N,) each."""
+    rigid, scaled = [], []
+    basis = own.identity_basis[heads.vertices].astype(np.float64)
+    for identity, true in zip(found.identity.numpy(), heads.points, strict=True):
+        shape = own.mean_shape[heads.vertices] + basis @ identity
+        for errors, with_scale in ((rigid, False), (scaled, True)):
+            moved = fit_similarity(shape, true, scaled=with_scale)(shape)
+            errors.append(mean_distance_mm(moved, true))
+    return np.array(rigid), np.array(scaled)
+
+
+if __name__ == "__main__":
+    run_command(main)
