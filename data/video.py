@@ -214,6 +214,7 @@ class _Decoder:
         self._path, self._index = path, index
         self._stack = ExitStack()
         self._can_jump = index.ticks is not None
+        self._asked = 0
         self._restart()
 
     def __enter__(self) -> _Decoder:
@@ -239,16 +240,18 @@ class _Decoder:
 
     def next_frame(self, number: int) -> tuple[int, av.VideoFrame] | None:
         """The first whole frame from `number` on, with its number; None after the last one."""
-        jumped = self._jump(number)
+        key = self._jump(number)
+        self._asked = number
+        if key is not None:
+            self._at = next(self._decoded, None)
+            if self._at is None or self._at[0] > key:
+                # Either the key frame is broken, or the container jumps inexactly.
+                self._can_jump = False
+                self._restart()
         while self._at is None or self._at[0] < number:
             self._at = next(self._decoded, None)
             if self._at is None:
                 break
-        if jumped and (self._at is None or self._at[0] != number):
-            # Either it is broken, or the container's list of places to jump to is.
-            self._can_jump = False
-            self._restart()
-            return self.next_frame(number)
         return self._at
 
     def _restart(self) -> None:
@@ -257,23 +260,23 @@ class _Decoder:
         self._decoded = self._decode()
         self._at: tuple[int, av.VideoFrame] | None = None
 
-    def _jump(self, number: int) -> bool:
-        """Go to where the decoding of a frame begins, if that lies well ahead."""
-        reached = self._at[0] if self._at else 0
+    def _jump(self, number: int) -> int | None:
+        """Go to the key frame where the decoding of a frame begins, if that lies well ahead."""
+        reached = self._at[0] if self._at else self._asked
         if not self._can_jump or number - reached <= _WORTH_A_JUMP:
-            return False
+            return None
         assert self._index.ticks is not None
         key = self._index.key_before(number)
         if key - reached <= _WORTH_A_JUMP:
-            return False
+            return None
         try:
             self._container.seek(int(self._index.ticks[key]), stream=self._stream)
         except FFmpegError:
             self._can_jump = False
             self._restart()
-            return False
+            return None
         self._decoded, self._at = self._decode(), None
-        return True
+        return key
 
     def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Whole frames with rising numbers, from where the container stands."""

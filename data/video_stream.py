@@ -193,8 +193,9 @@ def _check_file(path: Path) -> None:
             f"{path} is a folder, not a video; give one video file (--img_path takes a folder of "
             "photos)"
         )
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a video file")
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give a video file")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_LENGTH)

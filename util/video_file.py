@@ -221,11 +221,11 @@ class _Encoder:
     def _encode(self, image: np.ndarray, tick: int, duration: int) -> None:
         self._last_duration = self._durations[tick] = duration
         self._ended = tick + duration
-        height, width = image.shape[:2]
-        # 4:2:0 stores a colour for two by two pixels.
-        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        odd_rows, odd_columns = (side % 2 for side in image.shape[:2])
+        if odd_rows or odd_columns:  # 4:2:0 stores a colour for two by two pixels
+            image = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(padded, "rgb24"),
+            av.VideoFrame.from_ndarray(image, "rgb24"),
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,

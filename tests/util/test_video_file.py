@@ -182,36 +182,29 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize("part", [slice(None), slice(13, 62)], ids=["whole", "part"])
 @pytest.mark.parametrize("starts", [(0.48, 0.2), (0.2, 0.52), (0.0, 0.0)])
 @pytest.mark.parametrize(("name", "codec", "kind"), SOURCES)
 def test_sound_stays_with_the_pictures(
-    tmp_path: Path,
-    name: str,
-    codec: str,
-    kind: str,
-    starts: tuple[float, float],
-    part: slice,
+    tmp_path: Path, name: str, codec: str, kind: str, starts: tuple[float, float]
 ):
     if codec not in av.codecs_available:
         pytest.skip(f"PyAV was built without {codec}")
     source, path = tmp_path / name, tmp_path / "out.mp4"
-    rate_hz = 48000 if codec == "libopus" else RATE_HZ
-    write_source(source, *starts, codec, rate_hz)
+    write_source(source, *starts, codec, 48000 if codec == "libopus" else RATE_HZ)
     reader = VideoReader(source)
     offset_s = beeps(source) - flashes(source)  # what the source itself is out of step
     assert np.abs(offset_s).max() < 0.03
-    with VideoWriter(path, audio_from=source) as writer:
-        for frame in reader.frames(*part.indices(len(reader))[:2]):
-            writer.write(frame.image, frame.time_s)
-    assert (writer.result.audio, writer.result.problem) == (kind, "")
-    seen = flashes(path)
-    assert len(seen) == 3
-    np.testing.assert_allclose(seen, (reader.times_s - reader.times_s[part][0])[list(FLASHES)])
-    np.testing.assert_allclose(beeps(path) - seen, offset_s, atol=0.003)
-    times, _ = heard(path)
-    assert times[-1] < writer.result.duration_s + 0.06  # no more than a packet
-    assert times[0] > -0.06
+    for start, stop in ((0, len(reader)), (13, 62)):
+        with VideoWriter(path, audio_from=source) as writer:
+            for frame in reader.frames(start, stop):
+                writer.write(frame.image, frame.time_s)
+        assert (writer.result.audio, writer.result.problem) == (kind, "")
+        seen = flashes(path)
+        np.testing.assert_allclose(seen, (reader.times_s - reader.times_s[start])[list(FLASHES)])
+        np.testing.assert_allclose(beeps(path) - seen, offset_s, atol=0.003)
+        times, _ = heard(path)
+        assert times[0] > -0.003
+        assert times[-1] < writer.result.duration_s + 0.06  # no more than a packet
 
 
 def test_sound_with_holes_stays_with_the_pictures(tmp_path: Path):
