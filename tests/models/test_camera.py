@@ -10,7 +10,14 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from models.camera import Camera, CameraOptions, rotate, rotation_angles, rotation_matrix
+from models.camera import (
+    Camera,
+    CameraOptions,
+    angle_rates,
+    rotate,
+    rotation_angles,
+    rotation_matrix,
+)
 
 ANGLES = torch.tensor(
     [[0.3, -0.7, 1.1], [0.0, 0.0, 0.0], [-2.0, 0.4, 3.0], [1e-4, 1.5, -0.2]], dtype=torch.float64
@@ -226,3 +233,21 @@ def test_projection_derivatives_are_those_of_the_projection(kind: str):
     expected = torch.autograd.functional.jacobian(pixels, objects)
     found = camera.projection_derivatives(camera.from_object(objects))
     torch.testing.assert_close(found, expected.permute(1, 2, 0, 3))  # pyright: ignore
+
+
+def test_angle_rates_are_those_of_a_turning_head():
+    angles = torch.tensor([[0.3, -0.7, 0.2], [-0.4, 1.2, -1.0], [0.0, 0.0, 0.0]]).double()
+    before, size = Rotation.from_matrix(rotation_matrix(angles).numpy()), 1e-6
+    for axis in range(3):
+        turn = size * np.eye(3)[axis]
+        ahead, behind = (
+            rotation_angles(
+                torch.from_numpy((Rotation.from_rotvec(sign * turn) * before).as_matrix())
+            )
+            for sign in (1, -1)
+        )
+        torch.testing.assert_close(
+            angle_rates(angles)[:, :, axis], (ahead - behind) / (2 * size), rtol=1e-6, atol=1e-8
+        )
+    # A head in profile has no such rates; they stay finite.
+    assert angle_rates(torch.tensor([[0.0, math.pi / 2, 0.0]])).isfinite().all()

@@ -11,10 +11,11 @@ from torch import Tensor
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, PyramidLevel, StageReport
 from models.fitting.gauss_newton import StepRules
-from models.fitting.problem import Evaluation
+from models.fitting.problem import Evaluation, FitProblem
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, shape_face
@@ -201,10 +202,34 @@ def test_a_jaw_on_the_silhouette(tiny_face_data: FaceModelData):
         assert (end_of(stage) <= stage.first).all()
 
 
+def test_blocks_that_are_held_fixed_stay(
+    tiny_face_model: FaceModel, truth: Coefficients, photo: FaceBatch
+):
+    """And the equations of the others are those of a fit of all."""
+    fitter, layout = fitter_of(tiny_face_model), tiny_face_model.layout
+    start = moved(tiny_face_model, truth, size=0.3)
+    free = ("expression", "angles_rad", "gamma", "translation_dm")
+    part, whole = fitter.photo_terms(photo, 4, free), fitter.photo_terms(photo, 4)
+    minimum = fitter.minimise(start, part, StepRules(most=5))
+    assert (minimum.evaluation.total < minimum.first).all()
+    for name, block in minimum.evaluation.coefficients.items():
+        assert bool((block == dict(start.items())[name]).all()) == (name not in free), name
+    problems = [FitProblem(terms.layout, terms.by_name) for terms in (part, whole)]
+    found, expected = (problem.linearise(problem.evaluate(start)) for problem in problems)
+    kept = torch.cat(
+        [torch.arange(layout.size)[layout.slices[name]] for name in part.layout.slices]
+    )
+    torch.testing.assert_close(
+        found.hessian, expected.hessian[:, kept][:, :, kept], rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(found.gradient, expected.gradient[:, kept], rtol=1e-4, atol=1e-5)
+
+
 def test_what_the_mask_hides_does_not_pull(
     tiny_face_model: FaceModel, truth: Coefficients, photo: FaceBatch
 ):
     """Where the mask says none of skin and nothing else may count, any colour is the same."""
+    truth, photo = truth.item(0), photo.rows(torch.tensor([0]))
     mask = torch.ones_like(photo.images[:, :1])
     mask[:, :, 100:140, 60:120] = 0
     painted = photo.images.clone()
@@ -262,6 +287,28 @@ def test_face_models_that_cannot_be_fitted_are_refused(tiny_face_data: FaceModel
     )
     with pytest.raises(ValueError, match="tiny has 60 landmarks; fitting needs the 68"):
         fitter_of(FaceModel(few))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_fits_as_the_cpu_does(tiny_face_model: FaceModel, photo: FaceBatch):
+    """With Gauss-Newton steps and with Adam's."""
+    schedule = AdamSchedule(rigid_steps=50, steps=10)
+    fits: list[list[Fit]] = []
+    for device in ("cpu", "cuda"):
+        camera, batch = Camera.rnet().to(device), photo.to(device)
+        fitter = FaceFitter(tiny_face_model.to(device), camera, Renderer("torch"))
+        fits.append(
+            [
+                fitter.fit(batch, PRESETS["balanced"]),
+                fitter.fit(batch, PRESETS["fast"], one_person=True),
+                fit_adam(fitter, batch, schedule),
+            ]
+        )
+    for on_cpu, on_gpu in zip(*fits, strict=True):
+        assert on_gpu.coefficients.identity.is_cuda
+        for one, two in zip(on_cpu.stages, on_gpu.stages, strict=True):
+            torch.testing.assert_close(end_of(two).cpu(), end_of(one), rtol=0.02, atol=0)
 
 
 def test_real_geometry_is_recovered():

@@ -15,16 +15,17 @@ from torch import Tensor
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
-from models.fitting.energy import LEAST_DISTANCE, FitWeights
+from models.fitting.energy import LEAST_DISTANCE, PUBLIC_WEIGHTS, FitWeights
 from models.fitting.photometric import PhotoLevel, PhotometricTerm, PixelView
 from models.fitting.pixel_rows import Mixer
 from models.fitting.problem import FitProblem
 from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis
+from models.losses import photometric_loss
 from models.parameters import Coefficients
 from models.renderer import Renderer, interpolate, rasterize
 from models.stages import pose_face, shape_face
-from tests.models.fitting.faces import by_steps, moved, photo_of, random_face
+from tests.models.fitting.faces import by_steps, moved, photo_of, random_face, render
 
 WEIGHTS = FitWeights(w_photo=1.3, robust_colour=0.2)
 
@@ -238,6 +239,21 @@ def test_the_cost_by_a_loop_over_pixels(tiny_face_model: FaceModel):
                 total += attention
         found = scene.term.energy(scene.view)[item].item()
         assert found == pytest.approx(1.3 * cost / total)
+
+
+def test_public_weights_make_it_the_loss_of_the_trainer(tiny_face_model: FaceModel):
+    model, at = tiny_face_model, random_face(tiny_face_model)
+    photo = photo_of(model, moved(model, at))
+    skin = torch.rand_like(photo.images[:, :1])
+    level = PhotoLevel.of(photo.images, skin, Camera.rnet(), 1)
+    tables = FaceDerivatives.of(model)
+    term = PhotometricTerm(model, tables, Renderer(), level, PUBLIC_WEIGHTS)
+    seen = render(model, at)
+    assert seen.rendering.image is not None
+    loss = photometric_loss(
+        seen.rendering.image.clamp(0, 1), photo.images, skin * seen.face_mask, eps=0.0
+    )
+    torch.testing.assert_close(term.energy(term.look(at))[0], 1.6 * loss)
 
 
 def test_the_gradient_is_that_of_the_cost(tiny_face_model: FaceModel):
