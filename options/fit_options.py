@@ -96,8 +96,10 @@ class VideoFitOptions:
     cache_folder: str = ""
     """Folder of finished parts, from which a stopped run goes on; <res_folder>/<stem>_cache if
     empty. Parts are removed when all is written."""
-    save_mesh: Literal["none", "obj"] = "none"
-    """obj: write a mesh for every frame into <res_folder>/<stem>_mesh/."""
+    save_mesh: Literal["none", "obj", "glb", "glb_units"] = "none"
+    """obj: a mesh for every frame in <res_folder>/<stem>_mesh/; glb: one animated <stem>.glb with
+    the expression components as morph targets, glb_units with the named units, as near as they
+    come."""
     save_video: bool = True
     """Write the side-by-side video: input, overlay, geometry."""
 

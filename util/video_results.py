@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data.video import VideoReader
 from data.video_crops import FrameCrop
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.landmarks import normalised_error
 from models.parameters import Coefficients
@@ -24,6 +24,8 @@ from models.renderer import Renderer
 from models.stages import PosedFace, pose_face, shape_face
 from util.atomic import write_bytes, write_text
 from util.coefficient_file import PUBLIC_KEYS
+from util.face_gltf import face_animation
+from util.gltf_file import write_glb
 from util.mesh_file import write_obj
 from util.photo_camera import PhotoCamera
 from util.photo_overlay import lay_over
@@ -168,6 +170,31 @@ class VideoResults:
             panel, _ = faces.at(number)
             assert panel is not None
             write_obj(folder / f"{number:06d}.obj", panel.vertices, panel.triangles, panel.colours)
+
+    def write_glb(self, path: Path, *, units: bool) -> None:
+        """Write one head with its expressions and motion, colours without light.
+
+        Args:
+            path: the .glb.
+            units: named units as morph targets in place of the expression components.
+
+        Raises:
+            ValueError: the face model cannot be written so.
+        """
+        fit, numbers = self._fit, np.flatnonzero(self._fit.found)
+        faces = self._coefficients(fit.coefficients[numbers])
+        scene = face_animation(
+            self._model,
+            faces.identity[:1],
+            self._model.albedo(faces.texture[:1])[0].clamp(0, 1),
+            faces.expression,
+            rotation_matrix(faces.angles_rad),
+            faces.translation_dm,
+            fit.times_s[numbers] - fit.times_s[numbers[0]],
+            self._camera,
+            units=units,
+        )
+        write_glb(path, scene)
 
     def report(self, audio: str = "") -> VideoReport:
         """How good the fit is."""

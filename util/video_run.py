@@ -57,6 +57,9 @@ def fit_video(options: ParsedOptions) -> None:
         audio = out.write_video(stem.with_name(f"{path.stem}_fit.mp4"), fitting.reader)
     if video.save_mesh == "obj":
         out.write_objs(stem.with_name(f"{path.stem}_mesh"))
+    elif video.save_mesh != "none":
+        glb, units = stem.with_name(f"{path.stem}.glb"), video.save_mesh == "glb_units"
+        out.write_glb(glb, units=units)
     report = out.report(audio)
     write_report(stem.with_name(f"{path.stem}_report.json"), report)
     fitting.clear_up()

@@ -28,7 +28,7 @@ from models.landmarks import INNER, JAW
 class FitWeights:
     """Weights of the terms of a fit."""
 
-    w_photo: float = 1.6
+    w_photo: float = 8.0
     """Colour distance over the visible skin, RGB in [0, 1]."""
     w_landmarks: float = 2e-3
     """Squared landmark distance in pixels of a 224 crop."""
@@ -37,11 +37,11 @@ class FitWeights:
     w_mouth: float = 1.0
     """Weight of each mouth and nose bridge landmark (28 to 30, 48 to 67, counted from 0) against
     another inner one."""
-    w_identity: float = 1e-3
+    w_identity: float = 2e-3
     """Squared identity coefficients, in standard deviations."""
-    w_expression: float = 8e-4
+    w_expression: float = 2e-3
     """Squared expression coefficients."""
-    w_texture: float = 1e-4
+    w_texture: float = 5e-4
     """Squared texture coefficients."""
     w_light_colour: float = 10.0
     """Variance of the light over the colour channels."""

@@ -5,7 +5,7 @@ Their normal equations are exact, and made once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -26,15 +26,6 @@ class Quadratic:
     matrix: Float[Tensor, "parameters parameters"]
     vector: Float[Tensor, " parameters"]
     constant: float = 0.0
-
-    def shared_by(self, faces: int) -> Quadratic:
-        """The term of one of so many faces whose parameters it counts once."""
-        return replace(
-            self,
-            matrix=self.matrix / faces,
-            vector=self.vector / faces,
-            constant=self.constant / faces,
-        )
 
     def only(self, layout: ParameterLayout) -> Quadratic | None:
         """The part over some blocks, for fits that hold the others fixed; None if it has none.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import trimesh
 from scipy.io import loadmat
 
 from data.detection import DetectionOptions
@@ -216,6 +217,9 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
 
     results.write_objs(tmp_path / "mesh")
     assert len(list((tmp_path / "mesh").glob("*.obj"))) == COUNT - len(EMPTY)
+    results.write_glb(tmp_path / "talk.glb", units=False)
+    animated = trimesh.load(tmp_path / "talk.glb", process=False)
+    assert isinstance(animated, trimesh.Scene) and len(animated.geometry) == 1
     report = results.report("no sound")
     write_report(tmp_path / "report.json", report)
     saved_report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -20,6 +20,7 @@ from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
 
 HELD_LOOSELY = FitWeights(
+    w_photo=1.6,
     w_identity=1e-6,
     w_expression=1e-6,
     w_texture=1e-7,

@@ -124,13 +124,6 @@ def test_parts_of_priors(model: FaceModel, faces: Coefficients):
         torch.testing.assert_close(energy(part, faces), energy(term, alone) - energy(term, mean))
 
 
-def test_what_faces_share_counts_once(model: FaceModel, faces: Coefficients):
-    term = priors(model, WEIGHTS)["reflectance"]
-    torch.testing.assert_close(3 * energy(term.shared_by(3), faces), energy(term, faces))
-    found = term.shared_by(3).equations(term.look(faces))
-    torch.testing.assert_close(3 * found.gradient, term.equations(term.look(faces)).gradient)
-
-
 def test_nearness_is_measured_in_angles_and_its_steps_turn(model: FaceModel, faces: Coefficients):
     layout = model.layout.only(("expression", "angles_rad", "translation_dm"))
     weights = torch.rand(layout.size, dtype=torch.float64)
