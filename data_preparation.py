@@ -4,6 +4,8 @@ python data_preparation.py --img_folder my_photos --mode train
 
 Millions of photos, as an array job of any scheduler: `--shard 0/16` ... `--shard 15/16`, then
 `python data_preparation.py --merge --mode train`.
+
+With `--fit` also the coefficients of the face model, with which `train.py --w_coeff 1` begins.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.detection import DetectionOptions
+from data.fitted_labels import FaceLabeller
 from data.merging import merge_shards
 from data.preparation import PreparationOptions, find_folders, prepare_folders
 from data.prepared_files import LIST_NAMES, lines_of
 from data.sharding import Shard
 from data.tar_shards import PackingOptions, PackSummary, pack_photos
-from options import parse_command
+from options import ParsedOptions, parse_command
 from util.command import run_command
 
 
@@ -31,21 +34,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     since, of which nothing is packed then. A part is done whatever its photos are: only the merger
     sees them all.
     """
-    groups = [PreparationOptions, DetectionOptions, PackingOptions]
-    parsed = parse_command(groups, arguments, __doc__ or "")
+    parsed = parse_command(option_groups, arguments, __doc__ or "")
     options, packing = parsed[PreparationOptions], parsed[PackingOptions]
     if options.merge:
         folders = find_folders(options.img_folder, options.data_root) if options.img_folder else ()
         lists = Path("datalist") / options.mode
         summary = merge_shards(lists, folders, partial=options.merge_partial)
     else:
-        summary = prepare_folders(options, parsed[DetectionOptions])
+        summary = prepare_folders(options, parsed[DetectionOptions], labeller_of(parsed))
     print(summary)
     incomplete = summary.missing and not options.merge_partial
     if packing.tar_folder and summary.usable and not incomplete:
         print(pack(summary.lists, packing, options, summary.usable))
     if incomplete or not (summary.usable or options.shard):
         sys.exit(1)
+
+
+def option_groups(given: dict[str, str]) -> list[type]:
+    """The options; those of the face model where one is fitted, since loading torch takes long."""
+    groups: list[type] = [PreparationOptions, DetectionOptions, PackingOptions]
+    if "fit" in given:
+        from models.face_model import FaceModelOptions
+
+        groups.append(FaceModelOptions)
+    return groups
+
+
+def labeller_of(parsed: ParsedOptions) -> FaceLabeller | None:
+    """What fits the photos, if `--fit` asks for it; says which face model that is."""
+    options = parsed[PreparationOptions]
+    if not options.fit:
+        return None
+    from models.face_model import FaceModelOptions
+    from util.photo_labeller import PhotoLabeller
+
+    if not parsed.given("jaw_landmarks"):
+        # Detectors mark where a turned head ends.
+        parsed = parsed.with_values(FaceModelOptions, jaw_landmarks="silhouette")
+    labeller = PhotoLabeller(parsed[FaceModelOptions], options.fit_preset)
+    print(f"Face model: {labeller.message}")
+    return labeller
 
 
 def pack(

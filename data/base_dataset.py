@@ -27,7 +27,9 @@ class FaceSample:
     mask: np.ndarray | None = None
     """(H, W) uint8 skin probability."""
     coefficients: np.ndarray | None = None
-    """(P,) true coefficients of a synthetic face."""
+    """(P,) true coefficients of a synthetic face, or fitted ones of a photo."""
+    fitted: bool = False
+    """Whether the coefficients are a fit's, not the truth."""
 
 
 class FaceDataset(torch.utils.data.Dataset, ABC):
@@ -57,7 +59,7 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         self.problems: Mapping[int, str] = {}
         """Samples that are known to be unusable before they are read, and why."""
         self.truth_size: int | None = None
-        """Length of the coefficient vectors, where some samples have true ones and others none."""
+        """Length of the coefficient vectors, where not all samples have true ones."""
         self.notice = ""
         """What the user should know before the first batch."""
         self.needs_shuffling = False

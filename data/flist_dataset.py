@@ -1,8 +1,9 @@
 """Photos of prepared folders, named by lists of their masks.
 
 Each line of the list names a mask, `<folder>/mask/<stem>.png`; the photo lies in `<folder>` under
-any accepted image extension, its 68 landmarks in `<folder>/landmarks/<stem>.txt`. In a folder that
-make_synthetic.py wrote, pictures bring their true coefficients with them.
+any accepted image extension, its 68 landmarks in `<folder>/landmarks/<stem>.txt` and, if it was
+fitted, its coefficients in `<folder>/coefficients/<stem>.json`. In a folder that make_synthetic.py
+wrote, pictures bring their true coefficients with them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceSample, named_files
+from data.fitted_labels import read_label
 from data.images import is_image_name, read_image, read_mask
 from data.landmarks import read_landmarks
 from data.mixing import mixed_order, parse_lists
@@ -24,6 +26,7 @@ from data.prepared_files import images_by_stem
 from data.synthetic.coefficients import SyntheticTruth, read_truth
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
+from models.truth import LabelOptions
 from util.errors import InputError
 from util.text import decode_text
 
@@ -55,6 +58,8 @@ class ListedPhoto:
     """Number of the line, from 1."""
     problem: str = ""
     """Which of the files is missing, and the remedy."""
+    is_fitted: bool = False
+    """Whether it has fitted coefficients."""
 
     @property
     def image(self) -> Path:
@@ -72,6 +77,11 @@ class ListedPhoto:
         return self.folder / "mask" / self.mask_name
 
     @property
+    def label(self) -> Path:
+        """Fitted coefficients."""
+        return self.folder / "coefficients" / f"{Path(self.mask_name).stem}.json"
+
+    @property
     def origin(self) -> str:
         """List and line, for messages."""
         return f"{self.flist}, line {self.line}"
@@ -80,13 +90,14 @@ class ListedPhoto:
 class FlistDataset(PreparedDataset):
     """Aligned photos with landmarks and skin masks; augmented for training."""
 
-    option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions)
+    option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions, LabelOptions)
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
         """Read the lists and see which of their files are there.
 
         Raises:
-            InputError: no list, an empty one, or none of its files; a damaged file of truth.
+            InputError: no list, an empty one, or none of its files; a damaged file of truth; no
+                fitted coefficients where they are wanted, or such of another face model.
         """
         super().__init__(options, assets, is_train)
         lists: FlistOptions = options[FlistOptions]
@@ -112,6 +123,8 @@ class FlistDataset(PreparedDataset):
             index: photo.problem for index, photo in enumerate(self.photos) if photo.problem
         }
         self._read_truth(assets)
+        if self.with_labels:
+            self._find_labels(lists_text, flag)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -143,6 +156,22 @@ class FlistDataset(PreparedDataset):
         if unusable:
             self.notice = f"taken as photos, without true coefficients: {'; '.join(unusable)}"
 
+    def _find_labels(self, lists: str, flag: str) -> None:
+        """See that there are fitted coefficients, and that their face model is this run's.
+
+        Of each folder one is looked at now; the others when they are read.
+        """
+        fitted = [photo for photo in self.photos if photo.is_fitted and not photo.problem]
+        if not fitted:
+            raise InputError(
+                f"--w_coeff: no photo of {flag} {lists} has fitted coefficients; make them with "
+                "data_preparation.py --fit, or leave --w_coeff out"
+            )
+        for photo in {photo.folder: photo for photo in fitted}.values():
+            read_label(photo.label).check_model(str(photo.label), self._card)
+        count = f"{len(fitted)} of {len(self.photos)} photos begin with fitted coefficients"
+        self.notice = "; ".join(filter(None, (self.notice, count)))
+
     def load(self, index: int) -> FaceSample:
         """Read one photo and align it; a picture with true coefficients is a crop already."""
         # Copies (`mixed_order`) have numbers beyond the last photo's.
@@ -163,7 +192,10 @@ class FlistDataset(PreparedDataset):
             image = read_image(photo.image)
             landmarks = read_landmarks(photo.landmarks)
             mask = read_mask(photo.mask)
-            return self.align(image, landmarks, mask, str(photo.image), str(photo.landmarks))
+            label = None
+            if self.with_labels and photo.is_fitted:
+                label = read_label(photo.label), str(photo.label)
+            return self.align(image, landmarks, mask, str(photo.image), str(photo.landmarks), label)
         except InputError as error:
             raise InputError(f"{error} ({photo.origin})") from error
 
@@ -226,6 +258,7 @@ class _PreparedFolder:
         self._images = {name for name in _names(root) if is_image_name(name)}
         self._masks = _names(root / "mask")
         self._landmarks = _names(root / "landmarks")
+        self._labels = _names(root / "coefficients")
         self._image_of_stem = images_by_stem(self._images, self._masks)
 
     def find(self, mask: str, flist: Path, line: int) -> ListedPhoto:
@@ -235,7 +268,9 @@ class _PreparedFolder:
         if not mask.lower().endswith(".png") and mask in self._images:
             # The public code gives masks their photo's name, also where two share a stem.
             image = mask
-        photo = ListedPhoto(self.root, image or stem, mask, flist, line)
+        photo = ListedPhoto(
+            self.root, image or stem, mask, flist, line, is_fitted=f"{stem}.json" in self._labels
+        )
         if image is None:
             problem = (
                 f"{photo.origin}: {self.root} has no photo for {photo.mask}; put it back, or run "

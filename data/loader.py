@@ -40,13 +40,15 @@ def collate(
         landmark_origin: how pixel indices become continuous pixels.
         recognition_template: (5, 2) points of the recognition net's crop, in pixel indices;
             None leaves out `recognition_transforms`.
-        truth_size: length of the coefficient vectors where only some samples have them: the batch
-            then says which.
+        truth_size: length of the coefficient vectors where not all samples have true ones: the
+            batch then says which have true and which fitted ones.
     """
     coefficients = [sample.coefficients for sample in samples]
-    has_truth = None
+    has_truth = has_fit = None
     if truth_size is not None:
-        has_truth = torch.tensor([vector is not None for vector in coefficients])
+        known = torch.tensor([vector is not None for vector in coefficients])
+        has_fit = known & torch.tensor([sample.fitted for sample in samples])
+        has_truth = known & ~has_fit
         none = np.zeros(truth_size, dtype=np.float32)
         coefficients = [none if vector is None else vector for vector in coefficients]
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
@@ -65,6 +67,7 @@ def collate(
         recognition_transforms=transforms,
         coefficients=_stack(coefficients),
         has_truth=has_truth,
+        has_fit=has_fit,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from data.images import image_names
 from data.prepared_files import (
+    DOUBTFUL,
     LIST_NAMES,
     REPORT_NAME,
     Failure,
@@ -63,11 +64,13 @@ def merge_shards(lists: Path, folders: Sequence[Path] = (), *, partial: bool = F
             )
         missing.append(sentence)
     kinds, examples, failed = _merge_reports(lists, records, photo_folders)
+    doubts = kinds.pop(DOUBTFUL, 0)
     usable = _merge_lists(lists, records)
     if not absent:
         missing += _changed_folders(photo_folders, usable, failed)
     total = sum(usable.values())
     skipped = min(sum(record.skipped for record in records), total)
+    fitted = [record.fitted for record in records if record.fitted is not None]
     return Summary(
         done=total - skipped,
         skipped=skipped,
@@ -75,6 +78,8 @@ def merge_shards(lists: Path, folders: Sequence[Path] = (), *, partial: bool = F
         examples=examples,
         reports=tuple(folder / REPORT_NAME for folder in photo_folders),
         lists=lists,
+        fitted=sum(fitted) if fitted else None,
+        doubts=doubts,
         missing=tuple(missing),
     )
 
@@ -139,7 +144,11 @@ def _merge_lists(lists: Path, records: Sequence[ShardRecord]) -> Counter[str]:
 def _merge_reports(
     lists: Path, records: Sequence[ShardRecord], photo_folders: Sequence[Path]
 ) -> tuple[Counter[str], dict[str, str], Counter[str]]:
-    """Write each folder's report; returns failures by kind, an example of each, and by folder."""
+    """Write each folder's report.
+
+    Returns:
+        The rows by kind, a reason of each kind, and the unusable photos by folder.
+    """
     order = {printable(folder): number for number, folder in enumerate(records[0].folders)}
 
     def rows(record: ShardRecord) -> Iterator[tuple[tuple[int, str], str, str]]:
@@ -165,7 +174,7 @@ def _merge_reports(
                 report.add(name, Failure(kind, reason))  # pyright: ignore
                 kinds[kind] += 1
                 examples.setdefault(kind, reason)
-                failed[folder.as_posix()] += 1
+                failed[folder.as_posix()] += kind != DOUBTFUL
         if upcoming and upcoming[0] == number:
             upcoming = next(of_folder, None)
     return kinds, examples, failed

@@ -4,7 +4,9 @@
     <folder>/landmarks/a.txt              68 points
     <folder>/detections/a.txt             five points; the user's own are used, else those of the 68
     <folder>/mask/a.png                   skin mask, written last: it marks a finished photo
-    <folder>/preparation_report.csv       the photos that cannot be used, and why
+    <folder>/coefficients/a.json          with --fit: fitted coefficients (`data.fitted_labels`)
+    <folder>/doubtful/a.json              with --fit: why there are none
+    <folder>/preparation_report.csv       the photos that cannot be used, or not fitted, and why
     datalist/<mode>/{images,landmarks,masks}.txt
 
 The layout is the public code's, except that its masks bear the photos' own names and format. With
@@ -23,11 +25,20 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from data.alignment import Alignment
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.fitted_labels import FaceLabeller, FittedLabel, read_label, write_label
 from data.images import find_folder, read_image, write_image
-from data.landmarks import check_landmarks, five_from_68, read_landmarks, write_landmarks
+from data.landmarks import (
+    check_landmarks,
+    five_from_68,
+    read_landmarks,
+    upright_landmarks,
+    write_landmarks,
+)
 from data.photo_landmarks import choose_landmarks, read_checked
 from data.prepared_files import (
+    DOUBTFUL,
     REPORT_NAME,
     Failure,
     ListWriter,
@@ -63,6 +74,11 @@ class PreparationOptions:
     """With --merge: also while parts are missing, lists of those that are there."""
     overwrite: bool = False
     """Also redo photos that are finished. Your own files in detections/ are always kept."""
+    fit: bool = False
+    """Also fit the face model to every photo, as fit.py does; train.py --w_coeff begins with the
+    coefficients. Then --face_model and the flags beside it choose the model."""
+    fit_preset: Literal["fast", "balanced", "best"] = "balanced"
+    """How finely --fit looks at the photos: about 0.1, 0.5 or 3 seconds each."""
 
     def __post_init__(self) -> None:
         """Refuse a negative number of processes and parts that do not exist."""
@@ -82,6 +98,7 @@ class PreparationOptions:
 def prepare_folders(
     options: PreparationOptions,
     detection: DetectionOptions | None = None,
+    labeller: FaceLabeller | None = None,
     *,
     list_root: Path = Path("datalist"),
     progress: bool = True,
@@ -94,6 +111,7 @@ def prepare_folders(
     Args:
         options: folders, workers, the part of the photos, and what to redo.
         detection: how faces are found.
+        labeller: fits faces; None leaves fitting out, and labels that are there as they are.
         list_root: the lists go to list_root/<mode>/; those of all folders are merged. Lists and
             report of a part go to list_root/<mode>/shards/, for `data.merging`.
         progress: show a progress bar.
@@ -105,23 +123,25 @@ def prepare_folders(
     folders = find_folders(options.img_folder, options.data_root)
     parts = [list_part(folder, shard or Shard()) for folder in folders]
     count = sum(map(len, parts))
-    work = _PreparePhoto(create_detector(detection or DetectionOptions()), options.overwrite)
+    detector = create_detector(detection or DetectionOptions())
+    work = _PreparePhoto(detector, labeller, options.overwrite)
     workers = usable_cores() if options.num_workers is None else options.num_workers
     with (
         Outcomes(count) as outcomes,
         tqdm(total=count, unit="photo", disable=not progress) as bar,
     ):
-        todo = _todo(parts, outcomes, options.overwrite, bar)
+        todo = _todo(parts, outcomes, work, bar)
         for (number, photo), failure in map_in_processes(work, todo, workers):
             if isinstance(failure, WorkerDied):
                 failure = Failure("process died", f"{photo.image}: {failure}")
-            if failure is None:
+            if failure is None or failure.usable:
                 outcomes.done(number)
-            else:
-                outcomes.fail(number, failure)
+            if failure is not None:
+                (outcomes.doubt if failure.usable else outcomes.fail)(number, failure)
             bar.update()
             bar.set_postfix(failed=outcomes.kinds.total(), refresh=False)
-        return _write_results(parts, outcomes, list_root / options.mode, shard)
+        lists = list_root / options.mode
+        return _write_results(parts, outcomes, lists, shard, with_fits=labeller is not None)
 
 
 def prepare_photo(
@@ -148,8 +168,10 @@ def prepare_photo(
             f"points in {files.detection}",
         )
     try:
-        # A photo that is redone is not finished until its mask is there again.
-        files.mask.unlink(missing_ok=True)
+        # A photo that is redone is not finished until its mask is there again, and what was fitted
+        # belongs to the landmarks that it had.
+        for path in (files.mask, files.label, files.doubt):
+            path.unlink(missing_ok=True)
         # Points that we found are written after the landmarks they are taken from, and go before
         # these change: at no time they could be mistaken for the user's.
         if _is_ours(files):
@@ -162,6 +184,51 @@ def prepare_photo(
     except OSError as error:
         return Failure("writing", f"{files.image}: its files cannot be written: {error}")
     return None
+
+
+def fit_photo(files: PhotoFiles, labeller: FaceLabeller) -> Failure | None:
+    """Write the label of a prepared photo, or why it has none; returns that reason, or None."""
+    try:
+        image = read_image(files.image)
+        landmarks = read_checked(files.landmarks, image.shape, any_way_up=True)
+        if landmarks is None or len(landmarks) != 68:
+            raise InputError(f"{files.landmarks} does not hold 68 points")
+        label = labeller(files.image, image, landmarks)
+    except InputError as error:
+        return Failure("landmarks", str(error))
+    path, other = files.label, files.doubt
+    if label.coefficients is None:
+        path, other = other, path
+    try:
+        other.unlink(missing_ok=True)
+        write_label(path, label)
+    except OSError as error:
+        return Failure("writing", f"{files.image}: its fit cannot be written: {error}")
+    return _doubt(files, label)
+
+
+def earlier_fit(files: PhotoFiles, labeller: FaceLabeller) -> FittedLabel | None:
+    """The label or the doubt that an earlier run wrote; None unless it is what a fit would be now.
+
+    It is if face model and preset are the same and the landmarks still give the same crop.
+    """
+    path = files.label if files.label.is_file() else files.doubt
+    if not path.is_file():
+        return None
+    try:
+        label = read_label(path)
+        size = label.crop[0], label.crop[1]
+        landmarks = upright_landmarks(read_landmarks(files.landmarks), size[1])
+        alignment = Alignment.from_landmarks(landmarks, size, labeller.standard_points)
+    except InputError:
+        return None
+    return label if label.maker == labeller.maker and label.fits(alignment) else None
+
+
+def _doubt(files: PhotoFiles, label: FittedLabel) -> Failure | None:
+    if label.coefficients is not None:
+        return None
+    return Failure(DOUBTFUL, f"{files.image}: {label.doubt}")
 
 
 def find_folders(names: Sequence[str], data_root: str) -> list[Path]:
@@ -177,13 +244,20 @@ def find_folders(names: Sequence[str], data_root: str) -> list[Path]:
 
 
 def _todo(
-    parts: Sequence[FolderPart], outcomes: Outcomes, overwrite: bool, bar: tqdm
+    parts: Sequence[FolderPart], outcomes: Outcomes, work: _PreparePhoto, bar: tqdm
 ) -> Iterator[tuple[int, PhotoFiles]]:
     """Number and files of each photo that is left to do; notes what becomes of the others."""
     for number, photo in enumerate(chain.from_iterable(parts)):
         if failure := _bad_name(photo):
             outcomes.fail(number, failure)
-        elif not overwrite and photo.finished():
+        elif not work.overwrite and photo.finished():
+            if work.labeller is not None:
+                fit = earlier_fit(photo, work.labeller)
+                if fit is None:
+                    yield number, photo
+                    continue
+                if doubt := _doubt(photo, fit):
+                    outcomes.doubt(number, doubt)
             outcomes.skip(number)
         else:
             yield number, photo
@@ -192,7 +266,12 @@ def _todo(
 
 
 def _write_results(
-    parts: Sequence[FolderPart], outcomes: Outcomes, lists: Path, shard: Shard | None
+    parts: Sequence[FolderPart],
+    outcomes: Outcomes,
+    lists: Path,
+    shard: Shard | None,
+    *,
+    with_fits: bool,
 ) -> Summary:
     """Write lists and reports; for a shard its record, last."""
     if shard is None:
@@ -209,13 +288,16 @@ def _write_results(
                 for number, failure in outcomes.failures(numbers):
                     image = part.folder / part.names[number - numbers.start]
                     writer.add(image.as_posix(), failure)
+    done, skipped = outcomes.count(Outcomes.DONE), outcomes.count(Outcomes.SKIPPED)
     summary = Summary(
-        done=outcomes.count(Outcomes.DONE),
-        skipped=outcomes.count(Outcomes.SKIPPED),
+        done=done,
+        skipped=skipped,
         failures=outcomes.kinds,
         examples=outcomes.examples,
         reports=tuple(reports),
         lists=lists,
+        fitted=done + skipped - outcomes.doubts if with_fits else None,
+        doubts=outcomes.doubts,
     )
     # A part without any photo has its lists too, so that the merger sees it done.
     if summary.usable or shard is not None:
@@ -225,7 +307,7 @@ def _write_results(
                     writer.add(photo.listed)
     if shard is not None:
         folders = tuple(part.folder.as_posix() for part in parts)
-        ShardRecord(shard, folders, summary.done, summary.skipped).write(lists)
+        ShardRecord(shard, folders, done, skipped, summary.fitted).write(lists)
     return summary
 
 
@@ -239,15 +321,21 @@ def _numbers(parts: Sequence[FolderPart]) -> Iterator[range]:
 
 @dataclass(frozen=True)
 class _PreparePhoto:
-    """`prepare_photo` with its settings, to be sent to worker processes."""
+    """`prepare_photo` and `fit_photo` with their settings, to be sent to worker processes."""
 
     detector: LandmarkDetector
+    labeller: FaceLabeller | None
     overwrite: bool
 
     def __call__(self, item: tuple[int, PhotoFiles]) -> Failure | None:
         _, files = item
         try:
-            return prepare_photo(files, self.detector, overwrite=self.overwrite)
+            failure = None
+            if self.overwrite or not files.finished():
+                failure = prepare_photo(files, self.detector, overwrite=self.overwrite)
+            if failure is not None or self.labeller is None:
+                return failure
+            return fit_photo(files, self.labeller)
         except (ImportError, MemoryError):
             raise
         except Exception as error:

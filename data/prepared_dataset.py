@@ -1,8 +1,13 @@
-"""What all datasets of prepared photos share: checked, aligned and, for training, augmented."""
+"""What all datasets of prepared photos share: checked, aligned and, for training, augmented.
+
+Training takes the photos' fitted coefficients with them, where they have some and `--w_coeff`
+wants them.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +16,13 @@ from data.alignment import align_face
 from data.augmentation import AugmentationOptions, Warp
 from data.base_dataset import FaceDataset, FaceSample
 from data.exact_warp import warp_exactly
+from data.fit_warp import warp_fit
+from data.fitted_labels import FittedLabel
 from data.landmarks import check_landmarks, upright_landmarks
 from models.assets import ModelAssets
+from models.camera import Camera
 from models.parameters import ParameterLayout
+from models.truth import LabelOptions
 from util.errors import InputError
 
 
@@ -29,9 +38,16 @@ class PreparedDataset(FaceDataset):
         self._exact = self.landmark_origin == "centre"
         self._standard_points = assets.face_model.alignment_points.detach().cpu().numpy()
         self._layout: ParameterLayout | None = getattr(assets.face_model, "layout", None)
+        self._camera = Camera.rnet()
+        wanted = LabelOptions in options and options[LabelOptions].w_coeff > 0
+        self.with_labels = is_train and wanted
+        """Whether fitted coefficients are read; validation compares with the photos alone."""
+        if self.with_labels:
+            self._card = assets.face_model.card
+            self.truth_size = assets.face_model.layout.size
 
     def __getitem__(self, index: int) -> FaceSample:
-        """Read, align and, for training, augment one photo; the true coefficients stay true."""
+        """Read, align and, for training, augment one photo; its coefficients follow."""
         sample = self.load(index)
         if not self._augment:
             return sample
@@ -39,6 +55,8 @@ class PreparedDataset(FaceDataset):
         if sample.coefficients is None:
             return warp.apply(sample)
         assert self._layout is not None
+        if sample.fitted:
+            return warp_fit(sample, warp, self._layout, self._camera)
         return warp_exactly(sample, warp, self._layout)
 
     @abstractmethod
@@ -46,7 +64,13 @@ class PreparedDataset(FaceDataset):
         """One sample, aligned and not augmented."""
 
     def align(
-        self, image: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, path: str, source: str
+        self,
+        image: np.ndarray,
+        landmarks: np.ndarray,
+        mask: np.ndarray,
+        path: str,
+        source: str,
+        label: tuple[FittedLabel, str] | None = None,
     ) -> FaceSample:
         """Make a sample of a photo.
 
@@ -57,6 +81,7 @@ class PreparedDataset(FaceDataset):
             mask: (H, W) uint8.
             path: of the photo, for messages.
             source: of the landmarks, for messages.
+            label: fitted coefficients, and their file, for messages; None without any.
         """
         if len(landmarks) != 68:
             raise InputError(f"{source} holds {len(landmarks)} points; expected 68")
@@ -65,4 +90,10 @@ class PreparedDataset(FaceDataset):
         face = align_face(
             image, landmarks, self._standard_points, mask, exact_landmarks=self._exact
         )
-        return FaceSample(face.image, path, face.landmarks, face.mask)
+        sample = FaceSample(face.image, path, face.landmarks, face.mask)
+        if label is None:
+            return sample
+        fit, name = label
+        assert self.truth_size is not None
+        coefficients = fit.coefficients_for(name, self._card, self.truth_size, face.alignment)
+        return replace(sample, coefficients=coefficients, fitted=True)

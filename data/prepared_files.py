@@ -22,7 +22,10 @@ REPORT_NAME = "preparation_report.csv"
 REPORT_COLUMNS = ("image", "kind", "reason")
 LIST_NAMES = ("images", "landmarks", "masks")
 
-FailureKind = Literal["picture", "no face", "landmarks", "writing", "process died", "unexpected"]
+DOUBTFUL = "doubtful fit"
+FailureKind = Literal[
+    "picture", "no face", "landmarks", "writing", "process died", "unexpected", "doubtful fit"
+]
 
 
 @dataclass(frozen=True)
@@ -48,23 +51,38 @@ class PhotoFiles:
         return self.image.parent / "mask" / f"{self.stem}.png"
 
     @property
+    def label(self) -> Path:
+        """Fitted coefficients."""
+        return self.image.parent / "coefficients" / f"{self.stem}.json"
+
+    @property
+    def doubt(self) -> Path:
+        """Why there are none, if the photo was fitted."""
+        return self.image.parent / "doubtful" / f"{self.stem}.json"
+
+    @property
     def listed(self) -> tuple[str, str, str]:
         """Lines of the three lists, with slashes on every platform, so that lists travel."""
         return self.image.as_posix(), self.landmarks.as_posix(), self.mask.as_posix()
 
     def finished(self) -> bool:
-        """Whether nothing is left to do. All files are written whole or not at all."""
+        """Whether nothing is left to do but to fit. All files are written whole or not at all."""
         return self.mask.is_file() and self.landmarks.is_file()
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a photo cannot be used."""
+    """Why a photo cannot be used; or, if it is a doubtful fit, only its label."""
 
     kind: FailureKind
     """What failed, for counting."""
     reason: str
     """The whole story, with names and remedy."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the photo can be trained on all the same."""
+        return self.kind == DOUBTFUL
 
 
 def unusual_stems(names: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
@@ -127,7 +145,7 @@ class ListWriter:
 
 
 class ReportWriter:
-    """Writes a table of the photos that cannot be used; a context manager as `ListWriter`."""
+    """Writes a table of photos that cannot be used, or whose fit cannot; used as `ListWriter`."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is written before the block begins."""
@@ -158,6 +176,8 @@ class Outcomes:
         self._numbers, self._offsets = array("Q"), array("Q")
         self.kinds: Counter[str] = Counter()
         """Failures by kind."""
+        self.doubts = 0
+        """Photos whose fit is doubtful."""
         self.examples: dict[str, str] = {}
         """The first reason of each kind, by the photos' order."""
         self._first: dict[str, int] = {}
@@ -180,11 +200,20 @@ class Outcomes:
     def fail(self, number: int, failure: Failure) -> None:
         """A photo cannot be used."""
         self._states[number] = self.FAILED
+        self.kinds[failure.kind] += 1
+        self._keep(number, failure)
+
+    def doubt(self, number: int, failure: Failure) -> None:
+        """A photo that can be used has a doubtful fit."""
+        self.doubts += 1
+        self._keep(number, failure)
+
+    def _keep(self, number: int, failure: Failure) -> None:
+        """Keep the reason for the report."""
         self._numbers.append(number)
         self._offsets.append(self._reasons.seek(0, os.SEEK_END))
         reason = printable(" ".join(failure.reason.split()))
         self._reasons.write(f"{failure.kind}\t{reason}\n".encode())
-        self.kinds[failure.kind] += 1
         if number <= self._first.get(failure.kind, number):
             self._first[failure.kind] = number
             self.examples[failure.kind] = failure.reason
@@ -198,7 +227,7 @@ class Outcomes:
         return self._states[number] in (self.DONE, self.SKIPPED)
 
     def failures(self, numbers: range) -> Iterator[tuple[int, Failure]]:
-        """The failed ones of consecutive photos, in their order."""
+        """The reasons that consecutive photos have, in the photos' order."""
         if self._order is None or len(self._order) != len(self._numbers):
             self._order = np.argsort(np.array(self._numbers), kind="stable")
         in_order = np.array(self._numbers)[self._order]
@@ -225,6 +254,10 @@ class Summary:
     """Where failures are listed."""
     lists: Path
     """Folder of images.txt, landmarks.txt and masks.txt."""
+    fitted: int | None = None
+    """Usable photos with fitted coefficients; None if they were not asked for."""
+    doubts: int = 0
+    """Usable photos without, since their fit is doubtful."""
     missing: tuple[str, ...] = ()
     """What lacks for the lists to be whole; a sentence each."""
 
@@ -242,8 +275,12 @@ class Summary:
         lines = [f"done {self.done}, skipped {self.skipped}, failed {self.failed}"]
         for kind, count in self.failures.most_common():
             lines.append(f"  {count} x {kind}, such as: {self.examples[kind]}")
-        if self.failed:
-            lines.append("All failures: " + _some([str(path) for path in self.reports]))
+        if self.fitted is not None:
+            lines.append(f"fitted {self.fitted}, doubtful {self.doubts}")
+            if self.doubts:
+                lines.append(f"  {self.doubts} x {DOUBTFUL}, such as: {self.examples[DOUBTFUL]}")
+        if self.failed or self.doubts:
+            lines.append("All of them: " + _some([str(path) for path in self.reports]))
         if self.usable:
             lines.append(f"Lists of {self.usable} photos: {self.lists}")
         else:

@@ -152,6 +152,8 @@ class ShardRecord:
     """Folders of photos, in the order of the lists."""
     done: int
     skipped: int
+    fitted: int | None = None
+    """Usable photos with fitted coefficients; None where nothing was fitted."""
 
     def write(self, lists: Path) -> None:
         """Write the record; it marks the lists beside it as whole."""
@@ -175,6 +177,7 @@ class ShardRecord:
                 tuple(str(folder) for folder in record["folders"]),
                 int(record["done"]),
                 int(record["skipped"]),
+                None if record.get("fitted") is None else int(record["fitted"]),
             )
         except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(

@@ -1,11 +1,12 @@
 """Prepared photos in tar files, as the library webdataset lays them out: few files, large reads.
 
     faces-000000.tar     00000000.jpg, 00000000.landmarks.txt, 00000000.mask.png, 00000000.json,
-                         00000001.jpg, ...
+                         00000000.coefficients.json where it was fitted, 00000001.jpg, ...
     faces-000000.idx     where each of them begins
 
 The members of a sample share the name up to the first dot and follow each other. Photo, landmarks
-and mask are the prepared folder's files as they are; the .json names the photo that they came from.
+mask and coefficients are the prepared folder's files as they are; the .json names the photo that
+they came from.
 The index is that of NVIDIA's DALI (`wds2idx`): a line `v1.2 <samples>`, then for each sample one
 line of `<ending> <offset> <size> <name>` for each member. With it a sample is one read anywhere in
 the file, so that order and resuming are those of a folder.
@@ -25,6 +26,7 @@ from typing import IO
 import numpy as np
 
 from data.images import IMAGE_EXTENSIONS
+from data.prepared_files import PhotoFiles
 from data.sharding import Shard
 from util.atomic import atomic_file, write_text
 from util.errors import InputError
@@ -32,6 +34,7 @@ from util.errors import InputError
 LANDMARK_ENDINGS = ("landmarks.txt", "txt")
 IMAGE_ENDINGS = tuple(ending.removeprefix(".") for ending in IMAGE_EXTENSIONS)
 MASK_ENDINGS = tuple(f"mask.{ending}" for ending in IMAGE_ENDINGS)
+LABEL_ENDING = "coefficients.json"
 
 _INDEX_VERSION = "v1.2"
 _BLOCK = 512
@@ -157,10 +160,13 @@ def sample_ranges(path: Path) -> np.ndarray:
 def _members(image: str, landmarks: str, mask: str) -> list[tuple[str, bytes]]:
     """Ending and content of each member of a sample."""
     source = json.dumps({"image": image}, ensure_ascii=False)
+    label = PhotoFiles(Path(image), Path(mask).stem).label
+    fitted = [(LABEL_ENDING, label.read_bytes())] if label.is_file() else []
     return [
         (Path(image).suffix.lower().removeprefix("."), Path(image).read_bytes()),
         ("landmarks.txt", Path(landmarks).read_bytes()),
         (f"mask{Path(mask).suffix.lower()}", Path(mask).read_bytes()),
+        *fitted,
         ("json", source.encode()),
     ]
 

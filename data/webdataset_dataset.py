@@ -21,12 +21,20 @@ import numpy as np
 
 from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceSample, named_files
+from data.fitted_labels import parse_label
 from data.images import decode_image
 from data.landmarks import parse_landmarks
 from data.prepared_dataset import PreparedDataset
-from data.tar_shards import IMAGE_ENDINGS, LANDMARK_ENDINGS, MASK_ENDINGS, sample_ranges
+from data.tar_shards import (
+    IMAGE_ENDINGS,
+    LABEL_ENDING,
+    LANDMARK_ENDINGS,
+    MASK_ENDINGS,
+    sample_ranges,
+)
 from models.assets import ModelAssets
 from models.landmarks import LandmarkOptions
+from models.truth import LabelOptions
 from util.errors import InputError
 
 _MOST_OPEN = 32
@@ -54,7 +62,7 @@ class WebdatasetOptions:
 class WebdatasetDataset(PreparedDataset):
     """The samples of `FlistDataset`, from tar files in the WebDataset layout."""
 
-    option_groups = (WebdatasetOptions, AugmentationOptions, LandmarkOptions)
+    option_groups = (WebdatasetOptions, AugmentationOptions, LandmarkOptions, LabelOptions)
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
         """Find the tar files and where their samples lie.
@@ -84,12 +92,17 @@ class WebdatasetDataset(PreparedDataset):
             ending = _ending(members, endings, name)
             contents.append(members[ending])
             names.append(f"{name}.{ending}")
+        label = None
+        if self.with_labels and LABEL_ENDING in members:
+            source = f"{name}.{LABEL_ENDING}"
+            label = parse_label(members[LABEL_ENDING], source), source
         return self.align(
             decode_image(contents[0], names[0]),
             parse_landmarks(contents[1], names[1]),
             decode_image(contents[2], names[2])[..., 0],
             names[0],
             names[1],
+            label,
         )
 
     def read(self, index: int) -> tuple[bytes, str]:

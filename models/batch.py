@@ -27,9 +27,11 @@ class FaceBatch:
     recognition_transforms: Float[Tensor, "batch 2 3"] | None = None
     """Crop pixels to the recognition net's template, from the given landmarks."""
     coefficients: Float[Tensor, "batch parameters"] | None = None
-    """True coefficients of synthetic faces; zeros where a face has none."""
+    """True coefficients of synthetic faces, fitted ones of photos; zeros where a face has none."""
     has_truth: Bool[Tensor, " batch"] | None = None
-    """Which faces have true coefficients; None: all, if the batch has any."""
+    """Which faces have true coefficients; None: all, if the batch has any coefficients."""
+    has_fit: Bool[Tensor, " batch"] | None = None
+    """Which faces have fitted coefficients; None: none."""
 
     def to(self, device: torch.device | str) -> FaceBatch:
         """Move every tensor to a device, and make numbers in [0, 1] of bytes there.

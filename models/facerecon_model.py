@@ -2,13 +2,14 @@
 
 After Deng et al. (CVPRW 2019). Beside the weakly-supervised objective, faces rendered from the
 model itself may be supervised by their true coefficients (`models.truth`), which is what makes a
-few minutes on a CPU enough for a first network.
+few minutes on a CPU enough for a first network; and photos, in the beginning, by fitted ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ from models.precision import autocast_dtype, gradient_scaler
 from models.renderer import Renderer, RenderOptions, resolve_backend
 from models.schedule import OptimiserOptions, Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
-from models.truth import TruthObjective, TruthOptions
+from models.truth import LabelOptions, TruthObjective, TruthOptions
 from util.distributed import Share
 from util.errors import InputError
 
@@ -56,6 +57,7 @@ class FaceReconModel(BaseModel):
         RecognitionOptions,
         ObjectiveOptions,
         TruthOptions,
+        LabelOptions,
         OptimiserOptions,
     )
 
@@ -109,6 +111,12 @@ class FaceReconModel(BaseModel):
         ).to(self.device)
         self.truth = TruthObjective(self.face_model, self.camera, options[TruthOptions])
         self.truth.to(self.device)
+        self.labels: LabelOptions = options[LabelOptions]
+        if self.labels.w_coeff > 0 and options[CameraOptions] != CameraOptions():
+            raise InputError(
+                "--w_coeff: photos are fitted with the R-Net's own camera; leave out --focal, "
+                "--center, --camera_d, --z_near and --z_far, or --w_coeff"
+            )
         if not self.objective.weights and not self.truth.active:
             raise ValueError("no loss has a weight; give at least one of the --w_... flags above 0")
         self.w_keypoints = options[ObjectiveOptions].w_keypoints
@@ -122,7 +130,7 @@ class FaceReconModel(BaseModel):
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""
         # Kept here, where looking at it waits for no GPU.
-        self._has_truth = batch.has_truth
+        self._has_truth, self._has_fit = batch.has_truth, batch.has_fit
         self.batch = batch.to(self.device)
 
     def predict(self, images: Tensor) -> Coefficients:
@@ -162,7 +170,7 @@ class FaceReconModel(BaseModel):
         """Predict, and render where a loss looks at the rendering."""
         self.output = self.run_network(self.batch.images)
         self.coefficients = self.layout.split(self.output.coefficients)
-        self._with_truth, rows = self._split()
+        self._with_truth, self._with_fit, rows = self._split()
         self._weak_rows = rows
         self.reconstruction = None
         if len(rows) == len(self.batch):
@@ -172,27 +180,32 @@ class FaceReconModel(BaseModel):
 
     @property
     def _supervised(self) -> bool:
-        """Whether true coefficients supervise some faces of the batch."""
-        return self.batch.coefficients is not None and self.truth.active
+        """Whether known coefficients ever supervise faces of such a batch."""
+        wanted = self.truth.active or self.labels.w_coeff > 0
+        return self.batch.coefficients is not None and wanted
 
-    def _split(self) -> tuple[Tensor, Tensor]:
-        """Numbers of the faces that truth supervises, and of those that the weak losses look at.
+    def _split(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers of the faces that truth supervises, that fits do, that the weak losses look at.
 
-        The latter are those without truth, after `--weak_from` all.
+        The latter are those that neither supervises now, after `--weak_from` all.
         """
         everyone = torch.arange(len(self.batch))
-        known = torch.full(everyone.shape, self._supervised)
-        if self._has_truth is not None:
-            known &= self._has_truth
+        none = torch.zeros(everyone.shape, dtype=torch.bool)
+        true = fitted = none
+        if self._supervised and self.truth.active:
+            true = ~none if self._has_truth is None else self._has_truth
+        if self._has_fit is not None and self.labels.weight(self._progress) > 0:
+            fitted = self._has_fit
         weak_from = self.truth.options.weak_from
-        weak = ~known | (weak_from < 1 and self._progress >= weak_from)
-        return everyone[known].to(self.device), everyone[weak].to(self.device)
+        weak = ~(true | fitted) | (weak_from < 1 and self._progress >= weak_from)
+        split = (everyone[kind].to(self.device) for kind in (true, fitted, weak))
+        return tuple(split)  # pyright: ignore[reportReturnType]
 
     def compute_losses(self) -> Mapping[str, Tensor]:
-        """Weighted terms of the objective and of the true coefficients, where there are any.
+        """Weighted terms of the objective and of the known coefficients, where there are any.
 
-        In a batch that mixes faces with and without truth each face has the same weight: a term
-        that looks at K of B faces counts K / B.
+        In a batch that mixes faces of several kinds each face has the same weight: a term that
+        looks at K of B faces counts K / B.
         """
         terms: dict[str, Tensor] = {}
         if self.w_keypoints != 0:
@@ -207,15 +220,17 @@ class FaceReconModel(BaseModel):
         return terms
 
     def _mixed_losses(self) -> dict[str, Tensor]:
-        """The terms of a batch of which not all faces have truth; the same names in each step."""
+        """The terms of a batch of faces of several kinds; the same names in each step."""
         none = 0 * self.output.coefficients.sum()
         terms = dict.fromkeys((*self.truth.names, *self.objective.weights), none)
-        known, weak, size = self._with_truth, self._weak_rows, len(self.batch)
-        if len(known):
-            assert self.batch.coefficients is not None
-            true = self.batch.coefficients.index_select(0, known)
-            for name, term in self.truth(self.coefficients.rows(known), true).items():
-                terms[name] = len(known) / size * term
+        weak, size = self._weak_rows, len(self.batch)
+        fitted = partial(self.truth.fitted, weight=self.labels.weight(self._progress))
+        for rows, supervise in ((self._with_truth, self.truth), (self._with_fit, fitted)):
+            if len(rows):
+                assert self.batch.coefficients is not None
+                known = self.batch.coefficients.index_select(0, rows)
+                for name, term in supervise(self.coefficients.rows(rows), known).items():
+                    terms[name] = terms[name] + len(rows) / size * term
         # The faces of all processes that the weak losses look at are a batch of their own.
         share = Share.of(self.share.ranks, len(weak))
         if self.reconstruction is not None:

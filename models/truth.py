@@ -1,4 +1,7 @@
-"""Supervision by the true coefficients of rendered faces, measured on the face itself.
+"""Supervision by known coefficients, measured on the face itself.
+
+They are the true ones of rendered faces, or those that were fitted to photos, which are good
+enough to begin with (`LabelOptions`).
 
 A coefficient matters by what it does to the face, so the terms compare vertices, landmarks, albedo
 and shading that the predicted and the true coefficients give, in place of the coefficients. A few
@@ -48,8 +51,44 @@ class TruthOptions:
     leaves them off."""
 
 
+RECIPE = TruthOptions(
+    w_truth_shape=5.0,
+    w_truth_pose=5.0,
+    w_truth_px=0.15,
+    w_truth_albedo=1.5,
+    w_truth_light=1.5,
+    w_truth_coefficients=0.02,
+)
+"""The weights of configs/synthetic.yaml: fitted coefficients have them where none are given."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Supervision by coefficients that were fitted to photos."""
+
+    w_coeff: float = 0.0
+    """Weight, at the start, of the supervision by photos' fitted coefficients
+    (data_preparation.py --fit): of the terms of true ones at the weights w_truth_..., or at those
+    of configs/synthetic.yaml where none of them is given."""
+    coeff_until: float = 0.5
+    """Share of the training in which that weight falls to 0, in a straight line."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that reward errors, and ends that no training reaches."""
+        if not 0 <= self.w_coeff < float("inf"):
+            raise ValueError(f"--w_coeff is {self.w_coeff}; it must be 0 or more")
+        if not 0 < self.coeff_until <= 1:
+            raise ValueError(
+                f"--coeff_until is {self.coeff_until}; it must lie above 0 and be at most 1"
+            )
+
+    def weight(self, progress: float) -> float:
+        """The weight when this share of the training is over."""
+        return self.w_coeff * max(0.0, 1 - progress / self.coeff_until)
+
+
 class TruthObjective(nn.Module):
-    """Weighted terms between predicted and true coefficients."""
+    """Weighted terms between predicted and known coefficients."""
 
     mean_points: Tensor
     points_basis: Tensor
@@ -105,12 +144,22 @@ class TruthObjective(nn.Module):
         weights = vars(self.options).items()
         return any(value for name, value in weights if name.startswith("w_"))
 
+    def fitted(
+        self, predicted: Coefficients, fits: Float[Tensor, "batch parameters"], weight: float
+    ) -> dict[str, Tensor]:
+        """Weighted terms between predicted and fitted coefficients, by the same names."""
+        terms = self(predicted, fits, self.options if self.active else RECIPE)
+        return {name: weight * term for name, term in terms.items()}
+
     @full_products()
     def forward(
-        self, predicted: Coefficients, true: Float[Tensor, "batch parameters"]
+        self,
+        predicted: Coefficients,
+        true: Float[Tensor, "batch parameters"],
+        weights: TruthOptions | None = None,
     ) -> dict[str, Tensor]:
-        """Weighted terms by name."""
-        o, truth = self.options, self.layout.split(true)
+        """Weighted terms by name; the weights are those of the options unless others are given."""
+        o, truth = weights or self.options, self.layout.split(true)
         camera = self.camera.to(true.device)
         points, true_points = self._points(predicted), self._points(truth)
         rotation = rotation_matrix(predicted.angles_rad)

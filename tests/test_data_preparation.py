@@ -118,3 +118,26 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message) -> 
 def astronaut_head() -> np.ndarray:
     astronaut = pytest.importorskip("skimage.data").astronaut()
     return np.ascontiguousarray(astronaut[:256, 100:340])
+
+
+def test_photos_are_fitted_on_request(tmp_path, monkeypatch, capsys, astronaut_head) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "mine" / "a.png", astronaut_head)
+    run = ["--img_folder", "mine", "--num_workers", "0"]
+    fit = ["--fit", "--fit_preset", "fast", "--face_model", "open@0"]
+    data_preparation.main([*run, *fit])
+    shown = capsys.readouterr().out
+    assert shown.startswith("Face model: open ") and "fitted 1, doubtful 0" in shown
+    assert (tmp_path / "mine" / "coefficients" / "a.json").is_file()
+    data_preparation.main([*run, *fit])
+    shown = capsys.readouterr().out
+    assert "skipped 1" in shown and "fitted 1, doubtful 0" in shown
+    # Flags of the face model mean nothing without fitting.
+    with pytest.raises(InputError, match=r"unrecognized arguments: .*--face_model"):
+        data_preparation.main([*run, "--face_model", "open@0"])
+
+
+def test_preparing_alone_loads_no_torch() -> None:
+    """It takes seconds in each process."""
+    code = "import sys, data_preparation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ import pytest
 from PIL import Image
 
 import data.preparation
+from data.alignment import Alignment
 from data.detection import DetectionOptions, DlibDetector
+from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers, read_label
 from data.images import read_image, read_mask, write_image
 from data.landmarks import five_from_68, read_landmarks, write_landmarks
+from data.merging import merge_shards
 from data.preparation import (
     PhotoFiles,
     PreparationOptions,
@@ -25,6 +29,7 @@ from data.preparation import (
     prepare_photo,
 )
 from data.skin_mask import skin_mask
+from data.tar_shards import pack_photos, sample_ranges
 from util.errors import InputError
 
 
@@ -436,3 +441,170 @@ def test_bad_options() -> None:
     with pytest.raises(ValueError, match="--num_workers is -1"):
         PreparationOptions(num_workers=-1)
     assert DetectionOptions().detection_upsample == 1
+
+
+class GivenFit:
+    """Fits by writing down what it was given; dark photos are doubtful."""
+
+    standard_points = np.array(
+        [
+            [-0.31, 0.29, 0.13],
+            [0.31, 0.29, 0.13],
+            [0, 0, 0.4],
+            [-0.25, -0.34, 0.17],
+            [0.25, -0.34, 0.17],
+        ]
+    )
+
+    def __init__(self, preset: str = "fast", fingerprint: str = "0123") -> None:
+        self.maker = LabelMaker("tiny 1", fingerprint, preset)
+        self.fitted: list[str] = []
+
+    def __call__(self, path: Path, image: np.ndarray, landmarks: np.ndarray) -> FittedLabel:
+        self.fitted.append(path.name)
+        alignment = Alignment.from_landmarks(landmarks, image.shape[1::-1], self.standard_points)
+        doubt = "it is dark" if image.mean() < 60 else ""
+        found = None if doubt else landmarks[:3].reshape(-1).astype(np.float32)
+        return FittedLabel(self.maker, crop_numbers(alignment), 0.02, found, doubt)
+
+
+def fit(tmp_path: Path, labeller: GivenFit | None, *folders: str, lists="datalist", **settings):
+    settings = {"num_workers": 0, "data_root": str(tmp_path / "datasets"), **settings}
+    return prepare_folders(
+        PreparationOptions(img_folder=folders or ("faces",), **settings),
+        labeller=labeller,
+        list_root=tmp_path / lists,
+        progress=False,
+    )
+
+
+@pytest.fixture
+def dark(faces: Path, astronaut, astronaut_landmarks) -> Path:
+    """A third portrait, whose fit is doubtful."""
+    write_image(faces / "dark.png", astronaut // 8)
+    write_landmarks(faces / "landmarks" / "dark.txt", astronaut_landmarks)
+    return faces
+
+
+def test_fits_are_written_beside_the_landmarks_and_doubtful_ones_are_not(tmp_path, dark) -> None:
+    labeller = GivenFit()
+    summary = fit(tmp_path, labeller)
+    assert (summary.done, summary.failed) == (3, 0)
+    assert (summary.fitted, summary.doubts) == (2, 1)
+    assert "fitted 2, doubtful 1" in str(summary)
+    assert "1 x doubtful fit, such as" in str(summary) and "it is dark" in str(summary)
+    assert {path.name for path in (dark / "coefficients").iterdir()} == {
+        *("astronaut.json", "hopper.json")
+    }
+    label = read_label(dark / "coefficients" / "astronaut.json")
+    landmarks = read_landmarks(dark / "landmarks" / "astronaut.txt")
+    np.testing.assert_array_equal(label.coefficients, landmarks[:3].reshape(-1).astype(np.float32))
+    assert read_label(dark / "doubtful" / "dark.json").doubt == "it is dark"
+    # It can be trained on all the same.
+    assert len(lines(summary.lists / "masks.txt")) == 3
+    assert {name: row["kind"] for name, row in report(dark).items()} == {"dark.png": "doubtful fit"}
+
+
+def test_fits_are_made_once_also_of_photos_prepared_before(tmp_path, dark) -> None:
+    without = fit(tmp_path, None)
+    assert without.fitted is None and "fitted" not in str(without)
+    mask = dark / "mask" / "hopper.png"
+    before = mask.stat().st_mtime_ns
+    first, again = GivenFit(), GivenFit()
+    assert fit(tmp_path, first).done == 3
+    assert mask.stat().st_mtime_ns == before
+    summary = fit(tmp_path, again)
+    assert (len(first.fitted), again.fitted) == (3, [])
+    assert (summary.skipped, summary.fitted, summary.doubts) == (3, 2, 1)
+    assert report(dark)["dark.png"]["kind"] == "doubtful fit"
+    # A run without fitting leaves them where they are.
+    fit(tmp_path, None)
+    assert (dark / "coefficients" / "hopper.json").is_file()
+
+
+def test_fits_of_another_model_preset_or_crop_are_made_anew(tmp_path, dark) -> None:
+    fit(tmp_path, GivenFit())
+    for other in (GivenFit("best"), GivenFit("best", "abcd")):
+        assert fit(tmp_path, other).done == 3
+        assert read_label(dark / "coefficients" / "hopper.json").maker == other.maker
+    points = dark / "landmarks" / "hopper.txt"
+    write_landmarks(points, read_landmarks(points) + 3)
+    moved = GivenFit("best", "abcd")
+    fit(tmp_path, moved)
+    assert moved.fitted == ["hopper.jpg"]
+    (dark / "coefficients" / "astronaut.json").write_bytes(b"{")
+    fit(tmp_path, moved)
+    assert moved.fitted == ["hopper.jpg", "astronaut.png"]
+
+
+def test_a_fit_that_is_no_longer_doubtful_takes_the_place_of_the_doubt(tmp_path, dark) -> None:
+    fit(tmp_path, GivenFit())
+    write_image(
+        dark / "dark.png", np.clip(read_image(dark / "dark.png") * 7.0, 0, 255).astype("u1")
+    )
+    assert fit(tmp_path, GivenFit(), overwrite=True).doubts == 0
+    assert not (dark / "doubtful" / "dark.json").exists()
+    assert (dark / "coefficients" / "dark.json").is_file()
+
+
+def test_overwriting_without_fitting_removes_what_belonged_to_the_old_landmarks(tmp_path, dark):
+    fit(tmp_path, GivenFit())
+    fit(tmp_path, None, overwrite=True)
+    assert not list((dark / "coefficients").iterdir()) and not list((dark / "doubtful").iterdir())
+
+
+def test_a_stopped_run_fits_the_rest(tmp_path, dark, monkeypatch) -> None:
+    class Stopping(GivenFit):
+        def __call__(self, path, image, landmarks):
+            if len(self.fitted) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(path, image, landmarks)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, Stopping())
+    rest = GivenFit()
+    summary = fit(tmp_path, rest)
+    assert rest.fitted == ["hopper.jpg"]
+    assert (summary.fitted, summary.doubts) == (2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_parts_with_fits_merge_to_one_run(tmp_path, dark, count: int) -> None:
+    (dark / "empty.png").touch()
+    whole = fit(tmp_path, GivenFit(), lists="whole")
+    rows = (dark / "preparation_report.csv").read_bytes()
+    (dark / "preparation_report.csv").unlink()
+    for index in range(count):
+        fit(tmp_path, GivenFit(), shard=f"{index}/{count}")
+    merged = merge_shards(tmp_path / "datalist" / "train")
+    assert not merged.missing
+    assert (merged.fitted, merged.doubts, merged.failed) == (2, 1, 1)
+    assert merged.examples == whole.examples and merged.failures == whole.failures
+    assert (dark / "preparation_report.csv").read_bytes() == rows
+
+
+def test_what_fails_in_a_fit_is_reported_and_costs_no_other_photo(tmp_path, faces) -> None:
+    class Broken(GivenFit):
+        def __call__(self, path, image, landmarks):
+            if path.stem == "hopper":
+                raise InputError("the landmarks put the face outside of the photo")
+            return super().__call__(path, image, landmarks)
+
+    summary = fit(tmp_path, Broken())
+    assert (summary.done, summary.failures) == (1, Counter({"landmarks": 1}))
+    assert "outside of the photo" in report(faces)["hopper.jpg"]["reason"]
+
+
+def test_labels_travel_into_tar_files(tmp_path, dark) -> None:
+    summary = fit(tmp_path, GivenFit())
+    columns = [lines(summary.lists / f"{name}.txt") for name in ("images", "landmarks", "masks")]
+    pack_photos(zip(*columns, strict=True), tmp_path / "tars", 2**30, None)
+    with tarfile.open(tmp_path / "tars" / "faces-000000.tar") as tar:
+        names = tar.getnames()
+        assert [name for name in names if name.endswith(".coefficients.json")] == [
+            *("00000000.coefficients.json", "00000002.coefficients.json")
+        ]
+        member = tar.extractfile("00000000.coefficients.json")
+        assert member is not None
+        assert member.read() == (dark / "coefficients" / "astronaut.json").read_bytes()
+    assert len(sample_ranges(tmp_path / "tars" / "faces-000000.tar")) == 3

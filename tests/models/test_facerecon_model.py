@@ -21,7 +21,7 @@ from models.networks.reconstruction import NetworkOutput, ReconstructionNetOptio
 from models.objective import ObjectiveOptions
 from models.renderer import RenderOptions
 from models.schedule import OptimiserOptions
-from models.truth import TruthOptions
+from models.truth import LabelOptions, TruthOptions
 from options.flags import ParsedOptions
 from util.distributed import Ranks, Share
 from util.errors import InputError
@@ -43,7 +43,7 @@ def make(
         RecognitionOptions(),
     ]
     if training:
-        groups += [ObjectiveOptions(), TruthOptions(), OptimiserOptions(lr=1e-3)]
+        groups += [ObjectiveOptions(), TruthOptions(), LabelOptions(), OptimiserOptions(lr=1e-3)]
     replaced = {type(group): group for group in (*groups, *changed)}
     model = create_model(
         "facerecon",
@@ -421,3 +421,73 @@ def test_signs_of_a_mixed_batch_add_up(tiny_face_model: FaceModel):
     assert parts[0]["mask_share"].tolist() == parts[0]["landmark_px2"].tolist() == [0, 0]
     for name, value in whole.items():
         torch.testing.assert_close(parts[0][name] + parts[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def with_fits(model: FaceReconModel, fitted: list[bool], true: list[bool]) -> FaceBatch:
+    """A batch of which some faces have fitted coefficients, some true ones, others none."""
+    batch = make_batch(model, supervised=True, size=len(fitted))
+    assert batch.coefficients is not None
+    known = torch.tensor(fitted) | torch.tensor(true)
+    return replace(
+        batch,
+        coefficients=torch.where(known[:, None], batch.coefficients, torch.zeros(())),
+        has_truth=torch.tensor(true),
+        has_fit=torch.tensor(fitted),
+    )
+
+
+def test_fits_supervise_beside_the_weak_losses_until_they_have_faded(tiny_face_model: FaceModel):
+    model = make(tiny_face_model, LabelOptions(w_coeff=2.0, coeff_until=0.5))
+    batch = with_fits(model, [True, True, False], [False] * 3)
+    found = {}
+    for progress in (0.0, 0.25, 0.5, 0.9):
+        assert terms_of(model, batch, progress) == TRUTH + WEAK
+        found[progress] = {name: float(value) for name, value in model.losses.items()}
+        # All faces are rendered: what a fit says is no reason not to look at the photo.
+        assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 3
+    assert batch.coefficients is not None
+    rows = torch.tensor([0, 1])
+    expected = model.truth.fitted(model.coefficients.rows(rows), batch.coefficients[rows], 2.0)
+    for name in TRUTH:
+        assert found[0.0][name] == pytest.approx(2 / 3 * float(expected[name]), rel=1e-5)
+        assert found[0.25][name] == pytest.approx(found[0.0][name] / 2, rel=1e-5)
+        assert found[0.5][name] == found[0.9][name] == 0
+    photos = replace(batch, coefficients=None, has_truth=None, has_fit=None)
+    assert terms_of(model, photos) == WEAK
+    for name in WEAK:
+        for losses in found.values():
+            assert losses[name] == pytest.approx(float(model.losses[name]), rel=1e-5)
+
+
+def test_without_a_weight_fits_change_nothing(tiny_face_model: FaceModel):
+    model = make(tiny_face_model)
+    batch = with_fits(model, [True, False], [False, False])
+    assert terms_of(model, batch) == WEAK
+
+
+def test_faces_of_three_kinds_in_one_batch(tiny_face_model: FaceModel):
+    """Truth, fits and photos; with `--weak_from` 1 a fit stands alone, until it has faded."""
+    labels = LabelOptions(w_coeff=0.5, coeff_until=0.5)
+    model = make(tiny_face_model, replace(ACTIVE, weak_from=1.0), labels)
+    assert model.net_recon.final_layers is not None
+    for head in model.net_recon.final_layers:
+        torch.nn.init.normal_(head.get_parameter("weight"), std=1e-2)
+    batch = with_fits(model, [False, True, False, False], [True, False, False, True])
+    assert terms_of(model, batch, 0.1) == TRUTH + WEAK
+    assert batch.coefficients is not None
+    assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 1
+    true, fits = torch.tensor([0, 3]), torch.tensor([1])
+    of_true = model.truth(model.coefficients.rows(true), batch.coefficients[true])
+    of_fits = model.truth.fitted(model.coefficients.rows(fits), batch.coefficients[fits], 0.4)
+    for name in TRUTH:
+        expected = float(of_true[name]) / 2 + float(of_fits[name]) / 4
+        assert float(model.losses[name]) == pytest.approx(expected, rel=1e-4)
+    # The fit has faded: its photo is one like any other, and the truth stays.
+    terms_of(model, batch, 0.5)
+    assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 2
+    assert float(model.losses["t_shape"]) == pytest.approx(float(of_true["t_shape"]) / 2, rel=1e-4)
+
+
+def test_fits_of_another_camera_are_refused(tiny_face_model: FaceModel):
+    with pytest.raises(InputError, match="--w_coeff: photos are fitted with the R-Net's own"):
+        make(tiny_face_model, LabelOptions(w_coeff=1.0), CameraOptions(focal=900.0))

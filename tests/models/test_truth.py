@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.lighting import irradiance
 from models.stages import pose_face, shape_face
-from models.truth import TruthObjective, TruthOptions
+from models.truth import RECIPE, LabelOptions, TruthObjective, TruthOptions
 
 TERMS = {
     "w_truth_shape": "t_shape",
@@ -172,3 +174,36 @@ def test_probes_are_always_the_same(open_face_model: FaceModel):
     second = make(open_face_model)
     assert first.mean_points.numel() == 3 * (400 + 68)
     assert torch.equal(first.mean_points, second.mean_points)
+
+
+def test_the_weight_of_fits_falls_in_a_line_to_nothing():
+    labels = LabelOptions(w_coeff=2.0, coeff_until=0.4)
+    shares = [0.0, 0.1, 0.2, 0.4, 0.7, 1.0]
+    assert [labels.weight(share) for share in shares] == pytest.approx([2, 1.5, 1, 0, 0, 0])
+    assert LabelOptions().weight(0.0) == 0
+    for w_coeff in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="--w_coeff is "):
+            LabelOptions(w_coeff=w_coeff)
+    for until in (0.0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="--coeff_until is "):
+            LabelOptions(coeff_until=until)
+
+
+def test_fits_have_the_terms_of_truth_and_its_weights_if_it_has_some(tiny_face_model: FaceModel):
+    predicted, fits = two_faces(tiny_face_model)
+    split = tiny_face_model.layout.split(predicted)
+    of_truth = make(tiny_face_model, RECIPE)(split, fits)
+    for options, expected in (
+        (EVERYTHING, make(tiny_face_model)(split, fits)),
+        (TruthOptions(), of_truth),
+    ):
+        found = make(tiny_face_model, options).fitted(split, fits, 0.25)
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            assert float(found[name]) == pytest.approx(0.25 * float(value), rel=1e-5), name
+
+
+def test_weights_of_fits_are_those_of_the_recipe():
+    text = (Path(__file__).resolve().parents[2] / "configs/synthetic.yaml").read_text("utf-8")
+    recipe = yaml.safe_load(text)
+    assert {name: getattr(RECIPE, name) for name in TERMS} == {name: recipe[name] for name in TERMS}
