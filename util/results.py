@@ -51,7 +51,7 @@ class SummaryRow:
 _COLUMNS = [field.name for field in fields(SummaryRow)]
 _FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", "_views.png", ".json")
 """What `write_face` writes. The last says whose face it is, and is removed last."""
-_OVERLAY_ENDING = "_photo.jpg"
+OVERLAY_ENDING = "_photo.jpg"
 
 
 def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
@@ -80,6 +80,13 @@ def earlier_results(folder: Path, photos: Iterable[Path]) -> int:
     rows = _read_summary(folder / "summary.csv")
     done = {_photo(row["image"]) for row in rows if row["status"] == "ok"}
     return len(done & {photo.resolve() for photo in photos})
+
+
+def face_stems(folder: Path, photos: Iterable[Path]) -> list[str]:
+    """Names, without endings, of the files of each face that a folder holds of some photos."""
+    wanted = {photo.resolve() for photo in photos}
+    rows = _read_summary(folder / "summary.csv")
+    return [r["files"] for r in rows if r["status"] == "ok" and _photo(r["image"]) in wanted]
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class ResultWriter:
             row: number of the row of one of its faces, which takes the problem if there is one.
             draw: gives the (H, W, 3) uint8 picture, in the writing thread.
         """
-        path = self.folder / f"{stem}{_OVERLAY_ENDING}"
+        path = self.folder / f"{stem}{OVERLAY_ENDING}"
         future = self._pool.submit(lambda: write_image(path, draw()))
         self._pending.append(_Writing(row, future, path.name))
         self._overlays.add(path.name)
@@ -214,7 +221,7 @@ class ResultWriter:
         """
         if not _is_face_of(self.folder, stem, photo):
             return
-        stale = [f"{stem}{_OVERLAY_ENDING}"] if is_first else []
+        stale = [f"{stem}{OVERLAY_ENDING}"] if is_first else []
         stale = [name for name in stale if name not in self._overlays]
         if stem.casefold() not in named:
             stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]
