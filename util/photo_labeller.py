@@ -34,7 +34,8 @@ class PhotoLabeller:
         Raises:
             InputError: it cannot be found, read or fitted.
         """
-        self._options, self._preset = options, preset
+        self._options = options
+        self._preset: Preset = preset
         face_model, self.message = choose_face_model(options)
         self._fitting: PhotoFitting | None = _fitting(face_model, preset)
         self._layout: ParameterLayout = face_model.layout

@@ -12,7 +12,7 @@ from models.face_model import FaceModelOptions
 from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
 from options.base_options import BaseOptions
-from options.fit_options import FitOptions, VideoFitOptions, chosen_weights
+from options.fit_options import FitOptions, VideoFitOptions, chosen_schedule, chosen_weights
 from options.flags import ParsedOptions
 from options.record import write_options
 from util.assets import choose_face_model
@@ -27,6 +27,7 @@ def fit_video(options: ParsedOptions) -> None:
     fit, video = options[FitOptions], options[VideoFitOptions]
     path, results = Path(fit.v_path), Path(fit.res_folder)
     _refuse_flags_of_photos(options)
+    chosen_schedule(options)  # says which flags do nothing here
     devices = _devices(options)
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
