@@ -38,13 +38,13 @@ MOTION = ("expression", "angles_rad", "translation_dm")
 class TrackWeights:
     """How closely frames are held to the frame before them, and how stiff their motion is."""
 
-    near_expression: float = 0.003
+    near_expression: float = 0.015
     """Squared change of the expression in standard deviations."""
-    near_rotation: float = 1.0
+    near_rotation: float = 5.0
     """Squared change of the angles in radians."""
-    near_translation: float = 1.0
+    near_translation: float = 5.0
     """Squared change of the translation in decimetres."""
-    near_light: float = 0.05
+    near_light: float = 0.25
     """Squared change of the light coefficients."""
     smoothing: float = 3.0
     """Stiffness of the motion against the certainty of a usual frame; motion of periods below
