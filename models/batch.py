@@ -56,7 +56,7 @@ class FaceBatch:
         """Some of the faces."""
         paths = tuple(self.paths[number] for number in numbers.tolist())
         chosen = {
-            field.name: value.index_select(0, numbers)
+            field.name: value.index_select(0, numbers.to(value.device))
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
