@@ -1,0 +1,48 @@
+"""The figures of fitting come out of a small run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import fitting
+from benchmarks.face_model_renders import Render
+from util.errors import InputError
+
+
+def test_tables_of_renders(capsys: pytest.CaptureFixture[str]):
+    argv = ["--renders", "2", "--hidden", "1", "--heads", "0", "--people", "0"]
+    fitting.main([*argv, "--face_model", "open@0"])
+    printed = capsys.readouterr().out
+    inner = {
+        row[0].strip(): float(row[1])
+        for row in re.findall(r"^([a-z][a-z, ]+?)\s+(\d+\.\d+) \(", printed, re.M)
+    }
+    assert {"detector", "mean face", "landmarks", "fast", "balanced", "best"} <= inner.keys()
+    assert inner["balanced"] < inner["mean face"]
+    assert {"nothing hidden", "bar over the eyes"} <= inner.keys()
+
+
+def test_heads_that_are_not_there_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    argv = ["--renders", "0", "--hidden", "0", "--people", "0", "--face_model", "open@0"]
+    fitting.main([*argv, "--bfm_folder", str(tmp_path)])
+    assert "heads: left out, " in capsys.readouterr().out
+
+
+def test_what_hides_a_face_lies_on_it():
+    points = np.random.default_rng(0).uniform(60, 160, (68, 2))
+    render = Render(np.full((224, 224, 3), 250, np.uint8), np.zeros(1), points, np.ones(68, bool))
+    hidden = fitting._hidden(render, np.random.default_rng(1), bar=False)
+    changed = (hidden.picture != 250).all(axis=2)
+    assert 0.12 < changed.sum() / np.ptp(points, axis=0).prod() < 0.25
+    rows, columns = np.nonzero(changed)
+    assert columns.min() >= 59 and columns.max() <= 161 and rows.min() >= 59
+    assert (render.picture == 250).all()
+
+
+def test_counts_below_none_are_refused():
+    with pytest.raises(InputError, match="--people is -1"):
+        fitting.main(["--people", "-1"])
