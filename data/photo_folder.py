@@ -192,8 +192,21 @@ class PhotoFolder:
             given, landmarks = given if given is not None else landmarks, None
         landmarks = choose_landmarks(image, landmarks, given, self._detector)
         if landmarks is None:
+            if turn := _turn_that_shows_a_face(image, self._detector):
+                raise InputError(
+                    f"no face found as the photo is, but one if it is turned by {turn} degrees "
+                    "counter-clockwise; turn it"
+                )
             raise InputError(
                 "no face found; give five points in "
                 f"{self.root / 'detections' / (stem + '.txt')} if there is one"
             )
         return (given if given is not None else landmarks), landmarks
+
+
+def _turn_that_shows_a_face(image: np.ndarray, detector: LandmarkDetector) -> int:
+    """Degrees counter-clockwise that a photo must be turned by to show a face; 0 for none."""
+    for quarters in (2, 1, 3):
+        if detector.detect(np.ascontiguousarray(np.rot90(image, quarters)), largest_only=True):
+            return 90 * quarters
+    return 0

@@ -166,6 +166,18 @@ def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder
     assert found["broken.jpg"]["status"] == "failed"
 
 
+def test_photos_that_lie_on_their_head_are_named(photos: Path, folder: Path):
+    picture = read_image(photos / "a.png")
+    turned = np.pad(picture, ((60, 60), (60, 60), (0, 0)), mode="edge")
+    for name, quarters in (("head", 2), ("side", 1)):
+        write_image(folder / "turned" / f"{name}.png", np.rot90(turned, quarters))
+    with pytest.raises(InputError, match="none of 2 photos gave a face"):
+        command.main(["turned", "--res_folder", "out", *RUN])
+    found = rows(folder / "out")
+    assert "turned by 180 degrees counter-clockwise" in found["head.png"]["message"]
+    assert "turned by 270 degrees counter-clockwise" in found["side.png"]["message"]
+
+
 def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):
     """A grey picture of which the left half of the face is cut away."""
     grey = read_image(photos / "a.png").mean(axis=2, keepdims=True).astype(np.uint8)
