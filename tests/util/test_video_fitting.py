@@ -57,7 +57,7 @@ def job(video: FaceVideo) -> VideoJob:
         preset="fast",
         frames_for_shape=4,
         part_frames=10,
-        overlap_frames=4,
+        overlap_frames=8,
     )
 
 
@@ -79,7 +79,7 @@ def test_the_face_is_followed_and_frames_without_it_stay_empty(
     yaw = slices["angles_rad"].start + 1
     error = fitted.coefficients[expected, yaw] - true[expected, yaw]
     # The identity is fitted, not given: its shape and the yaw may trade a little, the same in all.
-    assert np.abs(error - error.mean()).max() < 0.1
+    assert np.abs(error - error.mean()).max() < 0.13
     identity = fitted.coefficients[expected, slices["identity"]]
     assert np.ptp(identity, axis=0).max() < 1e-6
     assert len(fitted.key_frames) == 4 and not set(fitted.key_frames) & set(EMPTY)
