@@ -62,7 +62,9 @@ class FittedLabel:
             abs(a - b) <= _SAME_CROP_PX for a, b in zip(now, self.crop, strict=True)
         )
 
-    def coefficients_for(self, source: str, card: Any, size: int, alignment: Alignment):
+    def coefficients_for(
+        self, source: str, card: Any, size: int, alignment: Alignment
+    ) -> np.ndarray:
         """The coefficients (P,), if they mean what a training means by them.
 
         Args:

@@ -41,6 +41,7 @@ from data.prepared_files import (
     DOUBTFUL,
     REPORT_NAME,
     Failure,
+    FailureKind,
     ListWriter,
     Outcomes,
     PhotoFiles,
@@ -329,18 +330,20 @@ class _PreparePhoto:
 
     def __call__(self, item: tuple[int, PhotoFiles]) -> Failure | None:
         _, files = item
+        kind: FailureKind = "unexpected"
         try:
             failure = None
             if self.overwrite or not files.finished():
                 failure = prepare_photo(files, self.detector, overwrite=self.overwrite)
             if failure is not None or self.labeller is None:
                 return failure
+            kind = DOUBTFUL  # from here on the photo itself can be used
             return fit_photo(files, self.labeller)
         except (ImportError, MemoryError):
             raise
         except Exception as error:
             # A defect met on one photo of many thousands must not end the run; it is reported.
-            return Failure("unexpected", f"{files.image}: {type(error).__name__}: {error}")
+            return Failure(kind, f"{files.image}: {type(error).__name__}: {error}")
 
 
 def _landmarks(

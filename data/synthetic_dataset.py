@@ -29,6 +29,7 @@ from models.assets import ModelAssets
 from models.face_model import FaceModel, FaceModelOptions
 from models.landmarks import LandmarkOptions
 from models.parameters import ParameterLayout
+from models.truth import LabelOptions
 from util.errors import InputError
 
 
@@ -71,9 +72,15 @@ class SyntheticDataset(FaceDataset):
         """Find the faces of the folder, or prepare to render them.
 
         Raises:
-            InputError: no such folder, images missing, faces of another face model or camera.
+            InputError: no such folder, images missing, faces of another face model or camera;
+                fitted coefficients are wanted.
         """
         super().__init__(options, assets, is_train)
+        if LabelOptions in options and options[LabelOptions].w_coeff > 0:
+            raise InputError(
+                "--w_coeff is for fitted photos; these faces have true coefficients, whose weights "
+                "are --w_truth_...: leave it out, or give --dataset_mode flist"
+            )
         self.options: SyntheticOptions = options[SyntheticOptions]
         self.layout: ParameterLayout = assets.face_model.layout
         self.faces: FolderFaces | LiveFaces

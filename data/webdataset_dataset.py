@@ -21,7 +21,7 @@ import numpy as np
 
 from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceSample, named_files
-from data.fitted_labels import parse_label
+from data.fitted_labels import FittedLabel, parse_label
 from data.images import decode_image
 from data.landmarks import parse_landmarks
 from data.prepared_dataset import PreparedDataset
@@ -38,6 +38,7 @@ from models.truth import LabelOptions
 from util.errors import InputError
 
 _MOST_OPEN = 32
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class WebdatasetDataset(PreparedDataset):
         self._ranges = np.concatenate(ranges)
         self._first = np.cumsum([0, *map(len, ranges)])
         self._files = _OpenFiles()
+        if self.with_labels:
+            self._look_for_labels()
 
     def __len__(self) -> int:
         return len(self._ranges)
@@ -92,18 +95,26 @@ class WebdatasetDataset(PreparedDataset):
             ending = _ending(members, endings, name)
             contents.append(members[ending])
             names.append(f"{name}.{ending}")
-        label = None
-        if self.with_labels and LABEL_ENDING in members:
-            source = f"{name}.{LABEL_ENDING}"
-            label = parse_label(members[LABEL_ENDING], source), source
         return self.align(
             decode_image(contents[0], names[0]),
             parse_landmarks(contents[1], names[1]),
             decode_image(contents[2], names[2])[..., 0],
             names[0],
             names[1],
-            label,
+            _label(members, tar) if self.with_labels else None,
         )
+
+    def _look_for_labels(self) -> None:
+        """See in some samples whether there are fitted coefficients, and of which face model."""
+        looked = np.unique(np.linspace(0, len(self) - 1, _LOOKED_AT).astype(int)).tolist()
+        labels = [_label(read_sample(*self.read(index)), self.read(index)[1]) for index in looked]
+        for label, source in filter(None, labels):
+            label.check_model(source, self._card)
+        if not any(labels):
+            self.notice = (
+                f"--w_coeff: none of {len(looked)} samples looked at has fitted coefficients; make "
+                "them with data_preparation.py --fit, and pack again"
+            )
 
     def read(self, index: int) -> tuple[bytes, str]:
         """The part of a tar file that holds a sample, and the file's name."""
@@ -180,6 +191,14 @@ def read_sample(content: bytes, source: str) -> dict[str, Any]:
         raise InputError(
             f"{source}: a sample is damaged ({type(error).__name__}); copy the file again"
         ) from error
+
+
+def _label(members: dict[str, Any], tar: str) -> tuple[FittedLabel, str] | None:
+    """The fitted coefficients of a sample, and where they are, for messages."""
+    if LABEL_ENDING not in members:
+        return None
+    source = f"{tar}, {members['__key__']}.{LABEL_ENDING}"
+    return parse_label(members[LABEL_ENDING], source), source
 
 
 def _ending(members: dict[str, Any], endings: Sequence[str], name: str) -> str:

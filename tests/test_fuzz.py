@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,7 @@ import data.preparation
 from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceDataset
 from data.detection import DetectionOptions, Face
+from data.fitted_labels import FittedLabel, LabelMaker, read_label, write_label
 from data.flist_dataset import FlistDataset, FlistOptions, read_list
 from data.images import read_image, read_mask, write_image
 from data.landmarks import check_landmarks, read_landmarks, write_landmarks
@@ -215,6 +216,14 @@ def truth(count: int = 6) -> SyntheticTruth:
 def truths(folder: Path) -> list[bytes]:
     write_truth(folder / "a.npz", truth())
     return [(folder / "a.npz").read_bytes()]
+
+
+def labels(folder: Path) -> list[bytes]:
+    maker, numbers = LabelMaker("tiny 1 (0123)", "0123", "fast"), np.arange(5, dtype=np.float32)
+    fitted = FittedLabel(maker, (300, 200, 270, 180, 40, -20), 0.02, numbers / 3)
+    write_label(folder / "a.json", fitted)
+    write_label(folder / "b.json", replace(fitted, coefficients=None, doubt="it is grey"))
+    return [(folder / name).read_bytes() for name in ("a.json", "b.json")]
 
 
 def face_model_arrays() -> dict[str, Any]:
@@ -551,6 +560,7 @@ KINDS: dict[str, Kind] = {
     "landmarks": Kind("txt", landmark_files, read_points),
     "list": Kind("txt", lists, read_flist),
     "truth": Kind("npz", truths, read_truth, garble_truth),
+    "label": Kind("json", labels, read_label),
     "face model": Kind("npz", face_models, read_model, garble_face_model),
     "checkpoint": Kind("pth", checkpoints, read_checkpoint, garble_checkpoint),
     "dlib": Kind("dat", dlib_files, read_dlib_resnet),

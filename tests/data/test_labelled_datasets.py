@@ -17,6 +17,7 @@ from data.flist_dataset import FlistDataset, FlistOptions
 from data.landmarks import read_landmarks
 from data.loader import FaceLoader
 from data.prepared_files import PhotoFiles
+from data.synthetic_dataset import SyntheticDataset, SyntheticOptions
 from data.tar_shards import pack_photos
 from data.webdataset_dataset import WebdatasetDataset, WebdatasetOptions
 from models.assets import ModelAssets
@@ -137,6 +138,23 @@ def test_labels_of_another_face_model_are_refused_by_name(photos, tiny_face_mode
             SimpleNamespace(face_model=other, recognition_net=None),  # pyright: ignore
             is_train=True,
         )
+
+
+def test_tar_files_are_looked_into_before_the_training(photos, tiny_face_model) -> None:
+    assert tars(photos, tiny_face_model).notice == ""
+    maker = LabelMaker("large 1 (abcd)", "abcd", "fast")
+    add_label(photos, tiny_face_model, 2, maker=maker)
+    with pytest.raises(InputError, match=r"00000002\.coefficients\.json .*large 1 \(abcd\)"):
+        tars(photos, tiny_face_model)
+    for number in range(UNFITTED):
+        (photos / "coefficients" / f"photo {number}.json").unlink()
+    assert "none of 4 samples" in tars(photos, tiny_face_model).notice
+
+
+def test_rendered_faces_with_truth_want_no_labels(tiny_face_model) -> None:
+    options = {LabelOptions: LabelOptions(w_coeff=1.0), SyntheticOptions: SyntheticOptions()}
+    with pytest.raises(InputError, match=r"--w_coeff is for fitted photos"):
+        SyntheticDataset(options, ModelAssets(tiny_face_model), is_train=True)
 
 
 def test_a_label_of_other_landmarks_is_refused_by_name(photos, tiny_face_model) -> None:

@@ -583,7 +583,9 @@ def test_parts_with_fits_merge_to_one_run(tmp_path, dark, count: int) -> None:
     assert (dark / "preparation_report.csv").read_bytes() == rows
 
 
-def test_what_fails_in_a_fit_is_reported_and_costs_no_other_photo(tmp_path, faces) -> None:
+def test_what_fails_in_a_fit_is_reported_and_costs_no_other_photo(
+    tmp_path, faces, monkeypatch
+) -> None:
     class Broken(GivenFit):
         def __call__(self, path, image, landmarks):
             if path.stem == "hopper":
@@ -593,6 +595,11 @@ def test_what_fails_in_a_fit_is_reported_and_costs_no_other_photo(tmp_path, face
     summary = fit(tmp_path, Broken())
     assert (summary.done, summary.failures) == (1, Counter({"landmarks": 1}))
     assert "outside of the photo" in report(faces)["hopper.jpg"]["reason"]
+    # A defect of the fitter leaves a photo that can be used.
+    monkeypatch.setattr(GivenFit, "__call__", lambda *_: 1 / 0)
+    summary = fit(tmp_path, GivenFit("best"))
+    assert (summary.usable, summary.fitted, summary.doubts) == (2, 0, 2)
+    assert "ZeroDivisionError" in report(faces)["astronaut.png"]["reason"]
 
 
 def test_labels_travel_into_tar_files(tmp_path, dark) -> None:
