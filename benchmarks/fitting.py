@@ -408,8 +408,7 @@ def report_video(
         fit = VideoFitting(job, Path(folder) / "cache").run()
     fitter = fitters(weights)
     numbers = np.flatnonzero(fit.found).tolist()
-    breaks = np.zeros(len(fit.found), bool)
-    breaks[list(fit.cuts)] = True
+    breaks = fit.starts
     results = VideoResults(fitters.face_model, fitter.camera, fitter.renderer, fit)
     of_each = fit.coefficients.copy()
     for number in numbers:

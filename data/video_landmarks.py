@@ -42,10 +42,12 @@ class LandmarkTracker:
         self._unconfirmed = 0
         self._confirmed: np.ndarray | None = None
         """What the face looked like when the detector last saw it."""
+        self.is_new = False
+        """Whether the last frame's face is not where the one before it was: nothing follows it."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """Landmarks (68, 2), pixel indices, of an (H, W, 3) uint8 frame; None without a face."""
-        points = None
+        points, self.is_new = None, False
         if self._last is not None:
             points = self._follow(image, self._last)
         if points is None:
@@ -55,12 +57,9 @@ class LandmarkTracker:
                 five = five_from_68(faces[0].landmarks_px)
                 points = self._detector.landmarks_from_five(image, five)
                 self._confirm(image, points)
+                self.is_new = self._last is None or not _plausible(points, self._last, image.shape)
         self._last = points
         return points
-
-    def forget(self) -> None:
-        """The next frame shows something else: after a cut."""
-        self._last = None
 
     def _follow(self, image: np.ndarray, last: np.ndarray) -> np.ndarray | None:
         """The face near where it was; None if it is not there any more."""

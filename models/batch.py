@@ -24,6 +24,8 @@ class FaceBatch:
         Float[Tensor, "batch 1 height width"] | UInt8[Tensor, "batch 1 height width"] | None
     ) = None
     """Skin probability in [0, 1], or bytes as `images`: the attention of the photometric loss."""
+    inside: Bool[Tensor, "batch 1 height width"] | None = None
+    """Where a crop shows its photo; elsewhere it reaches beyond, and is black. None: everywhere."""
     recognition_transforms: Float[Tensor, "batch 2 3"] | None = None
     """Crop pixels to the recognition net's template, from the given landmarks."""
     coefficients: Float[Tensor, "batch parameters"] | None = None

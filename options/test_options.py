@@ -35,6 +35,8 @@ class TestOptions:
         """Refuse a batch of nothing."""
         if self.test_batch_size < 1:
             raise InputError(f"--test_batch_size is {self.test_batch_size}; it must be at least 1")
+        if self.refine and self.solve_appearance:
+            raise InputError("--refine fits light and albedo as well; leave out --solve_appearance")
 
 
 _NO_BOARD = "test.py writes no TensorBoard"

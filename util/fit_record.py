@@ -43,7 +43,8 @@ class FitRecord:
     faces_together: int
     """How many faces share identity and albedo with this one, itself included."""
     seconds: float
-    """Its share of the time of the faces that were fitted side by side, detection aside."""
+    """Its share of the time of the faces that were fitted side by side; detection and drawing
+    aside."""
     stages: tuple[StageRecord, ...]
     warnings: tuple[str, ...]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data.alignment import Alignment, align_face
 from data.landmarks import check_landmarks
@@ -29,7 +30,7 @@ from models.stages import Reconstruction, reconstruct
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.fit_record import FitRecord, StageRecord
-from util.photo_camera import PhotoCamera
+from util.photo_camera import PhotoCamera, Window
 from util.photo_results import face_results
 from util.results import SummaryRow
 
@@ -117,6 +118,7 @@ class PhotoFitting:
         *,
         schedule: AdamSchedule | None = None,
         one_person: bool = False,
+        draw: bool = True,
     ) -> None:
         """Say how.
 
@@ -126,12 +128,14 @@ class PhotoFitting:
             network: whose prediction is the start; None starts with the landmarks.
             schedule: steps of Adam in place of Gauss-Newton's; they look at every pixel.
             one_person: all faces of a call share identity and albedo.
+            draw: give the turned views too.
         """
         self._fitter = fitter
         self._preset: Preset = preset
         self._network = network
         self._schedule = schedule
         self._one_person = one_person
+        self._draw = draw
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
         """Fit faces side by side.
@@ -149,18 +153,18 @@ class PhotoFitting:
             fit = fit_adam(fitter, batch, self._schedule, start=start)
         else:
             fit = fitter.fit(batch, PRESETS[self._preset], start, one_person=self._one_person)
+        seconds = (time.perf_counter() - began) / len(faces)
         with torch.inference_mode():
             made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
-            views = self._views(batch, fit.coefficients, start)
+            views = self._views(batch, fit.coefficients, start) if self._draw else None
             results = face_results(
                 fitter.face_model, fitter.camera, faces, batch, made, origin="centre"
             )
-            seconds = (time.perf_counter() - began) / len(faces)
             for k, (result, row) in enumerate(results):
-                warnings = _warnings(faces[k], batch.rows(torch.tensor([k])), made, row)
+                warnings = _warnings(faces[k], batch.images[k], row)
                 record = self._record(fit, k, len(faces), seconds, warnings)
                 yield (
-                    replace(result, fit=record, views=views[k]),
+                    replace(result, fit=record, views=None if views is None else views[k]),
                     replace(row, message="; ".join(warnings)),
                 )
 
@@ -214,19 +218,39 @@ class PhotoFitting:
 def to_fit_batch(faces: Sequence[PhotoFace]) -> FaceBatch:
     """Stack aligned faces with their skin masks; landmarks as exact continuous pixels."""
     images = torch.from_numpy(np.stack([face.face.image for face in faces]))
-    skin = torch.from_numpy(np.stack([face.skin for face in faces if face.skin is not None]))
+    skin = torch.from_numpy(np.stack([_required(face.skin) for face in faces]))
+    inside = np.stack([inside_photo(face.face.alignment, face.face.image.shape) for face in faces])
     points = torch.from_numpy(np.stack([face.landmarks for face in faces])).float()
     return FaceBatch(
         images=images.permute(0, 3, 1, 2) / 255.0,
         paths=tuple(str(face.path) for face in faces),
         landmarks_px=from_index(points, "centre"),
         skin_mask=skin[:, None] / 255.0,
+        inside=torch.from_numpy(inside)[:, None],
     )
 
 
-def _warnings(
-    face: PhotoFace, photo: FaceBatch, made: Reconstruction, row: SummaryRow
-) -> tuple[str, ...]:
+def inside_photo(window: Window, shape: tuple[int, ...]) -> np.ndarray:
+    """Which pixels (H, W) of a crop lie inside its photo; those beyond it are black.
+
+    Args:
+        window: how the photo became the crop.
+        shape: of the crop, (H, W, ...).
+    """
+    matrix = window.inverse_matrix
+    columns = (np.arange(shape[1]) + 0.5) * matrix[0, 0] + matrix[0, 2]
+    rows = (np.arange(shape[0]) + 0.5) * matrix[1, 1] + matrix[1, 2]
+    width, height = window.photo_size
+    return ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
+
+
+def _required(skin: np.ndarray | None) -> np.ndarray:
+    if skin is None:
+        raise ValueError("fits need the skin masks of their faces; load them with_skin=True")
+    return skin
+
+
+def _warnings(face: PhotoFace, crop: Tensor, row: SummaryRow) -> tuple[str, ...]:
     """What makes a fit doubtful, in words."""
     found = []
     alignment = face.face.alignment
@@ -243,8 +267,7 @@ def _warnings(
     outside = _outside_share(face)
     if outside > 0.15:
         found.append(f"{100 * outside:.0f} % of the face lie outside the photo")
-    channels = photo.images[0]
-    if float((channels.amax(dim=0) - channels.amin(dim=0)).mean()) < 0.01:
+    if float((crop.amax(dim=0) - crop.amin(dim=0)).mean()) < 0.01:
         found.append("the photo is grey, so that the albedo's colour is a guess")
     return tuple(found)
 

@@ -87,4 +87,4 @@ class PhotoLabeller:
 
 
 def _fitting(face_model: FaceModel, preset: Preset) -> PhotoFitting:
-    return PhotoFitting(face_fitter(face_model, Camera.rnet(), Renderer()), preset)
+    return PhotoFitting(face_fitter(face_model, Camera.rnet(), Renderer()), preset, draw=False)

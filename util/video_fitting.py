@@ -40,15 +40,25 @@ from models.face_model import FaceModelOptions
 from models.fitting.energy import FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Preset
 from models.fitting.gauss_newton import StepRules
-from models.fitting.tracking import MOTION, TrackWeights, begin, motion_of, smooth, track
+from models.fitting.tracking import (
+    MOTION,
+    TrackedFrame,
+    TrackWeights,
+    begin,
+    motion_of,
+    smooth,
+    track,
+)
 from models.landmarks import from_index
 from models.parameters import Coefficients
 from models.renderer import Renderer, RenderOptions
 from util.assets import load_face_model
-from util.atomic import atomic_file
+from util.atomic import atomic_file, remove_leftovers
 from util.errors import InputError
-from util.photo_fitting import face_fitter
+from util.photo_fitting import face_fitter, inside_photo
 
+FORMAT_VERSION = 1
+"""Of the parts; raise it when what they hold or how they are made changes."""
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
 FIRST_RULES = StepRules(most=10)
@@ -73,6 +83,8 @@ class VideoJob:
     track: TrackWeights
     preset: Preset
     frames_for_shape: int
+    card: str = ""
+    """Identity of the face model: its files may change while its name stays."""
     devices: tuple[str, ...] = ("cpu",)
     """Parts take turns on them."""
     part_frames: int = 120
@@ -98,6 +110,10 @@ class VideoFit:
     """Of each frame."""
     landmarks: np.ndarray
     """(N, 68, 2) given landmarks, pixel indices of the frame."""
+    starts: np.ndarray
+    """(N,) bool: whether a frame begins something: after a cut, or where the face is another."""
+    photo: np.ndarray
+    """(N,) mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
     cuts: tuple[int, ...]
     """First frames of scenes."""
     key_frames: tuple[int, ...]
@@ -139,10 +155,10 @@ class VideoFitting:
         cuts = tuple(int(number) for number in np.flatnonzero(scan["cut"]))
         size = (self.reader.info.width, self.reader.info.height)
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
-        crops = crop_path(scan["landmarks"], found, size, standard, scan["cut"].astype(bool))
+        crops = crop_path(scan["landmarks"], found, size, standard, scan["start"].astype(bool))
         keys, person = self._person(scan, found, crops)
         tracked = self._track(self._split(cuts), person, scan, crops)
-        coefficients = self._smooth(tracked, found, cuts)
+        coefficients = self._smooth(tracked, found, scan["start"].astype(bool))
         return VideoFit(
             info=self.reader.info,
             times_s=self.reader.times_s,
@@ -151,6 +167,8 @@ class VideoFitting:
             tracked=tracked["coefficients"],
             crops=tuple(crops),
             landmarks=scan["landmarks"],
+            starts=scan["start"].astype(bool),
+            photo=tracked["photo"],
             cuts=cuts,
             key_frames=keys,
             damage=VideoDamage(
@@ -170,7 +188,7 @@ class VideoFitting:
 
     def _scan(self, parts: Sequence[VideoPart]) -> Arrays:
         """Landmarks, cuts and broken frames of the whole video."""
-        work = _Scan(self._job)
+        work = _Scan(self._tools)
         return self._in_parts("scan", "finding the face", work, parts, list(parts))
 
     def _person(
@@ -211,23 +229,23 @@ class VideoFitting:
                 person={name: block.numpy() for name, block in person.items()},
                 landmarks=scan["landmarks"][part.covered.start : part.covered.stop],
                 found=scan["found"][part.covered.start : part.covered.stop].astype(bool),
-                starts=scan["cut"][part.covered.start : part.covered.stop].astype(bool),
+                starts=scan["start"][part.covered.start : part.covered.stop].astype(bool),
                 crops=tuple(crops[part.covered.start : part.covered.stop]),
             )
             for number, part in enumerate(parts)
         ]
-        work = _Track(self._job)
+        work = _Track(self._tools)
         return self._in_parts(
             "track", "tracking", work, parts, items, leave=("certainty", "motion")
         )
 
-    def _smooth(self, tracked: Arrays, found: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
+    def _smooth(self, tracked: Arrays, found: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Coefficients (N, P) with the motion smoothed, scene by scene."""
         coefficients = tracked["coefficients"].astype(np.float64)
         layout = self._tools.fitter(0).face_model.layout
         columns = np.concatenate([np.arange(layout.size)[layout.slices[name]] for name in MOTION])
-        starts = np.zeros(len(found), dtype=bool)
-        starts[list(cuts)] = True
+        usual = np.median(tracked["sureness"][found], axis=0)
+        stiffness = self._job.track.smoothing * usual.astype(np.float64)
         margin = SMOOTHED_FRAMES // 5
         for run in _runs(found, starts):
             for first in range(run.start, run.stop, SMOOTHED_FRAMES):
@@ -236,7 +254,7 @@ class VideoFitting:
                     max(core.start - margin, run.start), min(core.stop + margin, run.stop)
                 )
                 motion, certainty = self._motion(window)
-                smoothed = smooth(motion, certainty, self._job.track.smoothing)
+                smoothed = smooth(motion, certainty, stiffness)
                 inside = slice(core.start - window.start, core.stop - window.start)
                 coefficients[core.start : core.stop, columns] = smoothed[inside]
         return coefficients
@@ -302,8 +320,15 @@ class VideoFitting:
                     self._cache.write(files[number], result)
                     bar.update(len(parts[number].core))
                 missing = again
-        saved = [self._cache.read(file, without=leave) for file in files]
-        every = [part for part in saved if part is not None]
+        every = []
+        for file in files:
+            part = self._cache.read(file, without=leave)
+            if part is None:
+                raise InputError(
+                    f"--cache_folder: {file}.npz is gone; does another run use the same folder? "
+                    "Start again"
+                )
+            every.append(part)
         return {key: np.concatenate([part[key] for part in every]) for key in every[0]}
 
 
@@ -314,19 +339,22 @@ class _Cache:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         marker, mark = folder / "job.json", _fingerprint(job)
+        others = [path for path in folder.iterdir() if path.suffix != ".part"]
         if marker.is_file():
             if marker.read_text(encoding="utf-8") != mark:
                 raise InputError(
                     f"--cache_folder {folder} holds parts of another video, or of this one fitted "
                     "with other options; give another folder, or remove it"
                 )
-        elif any(folder.iterdir()):
+        elif others:
             raise InputError(
                 f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
             )
         else:
             with atomic_file(marker) as file:
                 file.write(mark.encode())
+        # What a killed run was writing.
+        remove_leftovers(folder)
 
     def has(self, name: str) -> bool:
         return (self._folder / f"{name}.npz").is_file()
@@ -359,6 +387,8 @@ def _fingerprint(job: VideoJob) -> str:
     stat = job.video.stat()
     video = {"path": str(job.video.resolve()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
     plain = {key: value for key, value in asdict(job).items() if key not in ("video", "devices")}
+    plain["track"].pop("smoothing")  # which comes after the parts
+    plain["format"] = FORMAT_VERSION
     text = json.dumps({**plain, "video": video}, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -399,6 +429,7 @@ class _Tools:
             paths=("",),
             landmarks_px=from_index(points, "centre")[None],
             skin_mask=torch.from_numpy(skin_mask(window))[None, None] / 255.0,
+            inside=torch.from_numpy(inside_photo(crop, window.shape))[None, None],
         )
 
 
@@ -415,14 +446,18 @@ class _Numbered:
 class _Scan:
     """Finds the face in the frames of a part."""
 
-    def __init__(self, job: VideoJob) -> None:
-        self._tools = _Tools(job)
+    def __init__(self, tools: _Tools) -> None:
+        self._tools = tools
 
     def __call__(self, part: VideoPart) -> Arrays:
-        """Landmarks, found, cut and broken for each frame of the core."""
+        """Landmarks, found, cut, start and broken for each frame of the core.
+
+        A start is a cut, or a face that is not where the one before it was.
+        """
         count = len(part.core)
         landmarks = np.zeros((count, 68, 2), np.float32)
         found, cut, broken = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
+        start = np.zeros(count, bool)
         tracker, finder = LandmarkTracker(create_detector(self._tools.job.detection)), CutFinder()
         cuts: list[int] = []
         for frame in self._tools.reader.frames(part.covered.start, part.covered.stop):
@@ -434,12 +469,19 @@ class _Scan:
             points = tracker(frame.image)
             if place >= 0:
                 broken[place] = False
+                start[place] = tracker.is_new
                 if points is not None:
                     landmarks[place], found[place] = points, True
         for number in (*cuts, *finder.finish()):
             if number in part.core:
                 cut[number - part.core.start] = True
-        return {"landmarks": landmarks, "found": found, "cut": cut, "broken": broken}
+        return {
+            "landmarks": landmarks,
+            "found": found,
+            "cut": cut,
+            "start": start | cut,
+            "broken": broken,
+        }
 
 
 @dataclass(frozen=True)
@@ -458,11 +500,11 @@ class _TrackItem:
 class _Track:
     """Follows the known face through a part."""
 
-    def __init__(self, job: VideoJob) -> None:
-        self._tools = _Tools(job)
+    def __init__(self, tools: _Tools) -> None:
+        self._tools = tools
 
     def __call__(self, item: _TrackItem) -> Arrays:
-        """Coefficients, motion, certainty and photo energy for each frame of the core."""
+        """Coefficients, motion, certainty, its diagonal, and colour distance of the core's frames."""
         fitter, core = self._tools.fitter(item.number), item.part.core
         device = fitter.camera.focal_px.device
         person = Coefficients(
@@ -474,6 +516,7 @@ class _Track:
             "coefficients": np.zeros((len(core), layout.size), np.float32),
             "motion": np.zeros((len(core), size), np.float32),
             "certainty": np.zeros((len(core), size, size), np.float32),
+            "sureness": np.zeros((len(core), size), np.float32),
             "photo": np.zeros(len(core), np.float32),
         }
         last: Coefficients | None = None
@@ -501,9 +544,17 @@ class _Track:
                 place = frame.number - core.start
                 arrays["coefficients"][place] = layout.join(last)[0].cpu().numpy()
                 arrays["motion"][place] = motion_of(last)[0].cpu().numpy()
-                arrays["certainty"][place] = tracked.certainty.cpu().numpy()
-                arrays["photo"][place] = float(tracked.minimum.evaluation.energies["photo"][0])
+                certainty = tracked.certainty.cpu().numpy()
+                arrays["certainty"][place] = certainty
+                arrays["sureness"][place] = certainty.diagonal()
+                arrays["photo"][place] = _colour_distance(tracked, fitter)
         return arrays
+
+
+def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:
+    """The photometric term without its weight."""
+    energy = float(tracked.minimum.evaluation.energies["photo"][0])
+    return energy / fitter.weights.w_photo if fitter.weights.w_photo else 0.0
 
 
 def _runs(found: np.ndarray, starts: np.ndarray) -> Iterator[range]:
@@ -567,4 +618,5 @@ def _join(batches: Sequence[FaceBatch]) -> FaceBatch:
         paths=tuple(path for batch in batches for path in batch.paths),
         landmarks_px=cat("landmarks_px"),
         skin_mask=cat("skin_mask"),
+        inside=cat("inside"),
     )

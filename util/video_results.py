@@ -52,13 +52,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class VideoReport:
-    """How well a fit explains its video; docs/results.md explains each entry."""
+    """How well a fit explains its video; docs/fitting.md."""
 
     frames: int
     frames_with_face: int
     frames_broken: int
     cuts: tuple[int, ...]
     key_frames: tuple[int, ...]
+    photo_error: float
+    """Mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
     nme_inner: float
     """Mean error of the inner 51 landmarks against the given ones, in outer-eye distances."""
     jitter_given_px: float
@@ -118,6 +120,7 @@ class VideoResults:
         arrays |= {
             "time_s": fit.times_s,
             "found": fit.found,
+            "photo_error": fit.photo,
             "lm68": np.zeros((count, 68, 2), np.float32),
             "K": np.zeros((count, 3, 3)),
             "R": np.zeros((count, 3, 3)),
@@ -204,14 +207,14 @@ class VideoResults:
         inner, _ = normalised_error(
             torch.from_numpy(predicted[numbers]), torch.from_numpy(fit.landmarks[numbers])
         )
-        breaks = np.zeros(len(fit.found), bool)
-        breaks[list(fit.cuts)] = True
+        breaks = fit.starts
         return VideoReport(
             frames=len(fit.found),
             frames_with_face=len(numbers),
             frames_broken=len(fit.damage.numbers),
             cuts=fit.cuts,
             key_frames=fit.key_frames,
+            photo_error=float(fit.photo[numbers].mean()),
             nme_inner=float(inner.mean()),
             jitter_given_px=jitter(fit.landmarks[:, 17:], fit.found, breaks),
             jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),

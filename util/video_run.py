@@ -43,9 +43,14 @@ def fit_video(options: ParsedOptions) -> None:
         track=options[TrackWeights],
         preset=fit.preset,
         frames_for_shape=video.nframes_shape,
+        card=str(face_model.card),
         devices=devices,
     )
-    fitting = VideoFitting(job, cache, video.nworkers)
+    if video.save_mesh == "glb_units" and not face_model.unit_names:
+        raise InputError(
+            f"--save_mesh glb_units: face model {face_model.card.name} has no named units; take glb"
+        )
+    fitting = VideoFitting(job, cache, max(video.nworkers, len(devices)))
     done = fitting.run()
 
     backend = options[RenderOptions].renderer
@@ -94,10 +99,12 @@ def _devices(options: ParsedOptions) -> tuple[str, ...]:
                 f"--ngpus is {wanted}, but this machine has no usable GPU; leave it out"
             )
         return ("cpu",)
-    numbers = range(wanted) if wanted else present_gpus(base.gpu_ids)
-    there = torch.cuda.device_count()
-    if wanted > there:
-        raise InputError(f"--ngpus is {wanted}, but this machine has {there} GPUs; give {there}")
+    numbers = present_gpus(base.gpu_ids)
+    if wanted and len(numbers) == 1:
+        numbers = tuple(range(torch.cuda.device_count()))  # gpu_ids is at its default
+    if wanted > len(numbers):
+        raise InputError(f"--ngpus is {wanted}, but there are {len(numbers)} GPUs to use")
+    numbers = numbers[: wanted or None]
     return tuple(f"cuda:{number}" for number in numbers)
 
 

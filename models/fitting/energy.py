@@ -60,8 +60,8 @@ class FitWeights:
     def __post_init__(self) -> None:
         """Refuse weights that reward errors."""
         for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"--{name} is {value}; it must be 0 or more")
+            if not value >= 0 or (math.isinf(value) and name != "robust_colour"):
+                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
         if self.w_not_skin > 1:
             raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
         if self.robust_colour == 0:

@@ -242,6 +242,8 @@ class FaceFitter:
         skin = batch.skin_mask
         attention = torch.ones_like(batch.images[:, :1]) if skin is None else skin
         attention = attention.clamp(min=self.weights.w_not_skin)
+        if batch.inside is not None:
+            attention = attention * batch.inside
         return PhotoLevel.of(batch.images, attention, self.camera, stride)
 
     def _priors_of(self, layout: ParameterLayout) -> dict[str, Quadratic]:

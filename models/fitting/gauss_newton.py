@@ -42,7 +42,7 @@ class Minimum:
 
     evaluation: Evaluation
     first: Float[Tensor, " batch"]
-    """Energy at the start."""
+    """Energy of each face at the start."""
     tried: Tensor
     """(B,) steps tried for each face."""
     converged: Bool[Tensor, " batch"]
@@ -64,7 +64,7 @@ def minimise(
         watch: called with the evaluation after each step.
     """
     now = problem.evaluate(start)
-    first = now.total
+    first = now.own
     damping = torch.full_like(now.total, rules.damping)
     done = torch.zeros_like(now.total, dtype=torch.bool)
     tried = torch.zeros_like(now.total, dtype=torch.int64)

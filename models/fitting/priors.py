@@ -36,7 +36,9 @@ class Quadratic:
         parts = [torch.arange(self.layout.size)[slices[name]] for name in layout.slices]
         index = torch.cat(parts).to(self.matrix.device)
         matrix = self.matrix[index][:, index]
-        return Quadratic(layout, matrix, self.vector[index]) if matrix.any() else None
+        return (
+            Quadratic(layout, matrix, self.vector[index], self.constant) if matrix.any() else None
+        )
 
     def look(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
         """The flat coefficients."""

@@ -31,10 +31,15 @@ class Evaluation:
     """Whether the faces share parameters, so that their energies count as one."""
 
     @property
+    def own(self) -> Float[Tensor, " batch"]:
+        """The energy of each face."""
+        return torch.stack(list(self.energies.values())).sum(dim=0)
+
+    @property
     def total(self) -> Float[Tensor, " batch"]:
-        """The energy of each face; of all, where they belong together."""
-        each = torch.stack(list(self.energies.values())).sum(dim=0)
-        return each.sum().expand(len(each)) if self.together else each
+        """What each face's steps must lower: its energy, or that of all where they share some."""
+        own = self.own
+        return own.sum().expand(len(own)) if self.together else own
 
 
 class FitProblem:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,8 +54,8 @@ class TrackWeights:
     def __post_init__(self) -> None:
         """Refuse weights that reward jumps."""
         for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"--{name} is {value}; it must be 0 or more")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,16 @@ def track(
     held = terms.with_term("motion", nearness(previous, terms.layout, weights))
     minimum = fitter.minimise(previous, held, rules)
     with torch.no_grad():
-        problem = FitProblem(held.layout, held.by_name)
+        # Of what the frame itself says: smoothing brings its own tie to the neighbours.
+        problem = FitProblem(terms.layout, terms.by_name)
         hessian = problem.linearise(minimum.evaluation).hessian[0]
         found = minimum.evaluation.coefficients
-        to_step = torch.linalg.inv(step_rates(held.layout, found)[0].double())
+        to_step = torch.linalg.inv(step_rates(terms.layout, found)[0].double())
         curvature = to_step.mT @ hessian.double() @ to_step
         return TrackedFrame(
             minimum,
             motion_of(found)[0],
-            eliminate_light(curvature, held.layout).to(hessian) / 2,
+            eliminate_light(curvature, terms.layout).to(hessian) / 2,
         )
 
 
@@ -151,21 +153,21 @@ def eliminate_light(
     return of_motion - coupling.mT @ torch.linalg.solve(of_light + floor, coupling)
 
 
-def smooth(motion: np.ndarray, certainty: np.ndarray, smoothing: float) -> np.ndarray:
+def smooth(motion: np.ndarray, certainty: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
     """The smoothest motion near the tracked one.
 
     Args:
         motion: (N, K) of consecutive frames.
         certainty: (N, K, K) positive semi-definite.
-        smoothing: stiffness of each coefficient over the median certainty that frames have of it.
+        stiffness: (K,) weight of each coefficient's squared second differences, S; the same for
+            all windows of a video, or they would not meet.
 
     Returns:
         (N, K); the same where fewer than three frames leave nothing to smooth.
     """
     count, size = motion.shape
-    if count < 3 or smoothing == 0:
+    if count < 3 or not stiffness.any():
         return motion.copy()
-    stiffness = smoothing * np.median(certainty[:, range(size), range(size)], axis=0)
     # Upper form of LAPACK's banded storage: entry (i, j) of the matrix lies in row u + i - j.
     upper = 2 * size
     band = np.zeros((upper + 1, count * size))

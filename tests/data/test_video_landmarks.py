@@ -82,6 +82,9 @@ def test_a_jump_is_looked_at_anew(watched: Watched):
     points = tracker(frame(watched))
     assert points is not None
     assert [shape[1] for shape in watched.searches] == [600, 600]
+    assert tracker.is_new
+    tracker(frame(watched))
+    assert not tracker.is_new
 
 
 def test_a_profile_that_no_detector_sees_goes_on_while_it_is_skin(
@@ -93,5 +96,3 @@ def test_a_profile_that_no_detector_sees_goes_on_while_it_is_skin(
     monkeypatch.setattr(watched, "detect", lambda *_, **__: [])
     for _ in range(2 * CHECK_EVERY):
         assert tracker(frame(watched)) is not None
-    tracker.forget()
-    assert tracker(frame(watched)) is None

@@ -47,25 +47,25 @@ def test_the_smoother_solves_its_system():
         dense[part, part] += certainty[frame]
         right[part] = certainty[frame] @ motion[frame]
     expected = np.linalg.solve(dense, right).reshape(count, size)
-    np.testing.assert_allclose(smooth(motion, certainty, smoothing), expected, rtol=1e-6)
+    np.testing.assert_allclose(smooth(motion, certainty, stiffness), expected, rtol=1e-6)
 
 
 def test_straight_motion_stays_and_uncertain_frames_follow_their_neighbours():
     count, size = 20, 2
     line = np.linspace(0, 1, count)[:, None] * [1.0, -2.0]
     certainty = np.tile(np.eye(size), (count, 1, 1))
-    np.testing.assert_allclose(smooth(line, certainty, 50.0), line, atol=1e-6)
+    np.testing.assert_allclose(smooth(line, certainty, np.full(size, 50.0)), line, atol=1e-6)
     spoilt = line.copy()
     spoilt[9] += 5.0
     certainty[9] *= 1e-6
-    np.testing.assert_allclose(smooth(spoilt, certainty, 1.0), line, atol=1e-4)
+    np.testing.assert_allclose(smooth(spoilt, certainty, np.ones(size)), line, atol=1e-4)
 
 
 def test_too_little_to_smooth_stays():
     motion = np.random.default_rng(0).normal(size=(2, 3))
-    np.testing.assert_array_equal(smooth(motion, random_certainties(2, 3), 5.0), motion)
+    np.testing.assert_array_equal(smooth(motion, random_certainties(2, 3), np.full(3, 5.0)), motion)
     longer = np.random.default_rng(0).normal(size=(5, 3))
-    np.testing.assert_array_equal(smooth(longer, random_certainties(5, 3), 0.0), longer)
+    np.testing.assert_array_equal(smooth(longer, random_certainties(5, 3), np.zeros(3)), longer)
 
 
 def test_eliminating_the_light_is_minimising_over_it(tiny_face_model: FaceModel):
