@@ -18,7 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from BFM.open_model.albedo import AlbedoModel, albedo_model
-from BFM.open_model.geometry_bases import expression_basis, identity_basis, reference_face
+from BFM.open_model.geometry_bases import (
+    expression_basis,
+    identity_basis,
+    parity,
+    reference_face,
+)
 from BFM.open_model.head_mesh import HeadMesh, build_head_mesh
 from BFM.open_model.landmarks import (
     calibrated,
@@ -45,7 +50,7 @@ kind of x86 processor few. OpenBLAS reads this when NumPy is first imported."""
 # Where the five alignment points of the public BFM face have their mean: with the same origin,
 # poses and translations mean the same with both models.
 ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
-VERSION = "2.0"
+VERSION = "2.1"
 
 
 @dataclass(frozen=True)
@@ -178,13 +183,6 @@ def front_triangles(mesh: HeadMesh) -> np.ndarray:
     excluded = mesh.regions["border"] | inside
     face = mesh.triangles[: mesh.face_triangles]
     return face[~excluded[face].any(axis=1)]
-
-
-def parity(basis: np.ndarray, mesh: HeadMesh) -> np.ndarray:
-    """Whether mirroring leaves (+1) or negates (-1) each component of (C, 3, K): (K,) int8."""
-    components = np.moveaxis(basis, -1, 0)
-    product = (components * mesh.mirror_control(components)).sum(axis=(1, 2))
-    return np.sign(product).astype(np.int8)
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,18 @@ class Fit:
 class SurfaceFitter:
     """Fits one basis of one face model."""
 
-    def __init__(self, data: FaceModelData, basis: np.ndarray, sigma: np.ndarray) -> None:
+    def __init__(
+        self, data: FaceModelData, basis: np.ndarray, sigma: np.ndarray, noise_dm: float = NOISE_DM
+    ) -> None:
         """Prepare the surface that heads are compared with: the skin in front.
 
         Args:
             data: the face model.
             basis: (V, 3, K) what may vary, such as its identity basis.
             sigma: (K,) of the coefficients.
+            noise_dm: standard deviation of the head's points against which the prior stands.
         """
+        self.noise_dm = noise_dm
         self.mean = data.mean_shape.astype(np.float64)
         self.basis, self.sigma = basis.astype(np.float64), sigma
         self.triangles = data.front_triangles
@@ -73,7 +77,7 @@ class SurfaceFitter:
         points, landmarks = motion(points), motion(landmarks)
         count = self.basis.shape[2]
         prior = np.zeros(count + 6)
-        prior[:count] = (NOISE_DM / self.sigma) ** 2
+        prior[:count] = (self.noise_dm / self.sigma) ** 2
         coefficients = np.zeros(count)
         for _ in range(ITERATIONS):
             vertices = self.mean + self.basis @ coefficients

@@ -302,6 +302,29 @@ def test_the_programs_reader_accepts_the_file(model, mean):
     assert data.unit_names == tuple(model["unit_names"].tolist())
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_no_triangle_of_the_layout_is_turned_over(level):
+    reader = pytest.importorskip("util.face_model_file")
+    data = reader.read_face_model(MODEL_FILE, level, "head")
+    a, b, c = (data.uv[data.uv_triangles[:, i]].astype(float) for i in range(3))
+    across, along = b - a, c - a
+    assert (across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]).min() > 0
+
+
+def test_eyes_have_human_sizes_and_look_between_the_lids(model, mean):
+    points = landmarks(model, mean)
+    for side, upper, lower in (("right", (37, 38), (40, 41)), ("left", (43, 44), (46, 47))):
+        eye = model[f"region_eye_{side}"]
+        pupil = mean[model["region_pupil"] & eye]
+        iris = mean[(model["region_iris"] | model["region_pupil"]) & eye]
+        assert 0.03 < np.ptp(pupil[:, 0]) < 0.05
+        assert 0.11 < np.ptp(iris[:, 0]) < 0.125
+        # The pupil is wholly to be seen, and a little above the middle of the opening.
+        above, below = (points[list(slots), 1].mean() for slots in (upper, lower))
+        assert below < pupil[:, 1].min() < pupil[:, 1].max() < above
+        assert 0 < pupil[:, 1].mean() - (above + below) / 2 < 0.015
+
+
 def test_lids_cover_the_eye_when_blinking(model, mean, bases):
     """From the front, no part of an eyeball is nearer to the camera than the closed lids."""
     shape = mean + unit(model, bases, "eyeBlinkLeft", "eyeBlinkRight")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial.transform import Rotation
 
 from util.point_fits import fit_sphere
 
@@ -24,6 +25,9 @@ EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 37.0, 50.0, 70.0, 100.0
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
 # Rings, and of these every how manieth vertex, that the coarse mesh keeps.
 COARSE_EYE_RINGS = {0: 1, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 11: 2}
+# MakeHuman's eyes look straight ahead while its lids hang low: pupils would touch the upper lid, 2 mm
+# above the middle of the opening. So they are 1 mm above it, as those of people.
+LOOK_DOWN_DEG = 4.0
 CONTROLS = 4  # control points of an eyeball
 
 
@@ -122,9 +126,13 @@ def eye_frames(reference: np.ndarray) -> np.ndarray:
 
 
 def cap_rows(patch: EyeballPatch) -> np.ndarray:
-    """Weights (2 N, 8) of the control points that give the caps, the right one first."""
+    """Weights (2 N, 8) of the control points that give the caps, the right one first.
+
+    Both look down a little.
+    """
+    turned = Rotation.from_euler("x", LOOK_DOWN_DEG, degrees=True).apply(patch.points)
     blocks = []
     for side in (1.0, -1.0):
-        axes = patch.points * np.array([side, 1, 1])
+        axes = turned * np.array([side, 1, 1])
         blocks.append(np.concatenate([1 - axes.sum(axis=1, keepdims=True), axes], axis=1))
     return sp.block_diag(blocks).toarray()

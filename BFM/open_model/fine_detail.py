@@ -18,7 +18,7 @@ from .head_mesh import HeadMesh
 from .skin_masks import SkinMasks, brow_lines, smooth_step
 from .surface_noise import noise
 from .texel_surface import Skin, TexelSurface
-from .uv_layout import EYE_CENTRES, EYE_RADIUS
+from .uv_layout import EYE_CENTRES, EYE_RADIUS, eye_angle
 from .wrinkles import wrinkles
 
 HAIR_WIDTH_DM = 0.0011
@@ -325,7 +325,7 @@ def _eye_coordinates(surface: TexelSurface, mesh: HeadMesh) -> tuple[np.ndarray,
         offset = place - centre
         distance = np.linalg.norm(offset, axis=1)
         here = eyes & (distance < EYE_RADIUS * 1.05)
-        angle[here] = distance[here] / EYE_RADIUS * largest
+        angle[here] = eye_angle(distance[here], largest)
         turn[here] = np.arctan2(offset[here, 1], offset[here, 0])
     return angle, turn
 

@@ -32,14 +32,29 @@ LOCAL_SIGMA = 0.2  # of a slider whose ends are -1 and 1
 LEFT_RIGHT_CORRELATION = 0.94
 GENDERS, RACES, AGES = ("female", "male"), ("african", "asian", "caucasian"), ("young", "old")
 LEVELS = ("min", "average", "max")
-# MakeHuman's sliders reach further than people differ: their share of the deviation from the mean.
-SLIDER_SHARE = 0.8
+# MakeHuman's targets reach further than people differ, but for the eyes: shares of the deviation
+# from the mean of what makes body, sex, age and ancestry, of the local sliders, and of the eyes'.
+BODY_SHARE, SLIDER_SHARE, EYE_SHARE = 0.6, 0.8, 1.2
 # Smooth random displacement that sliders do not offer: (correlation length, sigma) in dm.
-FIELD_SCALES = ((0.45, 0.0156), (0.22, 0.0176), (0.11, 0.012))
-# Standard deviation of fitted coefficients of real heads, from the first component to the last:
-# fine shapes vary less than the random fields make them. Measured on heads of ICT-FaceKit other
-# than those of the benchmark.
-REAL_SIGMA = (1.25, 0.55)
+FIELD_SCALES = ((0.45, 0.010), (0.22, 0.013), (0.11, 0.014))
+# A likeness is in brows, eyes, nose and mouth: how much more they weigh when components are chosen,
+# and how far that reaches around their landmarks, in dm.
+FEATURE_WEIGHT, FEATURE_REACH = 3.0, 0.15
+# Real people against the sampled ones, whose coefficients have mean 0 and deviation 1: means of the
+# first coefficients, and deviations of all by knots (components, deviations), a share of these for
+# asymmetric ones. Measured on heads of ICT-FaceKit by corresponding points (`python -m
+# benchmarks.identity_calibration`), other draws than those of the other benchmarks. From component
+# 30 on the model varies by 1.05 though the heads' coefficients do by 0.6: heads also have 0.7 mm of
+# detail that 80 components cannot show, and without as much of it people are too alike for a
+# recognition network.
+REAL_MEAN = (
+    1.3, -0.5, -0.5, -0.7, 0.0, 0.2, 0.9, 0.1, 0.2, 0.2, -0.9, 0.2, 0.6, 0.1, -0.2,
+    -0.1, 0.6, 0.2, 0.3, 0.5, -0.3, -0.4, 0.0, -0.1, 0.3, -0.4, 0.2, 0.2, 0.1, -0.3,
+    0.2, 0.2, 0.1, -0.1, 0.0, -0.1, 0.3, 0.0, 0.0, 0.2, 0.1, 0.3, 0.2, 0.0, 0.1,
+    0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.4, -0.2, 0.0, -0.1, -0.1, -0.2, 0.1, 0.0, 0.4,
+)  # fmt: skip
+REAL_SIGMA = ((0, 1, 10, 20, 30), (1.3, 0.8, 0.72, 0.72, 1.05))
+REAL_ODD_SHARE = 0.7
 FIELD_WAVES = 320  # random cosines a scale
 FIELD_ODD_SHARE = 0.3  # amplitude of the asymmetric part of the field against the symmetric one
 REST_OF_HEAD = 0.02  # weight of skull, ears and neck against the face
@@ -61,16 +76,17 @@ def reference_face(wheel: AnnyWheel, base: BaseMesh) -> np.ndarray:
 def identity_basis(
     wheel: AnnyWheel, base: BaseMesh, mesh: HeadMesh, reference: np.ndarray, sampling: Sampling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (C, 3) and basis (C, 3, size) of random people, rigidly aligned with ``reference``."""
+    """Mean (C, 3) and basis (C, 3, size) of random people, rigidly aligned with ``reference``.
+
+    Calibrated: coefficients of real heads have mean 0, and deviation 1 where they can be told.
+    """
     rng = np.random.default_rng(sampling.seed)
     weights, targets = _sample_people(wheel, mesh, rng, sampling.samples)
     control = mesh.control_points(base.vertices)
-    shapes = weights @ targets.reshape(len(targets), -1)
-    shapes = SLIDER_SHARE * (shapes - shapes.mean(axis=0)) + shapes.mean(axis=0)
-    shapes = shapes.reshape(-1, *control.shape) + control
+    shapes = (weights @ targets.reshape(len(targets), -1)).reshape(-1, *control.shape) + control
     aim = mesh.control_points(reference)
     shapes += _random_field(aim, mesh, rng, len(shapes))
-    measure = _point_weights(mesh, aim)
+    measure = _likeness_weights(mesh, aim)
     for _ in range(2):
         shapes = _align(shapes, aim, measure)
         mean = shapes.mean(axis=0)
@@ -78,7 +94,37 @@ def identity_basis(
         aim = mean
     deviations = shapes - mean
     basis = _even_odd_components(deviations, mesh, measure, sampling.size)
-    return mean, basis * np.linspace(*REAL_SIGMA, sampling.size)
+    return _calibrated(mean, basis, mesh)
+
+
+def _calibrated(
+    mean: np.ndarray, basis: np.ndarray, mesh: HeadMesh
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (C, 3) and basis (C, 3, K) of people as real heads are, from those of sampled people."""
+    even = parity(basis, mesh) > 0
+    offset = np.zeros(len(even))
+    known = min(len(even), len(REAL_MEAN))
+    offset[:known] = REAL_MEAN[:known]
+    # Real people are no more lopsided to one side than to the other.
+    return mean + basis @ (offset * even), basis * real_sigma(even)
+
+
+def real_sigma(even: np.ndarray) -> np.ndarray:
+    """Deviations (K,) of real heads' coefficients, in those of the sampled people.
+
+    Args:
+        even: (K,) whether a component is symmetric.
+    """
+    numbers, sigmas = REAL_SIGMA
+    sigma = np.interp(np.arange(len(even)), numbers, sigmas)
+    return sigma * np.where(even, 1, REAL_ODD_SHARE)
+
+
+def parity(basis: np.ndarray, mesh: HeadMesh) -> np.ndarray:
+    """Whether mirroring leaves (+1) or negates (-1) each component of (C, 3, K): (K,) int8."""
+    components = np.moveaxis(basis, -1, 0)
+    product = (components * mesh.mirror_control(components)).sum(axis=(1, 2))
+    return np.sign(product).astype(np.int8)
 
 
 def expression_basis(
@@ -143,10 +189,12 @@ def _sample_people(wheel: AnnyWheel, mesh: HeadMesh, rng, samples: int):
     weights = _macro_weights(rng, samples) | _slider_weights(_sliders(wheel), rng, samples)
     columns: list[np.ndarray] = []
     targets: list[np.ndarray] = []
+    shares = {"macrodetails": BODY_SHARE, "eyes": EYE_SHARE}
     for name, weight in weights.items():
         displacement = mesh.control_points(wheel.target(name))
         if np.abs(displacement).max() > 1e-6:
-            columns.append(weight)
+            share = shares.get(name.split("/")[0], SLIDER_SHARE)
+            columns.append(share * (weight - weight.mean()) + weight.mean())
             targets.append(displacement)
     return np.stack(columns, axis=1), np.stack(targets)
 
@@ -280,6 +328,17 @@ def _point_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
     eyes = slice(mesh.face_controls - 8, mesh.face_controls)
     weights[eyes] = weights[: mesh.face_controls].mean() / 4
     weights[mesh.face_controls :] *= REST_OF_HEAD
+    return weights / weights.sum()
+
+
+def _likeness_weights(mesh: HeadMesh, control: np.ndarray) -> np.ndarray:
+    """As `_point_weights`, more around brows, eyes, nose and mouth."""
+    features = (mesh.subdivision @ control)[mesh.landmark_vertices[17:]]
+    distance = np.linalg.norm(control[:, None] - features, axis=2).min(axis=1)
+    near = np.exp(-((distance / FEATURE_REACH) ** 2))
+    # Of an eye, control points beside its centre lie to the same side on both.
+    near = (near + near[mesh.control_mirror]) / 2
+    weights = _point_weights(mesh, control) * (1 + FEATURE_WEIGHT * near)
     return weights / weights.sum()
 
 

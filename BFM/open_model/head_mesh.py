@@ -41,7 +41,7 @@ from .source import (
     AnnyWheel,
     BaseMesh,
 )
-from .uv_layout import eye_layout, islands, layout
+from .uv_layout import eye_layout, islands, layout, unfolded
 
 # MakeHuman's mouth bag reaches the throat. It is drawn towards the middle of the inner lips, by
 # this share at its back end, so that it stays hidden inside the cropped face.
@@ -168,23 +168,26 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
     mirror = _mirror_permutation(subdivision @ control, order.eyes)
     eye_triangles = both_eyes(patch.triangles, patch, order.face_skin)
 
-    # 3. Texture coordinates; those of the eyeballs come last.
+    # 3. The coarse mesh is made of the finer one's vertices that Catmull-Clark moved.
+    coarse_rows = order.rows_of_coarse(skin.coarse.count)
+    corners = triangulate(skin.coarse, _mirror_within(coarse_rows, mirror))
+
+    # 4. Texture coordinates; those of the eyeballs come last.
     uv, uv_quads = _texture(parts, skin)
+    coarse_uv = _cut(coarse_quads(uv_quads), corners)
+    uv = unfolded(uv, np.concatenate([cut_refined(uv_quads), coarse_uv]))
     eye_uv_triangles = both_eyes(patch.triangles, patch, len(uv))
     uv = np.concatenate([uv, eye_layout(patch.points, patch.polar_rad)])
 
-    # 4. The coarse mesh is made of the finer one's vertices that Catmull-Clark moved.
-    coarse_rows = order.rows_of_coarse(skin.coarse.count)
-    corners = triangulate(skin.coarse, _mirror_within(coarse_rows, mirror))
+    # 5. Triangles of the coarse mesh, the eyeballs' behind the face's.
     coarse_eyes = coarse_cap_triangles(patch)
     split = skin.face_quads // 2
 
-    def coarse_triangles(quads: np.ndarray, first_of_eyes: int) -> np.ndarray:
-        cut = _cut(coarse_quads(quads), corners)
+    def with_eyes(cut: np.ndarray, first_of_eyes: int) -> np.ndarray:
         eyes = both_eyes(coarse_eyes, patch, first_of_eyes)
         return np.concatenate([cut[:split], eyes, cut[split:]])
 
-    # 5. Masks, regions, landmarks.
+    # 6. Masks, regions, landmarks.
     cavity_depth = order.per_vertex(skin.cavity_depth)
     eye_polar = np.full(len(mirror), np.inf)
     eye_polar[order.eyes] = np.tile(patch.polar_rad, 2)
@@ -197,9 +200,9 @@ def build_head_mesh(wheel: AnnyWheel, base: BaseMesh, reference: np.ndarray) -> 
         face_quads=skin.face_quads,
         quads=order.quads,
         eye_triangles=eye_triangles,
-        coarse_triangles=coarse_triangles(order.quads, order.face_skin),
+        coarse_triangles=with_eyes(_cut(coarse_quads(order.quads), corners), order.face_skin),
         coarse_face_triangles=split + 2 * len(coarse_eyes),
-        coarse_uv_triangles=coarse_triangles(uv_quads, eye_uv_triangles.min()),
+        coarse_uv_triangles=with_eyes(coarse_uv, eye_uv_triangles.min()),
         mirror=mirror,
         control_mirror=_control_mirror(base_vertices, base.mirror, order.face_cage),
         uv=uv,

@@ -21,8 +21,13 @@ MAGNIFICATION = (2.1, 0.9)
 HEAD_BOX = (0.01, 0.06, 0.99, 0.99)
 # Where the mouth's bag lies.
 MOUTH_BOX = (0.42, 0.0, 0.58, 0.055)
+# Height over its base of a triangle that was turned over, once mended: a fiftieth of a usual one's.
+SLIVER_HEIGHT, MENDING_ROUNDS = 1e-4, 20
 # Centres of the eyeballs' discs, the right eye first, and their radius.
 EYE_CENTRES, EYE_RADIUS = np.array([[0.17, 0.085], [0.83, 0.085]]), 0.08
+# Power of the angle from the pole that a disc shows as its radius: the iris takes more of the disc
+# than of the ball.
+EYE_POWER = 0.65
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,57 @@ def eye_layout(points: np.ndarray, polar_rad: np.ndarray) -> np.ndarray:
     The left eye's cap is the mirror image of the right one's.
     """
     across = np.arctan2(points[:, 1], points[:, 0])
-    # The iris takes more of the disc than of the ball.
-    radius = EYE_RADIUS * (polar_rad / polar_rad.max()) ** 0.65
+    radius = EYE_RADIUS * (polar_rad / polar_rad.max()) ** EYE_POWER
     disc = radius[:, None] * np.stack([np.cos(across), np.sin(across)], axis=1)
     right, left = EYE_CENTRES
     return np.concatenate([right + disc, left + disc * [-1, 1]])
+
+
+def eye_angle(distance: np.ndarray, largest: float) -> np.ndarray:
+    """Angles from the pole at distances from a disc's centre, the inverse of :func:`eye_layout`.
+
+    Args:
+        distance: in the layout, any shape.
+        largest: angle at the disc's edge; its unit is that of the result.
+    """
+    return (distance / EYE_RADIUS) ** (1 / EYE_POWER) * largest
+
+
+def unfolded(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Turns triangles back that were turned over where a border slid: (U, 2) coordinates.
+
+    Such a triangle has all corners on the border and is hardly more than a line; the corner between
+    the other two moves across that line.
+
+    Args:
+        uv: (U, 2) coordinates.
+        triangles: (F, 3) indices into them, counter-clockwise where all is well.
+
+    Raises:
+        ValueError: more than slivers is turned over.
+    """
+    uv = uv.copy()
+    for _ in range(MENDING_ROUNDS):
+        turned = np.flatnonzero(signed_areas(uv, triangles) <= 0)
+        if not len(turned):
+            return uv
+        # Opposite of the longest side is the corner between the others.
+        ends = uv[triangles[turned]]
+        opposite = np.linalg.norm(np.roll(ends, -1, axis=1) - np.roll(ends, -2, axis=1), axis=2)
+        for triangle, corner in zip(triangles[turned], opposite.argmax(axis=1), strict=True):
+            moved, first, second = np.roll(triangle, -corner)
+            side = uv[second] - uv[first]
+            inwards = np.array([-side[1], side[0]]) / np.linalg.norm(side)
+            height = (uv[moved] - uv[first]) @ inwards
+            uv[moved] += (SLIVER_HEIGHT - height) * inwards
+    raise ValueError(f"{len(turned)} triangles of the texture layout stay turned over")
+
+
+def signed_areas(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Areas (F,) of triangles of a layout, positive where they run counter-clockwise."""
+    a, b, c = (uv[triangles[:, i]] for i in range(3))
+    across, along = b - a, c - a
+    return (across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]) / 2
 
 
 def _magnified(offset: np.ndarray) -> np.ndarray:

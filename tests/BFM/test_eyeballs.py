@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from BFM.open_model.eyeballs import (
     LIMBUS_DEG,
+    LOOK_DOWN_DEG,
     PUPIL_DEG,
     EyeballPatch,
     both_eyes,
@@ -77,7 +78,10 @@ def test_eyes_are_where_makehumans_are(reference: np.ndarray, patch: EyeballPatc
         radius = np.linalg.norm(cap - frames[0 if side < 0 else 4], axis=1)
         np.testing.assert_allclose(radius, radius[0], rtol=1e-9)
         assert radius[0] == pytest.approx(EYE_RADIUS, rel=0.1)
-        assert cap[0, 2] == cap[:, 2].max()  # they look ahead
+        # They look ahead and a little down, neither inwards nor outwards.
+        gaze = (cap[0] - frames[0 if side < 0 else 4]) / radius[0]
+        down = np.radians(LOOK_DOWN_DEG)
+        np.testing.assert_allclose(gaze, [0, -np.sin(down), np.cos(down)], atol=1e-9)
     np.testing.assert_allclose(caps[0] * [-1, 1, 1], caps[1], atol=1e-9)
 
 

@@ -124,10 +124,6 @@ def test_noise_has_unit_deviation_and_the_length_asked_for():
     assert (noise(points, 1.0, rng, where)[~where] == 0).all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="model 2.0 draws the iris at half its angles, on the pupil; right with its next version",
-)
 def test_angles_in_the_eye_are_those_of_the_mesh(head: HeadMesh, reference: np.ndarray):
     """Where the layout puts a place of the eyeball, there its angle is found again."""
     vertices = head.subdivision @ head.control_points(reference)

@@ -10,13 +10,22 @@ from scipy.spatial.transform import Rotation
 
 from BFM.open_model import geometry_bases
 from BFM.open_model.geometry_bases import (
+    BODY_SHARE,
+    EYE_SHARE,
+    FEATURE_REACH,
+    FEATURE_WEIGHT,
     FIELD_ODD_SHARE,
     FIELD_SCALES,
     LEFT_RIGHT_CORRELATION,
     LOCAL_SIGMA,
+    REAL_MEAN,
+    REAL_ODD_SHARE,
     REAL_SIGMA,
+    SLIDER_SHARE,
     expression_basis,
     identity_basis,
+    parity,
+    real_sigma,
 )
 from BFM.open_model.head_mesh import HeadMesh
 from BFM.open_model.sampling import Sampling
@@ -113,9 +122,9 @@ def test_targets_without_effect_are_left_out(wheel: AnnyWheel, head: HeadMesh):
 def test_people_are_the_weighted_sum_of_targets(
     wheel: AnnyWheel, base: BaseMesh, head: HeadMesh, reference, monkeypatch
 ):
-    """Without random fields and with full strength, identity is in the span of the targets."""
+    """Without random fields and calibration, identity is in the span of the targets."""
     monkeypatch.setattr(geometry_bases, "FIELD_SCALES", ())
-    monkeypatch.setattr(geometry_bases, "SLIDER_SHARE", 1.0)
+    monkeypatch.setattr(geometry_bases, "REAL_MEAN", ())
     monkeypatch.setattr(geometry_bases, "_align", lambda shapes, aim, weights: shapes)
     sampling = Sampling(size=8, samples=40, seed=5)
     mean, basis = identity_basis(wheel, base, head, reference, sampling)
@@ -172,6 +181,41 @@ def test_weights_are_shares_of_the_area_and_the_face_counts(head: HeadMesh, meas
     assert measure[: head.face_controls].sum() > 0.9
 
 
+def test_features_weigh_more_for_a_likeness(head: HeadMesh, reference, measure):
+    control = head.control_points(reference)
+    likeness = geometry_bases._likeness_weights(head, control)
+    assert likeness.sum() == pytest.approx(1)
+    np.testing.assert_allclose(likeness, likeness[head.control_mirror], rtol=1e-4)
+    features = (head.subdivision @ control)[head.landmark_vertices[17:]]
+    distance = np.linalg.norm(control[:, None] - features, axis=2).min(axis=1)
+    gain = likeness / measure
+    far = distance > 3 * FEATURE_REACH
+    np.testing.assert_allclose(gain[far], gain[far][0], rtol=1e-3)
+    assert gain.max() / gain[far][0] == pytest.approx(1 + FEATURE_WEIGHT, rel=0.05)
+    skin = np.setdiff1d(np.arange(len(control)), np.add.outer(head.eye_controls, range(4)))
+    order = skin[np.argsort(distance[skin])]
+    assert (np.diff(gain[order]) < 1e-4).all()
+
+
+def test_deviations_from_the_mean_are_shared_out(wheel: AnnyWheel, head: HeadMesh):
+    """By body, sliders and eyes; the mean of the people stays where it is."""
+    sampled = geometry_bases._macro_weights(np.random.default_rng(3), 50)
+    random = np.random.default_rng(3)
+    geometry_bases._macro_weights(random, 50)
+    sampled |= geometry_bases._slider_weights(geometry_bases._sliders(wheel), random, 50)
+    moving = {
+        name: weight
+        for name, weight in sampled.items()
+        if np.abs(head.control_points(wheel.target(name))).max() > 1e-6
+    }
+    weights, _ = geometry_bases._sample_people(wheel, head, np.random.default_rng(3), 50)
+    shares = {"macrodetails": BODY_SHARE, "eyes": EYE_SHARE}
+    for column, (name, weight) in zip(weights.T, moving.items(), strict=True):
+        share = shares.get(name.split("/")[0], SLIDER_SHARE)
+        assert column.mean() == pytest.approx(weight.mean())
+        np.testing.assert_allclose(column - column.mean(), share * (weight - weight.mean()))
+
+
 def test_alignment_takes_rigid_motions_away(head: HeadMesh, reference, measure):
     random = np.random.default_rng(2)
     aim = head.control_points(reference)
@@ -211,30 +255,38 @@ def test_components_are_those_the_samples_were_made_of(head: HeadMesh, measure):
         assert basis[..., column].ravel()[largest] > 0
 
 
-def test_coefficients_of_the_sampled_people_have_the_calibrated_deviation(
-    wheel: AnnyWheel, base: BaseMesh, head: HeadMesh, reference, measure, monkeypatch
+def test_real_heads_are_the_unit_of_sampled_people(
+    wheel: AnnyWheel, base: BaseMesh, head: HeadMesh, reference, monkeypatch
 ):
-    """1 over the factor that real heads call for, from the first component to the last."""
+    """Their mean is the model's mean, their deviations the lengths of its components."""
     kept = []
-    components = geometry_bases._even_odd_components
+    calibrated = geometry_bases._calibrated
     monkeypatch.setattr(
-        geometry_bases,
-        "_even_odd_components",
-        lambda deviations, *rest: kept.append(deviations) or components(deviations, *rest),
+        geometry_bases, "_calibrated", lambda *given: kept.append(given) or calibrated(*given)
     )
-    sampling = Sampling(size=10, samples=150, seed=4)
-    mean, basis = identity_basis(wheel, base, head, reference, sampling)
+    mean, basis = identity_basis(
+        wheel, base, head, reference, Sampling(size=10, samples=150, seed=4)
+    )
+    ((sampled_mean, sampled, _),) = kept
+    sign = parity(sampled, head)
+    assert set(sign.tolist()) == {-1, 1}
+    for column, own in enumerate(sign):
+        expected = real_sigma(sign > 0)[column] * sampled[..., column]
+        np.testing.assert_allclose(basis[..., column], expected)
+        mirrored = head.mirror_control(sampled[..., column])
+        np.testing.assert_allclose(mirrored, own * sampled[..., column], atol=1e-9)
+    # Asymmetric components have no mean, whatever the table says of their numbers.
+    offset = np.where(sign > 0, REAL_MEAN[:10], 0)
+    np.testing.assert_allclose(mean, sampled_mean + sampled @ offset)
     np.testing.assert_allclose(mean, head.mirror_control(mean), atol=1e-9)
-    (deviations,) = kept
-    weighted = basis * np.sqrt(measure)[:, None, None]
-    coefficients = []
-    for column in range(sampling.size):
-        own = weighted[..., column]
-        sign = np.sign((basis[..., column] * head.mirror_control(basis[..., column])).sum())
-        parts = geometry_bases._parity(deviations, head, int(sign)) * np.sqrt(measure)[:, None]
-        coefficients.append((parts * own).sum(axis=(1, 2)) / (own**2).sum())
-    deviation = np.sqrt(np.square(coefficients).mean(axis=1))
-    np.testing.assert_allclose(deviation, 1 / np.linspace(*REAL_SIGMA, sampling.size), rtol=1e-6)
+
+
+def test_deviations_run_from_knot_to_knot():
+    numbers, sigmas = REAL_SIGMA
+    even = np.ones(80, dtype=bool)
+    np.testing.assert_allclose(real_sigma(even)[list(numbers)], sigmas)
+    assert real_sigma(even)[-1] == sigmas[-1]
+    np.testing.assert_allclose(real_sigma(~even), REAL_ODD_SHARE * real_sigma(even))
 
 
 # Expression.

@@ -13,14 +13,16 @@ from BFM.open_model.uv_layout import (
     HEAD_BOX,
     MAGNIFICATION,
     MOUTH_BOX,
+    eye_angle,
     eye_layout,
     islands,
     layout,
+    signed_areas,
     texture_mesh,
+    unfolded,
 )
 from models.texture import layout_raster
 from tests.BFM.anny_stand_in import MOUTH_BLOCK, ROWS
-from util.subdivision import QuadMesh
 
 
 def test_a_seam_gives_a_vertex_two_coordinates():
@@ -80,19 +82,37 @@ def test_eyes_are_mirror_images_inside_their_discs():
     np.testing.assert_array_equal(np.argsort(distance), np.argsort(polar))
 
 
-def areas(head: HeadMesh) -> np.ndarray:
-    """Signed areas (F,) of the triangles in the layout, counter-clockwise is positive."""
-    a, b, c = (head.uv[head.uv_triangles[:, i]] for i in range(3))
-    across, along = b - a, c - a
-    return (across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]) / 2
+def test_angles_of_an_eye_come_back_from_its_disc():
+    polar = np.linspace(0, 1.7, 40)
+    points = np.stack([np.sin(polar), 0 * polar, np.cos(polar)], axis=1)
+    right = eye_layout(points, polar)[:40]
+    distance = np.linalg.norm(right - EYE_CENTRES[0], axis=1)
+    np.testing.assert_allclose(eye_angle(distance, 1.7), polar, atol=1e-12)
 
 
-def test_no_triangle_is_turned_over_but_slivers_where_a_border_slid(head: HeadMesh):
-    turned = areas(head) <= 0
-    outline = np.unique(QuadMesh(head.quads, len(head.mirror)).boundary_edges())
-    slid = head.regions["border"] | np.isin(np.arange(len(head.mirror)), outline)
-    assert slid[head.triangles[turned]].any(axis=1).all()
-    assert turned.mean() < 2e-3 and -areas(head)[turned].sum() < 2e-4
+def test_slivers_that_were_turned_over_are_turned_back():
+    """Of two triangles on one side of a strip, the corner of one slid across its base."""
+    uv = np.array([[0.0, 0], [0.1, 0], [0.2, 0], [0.05, 0.1], [0.15, 0.1], [0.1, -2e-4]])
+    triangles = np.array([[0, 1, 3], [1, 4, 3], [1, 2, 4], [0, 2, 5]])
+    uv[5] = [0.1, 2e-4]
+    assert signed_areas(uv, triangles)[3] > 0  # as it should be
+    triangles[3] = [0, 5, 2]  # below the strip, its corner above its base
+    mended = unfolded(uv, triangles)
+    assert (signed_areas(mended, triangles) > 0).all()
+    np.testing.assert_array_equal(mended[:5], uv[:5])
+    assert np.linalg.norm(mended[5] - uv[5]) < 4e-4
+
+
+def test_what_cannot_be_turned_back_is_told():
+    """One triangle and the same the other way round."""
+    uv = np.array([[0.0, 0], [0.1, 0], [0.05, 0.1]])
+    with pytest.raises(ValueError, match="1 triangles of the texture layout stay turned over"):
+        unfolded(uv, np.array([[0, 1, 2], [0, 2, 1]]))
+
+
+def test_no_triangle_is_turned_over(head: HeadMesh):
+    for triangles in (head.uv_triangles, head.coarse_uv_triangles):
+        assert signed_areas(head.uv.astype(np.float32), triangles).min() > 0
     assert head.uv.min() >= 0 and head.uv.max() <= 1
 
 
@@ -100,7 +120,7 @@ def test_triangles_do_not_lie_on_each_other(head: HeadMesh):
     """Then the area that the picture covers is the sum of theirs."""
     size = 512
     covered = layout_raster(head.uv, head.uv_triangles, (size, size)).covered.mean()
-    assert covered == pytest.approx(areas(head).sum(), rel=0.01)
+    assert covered == pytest.approx(signed_areas(head.uv, head.uv_triangles).sum(), rel=0.01)
 
 
 def test_the_layout_is_mirror_symmetric(head: HeadMesh):
