@@ -504,7 +504,7 @@ class _Track:
         self._tools = tools
 
     def __call__(self, item: _TrackItem) -> Arrays:
-        """Coefficients, motion, certainty, its diagonal, and colour distance of the core's frames."""
+        """Coefficients, motion, certainty and its diagonal, colour distance; a row each frame."""
         fitter, core = self._tools.fitter(item.number), item.part.core
         device = fitter.camera.focal_px.device
         person = Coefficients(
