@@ -133,7 +133,7 @@ def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
     for name in vars(adam):
         if options.given(name):
             print(
-                f"--{name} has no effect: Gauss-Newton steps end by convergence; --solver adam "
-                "takes it"
+                f"--{name} has no effect: Gauss-Newton takes a few steps by --preset; --solver "
+                "adam takes it"
             )
     return None

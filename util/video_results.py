@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 from tqdm import tqdm
 
+from data.fit_warp import scale_coefficients, shift_coefficients
 from data.video import VideoReader
 from data.video_crops import FrameCrop
 from models.camera import Camera, rotation_matrix
@@ -174,6 +175,32 @@ class VideoResults:
             assert panel is not None
             write_obj(folder / f"{number:06d}.obj", panel.vertices, panel.triangles, panel.colours)
 
+    def in_one_camera(self) -> tuple[Camera, Coefficients]:
+        """A camera that sees the whole video, and the found frames' faces before it.
+
+        Crops follow the face, and with them the camera that coefficients mean: it turns and zooms.
+        Here it stands still, with the usual crop's focal length and the frame's middle as its
+        principal point. A face whose crop lies elsewhere is turned about the camera's centre to the
+        ray of that place, and comes nearer as its crop is smaller (`data.fit_warp`): landmarks stay
+        within a pixel or two.
+        """
+        numbers = np.flatnonzero(self._fit.found).tolist()
+        crops = [crop for crop in self._fit.crops if crop is not None]
+        usual = float(np.median([crop.scale for crop in crops]))
+        layout, (width, height) = self._model.layout, crops[0].photo_size
+        moved = []
+        for number, crop in zip(numbers, crops, strict=True):
+            half = crop.crop_px / 2 / crop.scale
+            offset = (crop.left + half - width / 2, crop.top + half - height / 2)
+            flat = self._fit.coefficients[number].astype(np.float64)
+            flat = scale_coefficients(flat, layout, self._camera, usual / crop.scale)
+            shift = (usual * offset[0], usual * offset[1])
+            moved.append(shift_coefficients(flat, layout, self._camera, shift))
+        zoom = torch.full((1, 2), 1 / usual)
+        middle = torch.tensor([[width / 2, height / 2]])
+        still = self._camera.regrid(zoom, middle - self._camera.centre_px * zoom, (width, height))
+        return still, self._coefficients(np.stack(moved))
+
     def write_glb(self, path: Path, *, units: bool) -> None:
         """Write one head with its expressions and motion, colours without light.
 
@@ -185,7 +212,7 @@ class VideoResults:
             ValueError: the face model cannot be written so.
         """
         fit, numbers = self._fit, np.flatnonzero(self._fit.found)
-        faces = self._coefficients(fit.coefficients[numbers])
+        camera, faces = self.in_one_camera()
         scene = face_animation(
             self._model,
             faces.identity[:1],
@@ -194,7 +221,7 @@ class VideoResults:
             rotation_matrix(faces.angles_rad),
             faces.translation_dm,
             fit.times_s[numbers] - fit.times_s[numbers[0]],
-            self._camera,
+            camera,
             units=units,
         )
         write_glb(path, scene)

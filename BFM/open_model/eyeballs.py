@@ -25,8 +25,8 @@ EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 37.0, 50.0, 70.0, 100.0
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
 # Rings, and of these every how manieth vertex, that the coarse mesh keeps.
 COARSE_EYE_RINGS = {0: 1, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 11: 2}
-# MakeHuman's eyes look straight ahead while its lids hang low: pupils would touch the upper lid, 2 mm
-# above the middle of the opening. So they are 1 mm above it, as those of people.
+# MakeHuman's eyes look straight ahead while its lids hang low: pupils would touch the upper lid,
+# 2 mm above the middle of the opening. So they are 1 mm above it, as those of people.
 LOOK_DOWN_DEG = 4.0
 CONTROLS = 4  # control points of an eyeball
 

@@ -27,7 +27,7 @@ from util import video_fitting
 from util.assets import load_face_model
 from util.errors import InputError
 from util.video_fitting import VideoFit, VideoFitting, VideoJob
-from util.video_results import VideoResults, jitter, write_report
+from util.video_results import VideoResults, decode, jitter, write_report
 
 COUNT = 30
 EMPTY = range(18, 22)
@@ -217,6 +217,10 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
 
     results.write_objs(tmp_path / "mesh")
     assert len(list((tmp_path / "mesh").glob("*.obj"))) == COUNT - len(EMPTY)
+    still, faces = results.in_one_camera()
+    _, posed = decode(coarse, still, faces)
+    offset = posed.landmarks_px.numpy() - 0.5 - saved["lm68"][fitted.found]
+    assert np.linalg.norm(offset, axis=-1).mean() < 0.5
     results.write_glb(tmp_path / "talk.glb", units=False)
     animated = trimesh.load(tmp_path / "talk.glb", process=False)
     assert isinstance(animated, trimesh.Scene) and len(animated.geometry) == 1
