@@ -337,6 +337,7 @@ class _PreparePhoto:
                 failure = prepare_photo(files, self.detector, overwrite=self.overwrite)
             if failure is not None or self.labeller is None:
                 return failure
+            kind = DOUBTFUL  # from here on the photo itself can be used
             return fit_photo(files, self.labeller)
         except (ImportError, MemoryError):
             raise

@@ -147,7 +147,7 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
         (str(photos / "a.png"), "--landmarks", "p.txt"): "landmark file p.txt does not exist",
         (str(photos), "--same_person", "--faces", "all"): "--same_person takes the largest face",
         (str(photos), "--faces_at_once", "-1"): "--faces_at_once is -1",
-        (str(photos), "--w_jaw", "-1"): "--w_jaw is -1.0; it must be 0 or more",
+        (str(photos), "--w_jaw", "-1"): "--w_jaw is -1.0; it must be a number from 0 on",
         (str(photos), "--robust_colour", "0"): "--robust_colour is 0",
     }
     for argv, message in cases.items():

@@ -66,7 +66,8 @@ def test_the_mean_face_is_as_far_as_the_heads_differ_from_it(coarse: FaceModelDa
     found = on_heads(coarse, lambda batch: layout.zeros(len(batch)), heads)
     mean = coarse.mean_shape[heads.vertices]
     unaligned = 100 * np.linalg.norm(heads.points - mean, axis=2).mean(axis=1)
-    assert (found.scaled_mm < found.rigid_mm).all() and (found.rigid_mm < unaligned).all()
+    # Alignment makes squares least, so that mean distances may grow by a hair.
+    assert (found.scaled_mm < found.rigid_mm).all() and (found.rigid_mm < 1.01 * unaligned).all()
     # Points may slide along the surface; people differ by millimetres.
     assert (found.surface_mm < found.scaled_mm).all() and (found.surface_mm > 0.3).all()
 

@@ -163,7 +163,7 @@ class TestFlags:
                 photo_call(argv, FIT_FLAGS)
         with pytest.raises(InputError, match="--v_path is missing"):
             video_call(A_VIDEO[2:], FIT_FLAGS)
-        with pytest.raises(InputError, match=r"--near_rotation is -1\.0; it must be 0 or more"):
+        with pytest.raises(InputError, match=r"--near_rotation is -1\.0; it must be a number"):
             understood(video("--rot_reg_w", "-1"))
 
 

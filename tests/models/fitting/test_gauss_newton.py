@@ -188,8 +188,10 @@ def test_faces_that_share_a_block_go_down_together():
     seen: list[Evaluation] = []
     problem = FitProblem(LAYOUT, {"valley": Valley([1.0, 30.0, 5.0])}, shared=("identity",))
     minimum = minimise(problem, start, THOROUGH, seen.append)
-    energies = torch.stack([minimum.first, *(evaluation.total for evaluation in seen)])
+    energies = torch.stack([minimum.first.sum(), *(evaluation.total[0] for evaluation in seen)])
     assert (energies.diff(dim=0) <= 0).all() and minimum.converged.all()
+    # Each face's own energy is told beside.
+    torch.testing.assert_close(minimum.evaluation.own.sum(), minimum.evaluation.total[1])
     found = minimum.evaluation.coefficients.identity
     assert torch.equal(found, found[:1].expand(3, -1))
     torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=1e-4)
