@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from data.alignment import CROP_PX, FACE_SCALE_PX, pos
 from data.landmarks import five_from_68
+from data.video_plan import frame_runs
 
 SMOOTH_FRAMES = 5.0
 """Standard deviation of the Gaussian along the frames."""
@@ -94,21 +95,14 @@ def crop_path(
         starts: (N,) whether a frame begins something new: after a cut, or when a face comes back.
     """
     path: list[FrameCrop | None] = [None] * len(found)
-    for run in _runs(found, starts):
+    for run in frame_runs(found, starts):
         raw = np.array([_window(landmarks[k], photo_size, standard_points) for k in run])
         smooth = gaussian_filter1d(raw, SMOOTH_FRAMES, axis=0, mode="nearest")
-        for number, (log_scale, x, y) in zip(run.tolist(), smooth.tolist(), strict=True):
+        for number, (log_scale, x, y) in zip(run, smooth.tolist(), strict=True):
             scale = float(np.exp(log_scale))
             half = CROP_PX / 2 / scale
             path[number] = FrameCrop(photo_size, scale, float(x - half), float(y - half))
     return path
-
-
-def _runs(found: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
-    """Numbers of consecutive frames with a face, divided at starts."""
-    numbers = np.flatnonzero(found)
-    breaks = np.flatnonzero((np.diff(numbers) > 1) | starts[numbers[1:]]) + 1
-    return [run for run in np.split(numbers, breaks.tolist()) if len(run)]
 
 
 def _window(

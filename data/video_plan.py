@@ -17,8 +17,26 @@ class VideoPart:
     core: range
     """Frames whose results are its own; each frame is in the core of one part."""
     covered: range
-    """Frames that it works on: the core, with frames before and after it that other parts own. The
-    results of both for them tell whether the parts meet, and let them be joined."""
+    """Frames that it looks at: the core, with frames before and after it that other parts own.
+    Those before settle what the core starts from, those after tell whether it ends at a cut."""
+
+
+def frame_runs(wanted: np.ndarray, starts: np.ndarray | None = None) -> list[range]:
+    """Unbroken runs of frames, in order.
+
+    Args:
+        wanted: (N,) bool: whether a frame belongs to a run.
+        starts: (N,) bool: whether a frame begins a new one even if the frame before it is wanted.
+    """
+    numbers = np.flatnonzero(wanted)
+    begins = np.diff(numbers, prepend=-2) > 1
+    if starts is not None:
+        begins |= starts[numbers]
+    firsts = np.flatnonzero(begins).tolist()
+    return [
+        range(int(numbers[first]), int(numbers[last - 1]) + 1)
+        for first, last in pairwise([*firsts, len(numbers)])
+    ]
 
 
 def choose_spread(features: np.ndarray, count: int, off_frontal: np.ndarray) -> list[int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from data.video import VideoDamage, VideoInfo, VideoReader
 from data.video_crops import FrameCrop, crop_path
 from data.video_cuts import CutFinder
 from data.video_landmarks import LandmarkTracker
-from data.video_plan import VideoPart, choose_spread, split_ranges
+from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges
 from data.worker_pool import WorkerDied, map_in_processes
 from models.batch import FaceBatch
 from models.camera import Camera, CameraOptions
@@ -146,7 +146,7 @@ class VideoFitting:
         """All steps."""
         frame_count = len(self.reader)
         scan = self._scan(self._split())
-        found = scan["found"].astype(bool)
+        found, starts = scan["found"], scan["start"]
         if not found.any():
             raise InputError(
                 f"{self._job.video}: no face in any of its {frame_count} frames; is it upright, "
@@ -155,10 +155,10 @@ class VideoFitting:
         cuts = tuple(int(number) for number in np.flatnonzero(scan["cut"]))
         size = (self.reader.info.width, self.reader.info.height)
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
-        crops = crop_path(scan["landmarks"], found, size, standard, scan["start"].astype(bool))
+        crops = crop_path(scan["landmarks"], found, size, standard, starts)
         keys, person = self._person(scan, found, crops)
         tracked = self._track(self._split(cuts), person, scan, crops)
-        coefficients = self._smooth(tracked, found, scan["start"].astype(bool))
+        coefficients = self._smooth(tracked, found, starts)
         return VideoFit(
             info=self.reader.info,
             times_s=self.reader.times_s,
@@ -167,7 +167,7 @@ class VideoFitting:
             tracked=tracked["coefficients"],
             crops=tuple(crops),
             landmarks=scan["landmarks"],
-            starts=scan["start"].astype(bool),
+            starts=starts,
             photo=tracked["photo"],
             cuts=cuts,
             key_frames=keys,
@@ -228,8 +228,7 @@ class VideoFitting:
                 part=part,
                 person={name: block.numpy() for name, block in person.items()},
                 landmarks=scan["landmarks"][part.covered.start : part.covered.stop],
-                found=scan["found"][part.covered.start : part.covered.stop].astype(bool),
-                starts=scan["start"][part.covered.start : part.covered.stop].astype(bool),
+                starts=scan["start"][part.covered.start : part.covered.stop],
                 crops=tuple(crops[part.covered.start : part.covered.stop]),
             )
             for number, part in enumerate(parts)
@@ -247,7 +246,7 @@ class VideoFitting:
         usual = np.median(tracked["sureness"][found], axis=0)
         stiffness = self._job.track.smoothing * usual.astype(np.float64)
         margin = SMOOTHED_FRAMES // 5
-        for run in _runs(found, starts):
+        for run in frame_runs(found, starts):
             for first in range(run.start, run.stop, SMOOTHED_FRAMES):
                 core = range(first, min(first + SMOOTHED_FRAMES, run.stop))
                 window = range(
@@ -492,7 +491,6 @@ class _TrackItem:
     part: VideoPart
     person: Arrays
     landmarks: np.ndarray
-    found: np.ndarray
     starts: np.ndarray
     crops: tuple[FrameCrop | None, ...]
 
@@ -521,23 +519,21 @@ class _Track:
         }
         last: Coefficients | None = None
         # What comes after the core says nothing about it.
-        stop = core.stop
-        for frame in self._tools.reader.frames(item.part.covered.start, stop):
+        for frame in self._tools.reader.frames(item.part.covered.start, core.stop):
             row = frame.number - item.part.covered.start
             crop = item.crops[row]
             if crop is None:
                 last = None
                 continue
             batch = self._tools.batch(frame.image, crop, item.landmarks[row]).to(device)
-            if item.starts[row]:
-                last = None
-            start = begin(fitter, person, batch) if last is None else last
-            rules = FIRST_RULES if last is None else NEXT_RULES
             weights = self._tools.job.track
-            if last is None:
+            if last is None or item.starts[row]:
+                start, rules = begin(fitter, person, batch), FIRST_RULES
                 weights = replace(
                     weights, near_expression=0.0, near_rotation=0.0, near_translation=0.0
                 )
+            else:
+                start, rules = last, NEXT_RULES
             tracked = track(fitter, start, batch, rules, weights)
             last = tracked.minimum.evaluation.coefficients
             if frame.number in core:
@@ -555,18 +551,6 @@ def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:
     """The photometric term without its weight."""
     energy = float(tracked.minimum.evaluation.energies["photo"][0])
     return energy / fitter.weights.w_photo if fitter.weights.w_photo else 0.0
-
-
-def _runs(found: np.ndarray, starts: np.ndarray) -> Iterator[range]:
-    """Ranges of consecutive frames with a face, divided at starts."""
-    first = None
-    for number in range(len(found) + 1):
-        ends = number == len(found) or not found[number] or starts[number]
-        if first is not None and ends:
-            yield range(first, number)
-            first = None
-        if number < len(found) and found[number] and first is None:
-            first = number
 
 
 def _crop(crops: Sequence[FrameCrop | None], number: int) -> FrameCrop:

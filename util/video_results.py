@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from data.fit_warp import scale_coefficients, shift_coefficients
 from data.video import VideoReader
 from data.video_crops import FrameCrop
+from data.video_plan import frame_runs
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.landmarks import normalised_error
@@ -122,14 +124,13 @@ class VideoResults:
             "time_s": fit.times_s,
             "found": fit.found,
             "photo_error": fit.photo,
-            "lm68": np.zeros((count, 68, 2), np.float32),
+            "lm68": self.landmarks,
             "K": np.zeros((count, 3, 3)),
             "R": np.zeros((count, 3, 3)),
             "t": np.zeros((count, 3)),
             "photo_to_crop": np.zeros((count, 2, 3)),
             "trans_params": np.zeros((count, 5)),
         }
-        arrays["lm68"][:] = self.landmarks_of(fit.coefficients)
         for number in np.flatnonzero(fit.found).tolist():
             crop = fit.crops[number]
             assert crop is not None
@@ -230,7 +231,7 @@ class VideoResults:
         """How good the fit is."""
         fit = self._fit
         numbers = np.flatnonzero(fit.found)
-        predicted = self.landmarks_of(fit.coefficients)
+        predicted = self.landmarks
         inner, _ = normalised_error(
             torch.from_numpy(predicted[numbers]), torch.from_numpy(fit.landmarks[numbers])
         )
@@ -246,7 +247,7 @@ class VideoResults:
             jitter_given_px=jitter(fit.landmarks[:, 17:], fit.found, breaks),
             jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),
             jitter_px=jitter(predicted[:, 17:], fit.found, breaks),
-            without_face=_runs_of(~fit.found),
+            without_face=tuple((run[0], run[-1]) for run in frame_runs(~fit.found)),
             damage=fit.damage.sentence(),
             audio=audio,
         )
@@ -256,6 +257,11 @@ class VideoResults:
 
     def _faces(self) -> _Faces:
         return _Faces(self._model, self._camera, self._fit)
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """Those of the fit, as `landmarks_of` gives them."""
+        return self.landmarks_of(self._fit.coefficients)
 
     def landmarks_of(self, flat: np.ndarray) -> np.ndarray:
         """Projected landmarks (N, 68, 2), pixel indices of the frames; zeros without a face."""
@@ -340,12 +346,3 @@ def write_report(path: Path, report: VideoReport) -> None:
 def _blocks(numbers: np.ndarray) -> Iterator[np.ndarray]:
     for first in range(0, len(numbers), BLOCK):
         yield numbers[first : first + BLOCK]
-
-
-def _runs_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """First and last index of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    pairs: Sequence[tuple[int, int]] = [
-        (int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)
-    ]
-    return tuple(pairs)

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from data.video_plan import choose_spread, split_ranges
+from data.video_plan import choose_spread, frame_runs, split_ranges
 
 
 def smallest_distance(points: np.ndarray) -> float:
@@ -117,3 +117,11 @@ def test_parts_by_hand():
 def test_impossible_splits_are_refused(wrong: tuple[int, int, int]):
     with pytest.raises(ValueError, match="cannot split"):
         split_ranges(*wrong)
+
+
+def test_runs_end_at_gaps_and_at_starts():
+    wanted = np.array([1, 1, 0, 1, 1, 1, 0, 0, 1], bool)
+    assert frame_runs(wanted) == [range(0, 2), range(3, 6), range(8, 9)]
+    starts = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0], bool)
+    assert frame_runs(wanted, starts) == [range(0, 2), range(3, 5), range(5, 6), range(8, 9)]
+    assert frame_runs(np.zeros(4, bool)) == frame_runs(np.zeros(0, bool)) == []
