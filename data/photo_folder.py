@@ -36,6 +36,43 @@ class PhotoFace:
     """(224, 224) uint8 skin probability of the crop; None unless asked for."""
 
 
+def photo_face(
+    path: Path,
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    standard_points: np.ndarray,
+    *,
+    points: np.ndarray | None = None,
+    number: int = 1,
+    stem: str = "",
+    with_skin: bool = True,
+) -> PhotoFace:
+    """Align a face of a photo.
+
+    Args:
+        path: of the photo.
+        image: (H, W, 3) uint8.
+        landmarks: (68, 2) pixel indices of the photo.
+        standard_points: (5, 3) alignment points of the face model.
+        points: (5 | 68, 2) to align by; None takes the landmarks.
+        number: of the face in its photo.
+        stem: name of its results; empty takes the photo's.
+        with_skin: compute the skin mask of the crop.
+
+    Raises:
+        InputError: the points cannot be aligned.
+    """
+    face = align_face(image, landmarks if points is None else points, standard_points)
+    return PhotoFace(
+        path,
+        number,
+        stem or path.stem,
+        face,
+        face.alignment.crop_landmarks(landmarks, exact=True),
+        skin_mask(face.image) if with_skin else None,
+    )
+
+
 @dataclass(frozen=True)
 class FailedFace:
     """A photo without a face, or a face that cannot be aligned."""
@@ -155,20 +192,20 @@ class PhotoFolder:
         faces, failures = [], []
         for number, (points, landmarks) in enumerate(self._find_all(image, stem), start=1):
             try:
-                face = align_face(image, points, self._standard_points)
+                face = photo_face(
+                    path,
+                    image,
+                    landmarks,
+                    self._standard_points,
+                    points=points,
+                    number=number,
+                    stem=self.face_stem(stem, number),
+                    with_skin=self._with_skin,
+                )
             except InputError as error:
                 failures.append(FailedFace(path, str(error), number))
                 continue
-            faces.append(
-                PhotoFace(
-                    path,
-                    number,
-                    self.face_stem(stem, number),
-                    face,
-                    face.alignment.crop_landmarks(landmarks, exact=True),
-                    skin_mask(face.image) if self._with_skin else None,
-                )
-            )
+            faces.append(face)
         preview = reduce_image(image, self._preview_px) if self._preview_px and faces else None
         return Photo(path, stem, tuple(faces), tuple(failures), preview)
 

@@ -39,6 +39,7 @@ from util.errors import InputError
 
 _MOST_OPEN = 32
 _LOOKED_AT = 16
+"""Samples that are asked for labels before a training starts."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class WebdatasetDataset(PreparedDataset):
     def _look_for_labels(self) -> None:
         """See in some samples whether there are fitted coefficients, and of which face model."""
         looked = np.unique(np.linspace(0, len(self) - 1, _LOOKED_AT).astype(int)).tolist()
-        labels = [_label(read_sample(*self.read(index)), self.read(index)[1]) for index in looked]
+        read = (self.read(index) for index in looked)
+        labels = [_label(read_sample(content, tar), tar) for content, tar in read]
         for label, source in filter(None, labels):
             label.check_model(source, self._card)
         if not any(labels):

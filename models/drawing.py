@@ -13,10 +13,18 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import LandmarkOrigin, from_index, to_index
 from models.parameters import Coefficients
-from models.renderer import Renderer
+from models.renderer import Renderer, Rendering
 from models.stages import Reconstruction, pose_face, shape_face
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def over_photos(
+    photos: Float[Tensor, "batch 3 height width"], rendering: Rendering
+) -> Float[Tensor, "batch 3 height width"]:
+    """The photos where nothing is rendered, elsewhere the rendering."""
+    assert rendering.image is not None
+    return torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photos)
 
 
 def side_by_side(
@@ -33,10 +41,7 @@ def side_by_side(
         given_px: given landmarks, drawn in blue under the predicted ones in red.
         origin: of both.
     """
-    rendering = reconstruction.rendering
-    assert rendering.image is not None
-    overlay = torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photos)
-    marked = overlay
+    overlay = marked = over_photos(photos, reconstruction.rendering)
     for points, colour in ((given_px, BLUE), (reconstruction.posed.landmarks_px, RED)):
         if points is not None:
             # Whatever the origin, a dot belongs on the pixel that its index names.

@@ -79,6 +79,16 @@ class IdentityCard:
     def __str__(self) -> str:
         return f"{self.name} {self.version} ({self.fingerprint})"
 
+    @property
+    def record(self) -> dict[str, str]:
+        """Plain values, as files beside coefficients hold them."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "licence": self.licence,
+        }
+
 
 @dataclass(frozen=True)
 class FaceModelData:

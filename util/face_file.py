@@ -35,19 +35,14 @@ def write_face_file(path: Path, face: FaceResult) -> None:
 
 def face_record(face: FaceResult) -> dict[str, Any]:
     """Plain values, as docs/results.md lists them."""
-    alignment, camera, card = face.alignment, face.camera, face.face_model
+    alignment, camera = face.alignment, face.camera
     angles = face.coefficients.angles_rad[0].tolist()
     return {
         "format_version": FORMAT_VERSION,
         "photo": face.photo.name,
         "photo_size": list(alignment.photo_size),
         "face": face.number,
-        "face_model": {
-            "name": card.name,
-            "version": card.version,
-            "fingerprint": card.fingerprint,
-            "licence": card.licence,
-        },
+        "face_model": face.face_model.record,
         "crop_size": [alignment.crop_px, alignment.crop_px],
         "photo_to_crop": alignment.matrix.tolist(),
         "crop_to_photo": alignment.inverse_matrix.tolist(),

@@ -68,7 +68,7 @@ def face_animation(
             f"expressions of frame {int(failed.argmax())} are not finite; leave out frames without "
             "a face"
         )
-    extras: dict[str, object] = {"face_model": _card(face_model)}
+    extras: dict[str, object] = {"face_model": face_model.card.record}
     if units:
         names = face_model.unit_names
         weights = unit_strengths(face_model, expressions)
@@ -169,16 +169,6 @@ def _camera(camera: Camera) -> GltfCamera:
     )
     K = np.array([[focal_x, 0, centre_x], [0, focal_y, centre_y], [0, 0, 1]])
     return GltfCamera(K, (camera.width, camera.height), camera.distance_dm)
-
-
-def _card(face_model: FaceModel) -> dict[str, str]:
-    card = face_model.card
-    return {
-        "name": card.name,
-        "version": card.version,
-        "fingerprint": card.fingerprint,
-        "licence": card.licence,
-    }
 
 
 def _expression_basis(face_model: FaceModel) -> np.ndarray:

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.alignment import Alignment, align_face
+from data.alignment import Alignment
 from data.landmarks import check_landmarks
-from data.photo_folder import PhotoFace
-from data.skin_mask import skin_mask
+from data.photo_folder import PhotoFace, photo_face
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.drawing import turned_views
+from models.drawing import over_photos, turned_views
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
 from models.fitting.adam import AdamSchedule, fit_adam
@@ -100,15 +99,15 @@ def fit_image(
         InputError: landmarks that cannot be those of one upright face in the image.
     """
     check_landmarks(landmarks, image.shape, "landmarks")
-    aligned = align_face(image, landmarks, fitter.face_model.alignment_points.cpu().numpy())
-    crop_landmarks = aligned.alignment.crop_landmarks(landmarks, exact=True)
-    face = PhotoFace(Path("image"), 1, "image", aligned, crop_landmarks, skin_mask(aligned.image))
+    standard = fitter.face_model.alignment_points.cpu().numpy()
+    face = photo_face(Path("image"), image, landmarks, standard)
     batch = to_fit_batch([face]).to(fitter.face_model.mean_shape.device)
     fit = fitter.fit(batch, PRESETS[preset], start)
     with torch.inference_mode():
         made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
-    camera = PhotoCamera.of(fitter.camera, aligned.alignment, fit.coefficients)
-    return FitResult(fit.coefficients, made, aligned.alignment, camera, fit)
+    alignment = face.face.alignment
+    camera = PhotoCamera.of(fitter.camera, alignment, fit.coefficients)
+    return FitResult(fit.coefficients, made, alignment, camera, fit)
 
 
 class PhotoFitting:
@@ -160,7 +159,7 @@ class PhotoFitting:
         seconds = (time.perf_counter() - began) / len(faces)
         with torch.inference_mode():
             made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
-            views = self._views(batch, fit.coefficients, start) if self._draw else None
+            views = self._views(batch, made, start) if self._draw else None
             results = face_results(
                 fitter.face_model, fitter.camera, faces, batch, made, origin="centre"
             )
@@ -173,23 +172,25 @@ class PhotoFitting:
                 )
 
     def _views(
-        self, batch: FaceBatch, fitted: Coefficients, start: Coefficients | None
+        self, batch: FaceBatch, fitted: Reconstruction, start: Coefficients | None
     ) -> np.ndarray:
         """Pictures (B, H, W, 3) uint8: photo, overlay and turned views, of start and fit.
 
         The start's are above the fit's, where a network gave one.
         """
-        fitter, rows = self._fitter, []
-        for coefficients in (start, fitted):
-            if coefficients is None:
-                continue
-            parts = (fitter.face_model, fitter.renderer, fitter.camera)
-            made = reconstruct(*parts, coefficients)
-            assert made.rendering.image is not None
-            shown = made.rendering.image.clamp(0, 1)
-            overlay = torch.where(made.rendering.mask > 0, shown, batch.images)
-            views = turned_views(*parts, coefficients)
-            rows.append(torch.cat([batch.images, overlay, views], dim=3))
+        parts = (self._fitter.face_model, self._fitter.renderer, self._fitter.camera)
+        shown = [fitted] if start is None else [reconstruct(*parts, start), fitted]
+        rows = [
+            torch.cat(
+                [
+                    batch.images,
+                    over_photos(batch.images, made.rendering),
+                    turned_views(*parts, made.coefficients),
+                ],
+                dim=3,
+            )
+            for made in shown
+        ]
         pictures = (torch.cat(rows, dim=2) * 255).round().byte()
         return pictures.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.alignment import align_face
 from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers
-from data.photo_folder import PhotoFace
-from data.skin_mask import skin_mask
+from data.photo_folder import photo_face
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelOptions
 from models.fitting.fitter import Preset
@@ -69,17 +67,15 @@ class PhotoLabeller:
         """
         if self._fitting is None:
             self._fitting = _fitting(choose_face_model(self._options)[0], self._preset)
-        face = align_face(image, landmarks, self.standard_points)
-        points = face.alignment.crop_landmarks(landmarks, exact=True)
-        photo = PhotoFace(path, 1, path.stem, face, points, skin_mask(face.image))
-        ((result, row),) = self._fitting([photo])
+        face = photo_face(path, image, landmarks, self.standard_points)
+        ((result, row),) = self._fitting([face])
         flat = self._layout.join(result.coefficients)[0]
         doubt = row.message
         if not torch.isfinite(flat).all():
             doubt = "the fit came to no finite numbers"
         return FittedLabel(
             maker=self.maker,
-            crop=crop_numbers(face.alignment),
+            crop=crop_numbers(face.face.alignment),
             landmark_error=row.nme_inner,
             coefficients=None if doubt else flat.float().cpu().numpy(),
             doubt=doubt,

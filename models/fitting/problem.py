@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -74,14 +76,8 @@ class FitProblem:
     @full_products()
     def linearise(self, evaluation: Evaluation) -> NormalEquations:
         """Its second-order model there."""
-        first, *others = (
-            term.equations(evaluation.views[name]) for name, term in self._terms.items()
-        )
-        hessian, gradient = first.hessian.clone(), first.gradient.clone()
-        for term in others:
-            hessian += term.hessian
-            gradient += term.gradient
-        return NormalEquations(hessian, gradient)
+        equations = (term.equations(evaluation.views[name]) for name, term in self._terms.items())
+        return reduce(add, equations)
 
     def solve(
         self, equations: NormalEquations, damping: Float[Tensor, " batch"]
