@@ -19,7 +19,7 @@ BFM_MODEL = "BFM09_model_info.mat"
 OWN_BFM_FOLDER = Path(__file__).resolve().parent.parent / "BFM"
 
 _CROP = f"the crop is {CROP_PX} pixels wide and as large as the landmarks say"
-_CONVERGENCE = "Gauss-Newton steps end by convergence"
+_FEW_STEPS = "Gauss-Newton steps end after a few, by --preset"
 _PHOTO = "a photo has no other frames"
 
 
@@ -66,7 +66,7 @@ class PublicPhotoOptions:
     gpu: int = 0
     """GPU; -1 is the CPU, which is also taken where there is no GPU."""
     first_rf_iters: int = 1000
-    """Steps of the pose with --solver adam; Gauss-Newton steps, the default, end by convergence."""
+    """Steps of the pose with --solver adam; Gauss-Newton, the default, takes a few by --preset."""
     first_nrf_iters: int = 500
     """Steps of everything with --solver adam."""
     rf_lr: float = 1e-2
@@ -105,12 +105,12 @@ class PublicVideoOptions:
     cache_folder: str = "fitting_cache"
     """Finished parts of the video lie in its subfolder <name of the video> until all is written;
     nothing else in it is touched."""
-    first_rf_iters: int = no_effect(1000, _CONVERGENCE)
-    first_nrf_iters: int = no_effect(500, _CONVERGENCE)
-    rest_rf_iters: int = no_effect(50, _CONVERGENCE)
-    rest_nrf_iters: int = no_effect(30, _CONVERGENCE)
-    rf_lr: float = no_effect(1e-2, _CONVERGENCE)
-    nrf_lr: float = no_effect(1e-2, _CONVERGENCE)
+    first_rf_iters: int = no_effect(1000, _FEW_STEPS)
+    first_nrf_iters: int = no_effect(500, _FEW_STEPS)
+    rest_rf_iters: int = no_effect(50, _FEW_STEPS)
+    rest_nrf_iters: int = no_effect(30, _FEW_STEPS)
+    rf_lr: float = no_effect(1e-2, _FEW_STEPS)
+    nrf_lr: float = no_effect(1e-2, _FEW_STEPS)
 
     def __post_init__(self) -> None:
         """Refuse to guess what should be fitted."""
