@@ -70,7 +70,7 @@ def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path
     assert float(found["a.png"]["yaw_deg"]) == pytest.approx(np.degrees(0.3), abs=6)
     for stem in "ab":
         record = json.loads((out / f"{stem}_fit.json").read_text(encoding="utf-8"))
-        assert [stage["name"] for stage in record["stages"]] == ["landmarks", "photo_4"]
+        assert [stage["name"] for stage in record["stages"]] == ["landmarks", "light", "photo_4"]
         assert all(stage["energy_after"] < stage["energy_before"] for stage in record["stages"])
         last = record["stages"][-1]
         assert sum(last["terms"].values()) == pytest.approx(last["energy_after"], rel=1e-5)
@@ -202,6 +202,6 @@ def test_other_programs_fit_an_image_with_a_call(photos: Path, folder: Path):
     image_points = seen @ result.camera.K.T
     drawn = image_points[17:, :2] / image_points[17:, 2:] - 0.5
     assert np.linalg.norm(drawn - points[17:], axis=1).mean() < 3.0
-    assert [stage.name for stage in result.fit.stages] == ["landmarks", "photo_4"]
+    assert [stage.name for stage in result.fit.stages] == ["landmarks", "light", "photo_4"]
     with pytest.raises(InputError, match="far outside the image"):
         fit_image(large, points + 2000, fitter)

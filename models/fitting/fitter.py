@@ -1,4 +1,4 @@
-"""Fit a face model to photos: pose, then landmarks, then all from the pixels, coarse to fine.
+"""Fit a face model to photos: pose, landmarks, light, then all from the pixels, coarse to fine.
 
     fitter = FaceFitter(face_model, Camera.rnet(), Renderer())
     fit = fitter.fit(batch, PRESETS["balanced"])
@@ -24,6 +24,7 @@ from models.fitting.derivatives import FaceDerivatives
 from models.fitting.energy import FitWeights
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
 from models.fitting.landmark_term import LandmarkTerm
+from models.fitting.light_term import LightTerm
 from models.fitting.photometric import PhotoLevel, PhotometricTerm
 from models.fitting.priors import Quadratic, priors
 from models.fitting.problem import Evaluation, FitProblem
@@ -46,7 +47,7 @@ class PyramidLevel:
 
 
 PRESETS: Mapping[Preset, tuple[PyramidLevel, ...]] = {
-    "fast": (PyramidLevel(4, StepRules(most=3)),),
+    "fast": (PyramidLevel(4, StepRules(most=2)),),
     "balanced": (PyramidLevel(4, StepRules(most=8)), PyramidLevel(2, StepRules(most=4))),
     "best": (
         PyramidLevel(4, StepRules(most=12)),
@@ -56,6 +57,8 @@ PRESETS: Mapping[Preset, tuple[PyramidLevel, ...]] = {
 }
 LANDMARK_BLOCKS = ("identity", "expression", "angles_rad", "translation_dm")
 LANDMARK_RULES = StepRules(most=12, least_decrease=1e-3, damping=1e-3, relax=10.0, tighten=8.0)
+LIGHT_RULES = StepRules(most=3, least_decrease=1e-2, damping=1e-4)
+"""Few: further steps would let the light take what albedo and shape are to explain."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,9 @@ class FaceFitter:
         self.renderer = renderer
         self.weights = weights or FitWeights()
         self.tables = FaceDerivatives.of(face_model)
-        self._priors: Mapping[str, Quadratic] = priors(face_model, self.weights)
+        self._of_all: Mapping[str, Quadratic] = priors(face_model, self.weights)
+        self._priors: dict[tuple[str, ...], Mapping[str, Quadratic]] = {}
+        """By the names of the free blocks."""
         self._restricted: dict[tuple[str, ...], FaceDerivatives] = {}
         """Tables of fits that hold some blocks fixed, by the names of the free ones."""
 
@@ -175,6 +180,8 @@ class FaceFitter:
             assert batch.landmarks_px is not None
             terms = self.landmark_terms(batch.landmarks_px, shared)
             now = run("landmarks", self.pose(batch.landmarks_px), terms, LANDMARK_RULES)
+            if levels:
+                now = run("light", now, self.light_terms(batch, levels[0].stride, now), LIGHT_RULES)
         else:
             now = _with_means(start, shared)
         for level in levels:
@@ -199,9 +206,23 @@ class FaceFitter:
     ) -> FitTerms:
         """Landmarks and priors; light and albedo, which they say nothing about, stay."""
         layout = self.face_model.layout.only(free)
-        terms: dict[str, Term] = {**self._priors_of(layout)}
+        terms: dict[str, Term] = {**self.priors_of(layout)}
         terms["landmarks"] = self._landmarks(landmarks_px, layout)
         return FitTerms(layout, terms, tuple(name for name in shared if name in layout.slices))
+
+    @torch.no_grad()
+    def light_terms(self, batch: FaceBatch, stride: int, at: Coefficients) -> FitTerms:
+        """Photo and prior over the light alone, for faces whose shape, albedo and pose stay `at`.
+
+        Args:
+            batch: as in `fit`.
+            stride: side of the squares of pixels that are averaged.
+            at: where the faces are looked at, once.
+        """
+        layout = self.face_model.layout.only(("gamma",))
+        view = self.photo_term(batch, stride).look(at)
+        terms = {**self.priors_of(layout), "photo": LightTerm(view, self.weights)}
+        return FitTerms(layout, terms)
 
     def photo_terms(
         self,
@@ -220,11 +241,25 @@ class FaceFitter:
         """
         whole = self.face_model.layout
         layout = whole.only(free) if free else whole
-        terms: dict[str, Term] = {**self._priors_of(layout)}
-        terms["photo"] = self._photo(batch, stride, layout)
+        terms: dict[str, Term] = {**self.priors_of(layout)}
+        terms["photo"] = self.photo_term(batch, stride, free)
         if batch.landmarks_px is not None:
             terms["landmarks"] = self._landmarks(batch.landmarks_px, layout)
         return FitTerms(layout, terms, tuple(shared))
+
+    def photo_term(
+        self, batch: FaceBatch, stride: int, free: Collection[str] = ()
+    ) -> PhotometricTerm:
+        """The photo alone; as in `photo_terms`."""
+        tables = self.tables
+        if free:
+            key = tuple(free)
+            if key not in self._restricted:
+                layout = self.face_model.layout.only(free)
+                self._restricted[key] = tables.only(self.face_model, layout)
+            tables = self._restricted[key]
+        level = self.photo_level(batch, stride)
+        return PhotometricTerm(self.face_model, tables, self.renderer, level, self.weights)
 
     @torch.no_grad()
     def minimise(
@@ -246,27 +281,18 @@ class FaceFitter:
             attention = attention * batch.inside
         return PhotoLevel.of(batch.images, attention, self.camera, stride)
 
-    def _priors_of(self, layout: ParameterLayout) -> dict[str, Quadratic]:
+    def priors_of(self, layout: ParameterLayout) -> Mapping[str, Quadratic]:
         """The priors over what is free.
 
         Each face brings its own, of what faces share too: photos of one person err together, by
         the light and by the detector's habits, so that many do not make them so much surer
         (benchmarks/fitting.py: 2.65 against 2.75 mm with eight photos).
         """
-        if layout.size == self.face_model.layout.size:
-            return dict(self._priors)
-        parts = {name: prior.only(layout) for name, prior in self._priors.items()}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def _photo(self, batch: FaceBatch, stride: int, layout: ParameterLayout) -> PhotometricTerm:
-        photo = self.photo_level(batch, stride)
-        tables = self.tables
-        if layout.size < self.face_model.layout.size:
-            key = tuple(layout.slices)
-            if key not in self._restricted:
-                self._restricted[key] = tables.only(self.face_model, layout)
-            tables = self._restricted[key]
-        return PhotometricTerm(self.face_model, tables, self.renderer, photo, self.weights)
+        key = tuple(layout.slices)
+        if key not in self._priors:
+            parts = {name: prior.only(layout) for name, prior in self._of_all.items()}
+            self._priors[key] = {name: part for name, part in parts.items() if part is not None}
+        return self._priors[key]
 
     def _landmarks(self, landmarks_px: Tensor, layout: ParameterLayout) -> LandmarkTerm:
         return LandmarkTerm(

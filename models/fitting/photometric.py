@@ -89,6 +89,8 @@ class PixelView:
     coefficients: Coefficients
     shaped: ShapedFace
     posed: PosedFace
+    photo: Float[Tensor, "batch pixels 3"]
+    """Its colours."""
     residuals: Float[Tensor, "batch pixels 3"]
     """Rendering, clipped to what a photo can show, minus photo."""
     attention: Float[Tensor, "batch pixels"]
@@ -147,12 +149,13 @@ class PhotometricTerm:
         barycentrics = _at(fragments.barycentrics.flatten(1, 2), index)
         vertex = barycentrics.new_tensor([1.0, 0.0, 0.0])
         images = level.images.permute(0, 2, 3, 1).flatten(1, 2)
-        rendered = _at(seen[..., :3].flatten(1, 2), index)
+        photo, rendered = _at(images, index), _at(seen[..., :3].flatten(1, 2), index)
         return PixelView(
             coefficients=coefficients,
             shaped=shaped,
             posed=posed,
-            residuals=rendered.clamp(0, 1) - _at(images, index),
+            photo=photo,
+            residuals=rendered.clamp(0, 1) - photo,
             attention=attention.gather(1, index),
             shows=(rendered > 0) & (rendered < 1),
             index=index,
@@ -163,12 +166,12 @@ class PhotometricTerm:
 
     def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""
-        cost, _ = robust(_length(view.residuals), self._weights.robust_colour)
+        cost, _ = robust(colour_distance(view.residuals), self._weights.robust_colour)
         return self._weights.w_photo * (cost * view.shares).sum(dim=1)
 
     def equations(self, view: PixelView) -> NormalEquations:
         """Of the squared residuals, each with the weight that its robust cost gives it now."""
-        _, weight = robust(_length(view.residuals), self._weights.robust_colour)
+        _, weight = robust(colour_distance(view.residuals), self._weights.robust_colour)
         roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
         residuals = (roots * view.residuals).flatten(1)
         factors = self._factors(view, roots * view.shows)
@@ -230,7 +233,8 @@ def _at(values: Tensor, index: Int[Tensor, "batch most"]) -> Tensor:
     return values[item, index]
 
 
-def _length(residuals: Float[Tensor, "batch pixels 3"]) -> Float[Tensor, "batch pixels"]:
+def colour_distance(residuals: Float[Tensor, "batch pixels 3"]) -> Float[Tensor, "batch pixels"]:
+    """Euclidean, over the channels."""
     return torch.linalg.vector_norm(residuals, dim=-1)
 
 

@@ -1,0 +1,35 @@
+"""Fits that found the face of the photo, and fits that cannot have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.fitting.fitter import FaceFitter
+from models.fitting.plausibility import left_of_flat
+from models.renderer import Renderer
+from tests.models.fitting.faces import photo_of, random_face
+
+
+def test_a_face_in_its_photo_leaves_little_and_one_elsewhere_much(
+    tiny_face_model: FaceModel,
+) -> None:
+    truth = random_face(tiny_face_model, 2, size=0.7)
+    fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer())
+    batch = photo_of(tiny_face_model, truth)
+    shifted = replace(truth, translation_dm=truth.translation_dm + torch.tensor([0.4, 0.3, 0.0]))
+    there, elsewhere = (left_of_flat(fitter, batch, faces) for faces in (truth, shifted))
+    assert (there < 0.1).all()
+    assert (elsewhere > 0.7).all()
+
+
+def test_one_colour_leaves_everything(tiny_face_model: FaceModel) -> None:
+    """A photo without features: no fit of it is better than plain skin."""
+    truth = random_face(tiny_face_model, 1, size=0.7)
+    fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer())
+    batch = photo_of(tiny_face_model, truth)
+    plain = replace(batch, images=torch.full_like(batch.images, 0.5))
+    assert float(left_of_flat(fitter, plain, truth)) > 1
