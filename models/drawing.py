@@ -52,27 +52,25 @@ def side_by_side(
 
 VIEW_YAWS_DEG = (-40.0, 0.0, 40.0)
 """From which `turned_views` shows a face."""
-_PLAIN_LIGHT = (0.35, 0.45, 0.82)
-"""Direction to the light in `turned_views`; unit length."""
 
 
 def turned_views(
     face_model: FaceModel, renderer: Renderer, camera: Camera, coefficients: Coefficients
 ) -> Float[Tensor, "batch 3 height wide"]:
-    """The faces alone under a plain light, beside each other: turned to one side, front, other.
+    """The faces alone, beside each other: turned to one side, front, other.
 
-    Pose, place and light of the photo are left out, so that shapes can be compared.
+    In the light of the photo, which turns with them, as if the camera went around: a likeness. Pose
+    and place in the photo are left out, so that shapes can be compared.
     """
+    shaped = shape_face(face_model, coefficients)
+    colours = pose_face(face_model, shaped, coefficients, camera).colours
     pictures = []
     for yaw_deg in VIEW_YAWS_DEG:
         angles = torch.zeros_like(coefficients.angles_rad)
         angles[:, 1] = math.radians(yaw_deg)
         centred = torch.zeros_like(coefficients.translation_dm)
         turned = replace(coefficients, angles_rad=angles, translation_dm=centred)
-        shaped = shape_face(face_model, turned)
         posed = pose_face(face_model, shaped, turned, camera)
-        facing = posed.normals @ posed.normals.new_tensor(_PLAIN_LIGHT)
-        colours = shaped.albedo.clamp(0, 1) * (0.45 + 0.6 * facing.clamp(min=0))[..., None]
         made = renderer(posed.vertices_camera, face_model.triangles, camera, colours)
         assert made.image is not None
         pictures.append(torch.where(made.mask > 0, made.image.clamp(0, 1), 1.0))
