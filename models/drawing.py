@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.camera import Camera
@@ -19,15 +19,31 @@ from models.stages import Reconstruction, pose_face, shape_face
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
+def behind_lips(face_model: FaceModel) -> Bool[Tensor, " vertices"]:
+    """Which vertices line the inside of an open mouth, in models that have one.
+
+    They have no teeth and no tongue: laid over a photo, they would hide the photo's.
+    """
+    regions = face_model.regions
+    if "mouth_cavity" not in regions:
+        return torch.zeros(face_model.vertex_count, dtype=torch.bool)
+    ring = regions.get("mouth_ring", torch.zeros_like(regions["mouth_cavity"]))
+    return regions["mouth_cavity"] & ~ring
+
+
 def over_photos(
-    photos: Float[Tensor, "batch 3 height width"], rendering: Rendering
+    face_model: FaceModel, photos: Float[Tensor, "batch 3 height width"], rendering: Rendering
 ) -> Float[Tensor, "batch 3 height width"]:
-    """The photos where nothing is rendered, elsewhere the rendering."""
+    """The rendering, and the photos where nothing is rendered or the inside of the mouth is."""
     assert rendering.image is not None
-    return torch.where(rendering.mask > 0, rendering.image.clamp(0, 1), photos)
+    inside = behind_lips(face_model).to(photos.device)[face_model.triangles.long()].any(dim=1)
+    ids = rendering.fragments.triangle_id.long()
+    drawn = (ids >= 0) & ~inside[ids]
+    return torch.where(drawn[:, None], rendering.image.clamp(0, 1), photos)
 
 
 def side_by_side(
+    face_model: FaceModel,
     photos: Float[Tensor, "batch 3 height width"],
     reconstruction: Reconstruction,
     given_px: Float[Tensor, "batch points 2"] | None,
@@ -36,12 +52,13 @@ def side_by_side(
     """Photo | reconstruction over the photo | the same with landmarks.
 
     Args:
+        face_model: of the reconstruction.
         photos: RGB in [0, 1].
         reconstruction: of them.
         given_px: given landmarks, drawn in blue under the predicted ones in red.
         origin: of both.
     """
-    overlay = marked = over_photos(photos, reconstruction.rendering)
+    overlay = marked = over_photos(face_model, photos, reconstruction.rendering)
     for points, colour in ((given_px, BLUE), (reconstruction.posed.landmarks_px, RED)):
         if points is not None:
             # Whatever the origin, a dot belongs on the pixel that its index names.

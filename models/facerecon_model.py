@@ -295,5 +295,9 @@ class FaceReconModel(BaseModel):
         if reconstruction is None or len(reconstruction.coefficients) < len(self.batch):
             reconstruction = self.reconstruct(self.coefficients)
         return side_by_side(
-            self.batch.images, reconstruction, self.batch.landmarks_px, self.landmark_origin
+            self.face_model,
+            self.batch.images,
+            reconstruction,
+            self.batch.landmarks_px,
+            self.landmark_origin,
         )

@@ -192,7 +192,7 @@ class PhotoFitting:
             torch.cat(
                 [
                     batch.images,
-                    over_photos(batch.images, made.rendering),
+                    over_photos(parts[0], batch.images, made.rendering),
                     turned_views(*parts, made.coefficients),
                 ],
                 dim=3,

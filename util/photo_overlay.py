@@ -10,6 +10,7 @@ import torch
 from scipy.spatial import KDTree
 
 from models.camera import Camera
+from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from util.photo_camera import Window, camera_in_photo
@@ -42,13 +43,19 @@ class DrawnFace(Protocol):
         ...
 
 
-def neck_fading(face_model: FaceModel) -> np.ndarray | None:
+def overlay_opacity(face_model: FaceModel) -> np.ndarray:
+    """How far each vertex (V,) covers the photo: not at all inside the mouth, less at the neck."""
+    return _neck_fading(face_model) * ~behind_lips(face_model).numpy()
+
+
+def _neck_fading(face_model: FaceModel) -> np.ndarray:
     """Opacity (V,) that lets a head's neck, which ends in mid-air, go over into that of the photo.
 
-    0 where it is cut, 1 from 15 mm on; None for models without a head: a face ends on skin.
+    0 where it is cut, 1 from 15 mm on; 1 for models without a head: a face ends on skin.
     """
+    whole = np.ones(face_model.vertex_count, dtype=np.float32)
     if not all(name in face_model.regions for name in ("neck", "border")):
-        return None
+        return whole
     # The border is where the face alone ends; on a head it is no edge.
     neck = face_model.regions["neck"].numpy() & ~face_model.regions["border"].numpy()
     triangles = face_model.triangles.cpu().numpy()
@@ -57,7 +64,7 @@ def neck_fading(face_model: FaceModel) -> np.ndarray | None:
     found, counts = np.unique(edges, axis=0, return_counts=True)
     cut = np.unique(found[counts == 1])
     if not len(cut):
-        return None
+        return whole
     points = face_model.mean_shape.reshape(-1, 3).cpu().numpy()
     distances, _ = KDTree(points[cut]).query(points, distance_upper_bound=_FADE_DM)
     return (distances / _FADE_DM).clip(0, 1).astype(np.float32)
@@ -77,7 +84,7 @@ def lay_over(
         faces: of this photo.
         camera: of the crop.
         renderer: draws on the CPU.
-        opacity: (V,) in [0, 1], how far the mesh covers the photo (`neck_fading`); None is
+        opacity: (V,) in [0, 1], how far the mesh covers the photo (`overlay_opacity`); None is
             everywhere all.
 
     Returns:

@@ -46,7 +46,7 @@ def face_results(
     """
     posed, given_px = reconstruction.posed, batch.landmarks_px
     assert given_px is not None
-    visuals = side_by_side(batch.images, reconstruction, given_px, origin)
+    visuals = side_by_side(face_model, batch.images, reconstruction, given_px, origin)
     pictures = (visuals.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     vertices = camera.to_object(posed.vertices_camera).cpu().numpy()
     colours = posed.colours.cpu().numpy()

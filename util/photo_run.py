@@ -21,7 +21,7 @@ from options.flags import ParsedOptions
 from options.record import changed_options
 from util.errors import InputError
 from util.face_result import FaceResult
-from util.photo_overlay import DrawnFace, lay_over, neck_fading
+from util.photo_overlay import DrawnFace, lay_over, overlay_opacity
 from util.results import ResultWriter, SummaryRow, earlier_results
 
 PREVIEW_PX = 2048
@@ -45,7 +45,7 @@ class Overlay:
         """
         self._camera = camera.to("cpu")
         self.renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
-        self._opacity = neck_fading(face_model)
+        self._opacity = overlay_opacity(face_model)
 
     def draw(self, preview: np.ndarray, faces: Sequence[DrawnFace]) -> np.ndarray:
         """The photo (H, W, 3) uint8 with the faces drawn into a copy of it."""

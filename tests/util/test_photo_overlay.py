@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.alignment import Alignment
 from models.camera import Camera
+from models.drawing import behind_lips
 from models.face_model import FaceModel, FaceModelOptions, IdentityCard
 from models.renderer import Renderer
 from util.assets import load_face_model
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera
-from util.photo_overlay import lay_over, neck_fading
+from util.photo_overlay import lay_over, overlay_opacity
 
 GREEN, RED = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 SIZE = (400, 300)
@@ -116,8 +119,9 @@ def test_a_face_shows_through_where_it_is_not_opaque(tiny_face_model: FaceModel)
 
 def test_a_head_fades_at_its_neck_alone():
     head = load_face_model(FaceModelOptions(face_model="open", face_region="head"))
-    opacity = neck_fading(head)
-    assert opacity is not None and opacity.min() == 0 and opacity.max() == 1
+    opacity = overlay_opacity(head)
+    assert opacity.min() == 0 and opacity.max() == 1
+    opacity[behind_lips(head).numpy()] = 1
     points = head.mean_shape.reshape(-1, 3).numpy()
     faded, cut = points[opacity < 1], points[opacity == 0]
     neck = head.regions["neck"].numpy()
@@ -128,4 +132,24 @@ def test_a_head_fades_at_its_neck_alone():
     assert cut[:, 0].min() < -0.4 and cut[:, 0].max() > 0.4
     assert len(faded) < 0.05 * len(points)
     assert opacity[head.landmark_embedding.vertices.long().numpy()].min() == 1
-    assert neck_fading(load_face_model(FaceModelOptions(face_model="open"))) is None
+
+
+def test_an_open_mouth_shows_the_photo_s():
+    """And nothing else of a face does; no model has teeth."""
+    face = load_face_model(FaceModelOptions(face_model="open"))
+    opacity = overlay_opacity(face)
+    assert ((opacity == 0) == behind_lips(face).numpy()).all()
+    assert set(np.unique(opacity)) == {0, 1} and 0.05 < (opacity == 0).mean() < 0.25
+    shape = face.shape(torch.zeros(1, 80), face.units({"jawOpen": 0.6}))
+    inner = (
+        Camera.rnet()
+        .project(Camera.rnet().from_object(face.landmarks(shape)))[0, [62, 66]]
+        .mean(dim=0)
+    )
+    result = replace(face_at(face, 0, 0), vertices=shape[0].numpy())
+    picture = draw(result, opacity=opacity)
+    x, y = inner.floor().int().tolist()
+    assert (picture[y, x] == 100).all()
+    assert draw(result)[y, x].tolist() == [0, 255, 0]
+    chin = Camera.rnet().project(Camera.rnet().from_object(face.landmarks(shape)))[0, 8]
+    assert picture[int(chin[1]) - 4, int(chin[0])].tolist() == [0, 255, 0]
