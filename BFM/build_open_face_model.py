@@ -50,7 +50,7 @@ kind of x86 processor few. OpenBLAS reads this when NumPy is first imported."""
 # Where the five alignment points of the public BFM face have their mean: with the same origin,
 # poses and translations mean the same with both models.
 ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
-VERSION = "2.1"
+VERSION = "2.2"
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ class IdentityCard:
     trained with landmarks somewhat elsewhere still predicts the same shapes, so refusing it would
     only cost its training; and the landmark files that users lay beside FLAME come and go. What
     they do change, losses and landmark errors, the version tells: a model whose landmarks are
-    calibrated anew gets a new one, and loading a checkpoint of another version says so. The points
-    by which photos are aligned stay where they are in a calibration."""
+    calibrated anew gets a new one, and loading a checkpoint of another version says so. Only
+    if it moves the points by which photos are aligned does the origin follow, and so the hash."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} ({self.fingerprint})"
