@@ -38,6 +38,7 @@ from benchmarks.trained_networks import (
 )
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
+from data.synthetic.rendering import Looks
 from models.batch import FaceBatch
 from models.camera import CROP_PX, Camera, CameraOptions
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
@@ -82,6 +83,9 @@ class FittingFigures:
     """Folder of ICT-FaceKit."""
     face_model: str = "open"
     """The model that is fitted."""
+    looks: Looks = "full"
+    """Of the renders: plain leaves out hair, ears, glasses, gloss and shadows, which no fitted
+    model knows."""
     first_seed: int = 5000
     """Of the random heads. The weights were chosen on heads from 6000 on."""
     preset: Preset = "balanced"
@@ -214,7 +218,7 @@ def report_renders(
     fitters: Fitters, weights: FitWeights, wanted: FittingFigures, detector: LandmarkDetector
 ) -> None:
     """Landmarks and albedo of the model's own people."""
-    studio = Studio(fitters.face_model, CROP_PX, seed=wanted.first_seed)
+    studio = Studio(fitters.face_model, CROP_PX, wanted.looks, wanted.first_seed)
     numbers = studio.numbers(wanted.renders, MAX_YAW_DEG)
     pictures = Pictures.of(list(studio.take(numbers, "cluttered")), detector)
     true = torch.from_numpy(np.stack([r.landmarks_px for r in pictures.renders])).float()
@@ -239,7 +243,7 @@ def report_renders(
 
 def report_robustness(fitters: Fitters, weights: FitWeights, wanted: FittingFigures) -> None:
     """Landmarks of faces that are partly hidden, or turned far."""
-    studio = Studio(fitters.face_model, CROP_PX, seed=wanted.first_seed)
+    studio = Studio(fitters.face_model, CROP_PX, wanted.looks, wanted.first_seed)
     numbers = studio.numbers(wanted.hidden, 15.0, start=50000)
     random = np.random.default_rng(wanted.first_seed)
     angles = studio.coefficients(numbers)[:, studio.layout.slices["angles_rad"]]
@@ -314,7 +318,7 @@ def report_heads(
     face = frontal_area(own, own)
     random = np.random.default_rng(wanted.first_seed)
     vertices = random.choice(face.vertices, POINTS, replace=False, p=face.weights)
-    studio = Studio(FaceModel(other), CROP_PX, seed=wanted.first_seed)
+    studio = Studio(FaceModel(other), CROP_PX, wanted.looks, wanted.first_seed)
 
     def truth(renders: Sequence[Render]) -> HeadTruth:
         return _truth(own, other, area, vertices, studio, renders)
