@@ -33,6 +33,8 @@ from util.assets import choose_face_model
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
+from util.folders import make_folder
+from util.one_person import OnePersonCheck
 from util.photo_fitting import PhotoFitting, face_fitter
 from util.photo_run import (
     PREVIEW_PX,
@@ -54,7 +56,7 @@ GROUPS = (
 
 RESULT_FLAGS = (
     *("face_model", "face_region", "jaw_landmarks", "faces"),
-    *("preset", "weights", "solver", "init", "same_person"),
+    *("preset", "weights", "solver", "init", "same_person", "fit_focal"),
 )
 """By which the results of two runs into one folder differ."""
 
@@ -104,11 +106,15 @@ def fit_photos(options: ParsedOptions) -> None:
         network,
         schedule=chosen_schedule(options),
         one_person=fit.same_person,
+        focal=fit.fit_focal,
+        check=OnePersonCheck() if fit.same_person else None,
     )
-    at_once = fit.faces_at_once or (1 if camera.focal_px.device.type == "cpu" else 16)
+    alone = camera.focal_px.device.type == "cpu" or fit.fit_focal
+    at_once = fit.faces_at_once or (1 if alone else 16)
     if fit.same_person:
         at_once = len(photos)
     overlay = Overlay(face_model, camera, renderer.backend)
+    make_folder(results, "res_folder")
     with ResultWriter(results) as writer:
         write_options(options, results, "fit")
         PhotoRun(fitting, at_once, overlay).folder(photos, writer)

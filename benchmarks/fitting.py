@@ -413,7 +413,7 @@ def report_video(
     fitter = fitters(weights)
     numbers = np.flatnonzero(fit.found).tolist()
     breaks = fit.starts
-    results = VideoResults(fitters.face_model, fitter.camera, fitter.renderer, fit)
+    results = VideoResults(fitters.face_model, fit.camera, fitter.renderer, fit)
     of_each = fit.coefficients.copy()
     for number in numbers:
         crop = fit.crops[number]

@@ -9,6 +9,7 @@ mean nothing for another model, and are beside the face in another crop.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ class FittedLabel:
     """(P,) float32 in the layout of the face model; None where the fit is doubtful."""
     doubt: str = ""
     """Why it is doubtful."""
+    landmarks: str = ""
+    """Hash of the 68 points that it was fitted to; empty in files of earlier versions."""
+
+    def is_of(self, landmarks: np.ndarray) -> bool:
+        """Whether points (68, 2) are those that it was fitted to, as far as it says."""
+        return self.landmarks in ("", landmark_hash(landmarks))
 
     def fits(self, alignment: Alignment) -> bool:
         """Whether a crop is the one that was fitted."""
@@ -127,6 +134,13 @@ def crop_numbers(alignment: Alignment) -> tuple[int, ...]:
     return *alignment.photo_size, *alignment.resized_size, alignment.left, alignment.top
 
 
+def landmark_hash(landmarks: np.ndarray) -> str:
+    """SHA-256 (16 hex digits) of points to a hundredth of a pixel."""
+    # Zero is added so that -0 becomes 0.
+    rounded = np.round(np.asarray(landmarks, np.float64), 2) + 0.0
+    return hashlib.sha256(rounded.astype("<f8").tobytes()).hexdigest()[:16]
+
+
 def write_label(path: Path, label: FittedLabel) -> None:
     """Write a label atomically, as one line of JSON."""
     error = label.landmark_error
@@ -138,6 +152,8 @@ def write_label(path: Path, label: FittedLabel) -> None:
         "crop": list(label.crop),
         "landmark_error": None if error is None or not math.isfinite(error) else round(error, 5),
     }
+    if label.landmarks:
+        content["landmarks"] = label.landmarks
     if label.coefficients is None:
         content["doubt"] = label.doubt
     else:
@@ -187,6 +203,7 @@ def parse_label(content: bytes, source: str) -> FittedLabel:
             None if error is None else float(error),
             coefficients,
             str(values.get("doubt", "")),
+            str(values.get("landmarks", "")),
         )
     except InputError:
         raise

@@ -17,7 +17,7 @@ finds them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from data.alignment import Alignment
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
-from data.fitted_labels import FaceLabeller, FittedLabel, read_label, write_label
+from data.fitted_labels import FaceLabeller, FittedLabel, landmark_hash, read_label, write_label
 from data.images import find_folder, read_image, write_image
 from data.landmarks import (
     check_landmarks,
@@ -195,6 +195,7 @@ def fit_photo(files: PhotoFiles, labeller: FaceLabeller) -> Failure | None:
         if landmarks is None or len(landmarks) != 68:
             raise InputError(f"{files.landmarks} does not hold 68 points")
         label = labeller(files.image, image, landmarks)
+        label = replace(label, landmarks=landmark_hash(landmarks))
     except InputError as error:
         return Failure("landmarks", str(error))
     path, other = files.label, files.doubt
@@ -211,7 +212,8 @@ def fit_photo(files: PhotoFiles, labeller: FaceLabeller) -> Failure | None:
 def earlier_fit(files: PhotoFiles, labeller: FaceLabeller) -> FittedLabel | None:
     """The label or the doubt that an earlier run wrote; None unless it is what a fit would be now.
 
-    It is if face model and preset are the same and the landmarks still give the same crop.
+    It is if face model and preset are the same and the landmarks are those that were fitted; of a
+    label that does not say which, those that still give the same crop.
     """
     path = files.label if files.label.is_file() else files.doubt
     if not path.is_file():
@@ -223,7 +225,8 @@ def earlier_fit(files: PhotoFiles, labeller: FaceLabeller) -> FittedLabel | None
         alignment = Alignment.from_landmarks(landmarks, size, labeller.standard_points)
     except InputError:
         return None
-    return label if label.maker == labeller.maker and label.fits(alignment) else None
+    same = label.maker == labeller.maker and label.fits(alignment) and label.is_of(landmarks)
+    return label if same else None
 
 
 def _doubt(files: PhotoFiles, label: FittedLabel) -> Failure | None:

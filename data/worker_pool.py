@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -154,6 +155,7 @@ def _send(connection: Connection, item: Any) -> None:
 
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     """A worker's life: say hello, then one item in, one (result, error) out, until hung up on."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send((None, None))
         while True:
@@ -165,6 +167,14 @@ def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
             connection.send(reply)
     except (EOFError, OSError, KeyboardInterrupt):
         return
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone, even killed, whatever it is in the middle of."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

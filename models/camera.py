@@ -174,6 +174,41 @@ class Camera:
             height=size_px[1],
         )
 
+    def zoomed(self, log_focal: float) -> Camera:
+        """A camera of another focal length, so much farther away that a face keeps its size.
+
+        Focal length, distance and planes are multiplied by exp(log_focal): what the camera looks at
+        stays as it is, but for its perspective (a dolly zoom).
+        """
+        scale = math.exp(log_focal)
+        return replace(
+            self,
+            focal_px=self.focal_px * scale,
+            distance_dm=self.distance_dm * scale,
+            near_dm=self.near_dm * scale,
+            far_dm=self.far_dm * scale,
+        )
+
+    def zoom_derivatives(
+        self, vertices_camera: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 2"]:
+        """How pixels (x, y) move as `zoomed` moves the camera, by its `log_focal`.
+
+        A pixel moves away from the principal point p0 as the focal length grows, and back as the
+        distance does: p - p0 - distance D z, with D z the third column of `projection_derivatives`.
+        Under weak perspective it stays.
+        """
+        if self.kind == "weak":
+            return torch.zeros_like(vertices_camera[..., :2])
+        outwards = self.project(vertices_camera) - self.centre_px[:, None]
+        nearer = self.projection_derivatives(vertices_camera)[..., 2]
+        return outwards - self.distance_dm * nearer
+
+    def refocused(self, scale: float) -> Camera:
+        """A camera of another focal length at the same place; planes lie where faces then do."""
+        moved = self.zoomed(math.log(scale))
+        return replace(moved, distance_dm=self.distance_dm)
+
     def from_object(
         self, vertices_object: Float[Tensor, "batch vertices 3"]
     ) -> Float[Tensor, "batch vertices 3"]:

@@ -54,6 +54,9 @@ class Coefficients:
     """Translation in the object frame, in decimetres."""
     joints_rad: Float[Tensor, "batch joints"] | None = None
     """Axis-angle rotations of the face model's joints (`models.skeleton`); None without joints."""
+    log_focal: Float[Tensor, "batch 1"] | None = None
+    """Logarithm of the focal length over the camera's, the same for all faces, while a fit looks
+    for it (`models.camera.Camera.zoomed`); no part of a face model's layout, and None elsewhere."""
 
     def to(self, target: torch.device | torch.dtype | str) -> Coefficients:
         """Move or cast every block, as `Tensor.to` does."""

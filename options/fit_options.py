@@ -29,8 +29,8 @@ class FitOptions:
     """own: tuned on rendered heads whose shape is known; public: those of 3DMM-Fitting-Pytorch.
     Each w_... that is given replaces its one."""
     solver: Literal["gauss_newton", "adam"] = "gauss_newton"
-    """gauss_newton; or adam, for photos: the steps of 3DMM-Fitting-Pytorch (--first_rf_iters and
-    so on), which take a hundred times as long."""
+    """gauss_newton; or adam: the steps of 3DMM-Fitting-Pytorch (--first_rf_iters and so on), which
+    take a hundred times as long."""
     init: Literal["landmarks", "regress"] = "landmarks"
     """What fitting starts from: the landmarks, or the R-Net of the run --name."""
     faces: Literal["largest", "all"] = "largest"
@@ -38,6 +38,9 @@ class FitOptions:
     same_person: bool = False
     """The photos show one person: one identity and albedo for all, each its own expression, pose
     and light."""
+    fit_focal: bool = False
+    """Look for the focal length too, near --focal: one for all photos of --same_person, or for a
+    video. A single photo hardly tells it."""
     landmarks: str = ""
     """File of 68 points of the photo (pixel indices, a line each), in place of detection."""
     photo_overlay: bool = True
@@ -53,6 +56,13 @@ class FitOptions:
             raise InputError(
                 "--same_person takes the largest face of each photo; leave out --faces all"
             )
+        if self.fit_focal and self.solver == "adam":
+            raise InputError("--solver adam holds the focal length fixed; leave out --fit_focal")
+        if self.fit_focal and not self.same_person and self.faces_at_once > 1:
+            raise InputError(
+                "--fit_focal: faces that are fitted side by side would share a focal length; leave "
+                "out --faces_at_once, or give --same_person"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,19 +73,30 @@ class AdamOptions:
     """Steps of the pose, from the landmarks alone."""
     first_nrf_iters: int = AdamSchedule.steps
     """Steps of everything."""
+    rest_rf_iters: int = AdamSchedule.next_rigid_steps
+    """Steps of the pose of a video's further frames."""
+    rest_nrf_iters: int = AdamSchedule.next_steps
+    """Steps of everything else of them."""
     rf_lr: float = AdamSchedule.rigid_rate
-    """Rate of the first."""
+    """Rate of the steps of the pose."""
     nrf_lr: float = AdamSchedule.rate
-    """Rate of the second."""
+    """Rate of the others."""
 
     @property
     def schedule(self) -> AdamSchedule:
         """The steps."""
-        return AdamSchedule(self.first_rf_iters, self.first_nrf_iters, self.rf_lr, self.nrf_lr)
+        return AdamSchedule(
+            self.first_rf_iters,
+            self.first_nrf_iters,
+            self.rf_lr,
+            self.nrf_lr,
+            self.rest_rf_iters,
+            self.rest_nrf_iters,
+        )
 
     def __post_init__(self) -> None:
         """Refuse what no step can be made with."""
-        for name in ("first_rf_iters", "first_nrf_iters"):
+        for name in ("first_rf_iters", "first_nrf_iters", "rest_rf_iters", "rest_nrf_iters"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("rf_lr", "nrf_lr"):
@@ -129,6 +150,9 @@ def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
     if options[FitOptions].solver == "adam":
         if options[FitOptions].same_person:
             raise InputError("--solver adam fits each photo alone; leave out --same_person")
+        for name in ("rest_rf_iters", "rest_nrf_iters"):
+            if options.given(name) and not options[FitOptions].v_path:
+                print(f"--{name} has no effect: a photo has no other frames")
         return adam.schedule
     for name in vars(adam):
         if options.given(name):

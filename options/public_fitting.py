@@ -19,7 +19,8 @@ BFM_MODEL = "BFM09_model_info.mat"
 OWN_BFM_FOLDER = Path(__file__).resolve().parent.parent / "BFM"
 
 _CROP = f"the crop is {CROP_PX} pixels wide and as large as the landmarks say"
-_FEW_STEPS = "Gauss-Newton steps end after a few, by --preset"
+_STEPS = ("first_rf_iters", "first_nrf_iters", "rf_lr", "nrf_lr")
+_NEXT_STEPS = ("rest_rf_iters", "rest_nrf_iters")
 _PHOTO = "a photo has no other frames"
 
 
@@ -105,12 +106,19 @@ class PublicVideoOptions:
     cache_folder: str = "fitting_cache"
     """Finished parts of the video lie in its subfolder <name of the video> until all is written;
     nothing else in it is touched."""
-    first_rf_iters: int = no_effect(1000, _FEW_STEPS)
-    first_nrf_iters: int = no_effect(500, _FEW_STEPS)
-    rest_rf_iters: int = no_effect(50, _FEW_STEPS)
-    rest_nrf_iters: int = no_effect(30, _FEW_STEPS)
-    rf_lr: float = no_effect(1e-2, _FEW_STEPS)
-    nrf_lr: float = no_effect(1e-2, _FEW_STEPS)
+    first_rf_iters: int = 1000
+    """Steps of the pose of first frames with --solver adam; Gauss-Newton, the default, takes a few
+    by --preset."""
+    first_nrf_iters: int = 500
+    """Steps of everything else of them with --solver adam."""
+    rest_rf_iters: int = 50
+    """Steps of the pose of further frames with --solver adam."""
+    rest_nrf_iters: int = 30
+    """Steps of everything else of them with --solver adam."""
+    rf_lr: float = 1e-2
+    """Rate of the steps of the pose with --solver adam."""
+    nrf_lr: float = 1e-2
+    """Rate of the others with --solver adam."""
 
     def __post_init__(self) -> None:
         """Refuse to guess what should be fitted."""
@@ -163,14 +171,13 @@ def photo_call(argv: Sequence[str], fit_flags: Collection[str], description: str
     """
     options, rest = _parse(PHOTO_GROUPS, argv, fit_flags, description)
     photo = options[PublicPhotoOptions]
-    adam = ("first_rf_iters", "first_nrf_iters", "rf_lr", "nrf_lr")
     return FitCall(
         options,
         [
             f"--img_path={photo.img_path}",
             f"--gpu_ids={photo.gpu}",
             # Given in vain, they are told so by fit.py.
-            *(f"--{name}={getattr(photo, name)}" for name in adam if options.given(name)),
+            *(f"--{name}={getattr(photo, name)}" for name in _STEPS if options.given(name)),
             *_shared_arguments(options),
             *rest,
         ],
@@ -192,6 +199,11 @@ def video_call(argv: Sequence[str], fit_flags: Collection[str], description: str
             f"--cache_folder={cache}",
             f"--near_rotation={video.rot_reg_w}",
             f"--near_translation={video.trans_reg_w}",
+            *(
+                f"--{name}={getattr(video, name)}"
+                for name in (*_STEPS, *_NEXT_STEPS)
+                if options.given(name)
+            ),
             *_shared_arguments(options),
             *rest,
         ],

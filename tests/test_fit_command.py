@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from tests.test_test_command import trained  # noqa: F401 - a fixture
 from tests.test_train_command import load_script
 from util.assets import load_face_model
 from util.errors import InputError
-from util.photo_fitting import face_fitter, fit_image
+from util.one_person import OnePersonCheck
+from util.photo_fitting import face_fitter, fit_image, fit_images
 
 command = load_script("fit")
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
@@ -93,6 +95,50 @@ def test_photos_of_one_person_share_identity_and_albedo(photos: Path, folder: Pa
     assert record["faces_together"] == 2
 
 
+def test_strangers_among_photos_of_one_person_are_named(
+    photos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Those whose median distance from the others is a stranger's."""
+    shutil.copy(photos / "b.png", photos / "c.png")
+    shutil.copy(photos / "landmarks" / "b.txt", photos / "landmarks" / "c.txt")
+    distances = torch.tensor([[0.0, 0.3, 0.9], [0.3, 0.0, 0.8], [0.9, 0.8, 0.0]])
+    monkeypatch.setattr(OnePersonCheck, "distances", lambda *_: distances)
+    command.main([str(photos), "--res_folder", "out", "--same_person", *RUN])
+    found = rows(folder / "out")
+    assert "somebody else than in the other photos (distance 0.85;" in found["c.png"]["message"]
+    assert found["a.png"]["message"] == found["b.png"]["message"] == ""
+    assert "c.png: very likely somebody else" in capsys.readouterr().out
+
+
+def test_photos_of_one_person_tell_the_focal_length_on_request(photos: Path, folder: Path):
+    """It is recorded, and the camera of each photo has it."""
+    argv = [str(photos), "--same_person", "--focal", "1600", *RUN, "--preset", "balanced"]
+    argv += ["--w_identity", "1e-5", "--w_expression", "1e-5"]
+    for name, more in (("fixed", []), ("found", ["--fit_focal"])):
+        command.main([*argv, "--res_folder", name, *more])
+    focal = {}
+    for name in ("fixed", "found"):
+        records = [
+            json.loads((folder / name / f"{stem}_fit.json").read_text(encoding="utf-8"))
+            for stem in "ab"
+        ]
+        (focal[name],) = {record["focal_px"] for record in records}
+        assert {record["fitted_focal"] for record in records} == {name == "found"}
+        for stem in "ab":
+            saved = loadmat(folder / name / f"{stem}.mat")
+            scale = saved["photo_to_crop"][0, 0]
+            assert saved["K"][0, 0] * scale == pytest.approx(focal[name], rel=1e-3)
+        assert (folder / name / "a_photo.jpg").is_file()
+    assert focal["fixed"] == 1600
+    # Rendered at 1015; two views like these tell little more than the direction.
+    assert 800 < focal["found"] < 1590
+
+
+def test_one_photo_hardly_tells_the_focal_length(photos: Path, folder: Path):
+    command.main([str(photos / "a.png"), "--res_folder", "out", "--fit_focal", *RUN])
+    assert "a single photo hardly tells it" in rows(folder / "out")["a.png"]["message"]
+
+
 def test_a_bare_path_and_given_landmarks(
     photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -147,6 +193,8 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
         (str(photos / "a.png"), "--landmarks", "p.txt"): "landmark file p.txt does not exist",
         (str(photos), "--same_person", "--faces", "all"): "--same_person takes the largest face",
         (str(photos), "--faces_at_once", "-1"): "--faces_at_once is -1",
+        (str(photos), "--fit_focal", "--solver", "adam"): "--solver adam holds the focal length",
+        (str(photos), "--fit_focal", "--faces_at_once", "2"): "would share a focal length",
         (str(photos), "--w_jaw", "-1"): "--w_jaw is -1.0; it must be a number from 0 on",
         (str(photos), "--robust_colour", "0"): "--robust_colour is 0",
     }
@@ -154,6 +202,9 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
         with pytest.raises(InputError, match=message):
             command.main([*argv, *RUN])
     assert not (folder / "fits").exists()
+    (folder / "file").touch()
+    with pytest.raises(InputError, match=r"folder file.out cannot be made .*--res_folder"):
+        command.main([str(photos), *RUN, "--res_folder", "file/out"])
 
 
 def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder: Path):
@@ -205,3 +256,25 @@ def test_other_programs_fit_an_image_with_a_call(photos: Path, folder: Path):
     assert [stage.name for stage in result.fit.stages] == ["landmarks", "light", "photo_4"]
     with pytest.raises(InputError, match="far outside the image"):
         fit_image(large, points + 2000, fitter)
+
+
+def test_other_programs_fit_several_images_with_a_call(photos: Path):
+    """Of different sizes: as each alone, or as one person."""
+    images = [read_image(photos / f"{stem}.png") for stem in "ab"]
+    images[1] = np.pad(images[1], ((20, 0), (0, 40), (0, 0)))
+    points = [read_landmarks(photos / "landmarks" / f"{stem}.txt") for stem in "ab"]
+    points[1] = points[1] + [0, 20]
+    model = load_face_model(FaceModelOptions("open@0"))
+    fitter = face_fitter(model, Camera.rnet(), Renderer())
+    both = fit_images(images, points, fitter, "fast")
+    for image, given, result in zip(images, points, both, strict=True):
+        alone = fit_image(image, given, fitter, "fast")
+        assert result.coefficients.identity == pytest.approx(alone.coefficients.identity, abs=5e-3)
+        np.testing.assert_allclose(result.camera.t, alone.camera.t, atol=5e-3)
+        assert result.fit.stages[-1].first.shape == (1,)
+    shared = fit_images(images, points, fitter, "fast", one_person=True)
+    assert torch.equal(shared[0].coefficients.identity, shared[1].coefficients.identity)
+    with pytest.raises(InputError, match="landmarks of image 1"):
+        fit_images(images, [points[0], points[1] + 2000], fitter)
+    with pytest.raises(ValueError, match="2 images and landmarks of 1"):
+        fit_images(images, points[:1], fitter)

@@ -20,7 +20,7 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
     """Open a temporary file beside `path` that takes its place when the block succeeds.
 
     Creates missing parent folders. After an exception the temporary file is gone and `path` is as
-    it was.
+    it was; what the system refuses bears the name of `path`.
 
     Args:
         path: the file to write.
@@ -40,8 +40,11 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
                 f.flush()
                 os.fsync(f.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
+            # A full disk has no name, and that of the temporary file says nothing.
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 

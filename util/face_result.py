@@ -44,6 +44,8 @@ class FaceResult:
     """What gives the coefficients their meaning."""
     fit: FitRecord | None = None
     """How it was fitted; None where a network alone predicted it."""
+    focal_scale: float = 1.0
+    """Focal length over that of the crop's usual camera, where a fit looked for it."""
     views: np.ndarray | None = None
     """(H, W, 3) uint8 photo and fit beside its turned views, below the same of what it started
     from; None where it was not fitted."""

@@ -40,6 +40,10 @@ class FitRecord:
     """Of the terms (docs/fitting.md)."""
     init: str
     """landmarks, or regress."""
+    focal_px: float
+    """Of the crop of 224 pixels."""
+    fitted_focal: bool
+    """Whether it was looked for."""
     faces_together: int
     """How many faces share identity and albedo with this one, itself included."""
     seconds: float

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from data.alignment import Alignment
 from data.landmarks import check_landmarks
@@ -31,6 +32,7 @@ from models.stages import Reconstruction, reconstruct
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.fit_record import FitRecord, StageRecord
+from util.one_person import OnePersonCheck, stranger_warning
 from util.photo_camera import PhotoCamera, Window
 from util.photo_results import face_results
 from util.results import SummaryRow
@@ -46,6 +48,10 @@ bound came, of 17 with landmarks of another 10, upside down 11, with landmarks 2
 ELSEWHERE = (
     "the face fits the photo hardly better than plain skin: is it hidden, in odd light or upside "
     "down, or are the landmarks of another photo?"
+)
+FOCAL_OF_ONE = (
+    "the focal length is little more than the given one: a single photo hardly tells it; several "
+    "views with --same_person do"
 )
 LARGE_ERROR = 0.08
 """Landmark error of the inner points, in outer-eye distances, that says something is wrong."""
@@ -87,8 +93,10 @@ def fit_image(
     fitter: FaceFitter,
     preset: Preset = "balanced",
     start: Coefficients | None = None,
+    *,
+    focal: bool = False,
 ) -> FitResult:
-    """Fit the face of one image; for other programs.
+    """Fit the face of one image; for other programs, as `fit_images` is.
 
         fitter = face_fitter(load_face_model(FaceModelOptions("open")), Camera.rnet(), Renderer())
         result = fit_image(image, landmarks, fitter)
@@ -99,20 +107,60 @@ def fit_image(
         fitter: of the face model; make it once.
         preset: how finely.
         start: coefficients to begin with, such as an R-Net's for the crop of `align_face`.
+        focal: look for the focal length too, which one image hardly tells.
 
     Raises:
         InputError: landmarks that cannot be those of one upright face in the image.
     """
     check_landmarks(landmarks, image.shape, "landmarks")
+    (result,) = fit_images([image], [landmarks], fitter, preset, start, focal=focal)
+    return result
+
+
+def fit_images(
+    images: Sequence[np.ndarray],
+    landmarks: Sequence[np.ndarray],
+    fitter: FaceFitter,
+    preset: Preset = "balanced",
+    start: Coefficients | None = None,
+    *,
+    one_person: bool = False,
+    focal: bool = False,
+) -> list[FitResult]:
+    """Fit the faces of several images side by side, as each alone unless they share something.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, of any sizes.
+        landmarks: (68, 2) pixel indices of each, iBUG order.
+        fitter: of the face model; make it once.
+        preset: how finely.
+        start: coefficients to begin with, a batch of as many faces.
+        one_person: they show one person: one identity and one albedo.
+        focal: look for the focal length too, one for all.
+
+    Raises:
+        InputError: landmarks that cannot be those of one upright face in their image.
+        ValueError: no image, or not as many landmarks.
+    """
+    if not images or len(images) != len(landmarks):
+        raise ValueError(
+            f"{len(images)} images and landmarks of {len(landmarks)}; give both, as many of each"
+        )
     standard = fitter.face_model.alignment_points.cpu().numpy()
-    face = photo_face(Path("image"), image, landmarks, standard)
-    batch = to_fit_batch([face]).to(fitter.face_model.mean_shape.device)
-    fit = fitter.fit(batch, PRESETS[preset], start)
-    with torch.inference_mode():
-        made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
-    alignment = face.face.alignment
-    camera = PhotoCamera.of(fitter.camera, alignment, fit.coefficients)
-    return FitResult(fit.coefficients, made, alignment, camera, fit)
+    faces = []
+    for number, (image, points) in enumerate(zip(images, landmarks, strict=True)):
+        check_landmarks(points, image.shape, f"landmarks of image {number}")
+        faces.append(photo_face(Path(f"image_{number}"), image, points, standard))
+    batch = to_fit_batch(faces).to(fitter.face_model.mean_shape.device)
+    together = fitter.fit(batch, PRESETS[preset], start, one_person=one_person, focal=focal)
+    results = []
+    for number, face in enumerate(faces):
+        fit, alignment = together.item(number), face.face.alignment
+        with torch.inference_mode():
+            made = reconstruct(fitter.face_model, fitter.renderer, fit.camera, fit.coefficients)
+        camera = PhotoCamera.of(fit.camera, alignment, fit.coefficients)
+        results.append(FitResult(fit.coefficients, made, alignment, camera, fit))
+    return results
 
 
 class PhotoFitting:
@@ -126,6 +174,8 @@ class PhotoFitting:
         *,
         schedule: AdamSchedule | None = None,
         one_person: bool = False,
+        focal: bool = False,
+        check: OnePersonCheck | None = None,
         draw: bool = True,
     ) -> None:
         """Say how.
@@ -136,6 +186,8 @@ class PhotoFitting:
             network: whose prediction is the start; None starts with the landmarks.
             schedule: steps of Adam in place of Gauss-Newton's; they look at every pixel.
             one_person: all faces of a call share identity and albedo.
+            focal: look for the focal length too, one for all faces of a call.
+            check: warns of strangers among photos of one person.
             draw: give the turned views too.
         """
         self._fitter = fitter
@@ -143,6 +195,8 @@ class PhotoFitting:
         self._network = network
         self._schedule = schedule
         self._one_person = one_person
+        self._focal = focal
+        self._check = check
         self._draw = draw
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
@@ -160,24 +214,52 @@ class PhotoFitting:
         if self._schedule is not None:
             fit = fit_adam(fitter, batch, self._schedule, start=start)
         else:
-            fit = fitter.fit(batch, PRESETS[self._preset], start, one_person=self._one_person)
+            fit = fitter.fit(
+                batch,
+                PRESETS[self._preset],
+                start,
+                one_person=self._one_person,
+                focal=self._focal,
+            )
         seconds = (time.perf_counter() - began) / len(faces)
         with torch.inference_mode():
-            made = reconstruct(fitter.face_model, fitter.renderer, fitter.camera, fit.coefficients)
+            made = reconstruct(fitter.face_model, fitter.renderer, fit.camera, fit.coefficients)
             views = self._views(batch, made, start) if self._draw else None
+            strangers = self._strangers(faces, batch)
             results = face_results(
-                fitter.face_model, fitter.camera, faces, batch, made, origin="centre"
+                fitter.face_model, fit.camera, faces, batch, made, origin="centre"
             )
             left = self._left_of_flat(batch, fit)
             for k, (result, row) in enumerate(results):
-                warnings = _warnings(faces[k], batch.images[k], row)
+                warnings = _warnings(faces[k], batch.images[k], row) + strangers[k]
                 if left[k] > LARGE_LEFT_OF_FLAT:
-                    warnings = (*warnings, ELSEWHERE)
+                    warnings += (ELSEWHERE,)
+                if self._focal and len(faces) == 1:
+                    warnings += (FOCAL_OF_ONE,)
                 record = self._record(fit, k, len(faces), seconds, warnings)
                 yield (
-                    replace(result, fit=record, views=None if views is None else views[k]),
+                    replace(
+                        result,
+                        fit=record,
+                        focal_scale=_focal_scale(fit.camera, fitter.camera),
+                        views=None if views is None else views[k],
+                    ),
                     replace(row, message="; ".join(warnings)),
                 )
+
+    def _strangers(self, faces: Sequence[PhotoFace], batch: FaceBatch) -> list[tuple[str, ...]]:
+        """A warning of each photo that very likely shows somebody else than the others."""
+        if not self._one_person or self._check is None:
+            return [()] * len(faces)
+        assert batch.landmarks_px is not None
+        warnings: list[tuple[str, ...]] = []
+        for face, distance in zip(
+            faces, self._check.strangers(batch.images, batch.landmarks_px), strict=True
+        ):
+            warnings.append(() if distance is None else (stranger_warning(distance),))
+            for warning in warnings[-1]:
+                tqdm.write(f"{face.path}: {warning}")
+        return warnings
 
     def _views(
         self, batch: FaceBatch, fitted: Reconstruction, start: Coefficients | None
@@ -212,7 +294,8 @@ class PhotoFitting:
         hardly = self._schedule is None and self._preset == "fast"
         if hardly or not weights.w_photo or math.isinf(weights.robust_colour):
             return [0.0] * len(batch)
-        return left_of_flat(self._fitter, batch, fit.coefficients).tolist()
+        fitter = self._fitter.seen_by(fit.camera)
+        return left_of_flat(fitter, batch, fit.coefficients).tolist()
 
     def _record(
         self, fit: Fit, item: int, count: int, seconds: float, warnings: tuple[str, ...]
@@ -233,6 +316,8 @@ class PhotoFitting:
             preset=self._preset if self._schedule is None else "",
             weights=asdict(self._fitter.weights),
             init="landmarks" if self._network is None else "regress",
+            focal_px=float(fit.camera.focal_px[0, 0]),
+            fitted_focal=self._focal,
             faces_together=count if self._one_person else 1,
             seconds=seconds,
             stages=stages,
@@ -267,6 +352,10 @@ def inside_photo(window: Window, shape: tuple[int, ...]) -> np.ndarray:
     rows = (np.arange(shape[0]) + 0.5) * matrix[1, 1] + matrix[1, 2]
     width, height = window.photo_size
     return ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
+
+
+def _focal_scale(found: Camera, usual: Camera) -> float:
+    return float(found.focal_px[0, 0] / usual.focal_px[0, 0])
 
 
 def _required(skin: np.ndarray | None) -> np.ndarray:

@@ -42,6 +42,11 @@ class DrawnFace(Protocol):
         """How the photo became the crop."""
         ...
 
+    @property
+    def focal_scale(self) -> float:
+        """Focal length over that of the usual camera."""
+        ...
+
 
 def overlay_opacity(face_model: FaceModel) -> np.ndarray:
     """How far each vertex (V,) covers the photo: not at all inside the mouth, less at the neck."""
@@ -82,7 +87,7 @@ def lay_over(
     Args:
         preview: (H, W, 3) uint8, the photo in any size.
         faces: of this photo.
-        camera: of the crop.
+        camera: of the crop, the usual one.
         renderer: draws on the CPU.
         opacity: (V,) in [0, 1], how far the mesh covers the photo (`overlay_opacity`); None is
             everywhere all.
@@ -107,7 +112,7 @@ def _draw(
     height, width = picture.shape[:2]
     photo_width, photo_height = face.alignment.photo_size
     zoom = torch.tensor([[width / photo_width, height / photo_height]], dtype=torch.float64)
-    view = camera_in_photo(camera, face.alignment)
+    view = camera_in_photo(camera.refocused(face.focal_scale), face.alignment)
     view = view.regrid(zoom, torch.zeros_like(zoom), (width, height))
     vertices = view.from_object(torch.from_numpy(face.vertices)[None].double())
     points = view.project(vertices)[0].numpy()

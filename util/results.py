@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -235,10 +236,27 @@ class ResultWriter:
 def write_face(folder: Path, face: FaceResult) -> None:
     """Write `<stem>.obj`, `.mat`, `.json`, `.png`; of fits `<stem>_fit.json` and `_views.png` too.
 
+    All of them, or none: what is there of an earlier run goes where this face cannot be written, or
+    does not have it.
+
     Raises:
-        ValueError: a number is not finite; nothing is written.
+        ValueError: a number is not finite.
         OSError: no space, no permission.
     """
+    try:
+        _write_files(folder, face)
+    except BaseException:
+        for ending in _FACE_ENDINGS:
+            with suppress(OSError):
+                (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
+        raise
+    stale = [] if face.fit is not None else ["_fit.json"]
+    stale += [] if face.views is not None else ["_views.png"]
+    for ending in stale:
+        (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
+
+
+def _write_files(folder: Path, face: FaceResult) -> None:
     write_obj(folder / f"{face.stem}.obj", face.vertices, face.triangles, face.colours)
     camera, alignment = face.camera, face.alignment
     write_mat(

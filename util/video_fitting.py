@@ -37,6 +37,7 @@ from data.worker_pool import WorkerDied, map_in_processes
 from models.batch import FaceBatch
 from models.camera import Camera, CameraOptions
 from models.face_model import FaceModelOptions
+from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.energy import FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Preset
 from models.fitting.gauss_newton import StepRules
@@ -48,16 +49,19 @@ from models.fitting.tracking import (
     motion_of,
     smooth,
     track,
+    track_adam,
 )
 from models.landmarks import from_index
-from models.parameters import Coefficients
+from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Renderer, RenderOptions
 from util.assets import load_face_model
 from util.atomic import atomic_file, remove_leftovers
 from util.errors import InputError
+from util.folder_lock import LOCK_NAME, FolderLock
+from util.folders import make_folder
 from util.photo_fitting import face_fitter, inside_photo
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the parts; raise it when what they hold or how they are made changes."""
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
@@ -83,6 +87,10 @@ class VideoJob:
     track: TrackWeights
     preset: Preset
     frames_for_shape: int
+    focal: bool = False
+    """Whether the key frames tell the focal length too."""
+    schedule: AdamSchedule | None = None
+    """Steps of Adam in place of Gauss-Newton's."""
     card: str = ""
     """Identity of the face model: its files may change while its name stays."""
     devices: tuple[str, ...] = ("cpu",)
@@ -106,6 +114,8 @@ class VideoFit:
     """(N, P) float32."""
     tracked: np.ndarray
     """(N, P) before smoothing."""
+    camera: Camera
+    """Of the crops, with the focal length that was found, or the given one."""
     crops: tuple[FrameCrop | None, ...]
     """Of each frame."""
     landmarks: np.ndarray
@@ -144,10 +154,18 @@ class VideoFitting:
 
     def run(self) -> VideoFit:
         """All steps."""
+        try:
+            return self._run()
+        except BaseException:
+            self._cache.leave()
+            raise
+
+    def _run(self) -> VideoFit:
         frame_count = len(self.reader)
         scan = self._scan(self._split())
         found, starts = scan["found"], scan["start"]
         if not found.any():
+            self._cache.forget("scan_*.npz")  # another detector may find what this one did not
             raise InputError(
                 f"{self._job.video}: no face in any of its {frame_count} frames; is it upright, "
                 "and are faces at least 40 pixels wide?"
@@ -156,8 +174,8 @@ class VideoFitting:
         size = (self.reader.info.width, self.reader.info.height)
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
         crops = crop_path(scan["landmarks"], found, size, standard, starts)
-        keys, person = self._person(scan, found, crops)
-        tracked = self._track(self._split(cuts), person, scan, crops)
+        keys, person, focal_scale = self._person(scan, found, crops)
+        tracked = self._track(self._split(cuts), person, focal_scale, scan, crops)
         coefficients = self._smooth(tracked, found, starts)
         return VideoFit(
             info=self.reader.info,
@@ -165,6 +183,7 @@ class VideoFitting:
             found=found,
             coefficients=coefficients.astype(np.float32),
             tracked=tracked["coefficients"],
+            camera=Camera.rnet(self._job.camera).refocused(focal_scale),
             crops=tuple(crops),
             landmarks=scan["landmarks"],
             starts=starts,
@@ -193,8 +212,11 @@ class VideoFitting:
 
     def _person(
         self, scan: Arrays, found: np.ndarray, crops: Sequence[FrameCrop | None]
-    ) -> tuple[tuple[int, ...], Coefficients]:
-        """Numbers of the key frames; identity, albedo and mean light of the person."""
+    ) -> tuple[tuple[int, ...], Coefficients, float]:
+        """Numbers of the key frames; identity, albedo and mean light of the person; focal length.
+
+        The last in that of the given camera.
+        """
         fitter = self._tools.fitter(0)
         layout = fitter.face_model.layout
         saved = self._cache.read("person")
@@ -207,17 +229,29 @@ class VideoFitting:
                 for key in frames
             ]
             batch = _join(batches).to(fitter.camera.focal_px.device)
-            fit = fitter.fit(batch, PRESETS[self._job.preset], one_person=True)
+            if self._job.schedule is not None:
+                fit = fit_adam(fitter, batch, self._job.schedule, one_person=True)
+            else:
+                fit = fitter.fit(
+                    batch, PRESETS[self._job.preset], one_person=True, focal=self._job.focal
+                )
             flat = layout.join(fit.coefficients).mean(dim=0, keepdim=True)
-            saved = {"keys": np.array(list(frames)), "person": flat.cpu().numpy()}
+            scale = float(fit.camera.focal_px[0, 0] / fitter.camera.focal_px[0, 0])
+            saved = {
+                "keys": np.array(list(frames)),
+                "person": flat.cpu().numpy(),
+                "focal_scale": np.array(scale),
+            }
             self._cache.write("person", saved)
         keys = tuple(int(key) for key in saved["keys"])
-        return keys, layout.split(torch.from_numpy(saved["person"]))
+        person = layout.split(torch.from_numpy(saved["person"]))
+        return keys, person, float(saved["focal_scale"])
 
     def _track(
         self,
         parts: Sequence[VideoPart],
         person: Coefficients,
+        focal_scale: float,
         scan: Arrays,
         crops: Sequence[FrameCrop | None],
     ) -> Arrays:
@@ -227,6 +261,7 @@ class VideoFitting:
                 number=number,
                 part=part,
                 person={name: block.numpy() for name, block in person.items()},
+                focal_scale=focal_scale,
                 landmarks=scan["landmarks"][part.covered.start : part.covered.stop],
                 starts=scan["start"][part.covered.start : part.covered.stop],
                 crops=tuple(crops[part.covered.start : part.covered.stop]),
@@ -242,7 +277,9 @@ class VideoFitting:
         """Coefficients (N, P) with the motion smoothed, scene by scene."""
         coefficients = tracked["coefficients"].astype(np.float64)
         layout = self._tools.fitter(0).face_model.layout
-        columns = np.concatenate([np.arange(layout.size)[layout.slices[name]] for name in MOTION])
+        columns = np.concatenate(
+            [np.arange(layout.size)[part] for part in _motion_slices(layout).values()]
+        )
         usual = np.median(tracked["sureness"][found], axis=0)
         stiffness = self._job.track.smoothing * usual.astype(np.float64)
         margin = SMOOTHED_FRAMES // 5
@@ -336,19 +373,27 @@ class _Cache:
 
     def __init__(self, folder: Path, job: VideoJob) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "res_folder or another --cache_folder")
         marker, mark = folder / "job.json", _fingerprint(job)
-        others = [path for path in folder.iterdir() if path.suffix != ".part"]
+        others = [p for p in folder.iterdir() if p.suffix != ".part" and p.name != LOCK_NAME]
+        if others and not marker.is_file():
+            raise InputError(
+                f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
+            )
+        try:
+            self._lock = FolderLock(folder)
+        except BlockingIOError as error:
+            raise InputError(
+                f"--cache_folder {folder} is in use by another run; wait for it, or give another "
+                "folder"
+            ) from error
         if marker.is_file():
             if marker.read_text(encoding="utf-8") != mark:
+                self._lock.release()
                 raise InputError(
                     f"--cache_folder {folder} holds parts of another video, or of this one fitted "
                     "with other options; give another folder, or remove it"
                 )
-        elif others:
-            raise InputError(
-                f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
-            )
         else:
             with atomic_file(marker) as file:
                 file.write(mark.encode())
@@ -372,13 +417,25 @@ class _Cache:
         with atomic_file(self._folder / f"{name}.npz") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
+    def forget(self, pattern: str) -> None:
+        """Delete some parts."""
+        for path in self._folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Delete what the cache wrote, and the folder if nothing else is in it."""
         for pattern in ("scan_*.npz", "track_*.npz", "person.npz", "job.json"):
-            for path in self._folder.glob(pattern):
-                path.unlink(missing_ok=True)
+            self.forget(pattern)
+        self._lock.release(remove=True)
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
+
+    def leave(self) -> None:
+        """After a failure: finished parts stay for a later run; without any, nothing does."""
+        if any(self._folder.glob("*.npz")):
+            self._lock.release()
+        else:
+            self.remove()
 
 
 def _fingerprint(job: VideoJob) -> str:
@@ -490,6 +547,7 @@ class _TrackItem:
     number: int
     part: VideoPart
     person: Arrays
+    focal_scale: float
     landmarks: np.ndarray
     starts: np.ndarray
     crops: tuple[FrameCrop | None, ...]
@@ -504,12 +562,13 @@ class _Track:
     def __call__(self, item: _TrackItem) -> Arrays:
         """Coefficients, motion, certainty and its diagonal, colour distance; a row each frame."""
         fitter, core = self._tools.fitter(item.number), item.part.core
+        fitter = fitter.seen_by(fitter.camera.refocused(item.focal_scale))
         device = fitter.camera.focal_px.device
         person = Coefficients(
             **{name: torch.from_numpy(block).to(device) for name, block in item.person.items()}
         )
         layout = fitter.face_model.layout
-        size = sum(layout.slices[name].stop - layout.slices[name].start for name in MOTION)
+        size = sum(part.stop - part.start for part in _motion_slices(layout).values())
         arrays = {
             "coefficients": np.zeros((len(core), layout.size), np.float32),
             "motion": np.zeros((len(core), size), np.float32),
@@ -526,15 +585,19 @@ class _Track:
                 last = None
                 continue
             batch = self._tools.batch(frame.image, crop, item.landmarks[row]).to(device)
-            weights = self._tools.job.track
-            if last is None or item.starts[row]:
+            weights, schedule = self._tools.job.track, self._tools.job.schedule
+            is_first = last is None or bool(item.starts[row])
+            if last is None or is_first:
                 start, rules = begin(fitter, person, batch), FIRST_RULES
                 weights = replace(
                     weights, near_expression=0.0, near_rotation=0.0, near_translation=0.0
                 )
             else:
                 start, rules = last, NEXT_RULES
-            tracked = track(fitter, start, batch, rules, weights)
+            if schedule is None:
+                tracked = track(fitter, start, batch, rules, weights)
+            else:
+                tracked = track_adam(fitter, start, batch, schedule, weights, is_first=is_first)
             last = tracked.minimum.evaluation.coefficients
             if frame.number in core:
                 place = frame.number - core.start
@@ -545,6 +608,11 @@ class _Track:
                 arrays["sureness"][place] = certainty.diagonal()
                 arrays["photo"][place] = _colour_distance(tracked, fitter)
         return arrays
+
+
+def _motion_slices(layout: ParameterLayout) -> dict[str, slice]:
+    """Where the blocks of the motion lie, in the order of `motion_of`."""
+    return {name: layout.slices[name] for name in MOTION if name in layout.slices}
 
 
 def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ class Panel:
     triangles: np.ndarray
     colours: np.ndarray
     alignment: FrameCrop
+    focal_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class VideoReport:
     key_frames: tuple[int, ...]
     photo_error: float
     """Mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
+    focal_px: float
+    """Focal length in pixels of the crops of 224: the given one, or with --fit_focal the one that
+    was found."""
     nme_inner: float
     """Mean error of the inner 51 landmarks against the given ones, in outer-eye distances."""
     jitter_given_px: float
@@ -124,6 +128,7 @@ class VideoResults:
             "time_s": fit.times_s,
             "found": fit.found,
             "photo_error": fit.photo,
+            "focal_px": np.array(float(self._camera.focal_px[0, 0])),
             "lm68": self.landmarks,
             "K": np.zeros((count, 3, 3)),
             "R": np.zeros((count, 3, 3)),
@@ -175,6 +180,25 @@ class VideoResults:
             panel, _ = faces.at(number)
             assert panel is not None
             write_obj(folder / f"{number:06d}.obj", panel.vertices, panel.triangles, panel.colours)
+
+    def remove_stale(self, stem: Path, written: Collection[str]) -> None:
+        """Remove what an earlier run wrote of this video and this one did not.
+
+        Args:
+            stem: of the files.
+            written: endings of what this run wrote: "_fit.mp4", ".glb", "_mesh".
+        """
+        for ending in ("_fit.mp4", ".glb"):
+            if ending not in written:
+                stem.with_name(stem.name + ending).unlink(missing_ok=True)
+        folder = stem.with_name(f"{stem.name}_mesh")
+        fresh = np.flatnonzero(self._fit.found).tolist() if "_mesh" in written else []
+        names = {f"{number:06d}.obj" for number in fresh}
+        for path in folder.glob("[0-9]" * 6 + ".obj"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def in_one_camera(self) -> tuple[Camera, Coefficients]:
         """A camera that sees the whole video, and the found frames' faces before it.
@@ -243,6 +267,7 @@ class VideoResults:
             cuts=fit.cuts,
             key_frames=fit.key_frames,
             photo_error=float(fit.photo[numbers].mean()),
+            focal_px=float(self._camera.focal_px[0, 0]),
             nme_inner=float(inner.mean()),
             jitter_given_px=jitter(fit.landmarks[:, 17:], fit.found, breaks),
             jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from data.detection import DetectionOptions
-from models.camera import Camera, CameraOptions
+from models.camera import CameraOptions
 from models.face_model import FaceModelOptions
 from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
@@ -27,7 +27,7 @@ def fit_video(options: ParsedOptions) -> None:
     fit, video = options[FitOptions], options[VideoFitOptions]
     path, results = Path(fit.v_path), Path(fit.res_folder)
     _refuse_flags_of_photos(options)
-    chosen_schedule(options)  # says which flags do nothing here
+    schedule = chosen_schedule(options)
     devices = _devices(options)
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
@@ -43,9 +43,16 @@ def fit_video(options: ParsedOptions) -> None:
         track=options[TrackWeights],
         preset=fit.preset,
         frames_for_shape=video.nframes_shape,
+        focal=fit.fit_focal,
+        schedule=schedule,
         card=str(face_model.card),
         devices=devices,
     )
+    if video.save_mesh in ("glb", "glb_units") and face_model.skeleton is not None:
+        raise InputError(
+            f"--save_mesh {video.save_mesh}: joints of face model {face_model.card.name} move "
+            "the mesh as no morph target can; take obj"
+        )
     if video.save_mesh == "glb_units" and not face_model.unit_names:
         raise InputError(
             f"--save_mesh glb_units: face model {face_model.card.name} has no named units; take glb"
@@ -55,7 +62,9 @@ def fit_video(options: ParsedOptions) -> None:
 
     backend = options[RenderOptions].renderer
     renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
-    out = VideoResults(face_model, Camera.rnet(options[CameraOptions]), renderer, done)
+    out = VideoResults(face_model, done.camera, renderer, done)
+    report_path = stem.with_name(f"{path.stem}_report.json")
+    is_again = report_path.is_file()
     write_options(options, results, "fit")
     out.write_arrays(stem)
     audio = ""
@@ -66,10 +75,22 @@ def fit_video(options: ParsedOptions) -> None:
     elif video.save_mesh != "none":
         glb, units = stem.with_name(f"{path.stem}.glb"), video.save_mesh == "glb_units"
         out.write_glb(glb, units=units)
+    if is_again:
+        kept = [ending for ending, is_kept in _written(video).items() if is_kept]
+        out.remove_stale(stem, kept)
     report = out.report(audio)
-    write_report(stem.with_name(f"{path.stem}_report.json"), report)
+    write_report(report_path, report)
     fitting.clear_up()
     say(report, results)
+
+
+def _written(video: VideoFitOptions) -> dict[str, bool]:
+    """Which of the files that not every run writes this one does, by their endings."""
+    return {
+        "_fit.mp4": video.save_video,
+        ".glb": video.save_mesh in ("glb", "glb_units"),
+        "_mesh": video.save_mesh == "obj",
+    }
 
 
 def say(report: VideoReport, results: Path) -> None:
@@ -110,6 +131,6 @@ def _devices(options: ParsedOptions) -> tuple[str, ...]:
 
 def _refuse_flags_of_photos(options: ParsedOptions) -> None:
     """Flags that mean nothing for a video would be believed to work."""
-    for flag in ("landmarks", "same_person", "faces", "init", "solver"):
+    for flag in ("landmarks", "same_person", "faces", "init"):
         if options.given(flag):
             raise InputError(f"--{flag} is for photos; leave it out with --v_path")

@@ -13,6 +13,7 @@ Face model, camera, renderer and losses are those of the trainer.
     problem.py          the energy as a sum of terms
     energy.py           which terms there are, and their weights
     landmark_term.py, photometric.py, priors.py     the terms
+    focal.py            the focal length, where it is looked for too
     derivatives.py, pixel_rows.py                   tables and rows of their Jacobians
     linear_solver.py    a step of each face alone, or of faces that share a part
 """

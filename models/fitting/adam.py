@@ -35,10 +35,7 @@ POSE = ("angles_rad", "translation_dm")
 
 @dataclass(frozen=True)
 class AdamSchedule:
-    """How many steps, and how large; the defaults are the public fitter's for a photo.
-
-    A video's further frames take 50 and 30 there, from the frame before.
-    """
+    """How many steps, and how large; the defaults are the public fitter's."""
 
     rigid_steps: int = 1000
     """Steps of the pose (public: --first_rf_iters)."""
@@ -48,10 +45,14 @@ class AdamSchedule:
     """Adam's rate of the first (--rf_lr), in radians and decimetres."""
     rate: float = 1e-2
     """And of the second (--nrf_lr), for coefficients of all kinds."""
+    next_rigid_steps: int = 50
+    """Steps of the pose of a video's further frames, from the frame before (--rest_rf_iters)."""
+    next_steps: int = 30
+    """And of everything that changes from frame to frame (--rest_nrf_iters)."""
 
     def __post_init__(self) -> None:
         """Refuse what no step can be made with."""
-        for name in ("rigid_steps", "steps"):
+        for name in ("rigid_steps", "steps", "next_rigid_steps", "next_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("rigid_rate", "rate"):
@@ -123,6 +124,7 @@ def fit_adam(
     stride: int = 1,
     start: Coefficients | None = None,
     watch: Callable[[str, Evaluation], None] | None = None,
+    one_person: bool = False,
 ) -> Fit:
     """Both stages.
 
@@ -133,6 +135,7 @@ def fit_adam(
         stride: side of the squares of pixels that are averaged.
         start: coefficients to begin with; None begins with the mean face that looks straight on.
         watch: called with the stage's name after every step.
+        one_person: one identity and one albedo for all faces.
 
     Raises:
         ValueError: rigid steps, but no landmarks.
@@ -155,9 +158,15 @@ def fit_adam(
         )
         reports.append(report)
     now, report = descend(
-        "all", costs(fitter, batch, stride), now, schedule.steps, schedule.rate, watch=watch
+        "all",
+        costs(fitter, batch, stride),
+        now,
+        schedule.steps,
+        schedule.rate,
+        watch=watch,
+        shared=("identity", "texture") if one_person else (),
     )
-    return Fit(now, (*reports, report))
+    return Fit(now, (*reports, report), fitter.camera)
 
 
 def descend(
@@ -168,8 +177,11 @@ def descend(
     rate: float,
     free: Collection[str] = (),
     watch: Callable[[str, Evaluation], None] | None = None,
+    shared: Collection[str] = (),
 ) -> tuple[Coefficients, StageReport]:
     """Steps of Adam down a sum of terms; each coefficient of each face has its own scale.
+
+    A face whose step leads to what is not finite goes back before it, and stays there.
 
     Args:
         name: of the stage.
@@ -179,20 +191,32 @@ def descend(
         rate: largest change of a coefficient in a step, about.
         free: blocks that may change; none named is all.
         watch: called with name and evaluation after each step.
+        shared: blocks that are the same for all faces; they begin with their means.
     """
-    blocks = {key: block.detach().clone() for key, block in start.items()}
+    blocks = {
+        key: block.detach().mean(dim=0, keepdim=True) if key in shared else block.detach().clone()
+        for key, block in start.items()
+    }
+    count = len(start)
     moving = [block.requires_grad_() for key, block in blocks.items() if not free or key in free]
     optimiser = torch.optim.Adam(moving, lr=rate)
-    energies = _energies(terms, Coefficients(**blocks))
-    first = _detached(blocks, energies).total
+    energies = _energies(terms, _of_all(blocks, count))
+    last = _detached(_of_all(blocks, count), energies)
+    first, going = last.total, last.total.isfinite()
     for _ in range(steps):
         optimiser.zero_grad()
         torch.stack(list(energies.values())).sum().backward()
         optimiser.step()
-        energies = _energies(terms, Coefficients(**blocks))
+        energies = _energies(terms, _of_all(blocks, count))
+        going = going & _are_finite(_of_all(blocks, count), energies)
+        if shared:
+            going = going.all().expand(count)  # what one cannot follow, none does
+        if not going.all():
+            _put_back(blocks, last.coefficients, ~going)
+            energies = _energies(terms, _of_all(blocks, count))
+        last = _detached(_of_all(blocks, count), energies)
         if watch is not None:
-            watch(name, _detached(blocks, energies))
-    last = _detached(blocks, energies)
+            watch(name, last)
     tried = torch.full_like(first, steps, dtype=torch.int64)
     never = torch.zeros_like(first, dtype=torch.bool)
     return last.coefficients, StageReport(name, last.energies, first, tried, never)
@@ -203,8 +227,28 @@ def _energies(terms: Mapping[str, Cost], coefficients: Coefficients) -> dict[str
     return {name: term.energy(term.look(coefficients)) for name, term in terms.items()}
 
 
-def _detached(blocks: Mapping[str, Tensor], energies: Mapping[str, Tensor]) -> Evaluation:
+def _of_all(blocks: Mapping[str, Tensor], count: int) -> Coefficients:
+    """The coefficients of so many faces; those that are shared stand there once."""
+    return Coefficients(**{name: block.expand(count, -1) for name, block in blocks.items()})
+
+
+def _are_finite(coefficients: Coefficients, energies: Mapping[str, Tensor]) -> Tensor:
+    """(B,) whether coefficients and energy of a face are."""
+    checks = [energy.detach().isfinite() for energy in energies.values()]
+    checks += [block.detach().isfinite().all(dim=1) for _, block in coefficients.items()]
+    return torch.stack(checks).all(dim=0)
+
+
+@torch.no_grad()
+def _put_back(blocks: Mapping[str, Tensor], earlier: Coefficients, faces: Tensor) -> None:
+    """Give some faces the coefficients that they had."""
+    for name, block in earlier.items():
+        count = len(blocks[name])
+        blocks[name].copy_(torch.where(faces[:count, None], block[:count], blocks[name]))
+
+
+def _detached(coefficients: Coefficients, energies: Mapping[str, Tensor]) -> Evaluation:
     """What stays as it is while the steps go on."""
-    values = {name: block.detach().clone() for name, block in blocks.items()}
+    values = {name: block.detach().clone() for name, block in coefficients.items()}
     costs = {name: energy.detach() for name, energy in energies.items()}
     return Evaluation(Coefficients(**values), {}, costs)

@@ -1,5 +1,7 @@
 """How vertices, normals and landmarks of a face change with the coefficients of its shape.
 
+Where joints turn parts of the face, tables are made anew for each face (`posed_motion`).
+
 A linear face model has the same derivatives everywhere, but for its normals: a unit normal turns
 by the more the flatter the face, yet so nearly as on the mean face that one table, made once a
 face model, leads to the same fits (benchmarks/fitting.py measures it).
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from models.face_model import FaceModel
 from models.mesh import normal_derivatives
-from models.parameters import ParameterLayout
+from models.parameters import Coefficients, ParameterLayout
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,7 @@ class FaceDerivatives:
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
-        """Tables of a linear face model, normals about its mean face.
-
-        Raises:
-            ValueError: the face model has joints, whose motion is not linear.
-        """
-        if face_model.skeleton is not None:
-            raise ValueError(
-                f"face model {face_model.card.name} has joints, which fitting does not know yet; "
-                "take one without, such as open"
-            )
+        """Tables of a face model, normals about its mean face, joints at rest."""
         basis = face_model.shape_basis.unflatten(1, (-1, 3))
         vertices = basis.permute(1, 2, 0).contiguous()
         mean = face_model.mean_shape.unflatten(0, (-1, 3))
@@ -98,6 +91,22 @@ class FaceDerivatives:
             landmarks=LandmarkTables.of(face_model),
             is_front=_is_front(face_model),
         )
+
+    def posed(
+        self, face_model: FaceModel, coefficients: Coefficients, layout: ParameterLayout
+    ) -> FaceDerivatives:
+        """Of one face whose joints turn: exact about that face, with columns of the joints.
+
+        Args:
+            face_model: with a skeleton.
+            coefficients: a batch of one.
+            layout: of what is free; the joints' columns come after those of the shape.
+        """
+        vertices, moved = posed_motion(face_model, coefficients)
+        columns = jointed_columns(face_model.layout, layout)
+        moved = moved[..., columns].contiguous()
+        normals = normal_derivatives(vertices, face_model.triangles, moved)
+        return replace(self, surface=torch.cat([moved, normals], dim=1))
 
     def only(self, face_model: FaceModel, layout: ParameterLayout) -> FaceDerivatives:
         """Of the blocks that a layout has, which saves most of the work where identity is known."""
@@ -120,6 +129,34 @@ def shape_columns(whole: ParameterLayout, layout: ParameterLayout) -> slice:
         raise ValueError("expression is never held fixed in a fit")
     first = whole.slices["identity" if "identity" in layout.slices else "expression"].start
     return slice(first, whole.slices["expression"].stop)
+
+
+def posed_motion(
+    face_model: FaceModel, coefficients: Coefficients
+) -> tuple[Float[Tensor, "vertices 3"], Float[Tensor, "vertices 3 columns"]]:
+    """Vertices of one face whose joints turn, and how they move: by shape, then by joints."""
+    skeleton, joints = face_model.skeleton, coefficients.joints_rad
+    assert skeleton is not None and joints is not None
+    shape = torch.cat([coefficients.identity, coefficients.expression], dim=1)
+    at_rest = face_model.shape(coefficients.identity, coefficients.expression)
+    by_shape = skeleton.shape_derivatives(face_model.shape_basis.unflatten(1, (-1, 3)), joints)
+    by_joints = skeleton.joint_derivatives(at_rest, shape, joints)
+    return skeleton(at_rest, shape, joints)[0], torch.cat([by_shape, by_joints], dim=-1)
+
+
+def jointed_columns(whole: ParameterLayout, layout: ParameterLayout) -> Tensor:
+    """Which columns of `posed_motion` the free blocks of a layout are."""
+    shape = shape_columns(whole, layout)
+    count = whole.slices["expression"].stop
+    columns = torch.arange(shape.start, shape.stop)
+    if JOINTS not in layout.slices:
+        return columns
+    joints = whole.slices[JOINTS]
+    return torch.cat([columns, torch.arange(count, count + joints.stop - joints.start)])
+
+
+JOINTS = "joints_rad"
+"""Block of the rotations of joints."""
 
 
 def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:

@@ -6,6 +6,7 @@
       + w_light_colour  variance of the light over the channels
       + w_light  mean square of the light against the constant one
       + w_reflectance  variance of the albedo over the skin
+  + w_focal  log(focal length / given one)^2, in fits that look for it
 
 with rho(e) = tau log(1 + e / tau), tau = `robust_colour`: small differences count by their size,
 those of hair, glasses and hands ever less. An infinite tau gives the terms of the trainer
@@ -51,6 +52,9 @@ class FitWeights:
     w_reflectance: float = 0.0
     """Variance of the albedo over the skin. It prefers dark skin, whose variance is less: the
     texture's own prior serves better where the face model has a good one."""
+    w_focal: float = 1e-3
+    """Squared logarithm of the focal length over the given one, in fits that look for it
+    (--fit_focal)."""
     w_not_skin: float = 0.2
     """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
     eyes, but hair and glasses too."""

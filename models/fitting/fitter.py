@@ -9,6 +9,7 @@ Each stage is a function from coefficients to better ones and can be used alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -22,11 +23,12 @@ from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
 from models.fitting.energy import FitWeights
+from models.fitting.focal import FOCAL, settle_focal, start_focal, with_focal
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
 from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.light_term import LightTerm
 from models.fitting.photometric import PhotoLevel, PhotometricTerm
-from models.fitting.priors import Quadratic, priors
+from models.fitting.priors import Quadratic, focal_prior, priors
 from models.fitting.problem import Evaluation, FitProblem
 from models.fitting.terms import Term
 from models.landmarks import INNER
@@ -55,7 +57,7 @@ PRESETS: Mapping[Preset, tuple[PyramidLevel, ...]] = {
         PyramidLevel(1, StepRules(most=8, least_decrease=3e-4)),
     ),
 }
-LANDMARK_BLOCKS = ("identity", "expression", "angles_rad", "translation_dm")
+LANDMARK_BLOCKS = ("identity", "expression", "angles_rad", "translation_dm", "joints_rad")
 LANDMARK_RULES = StepRules(most=12, least_decrease=1e-3, damping=1e-3, relax=10.0, tighten=8.0)
 LIGHT_RULES = StepRules(most=3, least_decrease=1e-2, damping=1e-4)
 """Few: further steps would let the light take what albedo and shape are to explain."""
@@ -102,6 +104,14 @@ class StageReport:
             minimum.converged,
         )
 
+    def item(self, index: int) -> StageReport:
+        """That of one face, as a batch of one."""
+        one = slice(index, index + 1)
+        energies = {name: energy[one] for name, energy in self.energies.items()}
+        return StageReport(
+            self.name, energies, self.first[one], self.tried[one], self.converged[one]
+        )
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -109,6 +119,13 @@ class Fit:
 
     coefficients: Coefficients
     stages: tuple[StageReport, ...]
+    camera: Camera
+    """Of the crops: the fitter's, with another focal length where it was looked for."""
+
+    def item(self, index: int) -> Fit:
+        """That of one face, as a batch of one."""
+        stages = tuple(stage.item(index) for stage in self.stages)
+        return Fit(self.coefficients.item(index), stages, self.camera)
 
 
 class FaceFitter:
@@ -130,7 +147,7 @@ class FaceFitter:
             weights: of the terms.
 
         Raises:
-            ValueError: a face model with joints, or without the 68 landmarks.
+            ValueError: a face model without the 68 landmarks.
         """
         if face_model.landmark_embedding.count != 68:
             raise ValueError(
@@ -156,6 +173,7 @@ class FaceFitter:
         watch: Callable[[str, Evaluation], None] | None = None,
         *,
         one_person: bool = False,
+        focal: bool = False,
     ) -> Fit:
         """All stages.
 
@@ -166,8 +184,10 @@ class FaceFitter:
             watch: called with the stage's name after every step.
             one_person: the faces are photos of one person: one identity and one albedo, each its
                 own expression, pose and light.
+            focal: the focal length is looked for too: one for all faces, which several views of
+                one person tell, and a single photo hardly does.
         """
-        shared = ("identity", "texture") if one_person else ()
+        shared = (("identity", "texture") if one_person else ()) + ((FOCAL,) if focal else ())
         reports: list[StageReport] = []
 
         def run(name: str, start: Coefficients, terms: FitTerms, rules: StepRules) -> Coefficients:
@@ -179,15 +199,25 @@ class FaceFitter:
         if start is None:
             assert batch.landmarks_px is not None
             terms = self.landmark_terms(batch.landmarks_px, shared)
-            now = run("landmarks", self.pose(batch.landmarks_px), terms, LANDMARK_RULES)
+            posed = self.pose(batch.landmarks_px)
+            posed = start_focal(posed) if focal else posed
+            now = run("landmarks", posed, terms, LANDMARK_RULES)
             if levels:
                 now = run("light", now, self.light_terms(batch, levels[0].stride, now), LIGHT_RULES)
         else:
             now = _with_means(start, shared)
+            now = start_focal(now) if focal else now
         for level in levels:
             terms = self.photo_terms(batch, level.stride, shared=shared)
             now = run(f"photo_{level.stride}", now, terms, level.rules)
-        return Fit(now, tuple(reports))
+        camera, settled = settle_focal(self.camera, now)
+        return Fit(settled, tuple(reports), camera)
+
+    def seen_by(self, camera: Camera) -> FaceFitter:
+        """A fitter that shares the tables of this one; the crops are seen by another camera."""
+        other = copy(self)
+        other.camera = camera
+        return other
 
     @torch.no_grad()
     def pose(self, landmarks_px: Float[Tensor, "batch 68 2"]) -> Coefficients:
@@ -205,7 +235,7 @@ class FaceFitter:
         free: Collection[str] = LANDMARK_BLOCKS,
     ) -> FitTerms:
         """Landmarks and priors; light and albedo, which they say nothing about, stay."""
-        layout = self.face_model.layout.only(free)
+        layout = self._layout(free, shared)
         terms: dict[str, Term] = {**self.priors_of(layout)}
         terms["landmarks"] = self._landmarks(landmarks_px, layout)
         return FitTerms(layout, terms, tuple(name for name in shared if name in layout.slices))
@@ -236,30 +266,30 @@ class FaceFitter:
         Args:
             batch: as in `fit`.
             stride: side of the squares of pixels that are averaged.
-            free: blocks that may change, expression among them; none named is all.
-            shared: blocks that are the same for all faces.
+            free: blocks that may change, expression among them; none named is all of the face
+                model's.
+            shared: blocks that are the same for all faces; the focal length is free if it is
+                among them.
         """
-        whole = self.face_model.layout
-        layout = whole.only(free) if free else whole
+        layout = self._layout(free, shared)
         terms: dict[str, Term] = {**self.priors_of(layout)}
-        terms["photo"] = self.photo_term(batch, stride, free)
+        terms["photo"] = self.photo_term(batch, stride, layout)
         if batch.landmarks_px is not None:
             terms["landmarks"] = self._landmarks(batch.landmarks_px, layout)
         return FitTerms(layout, terms, tuple(shared))
 
     def photo_term(
-        self, batch: FaceBatch, stride: int, free: Collection[str] = ()
+        self, batch: FaceBatch, stride: int, layout: ParameterLayout | None = None
     ) -> PhotometricTerm:
-        """The photo alone; as in `photo_terms`."""
+        """The photo alone; of everything, or of what a layout has."""
+        photo, layout = self.photo_level(batch, stride), layout or self.face_model.layout
         tables = self.tables
-        if free:
-            key = tuple(free)
+        key = tuple(name for name in layout.slices if name != FOCAL)
+        if key != tuple(self.face_model.layout.slices):
             if key not in self._restricted:
-                layout = self.face_model.layout.only(free)
                 self._restricted[key] = tables.only(self.face_model, layout)
             tables = self._restricted[key]
-        level = self.photo_level(batch, stride)
-        return PhotometricTerm(self.face_model, tables, self.renderer, level, self.weights)
+        return PhotometricTerm(self.face_model, tables, self.renderer, photo, self.weights, layout)
 
     @torch.no_grad()
     def minimise(
@@ -281,6 +311,12 @@ class FaceFitter:
             attention = attention * batch.inside
         return PhotoLevel.of(batch.images, attention, self.camera, stride)
 
+    def _layout(self, free: Collection[str], shared: Collection[str]) -> ParameterLayout:
+        """Of what is free: blocks of the face model, all if none is named, and the focal length."""
+        whole = self.face_model.layout
+        layout = whole.only(free) if free else whole
+        return with_focal(layout) if FOCAL in shared else layout
+
     def priors_of(self, layout: ParameterLayout) -> Mapping[str, Quadratic]:
         """The priors over what is free.
 
@@ -291,6 +327,9 @@ class FaceFitter:
         key = tuple(layout.slices)
         if key not in self._priors:
             parts = {name: prior.only(layout) for name, prior in self._of_all.items()}
+            if FOCAL in layout.slices and self.weights.w_focal:
+                prior = focal_prior(layout, self.weights.w_focal)
+                parts["focal"] = prior.to(self.face_model.mean_shape)
             self._priors[key] = {name: part for name, part in parts.items() if part is not None}
         return self._priors[key]
 

@@ -26,6 +26,9 @@ class StepRules:
     """Steps tried, the undone ones included."""
     least_decrease: float = 1e-3
     """A face is done when a step lowers its energy by less than this share of it."""
+    light_damping: float = 0.1
+    """Such a step tells something only where mu is not above this: much damped, good steps are
+    small too."""
     damping: float = 1e-2
     """mu at the start."""
     relax: float = 4.0
@@ -79,7 +82,8 @@ def minimise(
         # A comparison with NaN is false: such a step is undone.
         better = solved & (then.total < now.total) & ~done
         tried += ~done
-        enough = better & (now.total - then.total < rules.least_decrease * now.total)
+        gained_little = now.total - then.total < rules.least_decrease * now.total
+        enough = better & gained_little & (damping <= rules.light_damping)
         damping = torch.where(better, damping / rules.relax, damping * rules.tighten)
         done |= enough | (damping > rules.largest_damping)
         if bool(better.all()):

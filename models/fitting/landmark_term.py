@@ -17,8 +17,15 @@ from torch import Tensor
 
 from models.camera import CROP_PX, Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
-from models.fitting.derivatives import LandmarkTables, shape_columns
+from models.fitting.derivatives import (
+    JOINTS,
+    LandmarkTables,
+    jointed_columns,
+    posed_motion,
+    shape_columns,
+)
 from models.fitting.energy import FitWeights
+from models.fitting.focal import FOCAL, camera_of
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
 
@@ -30,12 +37,14 @@ class LandmarkView:
     residuals: Float[Tensor, "batch 68 2"]
     """Projected minus given, in pixels of a 224 crop."""
     basis: Float[Tensor, "batch 68 3 coefficients"]
-    """Of identity and expression, object frame."""
+    """Of what is free of identity and expression, then of the joints, object frame."""
     rotation: Float[Tensor, "batch 3 3"]
     turned: Float[Tensor, "batch 68 3"]
     """R Y"""
     projection: Float[Tensor, "batch 68 2 3"]
     """D, in pixels of a 224 crop a decimetre."""
+    by_focal: Float[Tensor, "batch 68 2"] | None
+    """By the logarithm of the focal length, where it is free."""
 
 
 class LandmarkTerm:
@@ -60,6 +69,7 @@ class LandmarkTerm:
             landmarks_px: given, continuous pixels, y down.
             layout: of the coefficients that are free.
         """
+        self._face_model = face_model
         self._tables = tables
         self._camera = camera
         self._given = landmarks_px
@@ -71,19 +81,40 @@ class LandmarkTerm:
 
     def look(self, coefficients: Coefficients) -> LandmarkView:
         """Project the landmarks."""
-        mean, basis = self._tables.at(coefficients.angles_rad[:, 1])
-        shape = torch.cat([coefficients.identity, coefficients.expression], dim=1)
-        points = mean + (basis @ shape[:, None, :, None])[..., 0]
+        if coefficients.joints_rad is None:
+            mean, basis = self._tables.at(coefficients.angles_rad[:, 1])
+            shape = torch.cat([coefficients.identity, coefficients.expression], dim=1)
+            points = mean + (basis @ shape[:, None, :, None])[..., 0]
+            basis = basis[..., self._columns]
+        else:
+            points, basis = self._jointed(coefficients)
         rotation = rotation_matrix(coefficients.angles_rad)
         turned = rotate(points, rotation)
-        placed = self._camera.from_object(turned + coefficients.translation_dm[:, None])
+        camera = camera_of(self._camera, coefficients)
+        placed = camera.from_object(turned + coefficients.translation_dm[:, None])
+        is_free = FOCAL in self._layout.slices
         return LandmarkView(
-            residuals=(self._camera.project(placed) - self._given) * self._unit,
+            residuals=(camera.project(placed) - self._given) * self._unit,
             basis=basis,
             rotation=rotation,
             turned=turned,
-            projection=self._camera.projection_derivatives(placed) * self._unit,
+            projection=camera.projection_derivatives(placed) * self._unit,
+            by_focal=camera.zoom_derivatives(placed) * self._unit if is_free else None,
         )
+
+    def _jointed(self, coefficients: Coefficients) -> tuple[Tensor, Tensor]:
+        """Landmarks (B, 68, 3) of faces whose joints turn, and how they move with what is free."""
+        model = self._face_model
+        columns = jointed_columns(model.layout, self._layout)
+        points, bases = [], []
+        for number in range(len(coefficients)):
+            face = coefficients.item(number)
+            vertices, moved = posed_motion(model, face)
+            every = torch.cat([vertices[None], moved[..., columns].permute(2, 0, 1)])
+            found = model.landmarks(every, face.angles_rad[:, 1].expand(len(every)))
+            points.append(found[0])
+            bases.append(found[1:].permute(1, 2, 0))
+        return torch.stack(points), torch.stack(bases)
 
     def energy(self, view: LandmarkView) -> Float[Tensor, " batch"]:
         """Weighted squared distances."""
@@ -93,11 +124,16 @@ class LandmarkTerm:
         """Exact but for the second derivatives of the projection."""
         layout = self._layout
         rows = view.residuals.new_zeros(*view.residuals.shape, layout.size)
-        by_shape = (view.projection @ view.rotation[:, None]) @ view.basis[..., self._columns]
-        rows[..., : by_shape.shape[-1]] = by_shape
+        by_shape = (view.projection @ view.rotation[:, None]) @ view.basis
+        size = self._columns.stop - self._columns.start
+        rows[..., :size] = by_shape[..., :size]
+        if JOINTS in layout.slices:
+            rows[..., layout.slices[JOINTS]] = by_shape[..., size:]
         turning = torch.linalg.cross(view.turned[:, :, None], view.projection)
         rows[..., layout.slices["angles_rad"]] = turning
         rows[..., layout.slices["translation_dm"]] = view.projection
+        if view.by_focal is not None:
+            rows[..., layout.slices[FOCAL]] = view.by_focal[..., None]
         roots = (2 * self._weights).sqrt()[:, None]
         return NormalEquations.of_squares(
             (rows * roots[..., None]).flatten(1, 2), (view.residuals * roots).flatten(1)

@@ -29,12 +29,13 @@ from torch import Tensor
 
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
-from models.fitting.derivatives import FaceDerivatives
+from models.fitting.derivatives import JOINTS, FaceDerivatives
 from models.fitting.energy import FitWeights, robust
+from models.fitting.focal import camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
-from models.parameters import Coefficients
+from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Fragments, Renderer, interpolate, rasterize
 from models.stages import PosedFace, ShapedFace, pose_face, shape_face
 
@@ -121,8 +122,13 @@ class PhotometricTerm:
         renderer: Renderer,
         level: PhotoLevel,
         weights: FitWeights,
+        layout: ParameterLayout | None = None,
     ) -> None:
-        """Prepare the term; its own weight is in `weights`."""
+        """Prepare the term; its own weight is in `weights`.
+
+        The layout of what is free is needed for face models with joints alone.
+        """
+        self._layout = layout or face_model.layout
         self._face_model = face_model
         self._tables = tables
         self._renderer = renderer
@@ -132,10 +138,11 @@ class PhotometricTerm:
     def look(self, coefficients: Coefficients) -> PixelView:
         """Render the faces and compare the pixels of their front with the photos."""
         model, level, backend = self._face_model, self._level, self._renderer.backend
+        camera = camera_of(level.camera, coefficients)
         shaped = shape_face(model, coefficients)
-        posed = pose_face(model, shaped, coefficients, level.camera)
-        size = (level.camera.height, level.camera.width)
-        clip = level.camera.clip(posed.vertices_camera)
+        posed = pose_face(model, shaped, coefficients, camera)
+        size = (camera.height, camera.width)
+        clip = camera.clip(posed.vertices_camera)
         fragments = rasterize(clip, model.triangles, size, backend=backend)
         features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
         seen = interpolate(features, model.triangles, fragments, backend=backend)
@@ -175,13 +182,19 @@ class PhotometricTerm:
         roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
         residuals = (roots * view.residuals).flatten(1)
         factors = self._factors(view, roots * view.shows)
-        # A few faces at a time: the rows of one take up to 60 MB.
-        parts = [
-            NormalEquations.of_squares(
-                pixel_rows(factors.faces(part), self._tables), residuals[part]
-            )
-            for part in torch.arange(len(residuals)).split(FACES_AT_ONCE)
-        ]
+        by_focal = self._focal_rows(view, roots * view.shows)
+        # A few faces at a time: the rows of one take up to 60 MB. Those with joints have tables of
+        # their own.
+        at_once = FACES_AT_ONCE if view.coefficients.joints_rad is None else 1
+        parts = []
+        for part in torch.arange(len(residuals)).split(at_once):
+            if view.coefficients.joints_rad is None:
+                rows = pixel_rows(factors.faces(part), self._tables)
+            else:
+                rows = self._jointed_rows(factors.faces(part), view.coefficients.item(int(part)))
+            if by_focal is not None:
+                rows = torch.cat([rows, by_focal[part]], dim=-1)
+            parts.append(NormalEquations.of_squares(rows, residuals[part]))
         return NormalEquations(
             torch.cat([part.hessian for part in parts]),
             torch.cat([part.gradient for part in parts]),
@@ -190,19 +203,19 @@ class PhotometricTerm:
     def _factors(self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]) -> PixelFactors:
         """The formulas at the head of this file."""
         level, posed, coefficients = self._level, view.posed, view.coefficients
+        camera = camera_of(level.camera, coefficients)
         at = Mixer(view.corners, view.barycentrics)
         albedo, normals = at(view.shaped.albedo), at(posed.normals)
         points = at(posed.vertices_camera)
         light = light_coefficients(coefficients.gamma)
         harmonics = sh_basis(normals)
-        gradients = (view.gradients + _at(level.gradients.flatten(1, 2), view.index)) / 2
-        by_point = -gradients @ level.camera.projection_derivatives(points)
+        by_point = -self._gradients(view) @ camera.projection_derivatives(points)
         by_normal = albedo[..., None] * torch.einsum(
             "bkc,bmkx->bmcx", light, sh_basis_gradient(normals)
         )
         rotation = rotation_matrix(coefficients.angles_rad)[:, None]
         # w x v in the direction d is w . (v x d).
-        offset = level.camera.to_object(points) - coefficients.translation_dm[:, None]
+        offset = camera.to_object(points) - coefficients.translation_dm[:, None]
         by_rotation = torch.linalg.cross(offset[:, :, None], by_point) + torch.linalg.cross(
             normals[:, :, None], by_normal
         )
@@ -217,6 +230,32 @@ class PhotometricTerm:
             harmonics=harmonics,
             roots=roots,
         )
+
+    def _jointed_rows(
+        self, factors: PixelFactors, coefficients: Coefficients
+    ) -> Float[Tensor, "1 rows parameters"]:
+        """Rows of one face whose joints turn: to the table, joints are shape; they come last."""
+        tables = self._tables.posed(self._face_model, coefficients, self._layout)
+        rows = pixel_rows(factors, tables)
+        part = self._layout.slices.get(JOINTS, slice(0, 0))
+        end = tables.surface.shape[2]
+        start = end - (part.stop - part.start)
+        return torch.cat([rows[..., :start], rows[..., end:], rows[..., start:end]], dim=-1)
+
+    def _focal_rows(
+        self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]
+    ) -> Float[Tensor, "batch rows 1"] | None:
+        """Column of the focal length, -g dp / d log f, where it is free."""
+        if view.coefficients.log_focal is None:
+            return None
+        points = Mixer(view.corners, view.barycentrics)(view.posed.vertices_camera)
+        moved = camera_of(self._level.camera, view.coefficients).zoom_derivatives(points)
+        by_focal = -(self._gradients(view) @ moved[..., None])[..., 0]
+        return (by_focal * roots).flatten(1)[..., None]
+
+    def _gradients(self, view: PixelView) -> Float[Tensor, "batch pixels 3 2"]:
+        """Mean of those of rendering and photo."""
+        return (view.gradients + _at(self._level.gradients.flatten(1, 2), view.index)) / 2
 
 
 def _first_of(counts: Bool[Tensor, "batch pixels"]) -> Int[Tensor, "batch most"]:

@@ -5,7 +5,7 @@ Their normal equations are exact, and made once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from models.camera import angle_rates
 from models.face_model import FaceModel
+from models.fitting.derivatives import JOINTS
 from models.fitting.energy import FitWeights
+from models.fitting.focal import FOCAL
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
 
@@ -30,15 +32,23 @@ class Quadratic:
     def only(self, layout: ParameterLayout) -> Quadratic | None:
         """The part over some blocks, for fits that hold the others fixed; None if it has none.
 
-        No term couples two blocks.
+        No term couples two blocks. Blocks that the layout has beyond this one's cost nothing.
         """
-        slices = self.layout.slices
-        parts = [torch.arange(self.layout.size)[slices[name]] for name in layout.slices]
-        index = torch.cat(parts).to(self.matrix.device)
-        matrix = self.matrix[index][:, index]
-        return (
-            Quadratic(layout, matrix, self.vector[index], self.constant) if matrix.any() else None
+        ours, theirs = self.layout.slices, layout.slices
+        names = [name for name in theirs if name in ours]
+        here, there = (
+            torch.cat([torch.arange(whole.size)[whole.slices[name]] for name in names])
+            for whole in (self.layout, layout)
         )
+        matrix = self.matrix.new_zeros(layout.size, layout.size)
+        vector = self.vector.new_zeros(layout.size)
+        matrix[there[:, None], there] = self.matrix[here[:, None], here]
+        vector[there] = self.vector[here]
+        return Quadratic(layout, matrix, vector, self.constant) if matrix.any() else None
+
+    def to(self, like: Tensor) -> Quadratic:
+        """Move and cast as a tensor is."""
+        return replace(self, matrix=self.matrix.to(like), vector=self.vector.to(like))
 
     def look(self, coefficients: Coefficients) -> Float[Tensor, "batch parameters"]:
         """The flat coefficients."""
@@ -102,6 +112,8 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
         "identity": weights.w_identity,
         "expression": weights.w_expression,
         "texture": weights.w_texture,
+        # Joints that turn are expression too.
+        **({} if face_model.skeleton is None else {JOINTS: weights.w_expression}),
     }
     terms = {
         name: Quadratic(layout, torch.diag(weight * _inverse_variances(face_model, name)), zero)
@@ -113,6 +125,13 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
     if weights.w_reflectance:
         terms["reflectance"] = _reflectance(face_model, weights.w_reflectance)
     return terms
+
+
+def focal_prior(layout: ParameterLayout, weight: float) -> Quadratic:
+    """The squared logarithm of the focal length over the given one, weighted."""
+    matrix = torch.zeros(layout.size, layout.size)
+    matrix[layout.slices[FOCAL], layout.slices[FOCAL]] = weight
+    return Quadratic(layout, matrix, matrix[0] * 0)
 
 
 def _inverse_variances(face_model: FaceModel, block: str) -> Tensor:

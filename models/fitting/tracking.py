@@ -23,15 +23,16 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from models.batch import FaceBatch
-from models.fitting.fitter import LANDMARK_RULES, FaceFitter
+from models.fitting.adam import POSE, AdamSchedule, costs, descend
+from models.fitting.fitter import LANDMARK_RULES, FaceFitter, FitTerms
 from models.fitting.gauss_newton import Minimum, StepRules
 from models.fitting.priors import Nearness, step_rates
 from models.fitting.problem import FitProblem
 from models.parameters import Coefficients, ParameterLayout
 
-TRACKED = ("expression", "angles_rad", "gamma", "translation_dm")
-"""What changes from frame to frame."""
-MOTION = ("expression", "angles_rad", "translation_dm")
+TRACKED = ("expression", "angles_rad", "gamma", "translation_dm", "joints_rad")
+"""What changes from frame to frame; joints of face models that have some."""
+MOTION = ("expression", "angles_rad", "translation_dm", "joints_rad")
 """What of it is motion."""
 
 
@@ -89,19 +90,65 @@ def track(
     """
     terms = fitter.photo_terms(batch, stride, TRACKED)
     held = terms.with_term("motion", nearness(previous, terms.layout, weights))
-    minimum = fitter.minimise(previous, held, rules)
-    with torch.no_grad():
-        # Of what the frame itself says: smoothing brings its own tie to the neighbours.
-        problem = FitProblem(terms.layout, terms.by_name)
-        hessian = problem.linearise(minimum.evaluation).hessian[0]
-        found = minimum.evaluation.coefficients
-        to_step = torch.linalg.inv(step_rates(terms.layout, found)[0].double())
-        curvature = to_step.mT @ hessian.double() @ to_step
-        return TrackedFrame(
-            minimum,
-            motion_of(found)[0],
-            eliminate_light(curvature, terms.layout).to(hessian) / 2,
-        )
+    return _with_certainty(terms, fitter.minimise(previous, held, rules))
+
+
+def track_adam(
+    fitter: FaceFitter,
+    previous: Coefficients,
+    batch: FaceBatch,
+    schedule: AdamSchedule,
+    weights: TrackWeights,
+    *,
+    is_first: bool = False,
+) -> TrackedFrame:
+    """Fit the next frame by the public fitter's steps: the pose, then all that changes.
+
+    Args:
+        fitter: of the face model.
+        previous: as for `track`.
+        batch: likewise.
+        schedule: of the steps.
+        weights: of the nearness to the frame before.
+        is_first: there is no frame before; the steps are those of a photo.
+    """
+    terms = fitter.photo_terms(batch, 4, TRACKED)
+    near = nearness(previous, terms.layout, weights)
+    first, further = (
+        (schedule.rigid_steps, schedule.steps)
+        if is_first
+        else (schedule.next_rigid_steps, schedule.next_steps)
+    )
+    assert batch.landmarks_px is not None
+    landmarks = fitter.landmark_terms(batch.landmarks_px, free=MOTION).by_name["landmarks"]
+    posed, _ = descend(
+        "rigid",
+        {"landmarks": landmarks, "motion": near},
+        previous,
+        first,
+        schedule.rigid_rate,
+        POSE,
+    )
+    every = {**costs(fitter, batch), "motion": near}
+    found, stage = descend("all", every, posed, further, schedule.rate, TRACKED)
+    evaluation = FitProblem(terms.layout, terms.by_name).evaluate(found)
+    minimum = Minimum(evaluation, stage.first, stage.tried, stage.converged)
+    return _with_certainty(terms, minimum)
+
+
+@torch.no_grad()
+def _with_certainty(terms: FitTerms, minimum: Minimum) -> TrackedFrame:
+    # Of what the frame itself says: smoothing brings its own tie to the neighbours.
+    problem = FitProblem(terms.layout, terms.by_name)
+    hessian = problem.linearise(minimum.evaluation).hessian[0]
+    found = minimum.evaluation.coefficients
+    to_step = torch.linalg.inv(step_rates(terms.layout, found)[0].double())
+    curvature = to_step.mT @ hessian.double() @ to_step
+    return TrackedFrame(
+        minimum,
+        motion_of(found)[0],
+        eliminate_light(curvature, terms.layout).to(hessian) / 2,
+    )
 
 
 def begin(fitter: FaceFitter, person: Coefficients, batch: FaceBatch) -> Coefficients:
@@ -126,6 +173,7 @@ def nearness(previous: Coefficients, layout: ParameterLayout, weights: TrackWeig
         "angles_rad": weights.near_rotation,
         "gamma": weights.near_light,
         "translation_dm": weights.near_translation,
+        "joints_rad": weights.near_expression,
     }
     parts = []
     for block in layout.blocks:
@@ -138,7 +186,7 @@ def nearness(previous: Coefficients, layout: ParameterLayout, weights: TrackWeig
 def motion_of(coefficients: Coefficients) -> Float[Tensor, "batch motion"]:
     """Expression, angles and translation beside each other."""
     blocks = dict(coefficients.items())
-    return torch.cat([blocks[name] for name in MOTION], dim=1)
+    return torch.cat([blocks[name] for name in MOTION if name in blocks], dim=1)
 
 
 def eliminate_light(

@@ -1,6 +1,7 @@
 """Preparing folders: what is written, what is skipped, what is reported, and nothing lost."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -533,6 +534,19 @@ def test_fits_of_another_model_preset_or_crop_are_made_anew(tmp_path, dark) -> N
     fit(tmp_path, moved)
     assert moved.fitted == ["hopper.jpg"]
     (dark / "coefficients" / "astronaut.json").write_bytes(b"{")
+    fit(tmp_path, moved)
+    assert moved.fitted == ["hopper.jpg", "astronaut.png"]
+    # A corner of the mouth and the chin, by which no photo is aligned.
+    for number, name in ((8, "hopper.jpg"), (51, "hopper.jpg")):
+        corrected = read_landmarks(points)
+        corrected[number] += 2
+        write_landmarks(points, corrected)
+        fit(tmp_path, moved)
+        assert moved.fitted.pop() == name
+    label = dark / "coefficients" / "hopper.json"
+    old = json.loads(label.read_text(encoding="utf-8"))
+    del old["landmarks"]  # a label of an earlier version
+    label.write_text(json.dumps(old), encoding="utf-8")
     fit(tmp_path, moved)
     assert moved.fitted == ["hopper.jpg", "astronaut.png"]
 

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +102,54 @@ def test_items_are_taken_as_workers_become_free() -> None:
         next(results)
     assert len(taken) <= 10 + 2 * 2
     results.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from data.worker_pool import map_in_processes
+from tests.data.test_worker_pool import busy
+if __name__ == "__main__":
+    list(map_in_processes(busy, [Path(sys.argv[1])], 1))
+"""
+
+
+def busy(place: Path) -> None:
+    """Say which process it is, then compute for a minute."""
+    place.write_text(str(os.getpid()), encoding="utf-8")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_workers_end_with_their_parent_even_if_it_is_killed(tmp_path: Path) -> None:
+    place, script = tmp_path / "pid", tmp_path / "parent.py"
+    script.write_text(PARENT, encoding="utf-8")
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen([sys.executable, script, place], cwd=root, env=environment) as parent:
+        until(lambda: place.is_file() and bool(place.read_text(encoding="utf-8")))
+        worker = int(place.read_text(encoding="utf-8"))
+        parent.kill()
+    until(lambda: not is_running(worker), 20)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(process: int) -> bool:
+    """A dead one that nobody has waited for is not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.is_file() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_even_the_last_worker_is_replaced() -> None:

@@ -251,3 +251,24 @@ def test_angle_rates_are_those_of_a_turning_head():
         )
     # A head in profile has no such rates; they stay finite.
     assert angle_rates(torch.tensor([[0.0, math.pi / 2, 0.0]])).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["perspective", "weak"])
+def test_zooming_changes_nothing_but_the_perspective(kind: str):
+    """Its derivative against central differences; faces at the origin keep their size."""
+    camera = replace(Camera.rnet().to(torch.float64), kind=kind)  # pyright: ignore
+    points = torch.randn(2, 20, 3, dtype=torch.float64)
+
+    def seen(log_focal: float) -> torch.Tensor:
+        zoomed = camera.zoomed(log_focal)
+        return zoomed.project(zoomed.from_object(points))
+
+    size = 1e-5
+    expected = (seen(0.3 + size) - seen(0.3 - size)) / (2 * size)
+    zoomed = camera.zoomed(0.3)
+    found = zoomed.zoom_derivatives(zoomed.from_object(points))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    flat = points.clone()
+    flat[..., 2] = 0
+    one, other = (c.project(c.from_object(flat)) for c in (camera, zoomed))
+    torch.testing.assert_close(one, other)

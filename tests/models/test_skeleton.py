@@ -184,3 +184,23 @@ def test_a_joint_before_its_parent_is_refused(tiny_face_data: FaceModelData):
     wrong = replace(make_skeleton(), parents=(-1, 2, 0, 1))
     with pytest.raises(ValueError, match="after their parents"):
         FaceModel(replace(tiny_face_data, skeleton=wrong))
+
+
+def test_derivatives_are_those_of_autograd():
+    """By shape, which is exact whatever the joints do, and by the joints, also at rest."""
+    skeleton = Skeleton(make_skeleton(vertices=8)).double()
+    basis = torch.randn(5, 8, 3, dtype=torch.float64)
+    mean = torch.randn(8, 3, dtype=torch.float64)
+    shape = torch.randn(1, 5, dtype=torch.float64)
+
+    def posed(shape: torch.Tensor, joints_rad: torch.Tensor) -> torch.Tensor:
+        vertices = mean + torch.einsum("kvc,k->vc", basis, shape[0])
+        return skeleton(vertices[None], shape, joints_rad)[0]
+
+    for size in (0.0, 0.6):
+        joints_rad = size * torch.randn(1, 9, dtype=torch.float64)
+        by_shape, by_joints = torch.autograd.functional.jacobian(posed, (shape, joints_rad))
+        torch.testing.assert_close(skeleton.shape_derivatives(basis, joints_rad), by_shape[:, :, 0])
+        vertices = (mean + torch.einsum("kvc,k->vc", basis, shape[0]))[None]
+        found = skeleton.joint_derivatives(vertices, shape, joints_rad)
+        torch.testing.assert_close(found, by_joints[:, :, 0])

@@ -135,8 +135,8 @@ class TestFlags:
         chosen_schedule(understood(given))
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 2
-        assert lines[0].startswith("--first_nrf_iters has no effect: Gauss-Newton steps end")
-        assert lines[1].startswith("--tar_size has no effect: the crop is 224 pixels wide")
+        assert lines[0].startswith("--tar_size has no effect: the crop is 224 pixels wide")
+        assert lines[1].startswith("--first_nrf_iters has no effect: Gauss-Newton takes a few")
         chosen_schedule(understood(photo("--rf_lr", "0.02", "--rest_rf_iters", "3")))
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines] == ["--rest_rf_iters", "--rf_lr"]
@@ -242,6 +242,9 @@ class TestMeaning:
         assert schedule is not None
         assert (schedule.rigid_steps, schedule.steps) == (7, 500)
         assert (schedule.rigid_rate, schedule.rate) == (0.5, 0.01)
+        schedule = chosen_schedule(understood(video(*typed, "--rest_nrf_iters", "4")))
+        assert schedule is not None
+        assert (schedule.rigid_steps, schedule.next_rigid_steps, schedule.next_steps) == (7, 50, 4)
 
     def test_bfm09_is_taken_where_its_files_are(self, tmp_path: Path, folder: Path):  # noqa: F811
         def chosen(*argv: str) -> FaceModelOptions:
@@ -294,8 +297,8 @@ class TestPhotos:
             fit_single_img.main(A_PHOTO)
         with pytest.raises(InputError, match=r"a\.mp4 does not exist"):
             fit_video.main(A_VIDEO)
-        with pytest.raises(InputError, match="--solver is for photos"):
-            fit_video.main([*A_VIDEO, "--solver", "adam"])
+        with pytest.raises(InputError, match="--init is for photos"):
+            fit_video.main([*A_VIDEO, "--init", "regress"])
         assert not list(folder.iterdir())
 
     def test_it_runs_from_anywhere(self, tmp_path: Path):

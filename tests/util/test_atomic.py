@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -51,6 +52,19 @@ def test_a_failed_write_leaves_the_old_file(
         raise error
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_system_refuses_bears_the_name_of_the_file(tmp_path: Path):
+    """A full disk has none."""
+    path = tmp_path / "a.bin"
+    for name in (None, tmp_path / "other"):
+        with pytest.raises(OSError, match="No space left") as raised, atomic_file(path):
+            raise OSError(
+                errno.ENOSPC, "No space left on device", *(() if name is None else (name,))
+            )
+        assert Path(raised.value.filename) == (name or path)
+        assert raised.value.errno == errno.ENOSPC
+    assert not path.exists()
 
 
 def test_a_failed_first_write_leaves_nothing(tmp_path: Path):

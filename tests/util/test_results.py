@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,33 @@ def test_a_face_that_cannot_be_written_is_reported_and_the_others_stay(tmp_path:
     assert writer.photos == (41, 42)
     assert (tmp_path / "a.obj").is_file() and (tmp_path / "c39.mat").is_file()
     assert not list(tmp_path.glob("b.*"))
+
+
+def test_a_face_has_all_of_its_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also those of an earlier run: a failed row has no files."""
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+    assert (tmp_path / "a.obj").is_file()
+
+    def full(path: Path, image: np.ndarray) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("util.results.write_image", full)
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+    (line,) = summary(tmp_path)
+    assert line["status"] == "failed" and "a.png" in line["message"]
+
+
+def test_what_a_face_no_longer_has_goes(tmp_path: Path):
+    """A fit's record beside a result that is none would be believed."""
+    (tmp_path / "a_fit.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "a_views.png").touch()
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face("a"), row("a"))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "a.png" in names and not names & {"a_fit.json", "a_views.png"}
 
 
 def test_faces_of_an_earlier_run_go_with_their_photo_only(tmp_path: Path):

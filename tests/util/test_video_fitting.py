@@ -19,6 +19,7 @@ from data.video import VideoReader
 from data.worker_pool import WorkerDied
 from models.camera import Camera, CameraOptions
 from models.face_model import FaceModel, FaceModelOptions
+from models.fitting.adam import AdamSchedule
 from models.fitting.energy import FitWeights
 from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
@@ -102,6 +103,35 @@ def test_fitted_landmarks_are_nearer_to_the_truth_than_those_given(
     assert jitter(drawn[:, inner], found, breaks) < given / 3
 
 
+def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: VideoFit, tmp_path: Path):
+    """A few of them: the face is followed, and parts are as reproducible."""
+    few = replace(job, schedule=AdamSchedule(60, 5, 1e-2, 1e-2, 20, 5), frames_for_shape=2)
+    fit = VideoFitting(few, tmp_path / "cache").run()
+    np.testing.assert_array_equal(fit.found, fitted.found)
+    yaw = load_face_model(job.face_model).layout.slices["angles_rad"].start + 1
+    one, other = (each.coefficients[fit.found, yaw] for each in (fit, fitted))
+    assert np.corrcoef(one, other)[0, 1] > 0.7  # so few steps lag behind
+    assert np.isfinite(fit.coefficients).all() and (fit.photo[fit.found] > 0).all()
+
+
+def test_the_key_frames_tell_the_focal_length_on_request(
+    job: VideoJob, coarse: FaceModel, tmp_path: Path
+):
+    """One for all frames, with which they are tracked, and which a stopped run finds again."""
+    wrong = replace(job, camera=CameraOptions(focal=1600.0), focal=True)
+    fit = VideoFitting(wrong, tmp_path / "cache").run()
+    focal = float(fit.camera.focal_px[0, 0])
+    # These few frames, hardly turned, do not tell it well.
+    assert focal != 1600 and 800 < focal < 2000
+    with np.load(tmp_path / "cache" / "person.npz") as saved:
+        assert 1600 * float(saved["focal_scale"]) == pytest.approx(focal)
+    results = VideoResults(coarse, fit.camera, Renderer(), fit)
+    assert results.report().focal_px == float(results.arrays()["focal_px"]) == focal
+    offset = results.landmarks[fit.found, 17:] - fit.landmarks[fit.found, 17:]
+    assert np.linalg.norm(offset, axis=-1).mean() < 3
+    assert float(VideoFitting(wrong, tmp_path / "cache").run().camera.focal_px[0, 0]) == focal
+
+
 def test_workers_and_parts_do_not_show(job: VideoJob, fitted: VideoFit, tmp_path: Path):
     two = VideoFitting(job, tmp_path / "two", workers=2).run()
     np.testing.assert_allclose(two.coefficients, fitted.coefficients, atol=2e-4)
@@ -178,10 +208,23 @@ def test_a_cache_of_something_else_is_refused(job: VideoJob, tmp_path: Path):
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
+def test_a_cache_has_one_user_at_a_time(job: VideoJob, tmp_path: Path):
+    first = VideoFitting(job, tmp_path / "cache")
+    with pytest.raises(InputError, match=r"cache is in use by another run; wait for it"):
+        VideoFitting(job, tmp_path / "cache")
+    first.clear_up()
+    assert not (tmp_path / "cache").exists()
+    VideoFitting(job, tmp_path / "cache").clear_up()
+    with pytest.raises(InputError, match=r"folder .*talk\.mp4.* cannot be made"):
+        VideoFitting(job, job.video / "cache")
+
+
 def test_a_video_without_faces_is_named(job: VideoJob, coarse: FaceModel, tmp_path: Path):
+    """And nothing of it stays: another detector may find some."""
     empty = write_face_video(tmp_path / "empty.mp4", coarse, 6, without=range(6))
     with pytest.raises(InputError, match=r"empty\.mp4: no face in any of its 6 frames"):
         VideoFitting(replace(job, video=empty.path), tmp_path / "cache").run()
+    assert not (tmp_path / "cache").exists()
 
 
 def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Path):
@@ -224,6 +267,16 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
     results.write_glb(tmp_path / "talk.glb", units=False)
     animated = trimesh.load(tmp_path / "talk.glb", process=False)
     assert isinstance(animated, trimesh.Scene) and len(animated.geometry) == 1
+    results.remove_stale(tmp_path / "talk", ["_fit.mp4", ".glb"])
+    assert (tmp_path / "talk_fit.mp4").is_file() and (tmp_path / "talk.glb").is_file()
+    stale = tmp_path / "talk_mesh"
+    stale.mkdir()
+    for name in ("000001.obj", "000099.obj", "mine.obj"):
+        (stale / name).touch()
+    results.remove_stale(tmp_path / "talk", ["_mesh"])
+    assert sorted(path.name for path in stale.iterdir()) == ["000001.obj", "mine.obj"]
+    assert not (tmp_path / "talk_fit.mp4").exists() and not (tmp_path / "talk.glb").exists()
+    assert (tmp_path / "talk.npz").is_file()
     report = results.report("no sound")
     write_report(tmp_path / "report.json", report)
     saved_report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.fitting.adam import AdamSchedule, costs, fit_adam
+from models.fitting.adam import AdamSchedule, costs, descend, fit_adam
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
@@ -165,6 +165,50 @@ def test_gauss_newton_reaches_less_in_a_few_steps(tiny_face_model: FaceModel, ph
     assert (ends[0] < ends[1]).all()
 
 
+def test_photos_of_one_person_share_its_face(tiny_face_model: FaceModel, photo: FaceBatch):
+    """One leaf for all: its gradient is that of the sum."""
+    fitter = fitter_of(tiny_face_model)
+    fit = fit_adam(fitter, photo, AdamSchedule(5, 4), stride=4, one_person=True)
+    for name, block in fit.coefficients.items():
+        is_shared = name in ("identity", "texture")
+        assert torch.equal(block, block[:1].expand_as(block)) == is_shared, name
+        assert block.any(), name
+    last = fit.stages[-1]
+    assert torch.stack(list(last.energies.values())).sum() < last.first.sum()
+
+
+class Wall:
+    """A slope that ends in what is not a number, for each face at another place."""
+
+    def look(self, coefficients: Coefficients) -> Tensor:
+        return coefficients.identity[:, 0]
+
+    def energy(self, view: Tensor) -> Tensor:
+        walls = torch.tensor([1.0, 100.0])
+        return torch.where(view > walls, math.nan, -view)
+
+
+def test_what_is_not_finite_is_never_kept(tiny_face_model: FaceModel):
+    """The face that meets it stays before it; the other goes on."""
+    seen: list[Evaluation] = []
+    start = random_face(tiny_face_model, 2, size=0.0)
+    found, report = descend(
+        "wall",
+        {"wall": Wall()},
+        start,
+        30,
+        0.1,
+        watch=lambda _, evaluation: seen.append(evaluation),
+    )
+    for evaluation in seen:
+        assert evaluation.total.isfinite().all()
+        for _, block in evaluation.coefficients.items():
+            assert block.isfinite().all()
+    assert 0.5 < found.identity[0, 0] <= 1.0
+    assert found.identity[1, 0] > 2.5
+    assert report.energies["wall"].isfinite().all()
+
+
 def test_the_schedule_is_the_public_one():
     schedule = AdamSchedule()
     assert (schedule.rigid_steps, schedule.steps) == (1000, 500)
@@ -176,6 +220,7 @@ def test_the_schedule_is_the_public_one():
     [
         ({"rigid_steps": -1}, "rigid_steps is -1"),
         ({"steps": -5}, "steps is -5"),
+        ({"next_steps": -2}, "next_steps is -2"),
         ({"rate": 0.0}, "rate is 0.0"),
         ({"rigid_rate": math.nan}, "rigid_rate is nan"),
     ],

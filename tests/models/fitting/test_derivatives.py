@@ -66,9 +66,3 @@ def test_a_part_has_the_columns_of_its_blocks(tiny_face_model: FaceModel):
     assert torch.equal(part.surface, whole.surface) and torch.equal(part.albedo, whole.albedo)
     with pytest.raises(ValueError, match="expression is never held fixed"):
         shape_columns(layout, layout.only(("identity", "texture")))
-
-
-def test_joints_are_refused(tiny_face_model: FaceModel):
-    tiny_face_model.skeleton = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(ValueError, match=r"face model tiny has joints.*such as open"):
-        FaceDerivatives.of(tiny_face_model)

@@ -120,6 +120,19 @@ def test_a_face_that_is_done_no_longer_moves():
     assert not torch.equal(flats[-1][0], flats[first - 1][0])
 
 
+def test_a_small_step_under_heavy_damping_is_not_the_end():
+    """Where a much damped start gains little, the steps go on until they gain little undamped."""
+    start = starts([[0.2, 0.5], [-0.5, 0.0]])
+    rules = StepRules(most=60, least_decrease=1e-3, damping=8e3)
+    minimum, seen = run(Valley([3.0, 1.0]), start, rules)
+    gains = 1 - seen[0].total / minimum.first
+    assert (gains > 0).all() and (gains < 1e-3).all()
+    assert minimum.converged.all()
+    assert (minimum.evaluation.total < 1e-3 * minimum.first).all()
+    stopped, _ = run(Valley([3.0, 1.0]), start, StepRules(most=2, damping=8e3))
+    assert not stopped.converged.any()
+
+
 def test_the_number_of_steps_is_a_limit():
     start = starts([[-2.0, 3.0], [1.0, 1.0]])
     minimum, seen = run(Valley([100.0, 1.0]), start, StepRules(most=3, least_decrease=1e-9))
