@@ -2,17 +2,32 @@
 
 python make_synthetic.py --n 20000 --out datasets/synth
 
+python make_synthetic.py --layout ddfa --n 20000 --out datasets/ddfa
+
 As an array job of any scheduler: the same with `--shard 0/16` ... `--shard 15/16`, then with
 `--merge`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.datatool_layout import (
+    TAG,
+    VALIDATION_TAG,
+    generate_datatool,
+    validation_options,
+)
+from data.synthetic.ddfa_layout import (
+    BENCHMARK,
+    IMAGES,
+    benchmark_options,
+    generate_benchmark,
+    generate_ddfa,
+)
+from data.synthetic.generate import Made, SynthesisOptions, generate
 from data.synthetic.photographer import refuse_head
-from models.face_model import FaceModelOptions
+from models.face_model import FaceModel, FaceModelOptions
 from options import parse_command
 from util.assets import choose_face_model
 from util.command import run_command
@@ -25,17 +40,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_head(options[FaceModelOptions])
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
-    for part in [wanted, wanted.validation()] if wanted.n_val else [wanted]:
-        done = generate(part, face_model)
-        print(
-            f"{done.wanted} faces in {part.out}: {done.made} made, {done.wanted - done.made} kept"
-        )
-        for sentence in done.bad_pictures:
+    for made, where in make(wanted, face_model):
+        print(f"{made.wanted} faces in {where}: {made.made} made, {made.wanted - made.made} kept")
+        for sentence in made.bad_pictures:
             print(f"Background left out: {sentence}")
-        if part.shard:
-            print(f"Part {part.shard} is made; when all are, run the same with --merge")
-        else:
-            print(f"Lists: datalist/{part.list_name}")
+    if wanted.shard:
+        print(f"Part {wanted.shard} is made; when all are, run the same with --merge")
+
+
+def make(wanted: SynthesisOptions, face_model: FaceModel) -> Iterator[tuple[Made, str]]:
+    """Make each set of faces of a layout; yields what was done, and where it lies."""
+    if wanted.layout == "aflw2000":
+        yield generate_benchmark(wanted, face_model), f"{wanted.out}/{BENCHMARK}"
+    elif wanted.layout == "ddfa":
+        yield generate_ddfa(wanted, face_model), f"{wanted.out}/{IMAGES}"
+        if wanted.n_val:
+            heads = benchmark_options(wanted)
+            yield generate_benchmark(heads, face_model), f"{wanted.out}/{BENCHMARK}"
+    elif wanted.layout == "datatool":
+        yield generate_datatool(wanted, face_model, TAG), f"{wanted.out}/{TAG}"
+        if wanted.n_val:
+            faces = validation_options(wanted)
+            done = generate_datatool(faces, face_model, VALIDATION_TAG)
+            yield done, f"{wanted.out}/{VALIDATION_TAG}"
+    else:
+        for part in [wanted, wanted.validation()] if wanted.n_val else [wanted]:
+            yield generate(part, face_model), part.out
+            if not part.shard:
+                print(f"Lists: datalist/{part.list_name}")
 
 
 if __name__ == "__main__":

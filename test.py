@@ -1,11 +1,13 @@
-"""Reconstruct the faces of a folder of photos with a trained R-Net.
+"""Reconstruct the faces of a folder of photos with a trained R-Net, or with a SynergyNet.
 
 python test.py --name my_faces --epoch latest --img_folder my_photos
+python test.py --model synergy --name mine --epoch best --img_folder my_photos --faces all
+python test.py --model synergy --weights pretrained/best.pth.tar --v_path my.mp4
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from data.detection import DetectionOptions, create_detector
 from data.images import find_folder
 from data.photo_folder import PhotoFolder
 from models.facerecon_model import FaceReconModel
+from models.one_euro import SmoothingOptions
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
+from options.synergy_options import SynergyTestOptions
 from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
 from util.command import run_command
 from util.photo_fitting import PhotoFitting, face_fitter
@@ -29,6 +33,9 @@ from util.photo_run import (
     report_photos,
 )
 from util.results import ResultWriter, results_folder
+from util.synergy_photos import reconstruct_photos
+from util.synergy_trained import SYNERGY_GROUPS
+from util.synergy_video import reconstruct_video
 from util.trained_model import load_reconstruction_model
 
 GROUPS = (
@@ -39,15 +46,33 @@ GROUPS = (
     DetectionOptions,
     *FaceReconModel.inference_groups,
 )
-
+GROUPS_OF_SYNERGY = (
+    *(BaseOptions, SynergyTestOptions, DetectionOptions, SmoothingOptions),
+    *SYNERGY_GROUPS,
+)
 
 RESULT_FLAGS = ("face_model", "face_region", "jaw_landmarks", "faces", "solve_appearance", "refine")
 """By which the results of two runs into one folder differ."""
 
 
+def groups(given: Mapping[str, str]) -> tuple[type, ...]:
+    """The options of the chosen model."""
+    return GROUPS_OF_SYNERGY if given.get("model") == "synergy" else GROUPS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the network, reconstruct every photo, write the results and a summary."""
-    options = parse_command(GROUPS, argv, __doc__ or "")
+    options = parse_command(groups, argv, __doc__ or "")
+    if SynergyTestOptions not in options:
+        test_network(options)
+    elif options[SynergyTestOptions].v_path:
+        reconstruct_video(options)
+    else:
+        reconstruct_photos(options)
+
+
+def test_network(options: ParsedOptions) -> None:
+    """The photos of `--img_folder` through an R-Net."""
     base, test = options[BaseOptions], options[TestOptions]
     model, options = load_reconstruction_model(options)
     photos = find_photos(model, options)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from data.base_dataset import FaceDataset
+from data.datatool_dataset import DatatoolDataset
+from data.ddfa_dataset import DdfaDataset
 from data.flist_dataset import FlistDataset
 from data.synthetic_dataset import SyntheticDataset
 from data.template_dataset import TemplateDataset
 from data.webdataset_dataset import WebdatasetDataset
-from models.assets import ModelAssets
+from models.assets import ModelAssets, SynergyAssets
 from util.errors import InputError
 
 DATASETS: dict[str, type[FaceDataset]] = {
+    "datatool": DatatoolDataset,
+    "ddfa": DdfaDataset,
     "flist": FlistDataset,
     "synthetic": SyntheticDataset,
     "template": TemplateDataset,
@@ -32,7 +36,7 @@ def find_dataset(mode: str) -> type[FaceDataset]:
 
 
 def create_dataset(
-    mode: str, options: Any, assets: ModelAssets | None, *, is_train: bool
+    mode: str, options: Any, assets: ModelAssets | SynergyAssets | None, *, is_train: bool
 ) -> FaceDataset:
     """Build a dataset from its parsed options.
 

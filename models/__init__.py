@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from models.assets import ModelAssets
+from models.assets import ModelAssets, SynergyAssets
 from models.base_model import BaseModel
 from models.facerecon_model import FaceReconModel
+from models.synergy_model import SynergyModel
 from models.template_model import TemplateModel
 from util.errors import InputError
 
 MODELS: dict[str, type[BaseModel]] = {
     "facerecon": FaceReconModel,
+    "synergy": SynergyModel,
     "template": TemplateModel,
 }
 
@@ -27,7 +29,9 @@ def find_model(name: str) -> type[BaseModel]:
     return MODELS[name]
 
 
-def create_model(name: str, options, assets: ModelAssets | None, device: torch.device) -> BaseModel:
+def create_model(
+    name: str, options, assets: ModelAssets | SynergyAssets | None, device: torch.device
+) -> BaseModel:
     """Build a model from its parsed options and loaded parts.
 
     Raises:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from models.face_model import FaceModel
 from models.networks.recognition import RecognitionNet
+from models.synergy.morphable import SynergyFace
+from models.synergy.parameters import SynergyMeaning, Whitening
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,12 @@ class ModelAssets:
     """Absent where the identity loss is off, and at test time."""
     initial_weights: Mapping[str, Tensor] | None = field(default=None, repr=False)
     """What the R-Net's backbone starts from; None for random weights."""
+
+
+@dataclass(frozen=True)
+class SynergyAssets:
+    """What a SynergyNet is built around: it comes with the labels that it is trained on."""
+
+    face: SynergyFace
+    whitening: Whitening
+    meaning: SynergyMeaning

@@ -22,6 +22,8 @@ class BaseModel(ABC):
     """
 
     option_groups: ClassVar[tuple[type, ...]] = ()
+    figure_of_merit: ClassVar[str] = "all"
+    """The validation loss by which the best epoch is chosen (`--keep_best`)."""
 
     def __init__(self, options: Any, assets: Any, device: torch.device) -> None:
         """Start without networks or optimisers; the subclass adds its own.
@@ -204,6 +206,10 @@ class BaseModel(ABC):
         if self.scaler is not None:
             state["scaler"] = self.scaler.state_dict()
         return state
+
+    def mismatch(self, state: Mapping[str, Any]) -> str:
+        """Why the networks of a checkpoint mean something else than this model's; "" if not."""
+        return ""
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Take over a checkpoint's optimisers and schedules, to resume.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,18 +21,27 @@ DECAY_FROM_SHARE = 0.4
 class OptimiserOptions:
     """Optimiser, learning rate, length of the training."""
 
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam as in the paper, or AdamW as in the quick recipe."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Adam as in the paper, AdamW as in the quick recipe, SGD with Nesterov's momentum as for
+    SynergyNet."""
     n_epochs: int = 20
     """Epochs in all."""
     epoch_count: int = 1
     """Number of the first epoch; files are named epoch_<number>.pth."""
     lr: float = 1e-4
     """Initial learning rate."""
-    lr_policy: Literal["linear", "step", "plateau", "cosine", "clock"] = "step"
+    lr_policy: Literal["linear", "step", "plateau", "cosine", "milestones", "clock"] = "step"
     """Schedule by epoch; clock (warm-up, constant, linear to 0) by the share of training done."""
     lr_decay_epochs: int = 10
     """Epochs between divisions by 5 under --lr_policy step."""
+    milestones: tuple[int, ...] = (48, 64)
+    """Epochs after which --lr_policy milestones divides by 5."""
+    warmup: int = 5
+    """First epochs at a fifth of the rate under --lr_policy milestones; 0 or less for none."""
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float | None = None
+    """Pull of weights to zero; none takes the optimiser's default, 0.01 of AdamW and else 0."""
     beta1: float = 0.9
     """First-moment decay."""
     beta2: float = 0.999
@@ -53,7 +63,11 @@ class OptimiserOptions:
         for flag in ("n_epochs", "epoch_count", "lr_decay_epochs"):
             if getattr(self, flag) < 1:
                 raise ValueError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
-        for flag in ("beta1", "beta2"):
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"--milestones are {self.milestones}; each must be after the last")
+        if self.weight_decay is not None and not 0 <= self.weight_decay < 1:
+            raise ValueError(f"--weight_decay is {self.weight_decay}; it must lie in [0, 1)")
+        for flag in ("beta1", "beta2", "momentum"):
             if not 0 <= getattr(self, flag) < 1:
                 raise ValueError(f"--{flag} is {getattr(self, flag)}; it must lie in [0, 1)")
         # A negative limit would turn the gradient around.
@@ -63,8 +77,14 @@ class OptimiserOptions:
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     """The optimiser over parameter groups, each with its own `lr`."""
+    decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
+    if options.optimizer == "sgd":
+        nesterov = options.momentum > 0
+        return torch.optim.SGD(
+            groups, lr=options.lr, momentum=options.momentum, nesterov=nesterov, **decay
+        )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2))
+    return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2), **decay)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -105,6 +125,16 @@ def clock_factor(progress: float) -> float:
     return min(1.0, max(0.0, (1 - progress) / (1 - DECAY_FROM_SHARE)))
 
 
+def milestone_factor(epoch: int, milestones: Sequence[int], warmup: int) -> float:
+    """Factor on the learning rate in an epoch: a fifth in the first ones and after each milestone.
+
+    As 3DDFA and SynergyNet train: 0.2 up to `warmup`, 1 up to and with the first milestone.
+    """
+    if epoch <= warmup:
+        return 0.2
+    return 0.2 ** sum(milestone < epoch for milestone in milestones)
+
+
 class Schedule:
     """One optimiser's learning rate over a training."""
 
@@ -119,6 +149,10 @@ class Schedule:
         if self.policy == "linear":
             self._by_epoch = lr_scheduler.LambdaLR(
                 optimizer, lambda e: 1 - max(0, e + first - last) / (last + 1)
+            )
+        elif self.policy == "milestones":
+            self._by_epoch = lr_scheduler.LambdaLR(
+                optimizer, lambda e: milestone_factor(e + first, options.milestones, options.warmup)
             )
         elif self.policy == "step":
             self._by_epoch = lr_scheduler.StepLR(optimizer, options.lr_decay_epochs, gamma=0.2)

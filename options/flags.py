@@ -2,7 +2,8 @@
 
 A command is a list of frozen dataclasses, one per concern. Each field becomes the flag of its own
 name, with the docstring under the field as help. `--config file.yaml` becomes flags placed before
-the command line, so that command line > YAML > defaults and one path checks all of them.
+the command line, so that command line > YAML > defaults and one path checks all of them. The file
+may have sections, one for each dataclass, and then serves several commands: each takes its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import dataclasses
 import difflib
 import inspect
 import itertools
+import re
 import sys
 import textwrap
 import types
@@ -27,6 +29,14 @@ import yaml
 from util.errors import InputError
 
 Group = TypeVar("Group")
+
+SECTIONS = (
+    *("base", "train", "loader", "display", "distributed", "optimiser", "face_model"),
+    *("synergy", "ddfa", "datatool", "evaluate", "export", "synergy_model", "synergy_test"),
+    *("detection", "smoothing", "benchmark_fit"),
+)
+"""Sections that a config file may have though the command that reads it has no such options:
+another command has. Any command's own are known without being listed here."""
 
 NO_EFFECT = "no_effect"
 """Key in a field's metadata: why its flag, which is accepted, changes nothing."""
@@ -123,11 +133,15 @@ def parse_command(
         InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
-    arguments, sources = _expand_configs(typed)
+    entries, rest = _expand_configs(typed)
     try:
-        classes = list(groups(_peek(arguments)) if callable(groups) else groups)
+        given = _peek([*_tokens(entries), *rest])
+        classes = list(groups(given) if callable(groups) else groups)
     except ValueError as error:  # a registry does not know a name
         raise InputError(str(error)) from error
+    entries = _of_sections(entries, classes)
+    arguments = [*_tokens(entries), *rest]
+    sources = {entry.name: entry.path for entry in entries}
 
     parser = _Parser(
         description=description,
@@ -179,7 +193,40 @@ def parse_command(
     return ParsedOptions(built, frozenset(_peek(arguments)))
 
 
-def did_you_mean(typed: Iterable[str], names: Iterable[str]) -> str:
+def section_name(group: type) -> str:
+    """The section of a config file that is for a dataclass: `SynergyOptions` has `synergy`."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", group.__name__.removesuffix("Options"))
+    return words.lower()
+
+
+def _of_sections(entries: list[_Entry], classes: Sequence[type]) -> list[_Entry]:
+    """The entries that are for this command, after a look at the sections that they stand in.
+
+    Raises:
+        InputError: no such section, or it has no such option.
+    """
+    own = {section_name(group): flag_names([group]) for group in classes}
+    kept = []
+    for entry in entries:
+        section, where = entry.section, f"--config {entry.path}: "
+        if section and section not in own:
+            if section not in SECTIONS:
+                raise InputError(
+                    f"{where}there is no section {section}"
+                    f"{did_you_mean([section], {*own, *SECTIONS}, '')}; a section is named after "
+                    "the options that it holds"
+                )
+            continue
+        if section and entry.name not in own[section]:
+            raise InputError(
+                f"{where}section {section} has no {entry.name}"
+                f"{did_you_mean([entry.name], own[section], '')}; run with --help for all flags"
+            )
+        kept.append(entry)
+    return kept
+
+
+def did_you_mean(typed: Iterable[str], names: Iterable[str], dashes: str = "--") -> str:
     """What misspelt flags may stand for, as ` (did you mean --x?)`; empty where nothing is near.
 
     The public commands take the beginning of a flag for the whole; such are completed first.
@@ -191,7 +238,8 @@ def did_you_mean(typed: Iterable[str], names: Iterable[str]) -> str:
         lower = {name.lower(): name for name in names}
         near = [lower[name] for name in difflib.get_close_matches(word, lower, n=1, cutoff=0.7)]
         found |= dict.fromkeys(begun if 0 < len(begun) <= 3 else near)
-    return f" (did you mean {' or '.join(f'--{name}' for name in found)}?)" if found else ""
+    meant = " or ".join(f"{dashes}{name}" for name in found)
+    return f" (did you mean {meant}?)" if found else ""
 
 
 def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> None:
@@ -281,20 +329,31 @@ def _peek(arguments: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _expand_configs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
-    """Replace `--config FILE` by the file's flags, placed before all others.
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """One flag of a config file."""
+
+    name: str
+    tokens: tuple[str, ...]
+    path: Path
+    section: str = ""
+
+
+def _tokens(entries: Iterable[_Entry]) -> list[str]:
+    return [token for entry in entries for token in entry.tokens]
+
+
+def _expand_configs(arguments: list[str]) -> tuple[list[_Entry], list[str]]:
+    """Take `--config FILE` out of the arguments.
 
     Returns:
-        The arguments, and the file that each of its flags comes from.
+        The files' entries, which come before all others; and the other arguments.
     """
-    expanded: list[str] = []
+    expanded: list[_Entry] = []
     rest: list[str] = []
-    sources: dict[str, Path] = {}
 
     def expand(path: Path) -> None:
-        flags = config_flags(path)
-        expanded.extend(flags)
-        sources.update(dict.fromkeys(_peek(flags), path))
+        expanded.extend(_config_entries(path))
 
     position = 0
     while position < len(arguments):
@@ -310,15 +369,20 @@ def _expand_configs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
         else:
             rest.append(token)
             position += 1
-    return expanded + rest, sources
+    return expanded, rest
 
 
 def config_flags(path: Path) -> list[str]:
-    """A YAML file's entries as command-line flags.
+    """A YAML file's entries as command-line flags, those of all sections.
 
     Raises:
         InputError: missing file, not YAML, not a mapping of flags to plain values.
     """
+    return _tokens(_config_entries(path))
+
+
+def _config_entries(path: Path) -> list[_Entry]:
+    """The flags of a YAML file, in its order."""
     if not path.is_file():
         raise InputError(f"--config {path} does not exist; configs/ holds the documented recipes")
     try:
@@ -331,11 +395,21 @@ def config_flags(path: Path) -> list[str]:
         return []
     if not isinstance(entries, dict):
         raise InputError(f"--config {path} must map flags to values, as `batch_size: 32`")
-    flags = []
+    flags: list[_Entry] = []
+
+    def add(key: Any, value: Any, section: str = "") -> None:
+        if isinstance(value, dict):
+            raise InputError(
+                f"--config {path}: {key} holds a mapping; flags stand at the top or in one section"
+            )
+        flags.append(_Entry(str(key), tuple(flag_tokens(str(key), value)), path, section))
+
     for key, value in entries.items():
         if isinstance(value, dict):
-            raise InputError(f"--config {path}: {key} holds a mapping; flags are one level deep")
-        flags += flag_tokens(str(key), value)
+            for inner, plain in value.items():
+                add(inner, plain, str(key))
+        else:
+            add(key, value)
     return flags
 
 

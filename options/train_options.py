@@ -35,6 +35,8 @@ class TrainOptions:
     """Steps between saves of epoch_latest.pth."""
     save_epoch_freq: int = 1
     """Epochs between saves of epoch_<number>.pth."""
+    keep_best: bool = False
+    """Also keep epoch_best.pth, of the epoch whose validation loss was the smallest."""
     save_by_iter: bool = False
     """Also keep epoch_iter_<step>.pth at every save of latest."""
     evaluation_freq: int = 5000

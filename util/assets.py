@@ -6,7 +6,9 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from models.assets import ModelAssets
+from data.datatool_dataset import DatatoolOptions
+from data.ddfa_dataset import DdfaOptions
+from models.assets import ModelAssets, SynergyAssets
 from models.face_model import (
     NAMED_FACE_MODELS,
     FaceModel,
@@ -18,12 +20,23 @@ from models.networks.recognition import RecognitionOptions
 from models.networks.reconstruction import ReconstructionNetOptions
 from models.objective import ObjectiveOptions
 from models.schedule import OptimiserOptions
+from models.synergy.morphable import SynergyFace
+from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
+from models.synergy_model import SynergyOptions
 from options.flags import ParsedOptions
 from options.train_options import TrainOptions
 from util import flame_file, ict_file
 from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
 from util.bfm_file import read_bfm_model
 from util.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
+from util.datatool_files import (
+    IMAGE_PX,
+    LANDMARKS,
+    datatool_whitening,
+    read_bfm_mat,
+    stand_in_arrays,
+)
+from util.ddfa_files import read_morphable_folder
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.flame_file import find_flame, read_flame
@@ -248,8 +261,10 @@ def _what_bfm09_lacks(path: Path) -> str:
     return lack
 
 
-def load_assets(options: ParsedOptions) -> ModelAssets | None:
+def load_assets(options: ParsedOptions) -> ModelAssets | SynergyAssets | None:
     """Load what the chosen model is built from; None for models that need nothing."""
+    if SynergyOptions in options:
+        return _load_synergy_assets(options)
     if FaceModelOptions not in options:
         return None
     face_model, message = choose_face_model(options[FaceModelOptions])
@@ -270,3 +285,35 @@ def _has_weights(options: ParsedOptions) -> bool:
         return False
     train = options[TrainOptions]
     return train.continue_train or train.pretrained_name is not None
+
+
+def _load_synergy_assets(options: ParsedOptions) -> SynergyAssets:
+    """The face model and whitening that a dataset's labels are made with."""
+    if DatatoolOptions in options:
+        return _load_datatool_assets(options)
+    if DdfaOptions not in options:
+        raise InputError(
+            "--model synergy needs --dataset_mode ddfa or datatool, whose labels it learns"
+        )
+    meaning = SynergyMeaning()
+    found = read_morphable_folder(options[DdfaOptions].path("mm_folder"), meaning.layout)
+    print(f"Face model: {found.arrays.card}, of {options[DdfaOptions].path('mm_folder')}")
+    face = SynergyFace(found.arrays, meaning.layout, meaning.image_px)
+    return SynergyAssets(face, found.whitening, meaning)
+
+
+def _load_datatool_assets(options: ParsedOptions) -> SynergyAssets:
+    """BFM.mat where the user has it, or one of our face models in its place."""
+    path = Path(options[DatatoolOptions].bfm_path)
+    of_bfm = path.is_file() or options.given("bfm_path")
+    if of_bfm:
+        arrays, message = read_bfm_mat(path), f"of {path}"
+    else:
+        model, message = choose_face_model(options[FaceModelOptions])
+        arrays, message = stand_in_arrays(model), f"in place of {path} ({message})"
+    print(f"Face model: {arrays.card}, {message}")
+    sizes = arrays.shape_basis.shape[2], arrays.expression_basis.shape[2]
+    layout = SynergyLayout(ANGLE_POSE, *sizes)
+    meaning = SynergyMeaning(layout, IMAGE_PX, "rgb01", LANDMARKS)
+    face = SynergyFace(arrays, layout, IMAGE_PX)
+    return SynergyAssets(face, datatool_whitening(layout, of_bfm=of_bfm), meaning)

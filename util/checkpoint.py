@@ -28,7 +28,7 @@ from util.errors import InputError
 from util.file_kind import TAR, foreign_kind
 
 FORMAT_VERSION = 1
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 
 _FILE_NAME = re.compile(r"epoch_(.+)\.pth")
 # Parallel training prefixes every parameter; the public code removes it only in some versions.

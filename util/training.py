@@ -16,7 +16,7 @@ from models.batch import FaceBatch
 from options.base_options import DisplayOptions
 from options.flags import ParsedOptions
 from options.train_options import LoaderOptions, TrainOptions
-from util.checkpoint import LATEST, checkpoint_path
+from util.checkpoint import BEST, LATEST, checkpoint_path
 from util.distributed import Share
 from util.errors import InputError
 from util.run_log import RunLog, SilentLog
@@ -62,6 +62,8 @@ class Training:
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
+        self._merit: float | None = None
+        """What decides about the best epoch, of the last validation."""
         self.watch = TrainingWatch()
         self._since = time.monotonic()
         self._before = progress.seconds
@@ -218,10 +220,12 @@ class Training:
             for name in losses[0]
         }
         self.log.losses(self.progress.epoch, self.progress.step, means, "val", self.model.rate)
+        self._merit = means[self.model.figure_of_merit]
         return means["all"]
 
     def end_epoch(self, epoch: int, val_faces: Iterable[FaceBatch]) -> None:
         """Validate, move the schedules on, save."""
+        self._merit = None
         self.model.end_epoch(self.validate(val_faces))
         if bad := self._bad_in(epoch):
             self.log.line(
@@ -230,8 +234,20 @@ class Training:
             )
         seconds = self._read_clock()
         self.progress = replace(self.progress, epoch=epoch + 1, batches=0, seconds=seconds)
-        if epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch or self.out_of_time:
-            self.save(str(epoch))
+        due = epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch
+        epochs = [str(epoch)] if due or self.out_of_time else []
+        if self.train.keep_best and self._is_best():
+            epochs.append(BEST)
+        if epochs:
+            self.save(*epochs)
+
+    def _is_best(self) -> bool:
+        """Whether the epoch's validation is better than all before; notes it then."""
+        best = self.progress.best
+        if self._merit is None or (best is not None and self._merit >= best):
+            return False
+        self.progress = replace(self.progress, best=self._merit)
+        return True
 
     def _bad_in(self, epoch: int) -> int:
         """How many images of an epoch could not be used so far."""

@@ -43,6 +43,8 @@ class Progress:
     """Steps taken in all."""
     seconds: float = 0.0
     """Time trained in all."""
+    best: float | None = None
+    """The smallest validation loss so far, for `--keep_best`; None before the first."""
     bad_images: dict[str, int] = field(default_factory=dict)
     """Images that could not be used, such as `train 17`, and the last epoch that met them."""
     order: dict[str, Any] = field(default_factory=dict)
@@ -132,6 +134,8 @@ def load_weights(
         check_card(found, expected, path)
         if model.ranks.is_first and (notice := version_notice(found, expected, path)):
             print(notice)
+    if reason := model.mismatch(checkpoint):
+        raise InputError(f"{path}: {reason}")
     for name, network in model.networks.items():
         load_network(network, checkpoint[name], path)
 
@@ -212,7 +216,8 @@ def _read_progress(record: Any, path: Path) -> Progress:
             batches=int(record["batches"]),
             step=int(record["step"]),
             seconds=float(record["seconds"]),
-            # Files of earlier versions have neither.
+            # Files of earlier versions have none of these.
+            best=None if record.get("best") is None else float(record["best"]),
             bad_images={str(k): int(v) for k, v in dict(record.get("bad_images", {})).items()},
             order=dict(record.get("order", {})),
         )

@@ -63,6 +63,10 @@ class SynthesisOptions:
     camera: Literal["rnet", "random"] = "rnet"
     """The R-Net's camera, for which coefficients are trained; or for each picture a random lens,
     distance, principal point and picture size, which about --size is then the shorter side of."""
+    layout: Literal["prepared", "ddfa", "aflw2000", "datatool"] = "prepared"
+    """Files as of prepared photos; for SynergyNet as of 3DDFA's crops of 120 pixels
+    (train_aug_120x120, 3dmm_data, and --n_val heads of the next seed as aflw2000_data), of
+    aflw2000_data alone, or of the datatool (tags SYNTH and SYNTH_VAL, 450 pixels)."""
     looks: Literal["full", "plain"] = "full"
     """plain renders the face model alone, under its light, before grey: to compare with."""
     backgrounds: str = ""
@@ -154,15 +158,50 @@ def generate(
             merger lacks some.
         RuntimeError: a worker process died.
     """
-    folder = Path(options.out)
-    pictures = PictureFolder.open(Path(options.backgrounds)) if options.backgrounds else None
+    pictures = open_backgrounds(options)
     photographer = Photographer(
         face_model, options.camera, options.size, options.looks, pictures, options.maps != "none"
     )
-    settings = _settings(options, pictures)
+    folder = Path(options.out)
     chunk = RenderChunk(
-        photographer, folder, options.seed, options.n, settings, options.maps, CHUNK
+        photographer,
+        folder,
+        options.seed,
+        options.n,
+        settings_of(options, pictures),
+        options.maps,
+        CHUNK,
     )
+    made, truth = make_faces(options, chunk, progress=progress)
+    if truth is not None:
+        with ListWriter(list_root / options.list_name) as lists:
+            for number in range(options.n):
+                lists.add(PhotoFiles(folder / name(number), Path(name(number)).stem).listed)
+    return made
+
+
+def open_backgrounds(options: SynthesisOptions) -> PictureFolder | None:
+    """The user's pictures, where there are some."""
+    return PictureFolder.open(Path(options.backgrounds)) if options.backgrounds else None
+
+
+def make_faces(
+    options: SynthesisOptions, chunk: RenderChunk, *, progress: bool = True
+) -> tuple[Made, SyntheticTruth | None]:
+    """Make the faces that are missing and, unless it is a part, write the truth of all.
+
+    Args:
+        options: what to make.
+        chunk: makes and writes a part of them.
+        progress: show a progress bar.
+
+    Returns:
+        What was done; and the truth, None for a part.
+
+    Raises:
+        InputError, RuntimeError: as `generate`.
+    """
+    folder = chunk.folder
     shard = Shard.parse(options.shard) if options.shard else Shard()
     starts = [s for s in range(0, options.n, chunk.size) if shard.holds(s // chunk.size)]
     if options.overwrite and not options.merge:
@@ -196,17 +235,15 @@ def generate(
             bad |= result.bad_pictures
             made += len(result.truth.names)
             bar.update(len(result.truth.names))
+    truth = None
     if not options.shard:
         truth = SyntheticTruth.join([finished[start] for start in starts])
         write_truth(folder / "coefficients.npz", truth)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        with ListWriter(list_root / options.list_name) as lists:
-            for number in range(options.n):
-                lists.add(PhotoFiles(folder / name(number), Path(name(number)).stem).listed)
-    return Made(wanted, made, tuple(bad[path] for path in sorted(bad)))
+    return Made(wanted, made, tuple(bad[path] for path in sorted(bad))), truth
 
 
-def _settings(options: SynthesisOptions, pictures: PictureFolder | None) -> str:
+def settings_of(options: SynthesisOptions, pictures: PictureFolder | None) -> str:
     """What the pictures depend on beside seed, number and face model."""
     backgrounds = f"of {len(pictures.paths)} pictures ({pictures.digest})" if pictures else "none"
     return (
@@ -241,6 +278,8 @@ class RenderChunk:
     maps: MapChoice = "none"
     size: int = CHUNK
     """Samples of a whole chunk."""
+    only_images: bool = False
+    """Leave out landmarks and masks, which other layouts have no place for."""
 
     def indices(self, start: int) -> range:
         """Samples of the chunk that begins at `start`."""
@@ -293,6 +332,8 @@ class RenderChunk:
         files = PhotoFiles(self.folder / name(index), Path(name(index)).stem)
         points = face.landmarks_px.astype(np.float64) - 0.5
         write_bytes(files.image, face.photograph.jpeg)
+        if self.only_images:
+            return
         write_landmarks(files.landmarks, points)
         write_landmarks(files.detection, five_from_68(points))
         write_bytes(files.mask, encode_png(face.photograph.skin_mask))

@@ -38,7 +38,7 @@ class FitWeights:
     w_mouth: float = 1.0
     """Weight of each mouth and nose bridge landmark (28 to 30, 48 to 67, counted from 0) against
     another inner one."""
-    w_identity: float = 2e-3
+    w_identity: float = 4e-3
     """Squared identity coefficients, in standard deviations."""
     w_expression: float = 2e-3
     """Squared expression coefficients."""

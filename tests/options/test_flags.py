@@ -327,7 +327,7 @@ class TestConfig:
             ("coats: many\n", "coats"),
             ("coats: 0\n", "--coats is 0"),
             ("colour: blue\n", "blue"),
-            ("coats: {a: 1}\n", "coats holds a mapping"),
+            ("coats: {a: 1}\n", "no section coats"),
             ("- coats\n", "must map flags to values"),
             ("just text\n", "must map flags to values"),
             ("coats: [1\n", "not valid YAML"),
@@ -379,3 +379,37 @@ def test_parsed_options_hold_one_group_of_a_class():
     assert options[Crew].painters == 3
     with pytest.raises(KeyError):
         options[int]
+
+
+class TestSections:
+    """`--config file.yaml` with a section for each dataclass."""
+
+    def write(self, tmp_path: Path, text: str) -> str:
+        (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+        return str(tmp_path / "a.yaml")
+
+    def test_a_command_takes_its_own_sections(self, tmp_path: Path):
+        text = "paint:\n  coats: 5\ncrew:\n  painters: 3\n"
+        text += "synergy:\n  arch: other\nexport: {opset: 3}\n"
+        options = parse_command([Paint, Crew], ["--config", self.write(tmp_path, text)])
+        assert options[Paint].coats == 5 and options[Crew].painters == 3
+        assert options.given("coats") and not options.given("arch")
+
+    def test_sections_and_flags_stand_together_and_the_command_line_wins(self, tmp_path: Path):
+        config = self.write(tmp_path, "thickness: 0.5\npaint: {coats: 5, rooms: [hall, bath]}\n")
+        found = parse_command([Paint], ["--config", config, "--coats", "7"])[Paint]
+        assert (found.thickness, found.coats, found.rooms) == (0.5, 7, ("hall", "bath"))
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("pain: {coats: 5}\n", r"no section pain \(did you mean paint\?\)"),
+            ("paint: {coat: 5}\n", r"section paint has no coat \(did you mean coats\?\)"),
+            ("crew: {coats: 5}\n", "section crew has no coats"),
+            ("paint: {coats: {a: 1}}\n", "coats holds a mapping"),
+            ("synergi: {arch: 5}\n", r"did you mean synergy\?"),
+        ],
+    )
+    def test_misspelt_ones_are_named(self, tmp_path: Path, text: str, words: str):
+        with pytest.raises(InputError, match=words):
+            parse_command([Paint, Crew], ["--config", self.write(tmp_path, text)])

@@ -142,6 +142,8 @@ TRAINING = [row for row, command in CASES if command == "train.py"]
 # Of another dataset than the lists that the public code knows: the flags that mean nothing there.
 IDLE = {
     "flist": "",
+    "ddfa": "flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",
+    "datatool": "data_root flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",
     "webdataset": "data_root flist flist_val",
     "synthetic": "data_root flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",
     "template": "data_root flist flist_val preprocess use_aug shift_pixs scale_delta rot_angle",

@@ -1,0 +1,211 @@
+"""`test.py --model synergy` from the outside: photos, videos, textures, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+
+from data.images import read_image, write_image
+from data.square_crop import SquareCrop
+from models.face_model import FaceModel
+from models.synergy.network import SynergyNetwork
+from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
+from tests.test_test_command import TwoFaces
+from tests.test_train_command import load_script
+from tests.video_files import write_file
+from util import synergy_photos, synergy_video
+from util.errors import InputError
+
+command = load_script("test")
+RUN = ["--model", "synergy", "--gpu_ids", "-1", "--num_cpu_threads", "1"]
+MINE = ["--name", "syn", "--epoch", "3"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def network(folder: Path) -> SynergyNetwork:
+    """It sees the same turned face in each crop."""
+    path = folder / "checkpoints" / "syn" / "epoch_3.pth"
+    return save_random_synergy(folder, path, fixed=True)
+
+
+@pytest.fixture
+def photos(folder: Path, open_face_model: FaceModel) -> Path:
+    return write_photos(folder / "photos", open_face_model)
+
+
+def rows(results: Path) -> dict[str, dict[str, str]]:
+    with (results / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return {Path(row["image"]).name: row for row in csv.DictReader(file)}
+
+
+def expected_landmarks(network: SynergyNetwork, crop: SquareCrop) -> np.ndarray:
+    """(68, 3) of the face that the network sees, pixel indices of the photo, written out."""
+    points = network.face.landmarks(network.whitening_mean[None])[0].double().numpy()
+    left, top, right, bottom = crop.corners
+    x = (points[0] - 0.5) * (right - left) / 120 + left - 0.5
+    y = (points[1] - 0.5) * (bottom - top) / 120 + top - 0.5
+    return np.stack([x, y, points[2] * (right - left + bottom - top) / 240], axis=1)
+
+
+def test_a_folder_of_photos(network: SynergyNetwork, photos: Path, capsys):
+    command.main([*RUN, *MINE, "--img_folder", str(photos)])
+    results = Path("checkpoints/syn/results/photos/epoch_3_000000")
+    names = {path.name for path in results.iterdir()}
+    pictures = {f"a_{kind}.jpg" for kind in ("landmarks", "pose", "overlay")}
+    assert names >= {"a.json", "a.obj", "summary.csv", *pictures}
+    assert "1 of 2 photos reconstructed (1 faces)" in capsys.readouterr().out
+    summary = rows(results)
+    assert summary["sky.png"]["status"] == "failed" and "no face" in summary["sky.png"]["message"]
+    assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(YAW_DEG, abs=1e-3)
+    assert float(summary["a.png"]["roll_deg"]) == pytest.approx(0, abs=1e-3)
+
+    given = np.loadtxt(photos / "landmarks" / "a.txt")
+    crop = SquareCrop.about_landmarks(given, (400, 300))
+    record = json.loads((results / "a.json").read_text())
+    # The alignment through which landmarks go keeps them to a hundredth of a pixel.
+    assert np.abs(np.array(record["box"]) - crop.corners).max() <= 1
+    crop = SquareCrop((400, 300), *record["box"])
+    expected = expected_landmarks(network, crop)
+    np.testing.assert_allclose(record["landmarks"], expected, atol=0.01)
+
+    mesh = trimesh.load_mesh(results / "a.obj", process=False, maintain_order=True)
+    assert len(mesh.vertices) == network.face.vertex_count
+    vertices = network.face.vertices(network.whitening_mean[None])[0].double().numpy()
+    x = (vertices[0] - 0.5) * crop.scales[0] + crop.left
+    np.testing.assert_allclose(mesh.vertices[:, 0], x, atol=1e-3)
+    y = (vertices[1] - 0.5) * crop.scales[1] + crop.top
+    np.testing.assert_allclose(mesh.vertices[:, 1], 300 - y, atol=1e-3)
+    overlay = read_image(results / "a_overlay.jpg").astype(int)
+    changed = np.abs(overlay - read_image(photos / "a.png")).max(axis=2) > 40
+    at_rows, at_columns = np.nonzero(changed)
+    assert len(at_rows) > 2000
+    assert x.min() - 9 < at_columns.min() and at_columns.max() < x.max() + 9
+    assert y.min() - 9 < at_rows.min() and at_rows.max() < y.max() + 9
+
+
+def test_all_faces(network: SynergyNetwork, photos: Path, monkeypatch: pytest.MonkeyPatch):
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
+    (photos / "landmarks" / "a.txt").unlink()
+    (photos / "sky.png").unlink()
+    monkeypatch.setattr(synergy_photos, "create_detector", lambda options: TwoFaces(landmarks))
+    command.main(
+        [*RUN, *MINE, "--img_folder", str(photos), "--faces", "all", "--res_folder", "out"]
+    )
+    assert {path.name for path in Path("out").glob("*.obj")} == {"a.obj", "a_2.obj"}
+    boxes = [json.loads(Path(f"out/{stem}.json").read_text())["box"] for stem in ("a", "a_2")]
+    np.testing.assert_allclose(np.subtract(*boxes[::-1]), 6, atol=1)
+    with (Path("out") / "summary.csv").open(encoding="utf-8") as file:
+        states = [row["status"] for row in csv.DictReader(file)]
+    assert sorted(states) == ["failed", "ok", "ok"]
+
+
+def test_whole_photos_and_public_weights_flag(network: SynergyNetwork, folder: Path):
+    write_image(folder / "crops" / "c.png", np.full((150, 140, 3), 50, np.uint8))
+    weights = ["--weights", "checkpoints/syn/epoch_3.pth", "--crop", "whole", "--draw", "False"]
+    command.main([*RUN, *weights, "--img_folder", "crops", "--res_folder", "out"])
+    record = json.loads(Path("out/c.json").read_text())
+    assert record["box"] == [0, 0, 140, 150]
+    assert not list(Path("out").glob("*.jpg"))
+    expected = expected_landmarks(network, SquareCrop.whole((140, 150)))
+    np.testing.assert_allclose(record["landmarks"], expected, atol=1e-3)
+
+
+def test_textures(network: SynergyNetwork, photos: Path, folder: Path):
+    argv = [*RUN, *MINE, "--img_folder", str(photos / "a.png"), "--res_folder", "out"]
+    with pytest.raises(InputError, match="needs --uv_folder"):
+        command.main([*argv, "--save_mesh", "textured"])
+    textured = [*argv, "--save_mesh", "textured", "--uv_folder", "maps"]
+    command.main(textured)
+    assert "maps/a_fake_B.png does not exist" in rows(Path("out"))["a.png"]["message"]
+    write_image(folder / "maps" / "a_fake_B.png", np.full((64, 64, 3), 77, np.uint8))
+    command.main(textured)
+    mesh: Any = trimesh.load_mesh("out/a.obj", process=False)
+    assert (mesh.visual.to_color().vertex_colors[:, :3] == 77).all()
+    assert rows(Path("out"))["a.png"]["message"] == ""
+
+
+class Following:
+    """A detector whose face moves by a pixel a frame, with noise, and is away in one frame."""
+
+    def __init__(self, landmarks: np.ndarray) -> None:
+        self.landmarks, self.calls, self.is_new = landmarks, -1, False
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        self.calls += 1
+        self.is_new = self.calls in (0, 13)
+        if self.calls == 12:
+            return None
+        return self.landmarks + self.calls + self.random.normal(0, 1.0, (68, 2))
+
+
+def test_a_video(network: SynergyNetwork, photos: Path, monkeypatch, capsys):
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt") - [60, 0]
+    photo = read_image(photos / "a.png")
+    write_file(Path("talk.mp4"), [photo] * 24)
+    following = Following(landmarks)
+    monkeypatch.setattr(synergy_video, "LandmarkTracker", lambda detector: following)
+    command.main([*RUN, *MINE, "--v_path", "talk.mp4", "--res_folder", "out"])
+    with np.load("out/talk.npz") as archive:
+        arrays = dict(archive)
+    assert arrays["found"].tolist() == [n != 12 for n in range(24)]
+    assert (arrays["landmarks"][12] == 0).all()
+    np.testing.assert_allclose(arrays["angles_deg"][5], [0, YAW_DEG, 0], atol=0.5)
+    # What the network sees in each crop is the same: the face goes where its crops go.
+    nose = arrays["landmarks"][arrays["found"], 30, 0]
+    assert np.polyfit(np.flatnonzero(arrays["found"]), nose, 1)[0] == pytest.approx(1, abs=0.1)
+    shown = capsys.readouterr().out
+    assert "23 of 24 frames have a face" in shown
+    calm, before = (float(word) for word in _numbers(shown, "jitter"))
+    assert calm < 0.6 * before
+    assert Path("out/talk_synergy.mp4").stat().st_size > 1000
+
+
+def _numbers(text: str, after: str) -> list[str]:
+    words = text.partition(after)[2].replace(",", " ").split()
+    return [word for word in words if word.replace(".", "").isdigit()][:2]
+
+
+def test_without_smoothing_frames_are_as_predicted(
+    network: SynergyNetwork, photos: Path, monkeypatch
+):
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt") - [60, 0]
+    write_file(Path("talk.mp4"), [read_image(photos / "a.png")] * 4)
+    monkeypatch.setattr(synergy_video, "LandmarkTracker", lambda detector: Following(landmarks))
+    run = ["--v_path", "talk.mp4", "--res_folder", "out", "--smooth_min_hz", "0", "--draw", "False"]
+    command.main([*RUN, *MINE, *run])
+    with np.load("out/talk.npz") as archive:
+        found = archive["landmarks"]
+    again = Following(landmarks)
+    frame = np.zeros((1, 1, 3), np.uint8)
+    for n in range(4):
+        points = again(frame)
+        assert points is not None
+        crop = SquareCrop.about_landmarks(points, (400, 300))
+        np.testing.assert_allclose(found[n], expected_landmarks(network, crop), atol=1e-3)
+
+
+def test_bad_input(network: SynergyNetwork, photos: Path, folder: Path):
+    with pytest.raises(InputError, match="--faces is for photos"):
+        command.main([*RUN, *MINE, "--v_path", "a.mp4", "--faces", "all"])
+    with pytest.raises(InputError, match="give another --name"):
+        command.main([*RUN, "--name", "none", "--img_folder", str(photos)])
+    with pytest.raises(InputError, match=r"unrecognized arguments: --refine"):
+        command.main([*RUN, *MINE, "--refine"])
+    with pytest.raises(InputError, match=r"no face found"):
+        command.main([*RUN, *MINE, "--img_folder", str(photos / "sky.png")])
+    (folder / "3dmm_data" / "tri.mat").unlink()
+    with pytest.raises(InputError, match=r"tri.mat"):
+        command.main([*RUN, *MINE, "--img_folder", str(photos)])

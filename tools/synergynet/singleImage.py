@@ -1,0 +1,29 @@
+"""Landmarks, mesh and head pose of all faces of photos: the command of SynergyNet.
+
+python tools/synergynet/singleImage.py -f img
+
+Writes inference_output/{rendering_overlay,landmarks,poses}.
+The weights are pretrained/best.pth.tar, or those of -w, or our run of --name and --epoch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from options.public_synergy import demo_options
+from util.command import run_command
+from util.public_synergy_files import single_image
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Go through the photos."""
+    count = single_image(demo_options(sys.argv[1:] if argv is None else argv, __doc__ or ""))
+    print(f"{count} photos done; results in inference_output")
+
+
+if __name__ == "__main__":
+    run_command(main)
