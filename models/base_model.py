@@ -106,7 +106,14 @@ class BaseModel(ABC):
         return overflow
 
     def _buffers(self) -> list[Tensor]:
-        return [buffer for net in self.networks.values() for buffer in net.buffers()]
+        """Those that training changes: constants, such as a face model's, are not persistent."""
+        return [
+            buffer
+            for net in self.networks.values()
+            for module in net.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None and name not in module._non_persistent_buffers_set
+        ]
 
     def _keep_buffers(self) -> None:
         """Note the buffers, for batch normalisation takes statistics before a loss shows anything.

@@ -135,6 +135,39 @@ def test_a_saved_schedule_goes_on_alike(policy, tmp_path: Path):
     assert parts + run(optimizer, schedule, range(3, 5)) == pytest.approx(whole, abs=1e-15)
 
 
+def test_milestones_are_synergynets():
+    """A fifth in epochs 1 to 5, all of it to 48, a fifth to 64, a 25th to 80."""
+    options = OptimiserOptions(lr=0.08, lr_policy="milestones", n_epochs=80)
+    rates = rates_by_epoch(options, 80)
+    expected = [0.016] * 5 + [0.08] * 43 + [0.016] * 16 + [0.0032] * 16
+    assert rates == pytest.approx(expected)
+    options = replace(options, milestones=(2, 3), warmup=-1, epoch_count=2)
+    assert rates_by_epoch(options, 3) == pytest.approx([0.08, 0.016, 0.0032])
+
+
+def test_sgd_takes_nesterovs_step():
+    """v = m v + g, x = x - lr (g + m v) with g = gradient + decay x, by hand."""
+    options = OptimiserOptions(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
+    parameter = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = create_optimizer([{"params": [parameter], "lr": 0.1}], options)
+    x, v = 2.0, 0.0
+    for _ in range(3):
+        parameter.grad = torch.tensor([3.0])
+        optimizer.step()
+        g = 3.0 + 0.01 * x
+        v = 0.9 * v + g
+        x -= 0.1 * (g + 0.9 * v)
+        assert parameter.item() == pytest.approx(x, rel=1e-6)
+
+
+def test_weight_decay_is_the_optimisers_own_unless_given():
+    for name, default in (("adam", 0), ("adamw", 0.01), ("sgd", 0)):
+        options = OptimiserOptions(optimizer=name)  # pyright: ignore
+        assert make(options)[0].param_groups[0]["weight_decay"] == default
+        given = make(replace(options, weight_decay=0.3))[0]
+        assert given.param_groups[0]["weight_decay"] == 0.3
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
 )
@@ -158,8 +191,15 @@ def test_optimizers_by_name(name, kind: type):
         ("beta1", 1.0),
         ("beta2", -0.1),
         ("epoch_count", 0),
+        ("momentum", 1.0),
+        ("weight_decay", -0.1),
     ],
 )
 def test_useless_values_are_refused_by_flag(flag: str, value: float):
     with pytest.raises(ValueError, match=rf"--{flag} is {value}"):
         replace(OptimiserOptions(), **{flag: value})
+
+
+def test_milestones_out_of_order_are_refused():
+    with pytest.raises(ValueError, match=r"--milestones are \(64, 48\)"):
+        OptimiserOptions(milestones=(64, 48))

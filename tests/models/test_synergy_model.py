@@ -123,6 +123,14 @@ def test_a_checkpoint_says_what_its_numbers_mean(root: Path):
     assert "does not say" in model.mismatch({})
 
 
+def test_the_face_model_is_not_copied_in_each_step(root: Path):
+    model = make(root)
+    model.set_input(batch(root))
+    model.optimize_parameters()
+    largest = max(buffer.numel() for buffer in model._kept)
+    assert largest < model.net.face.shape_basis.numel()
+
+
 def test_what_cannot_train_is_refused(root: Path):
     model, faces = make(root), batch(root)
     model.set_input(faces.rows(torch.tensor([0])))
