@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from models.assets import ModelAssets
+from models.assets import Assets, ModelAssets
 from models.landmarks import LandmarkOptions, LandmarkOrigin
 
 
@@ -41,12 +41,12 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
 
     option_groups: ClassVar[tuple[type, ...]] = ()
 
-    def __init__(self, options: Any, assets: ModelAssets | None, is_train: bool) -> None:
+    def __init__(self, options: Any, assets: Assets | None, is_train: bool) -> None:
         """Keep what batches are made with; start with seed 0 in epoch 0.
 
         Args:
             options: the parsed groups of `option_groups`, found by their class.
-            assets: face model and networks, from which only arrays are kept: samples are made
+            assets: what the model is made from, of which only arrays are kept: samples are made
                 in other processes.
             is_train: whether to take the training list and to augment.
         """
@@ -66,7 +66,7 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """Whether `shuffled` decides which samples an epoch has."""
         self.mixture: Mapping[str, Any] = {}
         """What the order of an epoch follows from beside the number of samples."""
-        if assets is not None and assets.recognition_net is not None:
+        if isinstance(assets, ModelAssets) and assets.recognition_net is not None:
             self.recognition_template = assets.recognition_net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.
         self._seed_and_epoch = torch.zeros(2, dtype=torch.int64).share_memory_()

@@ -11,7 +11,7 @@ from data.flist_dataset import FlistDataset
 from data.synthetic_dataset import SyntheticDataset
 from data.template_dataset import TemplateDataset
 from data.webdataset_dataset import WebdatasetDataset
-from models.assets import ModelAssets, SynergyAssets
+from models.assets import Assets
 from util.errors import InputError
 
 DATASETS: dict[str, type[FaceDataset]] = {
@@ -36,7 +36,7 @@ def find_dataset(mode: str) -> type[FaceDataset]:
 
 
 def create_dataset(
-    mode: str, options: Any, assets: ModelAssets | SynergyAssets | None, *, is_train: bool
+    mode: str, options: Any, assets: Assets | None, *, is_train: bool
 ) -> FaceDataset:
     """Build a dataset from its parsed options.
 

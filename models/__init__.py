@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from models.assets import ModelAssets, SynergyAssets
+from models.assets import Assets
 from models.base_model import BaseModel
 from models.facerecon_model import FaceReconModel
 from models.synergy_model import SynergyModel
@@ -29,9 +29,7 @@ def find_model(name: str) -> type[BaseModel]:
     return MODELS[name]
 
 
-def create_model(
-    name: str, options, assets: ModelAssets | SynergyAssets | None, device: torch.device
-) -> BaseModel:
+def create_model(name: str, options, assets: Assets | None, device: torch.device) -> BaseModel:
     """Build a model from its parsed options and loaded parts.
 
     Raises:

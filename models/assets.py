@@ -31,3 +31,7 @@ class SynergyAssets:
     face: SynergyFace
     whitening: Whitening
     meaning: SynergyMeaning
+
+
+Assets = ModelAssets | SynergyAssets
+"""Of any model."""

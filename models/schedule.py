@@ -77,7 +77,9 @@ class OptimiserOptions:
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     """The optimiser over parameter groups, each with its own `lr`."""
-    decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
+    decay: dict[str, Any] = {}
+    if options.weight_decay is not None:
+        decay["weight_decay"] = options.weight_decay
     if options.optimizer == "sgd":
         nesterov = options.momentum > 0
         return torch.optim.SGD(

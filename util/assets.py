@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.datatool_dataset import DatatoolOptions
 from data.ddfa_dataset import DdfaOptions
-from models.assets import ModelAssets, SynergyAssets
+from models.assets import Assets, ModelAssets, SynergyAssets
 from models.face_model import (
     NAMED_FACE_MODELS,
     FaceModel,
@@ -261,7 +261,7 @@ def _what_bfm09_lacks(path: Path) -> str:
     return lack
 
 
-def load_assets(options: ParsedOptions) -> ModelAssets | SynergyAssets | None:
+def load_assets(options: ParsedOptions) -> Assets | None:
     """Load what the chosen model is built from; None for models that need nothing."""
     if SynergyOptions in options:
         return _load_synergy_assets(options)

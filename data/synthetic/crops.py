@@ -84,7 +84,8 @@ class CropSampler(FaceSampler):
             kind: how far they miss the face.
         """
         super().__init__(face_model, "rnet", size_px)
-        self._crop_layout, self._crop_kind = layout, kind
+        self._crop_layout = layout
+        self._crop_kind: CropKind = kind
 
     def _sample_one(self, seed: int, index: int) -> tuple[np.ndarray, Environment, Camera]:
         rng = generator(seed, index, COEFFICIENTS)

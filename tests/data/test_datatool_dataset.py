@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +118,8 @@ def test_left_out_annotations_are_said(made: Path, tmp_path: Path):
 
 def test_another_face_model_is_noticed(made: Path):
     data = make_tiny_face_data()
-    stretched = FaceModel(
-        type(data)(**{**vars(data), "mean_shape": data.mean_shape * np.float32([1, 1.5, 1])})
-    )
+    taller = data.mean_shape * np.array([1, 1.5, 1], np.float32)
+    stretched = FaceModel(replace(data, mean_shape=taller))
     with pytest.raises(InputError, match="pixels beside those of its annotation"):
         make(made, model=stretched)
 

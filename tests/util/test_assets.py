@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from models.assets import ModelAssets
 from models.face_model import FaceModelOptions
 from models.facerecon_model import FaceReconModel
 from models.networks.recognition import RecognitionOptions
@@ -150,7 +151,7 @@ def test_a_model_without_faces_needs_nothing(capsys: pytest.CaptureFixture[str])
 
 def test_inference_loads_the_face_model_alone(capsys: pytest.CaptureFixture[str]):
     assets = load_assets(parse_command(FaceReconModel.inference_groups, []))
-    assert assets is not None
+    assert isinstance(assets, ModelAssets)
     assert assets.recognition_net is None and assets.initial_weights is None
     assert str(assets.face_model.card) in capsys.readouterr().out
 
@@ -161,7 +162,7 @@ def test_training_says_where_its_parts_come_from(
     monkeypatch.chdir(tmp_path)  # no weights lie here
     argv = ["--net_recon", "resnet18", "--net_recog", "none"]
     assets = load_assets(parse_command(FaceReconModel.option_groups, argv))
-    assert assets is not None and assets.recognition_net is None
+    assert isinstance(assets, ModelAssets) and assets.recognition_net is None
     text = capsys.readouterr().out
     assert "random weights" in text and "no identity loss" in text
 
@@ -171,7 +172,7 @@ def test_no_recognition_net_is_loaded_for_a_loss_without_weight(
 ):
     argv = ["--net_recon", "resnet18", "--w_feat", "0", "--net_recog_path", "missing.pth"]
     assets = load_assets(parse_command(FaceReconModel.option_groups, argv))
-    assert assets is not None and assets.recognition_net is None
+    assert isinstance(assets, ModelAssets) and assets.recognition_net is None
     assert "missing.pth" not in capsys.readouterr().out
 
 
