@@ -148,8 +148,6 @@ def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
     """The steps of `--solver adam`; None for Gauss-Newton, with a line on flags given in vain."""
     adam = options[AdamOptions]
     if options[FitOptions].solver == "adam":
-        if options[FitOptions].same_person:
-            raise InputError("--solver adam fits each photo alone; leave out --same_person")
         for name in ("rest_rf_iters", "rest_nrf_iters"):
             if options.given(name) and not options[FitOptions].v_path:
                 print(f"--{name} has no effect: a photo has no other frames")

@@ -136,7 +136,9 @@ def test_photos_of_one_person_tell_the_focal_length_on_request(photos: Path, fol
 
 def test_one_photo_hardly_tells_the_focal_length(photos: Path, folder: Path):
     command.main([str(photos / "a.png"), "--res_folder", "out", "--fit_focal", *RUN])
-    assert "a single photo hardly tells it" in rows(folder / "out")["a.png"]["message"]
+    assert (
+        "a single photo hardly tells the focal length" in rows(folder / "out")["a.png"]["message"]
+    )
 
 
 def test_a_bare_path_and_given_landmarks(

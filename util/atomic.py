@@ -42,9 +42,10 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
+        ours = isinstance(error, OSError) and error.errno is not None
+        if ours and error.filename in (None, str(temporary), temporary):
             # A full disk has no name, and that of the temporary file says nothing.
-            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -22,16 +22,29 @@ class FolderLock:
             BlockingIOError: another process, or another object of this one, has it.
         """
         self._path = folder / LOCK_NAME
-        # A plain descriptor: it is not inherited, so that a child cannot keep the lock alive.
-        self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor: int | None = None
+        while True:
+            # A plain descriptor: it is not inherited, so that a child cannot keep the lock alive.
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                taken = _lock(self._descriptor)
+            except BaseException:
+                self.release()
+                raise
+            if not taken:
+                self.release()
+                raise BlockingIOError(f"{folder} is locked")
+            if self._is_of_the_folder():
+                return
+            self.release()  # its owner removed the file between opening and locking: try again
+
+    def _is_of_the_folder(self) -> bool:
+        """Whether the file that is locked is still the one that others would open."""
+        assert self._descriptor is not None
         try:
-            taken = _lock(self._descriptor)
-        except BaseException:
-            self.release()
-            raise
-        if not taken:
-            self.release()
-            raise BlockingIOError(f"{folder} is locked")
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back; once is enough.
@@ -42,8 +55,7 @@ class FolderLock:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        # An open file can be removed, but on Windows. The other way round, somebody might lock a
-        # file that is about to go.
+        # An open file can be removed, but on Windows; who has opened it by then looks again.
         early = remove and sys.platform != "win32"
         if early:
             self._path.unlink(missing_ok=True)

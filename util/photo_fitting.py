@@ -50,8 +50,8 @@ ELSEWHERE = (
     "down, or are the landmarks of another photo?"
 )
 FOCAL_OF_ONE = (
-    "the focal length is little more than the given one: a single photo hardly tells it; several "
-    "views with --same_person do"
+    "a single photo hardly tells the focal length, so that it is mostly the given one; several "
+    "views with --same_person tell it"
 )
 LARGE_ERROR = 0.08
 """Landmark error of the inner points, in outer-eye distances, that says something is wrong."""
@@ -212,7 +212,7 @@ class PhotoFitting:
             with torch.inference_mode():
                 start = self._network.predict(batch.images)
         if self._schedule is not None:
-            fit = fit_adam(fitter, batch, self._schedule, start=start)
+            fit = fit_adam(fitter, batch, self._schedule, start=start, one_person=self._one_person)
         else:
             fit = fitter.fit(
                 batch,

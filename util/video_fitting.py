@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +68,9 @@ SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
 FIRST_RULES = StepRules(most=10)
 NEXT_RULES = StepRules(most=3, least_decrease=3e-3)
+MOST_APPROACH = 1.5
+"""Largest over smallest size of a face along a video whose focal length is looked for: that of the
+crops is one, so that of the frames is it divided by their magnification."""
 _MOST_DEATHS = 3
 """Of workers on one part; more are no accident."""
 
@@ -213,14 +217,18 @@ class VideoFitting:
     def _person(
         self, scan: Arrays, found: np.ndarray, crops: Sequence[FrameCrop | None]
     ) -> tuple[tuple[int, ...], Coefficients, float]:
-        """Numbers of the key frames; identity, albedo and mean light of the person; focal length.
+        """Key frames, and what they tell.
 
-        The last in that of the given camera.
+        Returns:
+            Their numbers; identity, albedo and mean light of the person; the focal length of the
+            crops, as a multiple of the given camera's.
         """
         fitter = self._tools.fitter(0)
         layout = fitter.face_model.layout
         saved = self._cache.read("person")
         if saved is None:
+            if self._job.focal:
+                _check_sizes(crops)
             features, away = _features(fitter, scan["landmarks"], found, crops)
             keys = choose_spread(features, self._job.frames_for_shape, away)
             frames = {frame.number: frame.image for frame in self.reader.read(keys)}
@@ -375,11 +383,6 @@ class _Cache:
         self._folder = folder
         make_folder(folder, "res_folder or another --cache_folder")
         marker, mark = folder / "job.json", _fingerprint(job)
-        others = [p for p in folder.iterdir() if p.suffix != ".part" and p.name != LOCK_NAME]
-        if others and not marker.is_file():
-            raise InputError(
-                f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
-            )
         try:
             self._lock = FolderLock(folder)
         except BlockingIOError as error:
@@ -387,6 +390,12 @@ class _Cache:
                 f"--cache_folder {folder} is in use by another run; wait for it, or give another "
                 "folder"
             ) from error
+        others = [p for p in folder.iterdir() if p.suffix != ".part" and p.name != LOCK_NAME]
+        if others and not marker.is_file():
+            self._lock.release(remove=True)
+            raise InputError(
+                f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
+            )
         if marker.is_file():
             if marker.read_text(encoding="utf-8") != mark:
                 self._lock.release()
@@ -427,7 +436,7 @@ class _Cache:
         for pattern in ("scan_*.npz", "track_*.npz", "person.npz", "job.json"):
             self.forget(pattern)
         self._lock.release(remove=True)
-        if not any(self._folder.iterdir()):
+        with suppress(OSError):  # somebody else's files, or the next run's lock, keep it
             self._folder.rmdir()
 
     def leave(self) -> None:
@@ -619,6 +628,18 @@ def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:
     """The photometric term without its weight."""
     energy = float(tracked.minimum.evaluation.energies["photo"][0])
     return energy / fitter.weights.w_photo if fitter.weights.w_photo else 0.0
+
+
+def _check_sizes(crops: Sequence[FrameCrop | None]) -> None:
+    """Refuse to look for one focal length of crops that magnify the frames differently."""
+    scales = [crop.scale for crop in crops if crop is not None]
+    factor = max(scales) / min(scales)
+    if factor > MOST_APPROACH:
+        raise InputError(
+            f"--fit_focal: the face grows or shrinks {factor:.1f} times along the video, and one "
+            f"focal length for all its crops serves up to {MOST_APPROACH:g} times; leave the flag "
+            "out, or fit a part of the video"
+        )
 
 
 def _crop(crops: Sequence[FrameCrop | None], number: int) -> FrameCrop:

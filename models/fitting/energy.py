@@ -54,7 +54,7 @@ class FitWeights:
     texture's own prior serves better where the face model has a good one."""
     w_focal: float = 1e-3
     """Squared logarithm of the focal length over the given one, in fits that look for it
-    (--fit_focal)."""
+    (--fit_focal); counted once for each face, as all priors are."""
     w_not_skin: float = 0.2
     """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
     eyes, but hair and glasses too."""

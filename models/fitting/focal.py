@@ -15,6 +15,8 @@ from models.parameters import Coefficients, ParameterBlock, ParameterLayout
 
 FOCAL = "log_focal"
 """Block of coefficients."""
+LARGEST = 1.5
+"""Largest logarithm of the focal length over the given one: between a fifth and 4.5 times it."""
 
 
 def with_focal(layout: ParameterLayout) -> ParameterLayout:
@@ -26,7 +28,8 @@ def camera_of(camera: Camera, coefficients: Coefficients) -> Camera:
     """The camera that sees faces: the given one, zoomed where the focal length is free."""
     if coefficients.log_focal is None:
         return camera
-    return camera.zoomed(float(coefficients.log_focal[0, 0]))
+    # Beyond it, a wild step would put the camera into the face, or overflow.
+    return camera.zoomed(min(max(float(coefficients.log_focal[0, 0]), -LARGEST), LARGEST))
 
 
 def start_focal(coefficients: Coefficients) -> Coefficients:

@@ -26,7 +26,7 @@ class StepRules:
     """Steps tried, the undone ones included."""
     least_decrease: float = 1e-3
     """A face is done when a step lowers its energy by less than this share of it."""
-    light_damping: float = 0.1
+    undamped_below: float = 0.1
     """Such a step tells something only where mu is not above this: much damped, good steps are
     small too."""
     damping: float = 1e-2
@@ -83,7 +83,7 @@ def minimise(
         better = solved & (then.total < now.total) & ~done
         tried += ~done
         gained_little = now.total - then.total < rules.least_decrease * now.total
-        enough = better & gained_little & (damping <= rules.light_damping)
+        enough = better & gained_little & (damping <= rules.undamped_below)
         damping = torch.where(better, damping / rules.relax, damping * rules.tighten)
         done |= enough | (damping > rules.largest_damping)
         if bool(better.all()):

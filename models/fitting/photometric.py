@@ -31,7 +31,7 @@ from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS, FaceDerivatives
 from models.fitting.energy import FitWeights, robust
-from models.fitting.focal import camera_of
+from models.fitting.focal import FOCAL, camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
@@ -126,7 +126,7 @@ class PhotometricTerm:
     ) -> None:
         """Prepare the term; its own weight is in `weights`.
 
-        The layout of what is free is needed for face models with joints alone.
+        The layout is of what is free: only joints and the focal length need it.
         """
         self._layout = layout or face_model.layout
         self._face_model = face_model
@@ -246,7 +246,7 @@ class PhotometricTerm:
         self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]
     ) -> Float[Tensor, "batch rows 1"] | None:
         """Column of the focal length, -g dp / d log f, where it is free."""
-        if view.coefficients.log_focal is None:
+        if FOCAL not in self._layout.slices:
             return None
         points = Mixer(view.corners, view.barycentrics)(view.posed.vertices_camera)
         moved = camera_of(self._level.camera, view.coefficients).zoom_derivatives(points)

@@ -16,6 +16,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
 from models.fitting.energy import LEAST_DISTANCE, PUBLIC_WEIGHTS, FitWeights
+from models.fitting.focal import with_focal
 from models.fitting.photometric import PhotoLevel, PhotometricTerm, PixelView
 from models.fitting.pixel_rows import Mixer
 from models.fitting.problem import FitProblem
@@ -53,7 +54,8 @@ class Scene:
     @classmethod
     def before(cls, model: FaceModel, at: Coefficients, level: PhotoLevel) -> Scene:
         tables = FaceDerivatives.of(model)
-        term = PhotometricTerm(model, tables, Renderer(), level, WEIGHTS)
+        layout = model.layout if at.log_focal is None else with_focal(model.layout)
+        term = PhotometricTerm(model, tables, Renderer(), level, WEIGHTS, layout)
         return cls(model, level, term, at, term.look(at))
 
     def colours_and_places(self, coefficients: Coefficients) -> Tensor:
