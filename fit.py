@@ -44,6 +44,7 @@ from util.photo_run import (
     announce_replaced,
     report_photos,
 )
+from util.report import ReportSource, ReportWriter
 from util.results import ResultWriter
 from util.trained_model import load_reconstruction_model
 from util.video_run import fit_video
@@ -114,10 +115,15 @@ def fit_photos(options: ParsedOptions) -> None:
     if fit.same_person:
         at_once = len(photos)
     overlay = Overlay(face_model, camera, renderer.backend)
+    reports = None
+    if fit.report:
+        source = ReportSource.of("fit.py", options, RESULT_FLAGS, with_overlay=fit.photo_overlay)
+        reports = ReportWriter(face_model, source)
     make_folder(results, "res_folder")
     with ResultWriter(results) as writer:
         write_options(options, results, "fit")
-        PhotoRun(fitting, at_once, overlay).folder(photos, writer)
+        run = PhotoRun(fitting, at_once, overlay, with_overlay=fit.photo_overlay, reports=reports)
+        run.folder(photos, writer)
     report_photos(writer, results, "fitted")
 
 
@@ -145,7 +151,7 @@ def find_photos(face_model: FaceModel, options: ParsedOptions) -> PhotoFolder:
         create_detector(options[DetectionOptions]),
         all_faces=fit.faces == "all",
         with_skin=True,
-        preview_px=PREVIEW_PX if fit.photo_overlay else 0,
+        preview_px=PREVIEW_PX if fit.photo_overlay or fit.report else 0,
         landmarks=Path(fit.landmarks) if fit.landmarks else None,
     )
 

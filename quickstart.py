@@ -137,8 +137,9 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     results = ROOT / "checkpoints" / name / "results" / "portraits"
     print(
         f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes. Look at:\n"
-        f"  {results / 'epoch_latest_000000'}   pictures (.png), meshes (.obj), coefficients\n"
-        f"  {ROOT / 'fits'}   *_views.png: each photo, the network's face, and the fit from there\n"
+        f"  {results / 'epoch_latest_000000' / 'index.html'}   the network's faces\n"
+        f"  {ROOT / 'fits' / 'index.html'}   the fits from there, to turn and to animate\n"
+        "(open them in a browser; meshes and coefficients lie beside them)\n"
         f"  {ROOT / 'checkpoints' / arguments.name}   the trained network, its log and options\n"
         "Your own photos:\n"
         f"  {shown([python, 'test.py', '--name', name, '--img_folder', 'FOLDER'])}"

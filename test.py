@@ -32,6 +32,7 @@ from util.photo_run import (
     announce_replaced,
     report_photos,
 )
+from util.report import ReportSource, ReportWriter
 from util.results import ResultWriter, results_folder
 from util.synergy_photos import reconstruct_photos
 from util.synergy_trained import SYNERGY_GROUPS
@@ -81,8 +82,19 @@ def test_network(options: ParsedOptions) -> None:
     announce_replaced(photos, results, options, "test", RESULT_FLAGS)
     write_options(options, results, "test")
     overlay = Overlay(model.face_model, model.camera, model.renderer.backend)
+    reports = None
+    if test.report:
+        source = ReportSource.of("test.py", options, RESULT_FLAGS, with_overlay=test.photo_overlay)
+        reports = ReportWriter(model.face_model, source)
+    run = PhotoRun(
+        reconstruction(model, test),
+        test.test_batch_size,
+        overlay,
+        with_overlay=test.photo_overlay,
+        reports=reports,
+    )
     with ResultWriter(results) as writer:
-        PhotoRun(reconstruction(model, test), test.test_batch_size, overlay).folder(photos, writer)
+        run.folder(photos, writer)
     report(writer, results)
 
 
@@ -103,7 +115,7 @@ def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
         create_detector(options[DetectionOptions]),
         all_faces=test.faces == "all",
         with_skin=test.solve_appearance or test.refine,
-        preview_px=PREVIEW_PX if test.photo_overlay else 0,
+        preview_px=PREVIEW_PX if test.photo_overlay or test.report else 0,
     )
 
 

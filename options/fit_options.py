@@ -45,6 +45,9 @@ class FitOptions:
     """File of 68 points of the photo (pixel indices, a line each), in place of detection."""
     photo_overlay: bool = True
     """Also write <stem>_photo.jpg, the faces laid over the whole photo."""
+    report: bool = True
+    """Also write <stem>_report.html, a page of each face to turn and to read, and index.html, which
+    shows all."""
     faces_at_once: int = 0
     """Faces that are fitted side by side; 0 takes 1 on the CPU and 16 on a GPU."""
 

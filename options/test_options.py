@@ -24,6 +24,9 @@ class TestOptions:
     names the only face of its photo."""
     photo_overlay: bool = True
     """Also write <stem>_photo.jpg, the faces laid over the whole photo."""
+    report: bool = True
+    """Also write <stem>_report.html, a page of each face to turn and to read, and index.html, which
+    shows all."""
     test_batch_size: int = 8
     """Faces that go through the network at once."""
     solve_appearance: bool = False

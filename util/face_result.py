@@ -49,9 +49,17 @@ class FaceResult:
     views: np.ndarray | None = None
     """(H, W, 3) uint8 photo and fit beside its turned views, below the same of what it started
     from; None where it was not fitted."""
+    albedo: np.ndarray | None = None
+    """(V, 3) colours without light, RGB in [0, 1]; what reports show in other light."""
+    given_landmarks_index: np.ndarray | None = None
+    """(68, 2) detected or given pixel indices of the crop, y down."""
 
     @property
     def landmarks_photo(self) -> np.ndarray:
         """(68, 2) predicted pixel indices of the photo, y down."""
+        return to_index(self.in_photo(self.landmarks_index), "centre")
+
+    def in_photo(self, points_index: np.ndarray) -> np.ndarray:
+        """Pixel indices (N, 2) of the crop as continuous pixels of the photo."""
         matrix = self.alignment.inverse_matrix
-        return to_index((self.landmarks_index + 0.5) @ matrix[:, :2].T + matrix[:, 2], "centre")
+        return (points_index + 0.5) @ matrix[:, :2].T + matrix[:, 2]

@@ -50,6 +50,7 @@ def face_results(
     pictures = (visuals.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     vertices = camera.to_object(posed.vertices_camera).cpu().numpy()
     colours = posed.colours.cpu().numpy()
+    albedo = reconstruction.shaped.albedo.cpu().numpy()
     predicted, given = to_index(posed.landmarks_px, origin), to_index(given_px, origin)
     inner, jaw = normalised_error(predicted, given)
     exact = from_index(given, "centre")
@@ -72,6 +73,8 @@ def face_results(
             alignment=face.face.alignment,
             camera=PhotoCamera.of(camera, face.face.alignment, coefficients),
             face_model=face_model.card,
+            albedo=albedo[k],
+            given_landmarks_index=given[k].cpu().numpy(),
         )
         yield (
             result,

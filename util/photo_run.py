@@ -22,6 +22,8 @@ from options.record import changed_options
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.photo_overlay import DrawnFace, lay_over, overlay_opacity
+from util.report import DrawnPhoto, ReportWriter
+from util.report_parts import REPORT_ENDING
 from util.results import ResultWriter, SummaryRow, earlier_results
 
 PREVIEW_PX = 2048
@@ -55,17 +57,29 @@ class Overlay:
 class PhotoRun:
     """Goes through photos: threads load and write while the middle computes."""
 
-    def __init__(self, reconstruct: Reconstruct, at_once: int, overlay: Overlay) -> None:
+    def __init__(
+        self,
+        reconstruct: Reconstruct,
+        at_once: int,
+        overlay: Overlay,
+        *,
+        with_overlay: bool = True,
+        reports: ReportWriter | None = None,
+    ) -> None:
         """Say what is done with the faces.
 
         Args:
             reconstruct: gives results in the order of the faces.
             at_once: faces, and photos, that are handed over together.
             overlay: draws over the photos that keep a preview.
+            with_overlay: write what it draws as a file.
+            reports: writes those of the faces; None writes none.
         """
         self._reconstruct = reconstruct
         self._at_once = at_once
         self._overlay = overlay
+        self._with_overlay = with_overlay
+        self._reports = reports
 
     def folder(self, photos: PhotoFolder, writer: ResultWriter) -> None:
         """All photos of a folder."""
@@ -107,9 +121,29 @@ class PhotoRun:
             if photo.preview is not None:
                 faces = [face for face, _ in done]
                 draw = partial(self._overlay.draw, photo.preview, faces)
-                writer.add_overlay(photo.stem, numbers[0], draw)
+                drawn = DrawnPhoto(photo.preview, draw)
+                if self._with_overlay:
+                    writer.add_overlay(photo.stem, numbers[0], drawn.overlay)
+                self._report(writer, done, numbers, drawn, photo.stem)
             every += [face for face, _ in done]
         return every
+
+    def _report(
+        self,
+        writer: ResultWriter,
+        done: Sequence[tuple[FaceResult, SummaryRow]],
+        numbers: Sequence[int],
+        drawn: DrawnPhoto,
+        photo_stem: str,
+    ) -> None:
+        """Queue the reports of a photo's faces; `numbers` are those of their rows."""
+        if self._reports is None:
+            return
+        for (face, row), number in zip(done, numbers, strict=True):
+            write = partial(
+                self._reports.write, face=face, row=row, photo=drawn, photo_stem=photo_stem
+            )
+            writer.add_report(f"{face.stem}{REPORT_ENDING}", number, write)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -206,4 +240,7 @@ def report_photos(writer: ResultWriter, results: Path, done_word: str) -> MeanEr
         f"Inner landmarks against the detected ones: {errors.inner:.1f} % of the outer-eye "
         f"distance (mean face in the pose of the five points: {errors.mean_face:.1f} %)"
     )
+    if writer.reports:
+        only = len(writer.reports) == 1
+        print(f"Open in a browser: {results / (writer.reports[0] if only else 'index.html')}")
     return errors

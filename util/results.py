@@ -20,10 +20,12 @@ from tqdm import tqdm
 from data.images import write_image
 from util.atomic import write_text
 from util.coefficient_file import write_mat
+from util.contact_sheet import CONTACT_SHEET, write_contact_sheet
 from util.face_file import write_face_file
 from util.face_result import FaceResult
 from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
+from util.report_parts import REPORT_ENDING
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class ResultWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(workers)
         self._pending: list[_Writing] = []
+        self.reports: list[str] = []
+        """Names of the reports that this run has written, or will have."""
         self._overlays: set[str] = set()
         """Names of the overlays that this run has written, or will have."""
         self._defect: Exception | None = None
@@ -157,6 +161,17 @@ class ResultWriter:
         self._pending.append(_Writing(row, future, path.name))
         self._overlays.add(path.name)
 
+    def add_report(self, name: str, row: int, write: Callable[[Path], None]) -> None:
+        """Queue a report.
+
+        Args:
+            name: of its file.
+            row: number of the row of its face, which takes the problem if there is one.
+            write: into the folder that it is given, in the writing thread.
+        """
+        self._pending.append(_Writing(row, self._pool.submit(write, self.folder), name))
+        self.reports.append(name)
+
     def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face, or a face that cannot be used."""
         self.rows.append(row)
@@ -171,6 +186,7 @@ class ResultWriter:
             problem = str(error) if expected else f"{type(error).__name__}: {error}"
             if writing.extra:
                 self._overlays.discard(writing.extra)
+                self.reports = [name for name in self.reports if name != writing.extra]
                 problem = f"no {writing.extra}: {problem}"
                 message = f"{row.message}; {problem}" if row.message else problem
                 row = replace(row, message=message)
@@ -210,6 +226,12 @@ class ResultWriter:
         writer.writeheader()
         writer.writerows(cells for rows in by_photo.values() for cells in rows)
         write_text(path, buffer.getvalue())
+        if self.reports or (self.folder / CONTACT_SHEET).is_file():
+            rows = [cells for rows in by_photo.values() for cells in rows]
+            try:
+                write_contact_sheet(self.folder, rows)
+            except (OSError, ValueError) as error:
+                tqdm.write(f"no {CONTACT_SHEET}: {error}")
 
     def _remove_stale(self, photo: str, stem: str, is_first: bool, named: Collection[str]) -> None:
         """Remove what an earlier run wrote of a face, as far as it is not of this run.
@@ -223,7 +245,8 @@ class ResultWriter:
         if not _is_face_of(self.folder, stem, photo):
             return
         stale = [f"{stem}{OVERLAY_ENDING}"] if is_first else []
-        stale = [name for name in stale if name not in self._overlays]
+        stale += [f"{stem}{REPORT_ENDING}"]
+        stale = [name for name in stale if name not in {*self._overlays, *self.reports}]
         if stem.casefold() not in named:
             stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]
         for name in stale:

@@ -1,0 +1,220 @@
+"""Reports of faces: one safe file, exact numbers, and what a real browser makes of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from models.face_model import FaceModel, FaceModelData
+from models.stages import shape_face
+from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
+from util.face_result import FaceResult
+from util.report_data import MeshPacker, head_rotation
+from util.report_parts import part, script_json
+
+HOSTILE = 'größe "1" <b>&amp;</script><script>alert(1)</script>.jpg'
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text inside each script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+            self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[-1] += data
+
+    def attribute(self, tag: str, name: str) -> list[str]:
+        return [value for t, a in self.elements if t == tag and (value := a.get(name))]
+
+
+def write_page(face_model: FaceModel, face: FaceResult) -> str:
+    return report_writer(face_model).page(face, report_row(face), drawn_photo(), face.stem)
+
+
+def unpacked(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), kind)
+
+
+def test_the_mesh_comes_back_to_a_hundredth_of_a_millimetre(tiny_face_model: FaceModel):
+    face = report_face(tiny_face_model)
+    mesh = MeshPacker(tiny_face_model).pack(face)
+    steps = unpacked(mesh["vertices"]["steps"], "<i2").reshape(3, -1)
+    levels = np.cumsum(steps, axis=1, dtype=np.int16).T  # wraps as the differences did
+    neutral = shape_face(tiny_face_model, face.coefficients).vertices_object[0].numpy()
+    np.testing.assert_allclose(levels * mesh["vertices"]["scale"], neutral, atol=1e-4)
+    posed = neutral @ head_rotation(face).T + face.coefficients.translation_dm[0].numpy()
+    np.testing.assert_allclose(posed, face.vertices, atol=1e-5)
+    triangles = unpacked(mesh["triangles"], "<u2").reshape(-1, 3)
+    np.testing.assert_array_equal(triangles, face.triangles)
+
+
+def test_units_come_back_to_half_a_level(tiny_face_model: FaceModel):
+    units = MeshPacker(tiny_face_model).pack(report_face(tiny_face_model))["units"]
+    assert units["names"] == ["jawOpen", "mouthSmile"]
+    levels = unpacked(units["deltas"], "i1").reshape(2, 3, -1).swapaxes(1, 2)
+    expected = (
+        (tiny_face_model.unit_matrix @ tiny_face_model.shape_basis[-2:]).reshape(2, -1, 3).numpy()
+    )
+    for level, scale, wanted in zip(levels, units["scales"], expected, strict=True):
+        large = np.linalg.norm(wanted, axis=1) >= 0.001
+        np.testing.assert_allclose((level * scale)[large], wanted[large], atol=0.51 * scale)
+        assert not level[~large].any()
+
+
+@pytest.mark.parametrize("what", ["vertices", "albedo"])
+def test_what_is_not_finite_is_named(tiny_face_model: FaceModel, what: str):
+    face = report_face(tiny_face_model)
+    broken = getattr(face, what).copy()
+    broken[7, 1] = np.nan
+    with pytest.raises(ValueError, match=f"photo: {what} of the report"):
+        write_page(tiny_face_model, replace(face, **{what: broken}))
+
+
+def test_landmarks_that_are_not_finite_write_nothing(tiny_face_model: FaceModel, tmp_path: Path):
+    face = report_face(tiny_face_model)
+    face = replace(face, landmarks_index=np.full((68, 2), np.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        report_writer(tiny_face_model).write(
+            tmp_path, face, report_row(face), drawn_photo(), face.stem
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_name_breaks_out(tiny_face_model: FaceModel):
+    face = report_face(tiny_face_model, HOSTILE.replace("/", "∕"))
+    face = replace(face, photo=Path("photos") / face.photo.name, stem="a </script> & 'ü'")
+    page = Page(write_page(tiny_face_model, face))
+    assert len(page.scripts) == 3
+    assert json.loads(page.scripts[0])["mesh"]["vertex_count"] == tiny_face_model.vertex_count
+    assert page.scripts[1] == part("viewer.js")
+    assert "b" not in [tag for tag, _ in page.elements]
+    links = [unquote(href) for href in page.attribute("a", "href")]
+    assert f"./{face.stem}.obj" in links and f"./{face.stem}_photo.jpg" in links
+
+
+def test_json_cannot_end_its_script():
+    text = script_json("x", {"name": "</script><!--"})
+    assert "<" not in text and json.loads(text) == {"name": "</script><!--"}
+    with pytest.raises(ValueError, match="x: a number"):
+        script_json("x", [float("nan")])
+
+
+def test_nothing_is_loaded_and_everything_is_named(tiny_face_model: FaceModel):
+    page = Page(write_page(tiny_face_model, report_face(tiny_face_model, fit=FIT)))
+    assert not page.attribute("script", "src") and not page.attribute("link", "href")
+    assert all(source.startswith("data:image/jpeg") for source in page.attribute("img", "src"))
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(pictures) == 4 and all(picture.get("alt") for picture in pictures)
+    unnamed = [a for tag, a in page.elements if tag == "canvas" and not a.get("aria-label")]
+    assert not unnamed
+
+
+def test_numbers_have_units_and_energies_their_terms(tiny_face_model: FaceModel):
+    text = write_page(tiny_face_model, report_face(tiny_face_model, fit=FIT))
+    assert re.search(r"Yaw</th><td>-22\.9°", text)
+    assert re.search(r"Inner landmarks off by</th><td>2\.0 % of the outer-eye distance", text)
+    assert re.search(r"Face width[^<]*</th><td>\d+\.\d mm", text)
+    assert "the face is only about 30 pixels wide" in text
+    assert re.search(r"after</th><td>0\.25</td><td>1\.5</td>", text)
+    assert re.search(r"photo</th><td></td><td>1\.25</td>", text)
+    assert "--preset fast" in text and "(none)" not in text
+    assert "NaN" not in Page(text).scripts[0]
+
+
+def test_a_prediction_has_no_energies_and_a_model_without_units_no_sliders(
+    tiny_face_model: FaceModel,
+):
+    tiny_face_model.unit_names = ()
+    text = write_page(tiny_face_model, report_face(tiny_face_model))
+    assert "Energies" not in text and "Look closer" not in text
+    assert '<section class="card needs-viewer" hidden>' in text
+
+
+def test_the_viewer_is_one_small_file():
+    assert len(part("viewer.js").encode()) <= 40_000
+    assert len((part("viewer.js") + part("page.js")).encode()) <= 40_000
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("needs Chromium (apt-get install chromium)")
+
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--no-first-run", "--virtual-time-budget=8000", "--window-size=1200,900"),
+)
+
+
+def body_of(chromium: str, page: Path, profile: Path, *flags: str) -> dict[str, str | None]:
+    """Attributes of the page's body after its scripts have run."""
+    command = [chromium, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom"]
+    made = subprocess.run(
+        [*command, f"{page.as_uri()}#test"], capture_output=True, text=True, timeout=120, check=True
+    )
+    (body,) = (attributes for tag, attributes in Page(made.stdout).elements if tag == "body")
+    return body
+
+
+@pytest.fixture(scope="module")
+def open_page(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in a folder with a name that links would trip over."""
+    folder = tmp_path_factory.mktemp("é #1 %20")
+    open_face_model = FaceModel(open_face_data)
+    face = report_face(open_face_model, fit=FIT)
+    report_writer(open_face_model).write(folder, face, report_row(face), drawn_photo(), face.stem)
+    return folder / "photo_report.html"
+
+
+def test_a_page_is_at_most_a_megabyte(open_page: Path):
+    """Though the photo is noise, the hardest to compress."""
+    assert open_page.stat().st_size < 1_000_000
+
+
+def test_a_browser_draws_turns_and_moves_the_mouth(chromium: str, open_page: Path, tmp_path: Path):
+    body = body_of(chromium, open_page, tmp_path)
+    assert body["data-viewer"] == "ready"
+    found = json.loads(body["data-test"] or "")
+    assert 0.1 < found["filled"] < 0.9
+    assert found["turned"] > 0.02 and found["back"] == 0
+    assert found["modes"].pop("photo") == 0
+    assert len(found["modes"]) == 4 and min(found["modes"].values()) > 0.01
+    assert found["mouth"] > 0.005
+    assert found["lower_lip_mm"] > 10 and found["brow_mm"] < 1
+
+
+def test_without_webgl_the_pictures_stay(chromium: str, open_page: Path, tmp_path: Path):
+    body = body_of(chromium, open_page, tmp_path, "--disable-3d-apis")
+    assert "pictures-only" in (body["class"] or "")
+    assert body["data-viewer"] == "none: no WebGL2"
