@@ -82,6 +82,7 @@ def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path
         mesh = trimesh.load(out / f"{stem}.obj", process=False)
         assert isinstance(mesh, trimesh.Trimesh) and len(mesh.vertices) == 2728
         assert (out / f"{stem}.png").is_file() and (out / f"{stem}_photo.jpg").is_file()
+        assert f'href="./{stem}_report.html"' in (out / "index.html").read_text(encoding="utf-8")
         assert read_image(out / f"{stem}_views.png").shape == (224, 5 * 224, 3)
 
 

@@ -54,6 +54,13 @@ class DrawnPhoto:
         self._lock = threading.Lock()
         self._overlay: np.ndarray | None = None
 
+    def overlay_or_none(self) -> np.ndarray | None:
+        """The overlay; None where it cannot be drawn, as the summary then says."""
+        try:
+            return self.overlay()
+        except ValueError:
+            return None
+
     def overlay(self) -> np.ndarray:
         """(H, W, 3) uint8, the same size."""
         with self._lock:
@@ -307,29 +314,24 @@ def _pictures(
 ) -> dict[str, tuple[str, str]]:
     """Key -> label and figure."""
     side = face.picture.shape[0]
+    crop, fit = face.picture[:, :side], face.picture[:, side : 2 * side]
     shown = {
-        "photo": ("Photo", reduce_image(photo.photo, longest_px), "The photo", "photo"),
-        "overlay": (
-            "Overlay",
-            reduce_image(photo.overlay(), longest_px),
-            "The 3D face laid over the photo",
-            "photo",
-        ),
-        "crop": ("Crop", face.picture[:, :side], "The aligned crop of the face", "crop"),
-        "fit": (
-            "Crop, overlaid",
-            face.picture[:, side : 2 * side],
-            "The 3D face laid over the crop",
-            "crop",
-        ),
+        "photo": ("Photo", photo.photo, "The photo", "photo"),
+        "overlay": ("Overlay", photo.overlay_or_none(), "The 3D face laid over the photo", "photo"),
+        "crop": ("Crop", crop, "The aligned crop of the face", "crop"),
+        "fit": ("Crop, overlaid", fit, "The 3D face laid over the crop", "crop"),
     }
     made = {
         key: (label, _figure(key, picture, caption, points))
         for key, (label, picture, caption, points) in shown.items()
+        if picture is not None
     }
     if face.views is not None:
         caption = "Photo, fit, and the fit turned"
-        made["views"] = ("Views", _figure("views", jpeg(face.views, quality), caption, ""))
+        made["views"] = (
+            "Views",
+            _figure("views", jpeg(face.views, 2 * longest_px, quality), caption, ""),
+        )
     return made
 
 
@@ -343,8 +345,10 @@ def _figure(key: str, source: str, caption: str, points: str) -> str:
     )
 
 
-def jpeg(picture: np.ndarray, quality: int) -> str:
-    """A picture (H, W, 3) uint8 as a data URI."""
+def jpeg(picture: np.ndarray, longest_px: int, quality: int) -> str:
+    """A picture (H, W, 3) uint8 as a data URI, reduced if it is larger."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(np.ascontiguousarray(reduce_image(picture, longest_px))).save(
+        buffer, "JPEG", quality=quality
+    )
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -20,6 +20,7 @@ from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
 from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from util.face_result import FaceResult
+from util.report import DrawnPhoto
 from util.report_data import MeshPacker, head_rotation
 from util.report_parts import part, script_json
 
@@ -218,3 +219,13 @@ def test_without_webgl_the_pictures_stay(chromium: str, open_page: Path, tmp_pat
     body = body_of(chromium, open_page, tmp_path, "--disable-3d-apis")
     assert "pictures-only" in (body["class"] or "")
     assert body["data-viewer"] == "none: no WebGL2"
+
+
+def test_an_overlay_that_cannot_be_drawn_costs_only_itself(tiny_face_model: FaceModel):
+    def draw() -> np.ndarray:
+        raise ValueError("no paint")
+
+    face = report_face(tiny_face_model)
+    drawn = DrawnPhoto(drawn_photo().photo, draw)
+    page = Page(report_writer(tiny_face_model).page(face, report_row(face), drawn, face.stem))
+    assert page.attribute("figure", "data-picture") == ["photo", "crop", "fit"]
