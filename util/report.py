@@ -322,7 +322,7 @@ def _pictures(
         "fit": ("Crop, overlaid", fit, "The 3D face laid over the crop", "crop"),
     }
     made = {
-        key: (label, _figure(key, picture, caption, points))
+        key: (label, _figure(key, jpeg(picture, longest_px, quality), caption, points))
         for key, (label, picture, caption, points) in shown.items()
         if picture is not None
     }

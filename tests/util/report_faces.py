@@ -18,6 +18,8 @@ from util.report import DrawnPhoto, ReportSource, ReportWriter
 from util.results import SummaryRow
 
 FIT = FitRecord(
+    focal_px=1015.0,
+    fitted_focal=False,
     solver="gauss_newton",
     preset="fast",
     weights={"w_photo": 1.0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
@@ -135,6 +137,22 @@ def test_nothing_is_loaded_and_everything_is_named(tiny_face_model: FaceModel):
     assert len(pictures) == 4 and all(picture.get("alt") for picture in pictures)
     unnamed = [a for tag, a in page.elements if tag == "canvas" and not a.get("aria-label")]
     assert not unnamed
+
+
+def test_every_picture_is_in_the_page(tiny_face_model: FaceModel):
+    face = report_face(tiny_face_model)
+    page = Page(write_page(tiny_face_model, face))
+    pictures = []
+    for source in page.attribute("img", "src"):
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        pictures.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))))
+    photo = drawn_photo().photo
+    side = face.picture.shape[0]
+    sizes = {picture.shape[:2] for picture in pictures}
+    assert len(pictures) >= 4 and {photo.shape[:2], (side, side)} <= sizes
+    crop = next(picture for picture in pictures if picture.shape[:2] == (side, side))
+    assert np.abs(crop.astype(int) - face.picture[:, :side]).mean() < 12  # JPEG
 
 
 def test_numbers_have_units_and_energies_their_terms(tiny_face_model: FaceModel):
