@@ -42,8 +42,8 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        ours = isinstance(error, OSError) and error.errno is not None
-        if ours and error.filename in (None, str(temporary), temporary):
+        nameless = (None, str(temporary), temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in nameless:
             # A full disk has no name, and that of the temporary file says nothing.
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -53,5 +53,5 @@ def test_models_by_name():
     assert find_model("template") is TemplateModel
     for name, kind in MODELS.items():
         assert find_model(name) is kind
-    with pytest.raises(ValueError, match=r"--model nothing is unknown.*facerecon, synergy, template"):
+    with pytest.raises(ValueError, match=r"--model nothing is unknown.*synergy, template"):
         find_model("nothing")
