@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from models.assets import Assets, ModelAssets
+from models.assets import Assets, SynergyAssets
 from models.landmarks import LandmarkOptions, LandmarkOrigin
 
 
@@ -66,8 +66,10 @@ class FaceDataset(torch.utils.data.Dataset, ABC):
         """Whether `shuffled` decides which samples an epoch has."""
         self.mixture: Mapping[str, Any] = {}
         """What the order of an epoch follows from beside the number of samples."""
-        if isinstance(assets, ModelAssets) and assets.recognition_net is not None:
-            self.recognition_template = assets.recognition_net.template.cpu().numpy()
+        if assets is not None and not isinstance(assets, SynergyAssets):
+            net = assets.recognition_net
+            if net is not None:
+                self.recognition_template = net.template.cpu().numpy()
         # Shared memory: worker processes that live through many epochs see the new number.
         self._seed_and_epoch = torch.zeros(2, dtype=torch.int64).share_memory_()
 

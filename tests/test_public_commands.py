@@ -70,6 +70,7 @@ def test_a_public_reconstruction_line(
         ".obj",
         ".mat",
         ".json",
+        ".html",
         ".jpg",
     }
     assert "1 of 1 photos" in capsys.readouterr().out
