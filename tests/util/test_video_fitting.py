@@ -103,6 +103,7 @@ def test_fitted_landmarks_are_nearer_to_the_truth_than_those_given(
     assert jitter(drawn[:, inner], found, breaks) < given / 3
 
 
+@pytest.mark.slow
 def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: VideoFit, tmp_path: Path):
     """A few of them: the face is followed, and parts are as reproducible."""
     few = replace(job, schedule=AdamSchedule(60, 5, 1e-2, 1e-2, 20, 5), frames_for_shape=2)
