@@ -29,12 +29,15 @@ from options.fit_options import (
     chosen_schedule,
     chosen_weights,
 )
+from options.output_options import OutputOptions
 from util.assets import choose_face_model
 from util.command import run_command
 from util.devices import choose_device
 from util.errors import InputError
 from util.folders import make_folder
 from util.one_person import OnePersonCheck
+from util.outputs import check_names, create_outputs
+from util.outputs.output import OutputSource
 from util.photo_fitting import PhotoFitting, face_fitter
 from util.photo_run import (
     PREVIEW_PX,
@@ -50,7 +53,7 @@ from util.trained_model import load_reconstruction_model
 from util.video_run import fit_video
 
 GROUPS = (
-    *(FitOptions, AdamOptions, VideoFitOptions, FitWeights, TrackWeights),
+    *(FitOptions, OutputOptions, AdamOptions, VideoFitOptions, FitWeights, TrackWeights),
     *(BaseOptions, DetectionOptions),
     *FaceReconModel.inference_groups,
 )
@@ -92,6 +95,7 @@ def with_bare_path(argv: Sequence[str] | None) -> list[str]:
 def fit_photos(options: ParsedOptions) -> None:
     """Fit every photo, write the results and a summary."""
     fit = options[FitOptions]
+    check_names(options[OutputOptions].save)
     network, face_model, renderer, options = load_models(options)
     camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])
     camera = camera.to(face_model.mean_shape.device)
@@ -115,12 +119,17 @@ def fit_photos(options: ParsedOptions) -> None:
     if fit.same_person:
         at_once = len(photos)
     overlay = Overlay(face_model, camera, renderer.backend)
+    outputs = create_outputs(
+        OutputSource.of(face_model, camera, renderer.backend, options[OutputOptions])
+    )
     reports = None
     if fit.report:
-        source = ReportSource.of("fit.py", options, RESULT_FLAGS, with_overlay=fit.photo_overlay)
+        source = ReportSource.of(
+            "fit.py", options, RESULT_FLAGS, outputs, with_overlay=fit.photo_overlay
+        )
         reports = ReportWriter(face_model, source)
     make_folder(results, "res_folder")
-    with ResultWriter(results) as writer:
+    with ResultWriter(results, outputs) as writer:
         write_options(options, results, "fit")
         run = PhotoRun(fitting, at_once, overlay, with_overlay=fit.photo_overlay, reports=reports)
         run.folder(photos, writer)

@@ -18,9 +18,12 @@ from models.facerecon_model import FaceReconModel
 from models.one_euro import SmoothingOptions
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions, run_folder
+from options.output_options import OutputOptions
 from options.synergy_options import SynergyTestOptions
 from options.test_options import PublicTestOptions, PublicTrainingOptions, TestOptions
 from util.command import run_command
+from util.outputs import check_names, create_outputs
+from util.outputs.output import OutputSource
 from util.photo_fitting import PhotoFitting, face_fitter
 from util.photo_reconstruction import reconstruct_faces
 from util.photo_run import (
@@ -42,6 +45,7 @@ from util.trained_model import load_reconstruction_model
 GROUPS = (
     BaseOptions,
     TestOptions,
+    OutputOptions,
     PublicTestOptions,
     PublicTrainingOptions,
     DetectionOptions,
@@ -75,16 +79,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 def test_network(options: ParsedOptions) -> None:
     """The photos of `--img_folder` through an R-Net."""
     base, test = options[BaseOptions], options[TestOptions]
+    check_names(options[OutputOptions].save)
     model, options = load_reconstruction_model(options)
     photos = find_photos(model, options)
     results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
     announce_points(photos, options[DetectionOptions], all_faces=test.faces == "all")
     announce_replaced(photos, results, options, "test", RESULT_FLAGS)
     write_options(options, results, "test")
-    overlay = Overlay(model.face_model, model.camera, model.renderer.backend)
+    backend = model.renderer.backend
+    overlay = Overlay(model.face_model, model.camera, backend)
+    outputs = create_outputs(
+        OutputSource.of(model.face_model, model.camera, backend, options[OutputOptions])
+    )
     reports = None
     if test.report:
-        source = ReportSource.of("test.py", options, RESULT_FLAGS, with_overlay=test.photo_overlay)
+        source = ReportSource.of(
+            "test.py", options, RESULT_FLAGS, outputs, with_overlay=test.photo_overlay
+        )
         reports = ReportWriter(model.face_model, source)
     run = PhotoRun(
         reconstruction(model, test),
@@ -93,7 +104,7 @@ def test_network(options: ParsedOptions) -> None:
         with_overlay=test.photo_overlay,
         reports=reports,
     )
-    with ResultWriter(results) as writer:
+    with ResultWriter(results, outputs) as writer:
         run.folder(photos, writer)
     report(writer, results)
 

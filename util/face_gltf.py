@@ -102,7 +102,7 @@ def face_animation(
         rotations=_array(rotations),
     )
     view = None if camera is None else _camera(camera)
-    return GltfScene(mesh, targets, motion, view, extras)
+    return GltfScene(mesh, targets, motion, view, extras=extras)
 
 
 def unit_strengths(face_model: FaceModel, expressions: Tensor) -> np.ndarray:
@@ -139,6 +139,13 @@ def unit_strengths(face_model: FaceModel, expressions: Tensor) -> np.ndarray:
         if np.abs(strengths - before).max(initial=0) <= _SETTLED:
             break
     return strengths
+
+
+def unit_deltas(face_model: FaceModel) -> np.ndarray:
+    """(U, V, 3) decimetres that each named unit adds at full strength; U is 0 without names."""
+    basis = _expression_basis(face_model)
+    deltas = _array(face_model.unit_matrix) @ basis if face_model.unit_names else basis[:0]
+    return deltas.reshape(len(deltas), face_model.vertex_count, 3)
 
 
 def _one_sided(coefficients: np.ndarray) -> tuple[dict[str, tuple[int, float]], np.ndarray]:

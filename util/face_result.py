@@ -59,6 +59,21 @@ class FaceResult:
         """(68, 2) predicted pixel indices of the photo, y down."""
         return to_index(self.in_photo(self.landmarks_index), "centre")
 
+    @property
+    def head_rotation(self) -> np.ndarray:
+        """(3, 3) the head's rotation in the object frame, acting on column vectors."""
+        return self.camera.mesh_R.T @ self.camera.R
+
+    @property
+    def head_translation_dm(self) -> np.ndarray:
+        """(3,) the head's place in the object frame, after its rotation."""
+        return self.coefficients.translation_dm[0].detach().double().cpu().numpy()
+
+    @property
+    def head_vertices(self) -> np.ndarray:
+        """(V, 3) decimetres in the head's own frame: identity and expression without the pose."""
+        return (self.vertices - self.head_translation_dm) @ self.head_rotation
+
     def in_photo(self, points_index: np.ndarray) -> np.ndarray:
         """Pixel indices (N, 2) of the crop as continuous pixels of the photo."""
         matrix = self.alignment.inverse_matrix

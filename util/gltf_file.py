@@ -86,12 +86,27 @@ class GltfAnimation:
 
 
 @dataclass(frozen=True)
+class GltfPose:
+    """Where the mesh stands, in a scene without animation."""
+
+    rotation: np.ndarray
+    """(3, 3) acting on column vectors."""
+    translation_dm: np.ndarray
+    """(3,) after the rotation."""
+
+
+@dataclass(frozen=True)
 class GltfCamera:
-    """A pinhole camera that stands on the z axis and looks along -z."""
+    """A pinhole camera that stands on the z axis and looks along -z.
+
+    The format has the principal point in the middle of the picture. Where it is elsewhere, the view
+    is widened on the nearer sides until it is in the middle; `picture` in the camera's `extras`
+    says where in the view the picture then lies (x, y, width, height; its pixels), beside the whole
+    K, width and height.
+    """
 
     K: np.ndarray
-    """(3, 3) pixels. The format has the principal point in the middle of the picture; the whole K,
-    with width and height, stands in the camera's `extras`."""
+    """(3, 3) pixels."""
     size_px: tuple[int, int]
     """Width and height of the picture."""
     distance_dm: float
@@ -108,6 +123,7 @@ class GltfScene:
     targets: MorphTargets | None = None
     animation: GltfAnimation | None = None
     camera: GltfCamera | None = None
+    pose: GltfPose | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     """What else is worth knowing, in types that JSON has; written as `asset.extras`."""
 
@@ -156,6 +172,8 @@ def glb_bytes(scene: GltfScene) -> bytes:
         document["animations"] = [_animation(container, scene.animation, channels)]
         for path, values in channels.items():
             (mesh if path == "weights" else face)[path] = values[0].tolist()
+    if scene.pose is not None:
+        face |= _pose(scene.pose)
     if scene.camera is not None:
         document["cameras"] = [_camera(scene.camera)]
         standing = [0.0, 0.0, METRES * scene.camera.distance_dm]
@@ -329,9 +347,7 @@ def _channels(animation: GltfAnimation, target_count: int) -> dict[str, np.ndarr
         channels["translation"] = _floats("translations_dm", shifts, (frames, 3))
     if animation.rotations is not None:
         rotations = _floats("rotations", animation.rotations, (frames, 3, 3)).astype(np.float64)
-        products = rotations @ rotations.swapaxes(1, 2)
-        bent = np.abs(products - np.eye(3)).max(axis=(1, 2)) > _ORTHOGONAL
-        bent |= np.linalg.det(rotations) < 0
+        bent = _bent(rotations)
         if bent.any():
             raise ValueError(f"rotations of frame {int(bent.argmax())} is no rotation")
         channels["rotation"] = quaternions(rotations).astype(np.float32)
@@ -343,6 +359,21 @@ def _channels(animation: GltfAnimation, target_count: int) -> dict[str, np.ndarr
     if not channels:
         raise ValueError("the animation moves nothing; leave it out")
     return channels
+
+
+def _pose(pose: GltfPose) -> dict[str, list[float]]:
+    rotation = _floats("rotation of the pose", pose.rotation, (3, 3)).astype(np.float64)
+    shift = _floats("translation_dm of the pose", METRES * np.asarray(pose.translation_dm), (3,))
+    if _bent(rotation[None])[0]:
+        raise ValueError("rotation of the pose is no rotation")
+    return {"rotation": quaternions(rotation[None])[0].tolist(), "translation": shift.tolist()}
+
+
+def _bent(rotations: np.ndarray) -> np.ndarray:
+    """Which of (N, 3, 3) matrices are no rotations."""
+    products = rotations @ rotations.swapaxes(1, 2)
+    bent = np.abs(products - np.eye(3)).max(axis=(1, 2)) > _ORTHOGONAL
+    return bent | (np.linalg.det(rotations) < 0)
 
 
 def _animation(
@@ -366,13 +397,25 @@ def _camera(camera: GltfCamera) -> dict[str, Any]:
         raise ValueError("K of the camera must be (3, 3), finite and with focal lengths above 0")
     if min(width, height) <= 0 or not (camera.distance_dm > 0 and camera.near_dm > 0):
         raise ValueError("size, distance and nearest depth of the camera must be above 0")
+    (left, view_width), (top, view_height) = _centred(K[0, 2], width), _centred(K[1, 2], height)
     perspective = {
-        "yfov": 2 * math.atan(height / (2 * K[1, 1])),
-        "aspectRatio": float(width / K[0, 0] / (height / K[1, 1])),
+        "yfov": 2 * math.atan(view_height / (2 * K[1, 1])),
+        "aspectRatio": float(view_width / K[0, 0] / (view_height / K[1, 1])),
         "znear": METRES * camera.near_dm,
     }
-    extras = {"K": K.tolist(), "width": width, "height": height}
+    picture = [left, top, width, height]
+    extras = {"K": K.tolist(), "width": width, "height": height, "picture": picture}
     return {"type": "perspective", "perspective": perspective, "extras": extras}
+
+
+def _centred(middle: float, size: float) -> tuple[float, float]:
+    """Where a side [0, size] begins in the smallest side around it whose middle is given.
+
+    Returns:
+        That place, and the length of the side around it.
+    """
+    around = float(2 * max(middle, size - middle))
+    return around / 2 - float(middle), around
 
 
 def _floats(what: str, values: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:

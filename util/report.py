@@ -13,7 +13,7 @@ import math
 import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from options.flags import ParsedOptions
 from options.record import git_commit
 from util.atomic import write_text
 from util.face_result import FaceResult
+from util.outputs import NamedOutput
 from util.report_data import MeshPacker
 from util.report_parts import REPORT_ENDING, fill, link, part, script, script_json
 from util.results import OVERLAY_ENDING, SummaryRow
@@ -79,17 +80,26 @@ class ReportSource:
     """Those by which the results of two runs differ."""
     with_overlay: bool
     """Whether `<stem>_photo.jpg` is written too."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Endings of what outputs write of a face, and what it is."""
 
     @classmethod
     def of(
-        cls, command: str, options: ParsedOptions, flags: Iterable[str], *, with_overlay: bool
+        cls,
+        command: str,
+        options: ParsedOptions,
+        flags: Iterable[str],
+        outputs: Iterable[NamedOutput] = (),
+        *,
+        with_overlay: bool,
     ) -> ReportSource:
-        """Of a run's options."""
+        """Of a run's options and outputs."""
         flat = options.flat()
         named = {name: flat[name] for name in flags}
         if "name" in flat and (command == "test.py" or named.get("init") == "regress"):
             named = {"name": flat["name"], "epoch": flat["epoch"], **named}
-        return cls(command, named, with_overlay)
+        files = {each.output.endings[0]: each.output.what for each in outputs}
+        return cls(command, named, with_overlay, files)
 
 
 class ReportWriter:
@@ -222,6 +232,7 @@ class ReportWriter:
         names = {f"{face.stem}{ending}": what for ending, what in _FILES.items()}
         if face.fit is not None:
             names |= {f"{face.stem}{ending}": what for ending, what in _FIT_FILES.items()}
+        names |= {f"{face.stem}{ending}": what for ending, what in self._source.files.items()}
         if self._source.with_overlay:
             names[f"{photo_stem}{OVERLAY_ENDING}"] = "whole photo"
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}

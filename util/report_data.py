@@ -14,6 +14,7 @@ import numpy as np
 
 from models.face_model import FaceModel
 from models.lighting import light_coefficients
+from util.face_gltf import unit_deltas
 from util.face_result import FaceResult
 
 NEGLIGIBLE_DM = 0.001
@@ -53,10 +54,8 @@ class MeshPacker:
         """
         if face.albedo is None:
             raise ValueError(f"{face.stem}: a report needs the albedo of the face")
-        rotation = head_rotation(face)
-        shift = face.coefficients.translation_dm[0].detach().double().cpu().numpy()
-        # Back from the photo into the head's own frame: the viewer poses it.
-        vertices = (face.vertices - shift) @ rotation
+        # In the head's own frame: the viewer poses it.
+        rotation, vertices = face.head_rotation, face.head_vertices
         harmonics = light_coefficients(face.coefficients.gamma.detach().double().cpu())[0].numpy()
         for what, values in (
             ("vertices", vertices),
@@ -82,18 +81,9 @@ class MeshPacker:
         }
 
 
-def head_rotation(face: FaceResult) -> np.ndarray:
-    """(3, 3) the head's rotation in the object frame, acting on column vectors."""
-    return face.camera.mesh_R.T @ face.camera.R
-
-
 def _units(face_model: FaceModel) -> dict[str, Any]:
     """Names of the named expression units and what each adds, all x, then all y, then all z."""
-    names = face_model.unit_names
-    if not names:
-        return {"names": [], "scales": [], "deltas": packed(np.zeros(0, np.int8))}
-    basis = face_model.shape_basis[len(face_model.identity_sigma) :]
-    deltas = (face_model.unit_matrix @ basis).cpu().numpy().reshape(len(names), -1, 3)
+    names, deltas = face_model.unit_names, unit_deltas(face_model)
     deltas[np.linalg.norm(deltas, axis=2) < NEGLIGIBLE_DM] = 0
     scales = np.abs(deltas).max(axis=(1, 2)).clip(1e-9) / 127
     levels = np.rint(deltas / scales[:, None, None]).astype(np.int8)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from util.face_file import write_face_file
 from util.face_result import FaceResult
 from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
+from util.outputs import ENDINGS as OUTPUT_ENDINGS
+from util.outputs import NamedOutput
 from util.report_parts import REPORT_ENDING
 
 
@@ -99,24 +102,31 @@ class _Writing:
     row: int
     """Whose they are."""
     future: Future[None]
-    extra: str = ""
-    """Name of a picture that the face is complete without."""
+    extras: tuple[str, ...] = ()
+    """Names of files that the face is complete without, where these are such."""
 
 
 class ResultWriter:
     """Writes faces in threads while the next ones are computed; use as a context manager."""
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
-        """Create the folder."""
+    def __init__(self, folder: Path, outputs: Sequence[NamedOutput] = (), workers: int = 2) -> None:
+        """Create the folder.
+
+        Args:
+            folder: of the results.
+            outputs: that are written of each face, beside the usual files.
+            workers: threads that write.
+        """
         self.folder = folder
+        self._outputs = outputs
         self.rows: list[SummaryRow] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._pool = ThreadPoolExecutor(workers)
         self._pending: list[_Writing] = []
         self.reports: list[str] = []
         """Names of the reports that this run has written, or will have."""
-        self._overlays: set[str] = set()
-        """Names of the overlays that this run has written, or will have."""
+        self._extras: set[str] = set()
+        """Names of overlays, reports and outputs that this run has written, or will have."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -129,6 +139,7 @@ class ResultWriter:
         self._pool.shutdown(wait=True)
         for writing in self._pending:
             self._collect(writing)
+        self._finish_outputs()
         self._write_summary()
         if error is None and self._defect is not None:
             raise self._defect
@@ -146,6 +157,10 @@ class ResultWriter:
         self.rows.append(row)
         number = len(self.rows) - 1
         self._pending.append(_Writing(number, self._pool.submit(write_face, self.folder, face)))
+        for named in self._outputs:
+            endings = named.output.endings
+            write = partial(named.write, face=face)
+            self._add_extra([f"{face.stem}{ending}" for ending in endings], number, write)
         return number
 
     def add_overlay(self, stem: str, row: int, draw: Callable[[], np.ndarray]) -> None:
@@ -156,10 +171,8 @@ class ResultWriter:
             row: number of the row of one of its faces, which takes the problem if there is one.
             draw: gives the (H, W, 3) uint8 picture, in the writing thread.
         """
-        path = self.folder / f"{stem}{OVERLAY_ENDING}"
-        future = self._pool.submit(lambda: write_image(path, draw()))
-        self._pending.append(_Writing(row, future, path.name))
-        self._overlays.add(path.name)
+        name = f"{stem}{OVERLAY_ENDING}"
+        self._add_extra([name], row, lambda folder: write_image(folder / name, draw()))
 
     def add_report(self, name: str, row: int, write: Callable[[Path], None]) -> None:
         """Queue a report.
@@ -169,8 +182,13 @@ class ResultWriter:
             row: number of the row of its face, which takes the problem if there is one.
             write: into the folder that it is given, in the writing thread.
         """
-        self._pending.append(_Writing(row, self._pool.submit(write, self.folder), name))
+        self._add_extra([name], row, write)
         self.reports.append(name)
+
+    def _add_extra(self, names: Sequence[str], row: int, write: Callable[[Path], None]) -> None:
+        """Queue files that a face is complete without; the first name stands for them."""
+        self._pending.append(_Writing(row, self._pool.submit(write, self.folder), tuple(names)))
+        self._extras |= set(names)
 
     def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face, or a face that cannot be used."""
@@ -184,10 +202,10 @@ class ResultWriter:
             row = self.rows[writing.row]
             expected = isinstance(error, (OSError, ValueError))
             problem = str(error) if expected else f"{type(error).__name__}: {error}"
-            if writing.extra:
-                self._overlays.discard(writing.extra)
-                self.reports = [name for name in self.reports if name != writing.extra]
-                problem = f"no {writing.extra}: {problem}"
+            if writing.extras:
+                self._extras -= set(writing.extras)
+                self.reports = [name for name in self.reports if name not in writing.extras]
+                problem = f"no {writing.extras[0]}: {problem}"
                 message = f"{row.message}; {problem}" if row.message else problem
                 row = replace(row, message=message)
             else:
@@ -202,6 +220,16 @@ class ResultWriter:
         """Photos with a face, and photos in all."""
         ok = {row.image for row in self.rows if row.status == "ok"}
         return len(ok), len({row.image for row in self.rows})
+
+    def _finish_outputs(self) -> None:
+        """Let outputs list the faces that they wrote."""
+        for named in self._outputs:
+            first = named.output.endings[0]
+            stems = [row.files for row in self.rows if f"{row.files}{first}" in self._extras]
+            try:
+                named.output.finish(self.folder, stems)
+            except (OSError, ValueError) as error:
+                tqdm.write(f"--save {named.name}: {error}")
 
     def _write_summary(self) -> None:
         """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row.
@@ -245,8 +273,8 @@ class ResultWriter:
         if not _is_face_of(self.folder, stem, photo):
             return
         stale = [f"{stem}{OVERLAY_ENDING}"] if is_first else []
-        stale += [f"{stem}{REPORT_ENDING}"]
-        stale = [name for name in stale if name not in {*self._overlays, *self.reports}]
+        stale += [f"{stem}{ending}" for ending in (REPORT_ENDING, *OUTPUT_ENDINGS)]
+        stale = [name for name in stale if name not in self._extras]
         if stem.casefold() not in named:
             stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]
         for name in stale:

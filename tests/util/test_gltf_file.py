@@ -20,6 +20,7 @@ from util.gltf_file import (
     GltfAnimation,
     GltfCamera,
     GltfMesh,
+    GltfPose,
     GltfScene,
     MorphTargets,
     glb_bytes,
@@ -55,7 +56,7 @@ def moving_dome(frames: int = 6) -> GltfScene:
             rotations=turns.as_matrix(),
         ),
         GltfCamera(np.array([[900.0, 0, 300], [0, 910, 260], [0, 0, 1]]), (640, 480), 10.0),
-        {"face_model": {"name": "größe"}},
+        extras={"face_model": {"name": "größe"}},
     )
 
 
@@ -298,8 +299,44 @@ def test_the_camera_sees_what_the_pinhole_sees():
     dm = scene.mesh.vertices_dm * [1, -1, -1] + [0, 0, 8]
     pixels = dm @ K.T
     np.testing.assert_allclose(found, pixels[:, :2] / pixels[:, 2:], atol=1e-4)
-    assert camera["extras"] == {"K": K.tolist(), "width": 640, "height": 480}
+    assert camera["extras"] == {
+        "K": K.tolist(),
+        "width": 640,
+        "height": 480,
+        "picture": [0, 0, 640, 480],
+    }
     assert view["znear"] < -z.max()
+
+
+@pytest.mark.parametrize("middle", [(320, 240), (500, 100), (-40, 700)])
+def test_the_picture_lies_in_the_view_where_the_file_says(middle: tuple[int, int]):
+    """Also with the principal point aside, or outside the picture."""
+    K = np.array([[900.0, 0, middle[0]], [0, 910, middle[1]], [0, 0, 1]])
+    glb = Glb.parse(glb_bytes(GltfScene(dome(), camera=GltfCamera(K, (640, 480), 8.0))))
+    view, extras = glb.json["cameras"][0]["perspective"], glb.json["cameras"][0]["extras"]
+    left, top, width, height = extras["picture"]
+    # The view has the pixels of the picture, so that half its height is f tan(yfov / 2) of them.
+    view_height = 2 * 910 * np.tan(view["yfov"] / 2)
+    view_width = 2 * 900 * np.tan(view["yfov"] / 2) * view["aspectRatio"] * 910 / 900
+    assert (width, height) == (640, 480)
+    assert left >= 0 and left + width <= view_width + 1e-6
+    assert top >= 0 and top + height <= view_height + 1e-6
+    np.testing.assert_allclose(
+        (left + middle[0], top + middle[1]), (view_width / 2, view_height / 2)
+    )
+
+
+def test_a_pose_stands_at_the_node():
+    turn = Rotation.from_euler("xyz", (0.3, -0.4, 0.1)).as_matrix()
+    shift = np.array([0.2, -0.1, 0.3])
+    glb = Glb.parse(glb_bytes(GltfScene(dome(), pose=GltfPose(turn, shift))))
+    node = glb.json["nodes"][0]
+    np.testing.assert_allclose(node["translation"], 0.1 * shift, rtol=1e-6)
+    np.testing.assert_allclose(
+        [_turn(node["rotation"], corner) for corner in np.eye(3)], turn.T, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="rotation of the pose"):
+        glb_bytes(GltfScene(dome(), pose=GltfPose(2 * turn, shift)))
 
 
 def test_extras_are_kept():

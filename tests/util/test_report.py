@@ -23,7 +23,7 @@ from models.stages import shape_face
 from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from util.face_result import FaceResult
 from util.report import DrawnPhoto
-from util.report_data import MeshPacker, head_rotation
+from util.report_data import MeshPacker
 from util.report_parts import part, script_json
 
 HOSTILE = 'größe "1" <b>&amp;</script><script>alert(1)</script>.jpg'
@@ -72,7 +72,7 @@ def test_the_mesh_comes_back_to_a_hundredth_of_a_millimetre(tiny_face_model: Fac
     levels = np.cumsum(steps, axis=1, dtype=np.int16).T  # wraps as the differences did
     neutral = shape_face(tiny_face_model, face.coefficients).vertices_object[0].numpy()
     np.testing.assert_allclose(levels * mesh["vertices"]["scale"], neutral, atol=1e-4)
-    posed = neutral @ head_rotation(face).T + face.coefficients.translation_dm[0].numpy()
+    posed = neutral @ face.head_rotation.T + face.coefficients.translation_dm[0].numpy()
     np.testing.assert_allclose(posed, face.vertices, atol=1e-5)
     triangles = unpacked(mesh["triangles"], "<u2").reshape(-1, 3)
     np.testing.assert_array_equal(triangles, face.triangles)

@@ -1,0 +1,82 @@
+"""The registry of outputs: names, failures of one kind, what earlier runs left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.camera import Camera
+from models.face_model import FaceModel
+from options.output_options import OutputOptions
+from tests.util.report_faces import report_face, report_row
+from util.errors import InputError
+from util.outputs import OUTPUTS, create_outputs
+from util.outputs.output import OutputSource
+from util.results import ResultWriter
+
+
+def source(face_model: FaceModel, *names: str) -> OutputSource:
+    return OutputSource.of(face_model, Camera.rnet(), "torch", OutputOptions(save=names))
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (("glbs",), r"--save glbs: .*did you mean glb\?"),
+        (("my.jpg",), r"--save my.jpg: .*it can be glb"),
+        (("none", "glb"), "none stands alone"),
+    ],
+)
+def test_unknown_names_are_refused(
+    tiny_face_model: FaceModel, names: tuple[str, ...], problem: str
+):
+    with pytest.raises(InputError, match=problem):
+        create_outputs(source(tiny_face_model, *names))
+
+
+def test_each_name_counts_once_and_none_is_none(tiny_face_model: FaceModel):
+    twice = create_outputs(source(tiny_face_model, "glb", "glb"))
+    assert [named.name for named in twice] == ["glb"]
+    assert create_outputs(source(tiny_face_model, "none")) == ()
+
+
+def test_no_two_kinds_write_the_same_file():
+    endings = [ending for kind in OUTPUTS.values() for ending in kind.endings]
+    assert len(endings) == len(set(endings)) and all(kind.what for kind in OUTPUTS.values())
+
+
+def test_a_kind_that_fails_costs_its_files_only(tiny_face_model: FaceModel, tmp_path: Path):
+    """The face and its row stay; the old file of that kind goes, for it would be another face's."""
+    (tmp_path / "ann.glb").write_bytes(b"of an earlier run")
+    face = replace(report_face(tiny_face_model), albedo=None)
+    with ResultWriter(tmp_path, create_outputs(source(tiny_face_model, "glb"))) as writer:
+        writer.add(face, report_row(face))
+    assert not (tmp_path / f"{face.stem}.glb").exists()
+    assert (tmp_path / f"{face.stem}.obj").exists()
+    (row,) = writer.rows
+    assert row.status == "ok" and f"no {face.stem}.glb" in row.message
+
+
+def test_what_an_earlier_run_wrote_of_a_face_goes(tiny_face_model: FaceModel, tmp_path: Path):
+    face = report_face(tiny_face_model)
+    for names, there in ((("glb",), True), (("none",), False)):
+        with ResultWriter(tmp_path, create_outputs(source(tiny_face_model, *names))) as writer:
+            writer.add(face, report_row(face))
+        assert (tmp_path / f"{face.stem}.glb").exists() is there
+    other = tmp_path / "mine.glb"
+    other.write_bytes(b"the user's own")
+    with ResultWriter(tmp_path) as writer:
+        writer.add(face, report_row(face))
+    assert other.exists()
+
+
+def test_non_finite_numbers_are_named(tiny_face_model: FaceModel, tmp_path: Path):
+    face = report_face(tiny_face_model)
+    broken = replace(face, vertices=np.full_like(face.vertices, np.nan))
+    (named,) = create_outputs(source(tiny_face_model, "glb"))
+    with pytest.raises(ValueError, match=r"glb: .*non-finite"):
+        named.write(tmp_path, broken)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,72 @@
+"""Files that people take away: one kind a class, found by its name in `--save`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from util.errors import InputError
+from util.face_result import FaceResult
+from util.outputs.glb import GlbOutput
+from util.outputs.output import Output, OutputSource
+
+OUTPUTS: dict[str, type[Output]] = {
+    "glb": GlbOutput,
+}
+"""Name -> class, in the order of documentation."""
+NONE = "none"
+"""`--save none` writes no further files."""
+ENDINGS = tuple(ending for output in OUTPUTS.values() for ending in output.endings)
+"""Of all files of faces that outputs write."""
+
+
+@dataclass(frozen=True)
+class NamedOutput:
+    """One of the outputs of a run."""
+
+    name: str
+    output: Output
+
+    def write(self, folder: Path, face: FaceResult) -> None:
+        """Write a face's files, all or none; errors say which kind it was.
+
+        Raises:
+            ValueError: a number is not finite, or the face lacks what this kind needs.
+            OSError: no space, no permission.
+        """
+        try:
+            self.output.write(folder, face)
+        except BaseException:
+            for ending in self.output.endings:
+                (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
+            raise
+
+
+def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:
+    """The outputs that `--save` names, each once.
+
+    Raises:
+        InputError: a name is unknown, or the face model cannot be written so.
+    """
+    names = list(dict.fromkeys(source.options.save))
+    check_names(names)
+    if names == [NONE]:
+        return ()
+    return tuple(NamedOutput(name, OUTPUTS[name](source)) for name in names)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse unknown kinds of output, before anything long begins.
+
+    Raises:
+        InputError: a name is unknown, or stands beside `none`.
+    """
+    for name in names:
+        if name not in (*OUTPUTS, NONE):
+            near = get_close_matches(name, (*OUTPUTS, NONE), 1)
+            hint = f"did you mean {near[0]}?" if near else f"it can be {', '.join(OUTPUTS)}, none"
+            raise InputError(f"--save {name}: there is no such kind of file; {hint}")
+    if NONE in names and len(names) > 1:
+        raise InputError(f"--save {' '.join(names)}: none stands alone")

@@ -1,0 +1,111 @@
+"""What every kind of output has in common. `util.outputs.OUTPUTS` names the kinds."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from data.images import read_image
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.renderer import Backend, Renderer
+from options.output_options import OutputOptions
+from util.errors import InputError
+from util.face_result import FaceResult
+
+
+@dataclass(frozen=True)
+class OutputSource:
+    """What the outputs of a run are made with, beside the faces."""
+
+    face_model: FaceModel
+    """On any device; what outputs need of it, they fetch once."""
+    camera: Camera
+    """Of the crops, on the CPU."""
+    renderer: Renderer
+    """That draws on the CPU."""
+    options: OutputOptions
+
+    @classmethod
+    def of(
+        cls, face_model: FaceModel, camera: Camera, backend: Backend, options: OutputOptions
+    ) -> OutputSource:
+        """Of what a run computes with.
+
+        Args:
+            face_model: that gives the coefficients their meaning.
+            camera: of the crops.
+            backend: of the renderer; one that cannot draw on the CPU gives way to "auto".
+            options: of the outputs.
+        """
+        renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
+        return cls(face_model, camera.to("cpu"), renderer, options)
+
+
+class Output(ABC):
+    """Writes one kind of files; `write` may run in several threads at once."""
+
+    what: ClassVar[str]
+    """A few words for lists of files."""
+    endings: ClassVar[tuple[str, ...]]
+    """Of the files of a face, `<stem><ending>`; the first one is there whenever it was written."""
+
+    def __init__(self, source: OutputSource) -> None:
+        """Prepare what all faces share.
+
+        Raises:
+            InputError: the face model cannot be written so.
+        """
+        self.source = source
+
+    @abstractmethod
+    def write(self, folder: Path, face: FaceResult) -> None:
+        """Write the files of one face.
+
+        Args:
+            folder: of the results; it is there.
+            face: to write.
+
+        Raises:
+            ValueError: a number is not finite; nothing is written.
+            OSError: no space, no permission.
+        """
+
+    def finish(self, folder: Path, stems: Sequence[str]) -> None:  # noqa: B027 (most list nothing)
+        """Write what lists the folder's faces, if this kind has such a file.
+
+        Args:
+            folder: of the results, which may hold faces of earlier runs too.
+            stems: of the faces whose files this run has written.
+        """
+
+
+@lru_cache(maxsize=2)
+def _photo(path: Path, changed_ns: int) -> np.ndarray:
+    return read_image(path)
+
+
+_READING = threading.Lock()
+
+
+def read_photo(face: FaceResult) -> np.ndarray:
+    """The whole photo (H, W, 3) uint8 of a face, upright; the last two read are kept.
+
+    Raises:
+        ValueError: it is no longer what was reconstructed.
+    """
+    try:
+        with _READING:  # else several outputs of a face would read it side by side
+            photo = _photo(face.photo, face.photo.stat().st_mtime_ns)
+    except (InputError, OSError) as error:
+        raise ValueError(f"{face.photo} cannot be read again: {error}") from error
+    if photo.shape[1::-1] != tuple(face.alignment.photo_size):
+        raise ValueError(f"{face.photo} changed while it was reconstructed")
+    return photo
