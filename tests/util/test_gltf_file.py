@@ -317,7 +317,7 @@ def test_the_picture_lies_in_the_view_where_the_file_says(middle: tuple[int, int
     left, top, width, height = extras["picture"]
     # The view has the pixels of the picture, so that half its height is f tan(yfov / 2) of them.
     view_height = 2 * 910 * np.tan(view["yfov"] / 2)
-    view_width = 2 * 900 * np.tan(view["yfov"] / 2) * view["aspectRatio"] * 910 / 900
+    view_width = 2 * 900 * np.tan(view["yfov"] / 2) * view["aspectRatio"]
     assert (width, height) == (640, 480)
     assert left >= 0 and left + width <= view_width + 1e-6
     assert top >= 0 and top + height <= view_height + 1e-6
