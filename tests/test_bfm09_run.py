@@ -18,7 +18,7 @@ from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
 from tests.bfm_files import front_mesh
-from tests.test_train_command import load_script
+from tests.commands import load_script
 from util import assets
 from util.bfm_conversion import SourceSizes, convert_bfm09
 from util.bfm_file import read_bfm_model

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.io import loadmat
 
+from tests.commands import load_script
 from tests.face_files import write_bfm_h5
-from tests.test_train_command import load_script
 from tests.test_user_face_models import RELEASES
 from util import assets
 from util.checkpoint import load_checkpoint

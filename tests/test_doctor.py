@@ -20,9 +20,9 @@ from data import landmark_graph
 from models.face_model import FaceModelData
 from models.networks.recognition import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
+from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame, write_ict
 from tests.test_test_command import trained  # noqa: F401 - a fixture
-from tests.test_train_command import load_script
 from util import diagnosis, installation
 from util.assets import OPEN_FACE_MODEL
 from util.bfm_conversion import SOURCE_FILES, check_source

@@ -22,8 +22,8 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.aflw2000_files import YAWS, write_aflw2000
+from tests.commands import load_script
 from tests.synergy_files import save_random_synergy
-from tests.test_train_command import load_script
 from util import benchmark_methods
 from util.benchmark_methods import NetworkMethod, mean_face_points
 from util.errors import InputError

@@ -19,9 +19,10 @@ from models.networks.reconstruction import ReconstructionNetOptions, create_reco
 from models.renderer import Renderer
 from models.stages import reconstruct
 from models.synergy.pose import head_pose
+from tests.commands import load_script as load_command
+from tests.commands import load_tool
 from tests.synergy_files import save_random_synergy
 from tests.test_evaluate_command import save_network, turning_network
-from tests.test_train_command import load_script as load_command
 from util.errors import InputError
 from util.export_file import load_script, smooth_images
 
@@ -37,10 +38,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*words: str | Path) -> str:
-    """A command in a process of its own, as users start it."""
+def consume(*words: str | Path) -> str:
+    """The example in a process of its own, which has none of this program."""
     done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=280
+        [sys.executable, str(CONSUMER), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -88,14 +92,15 @@ class TestWhatIsExported:
         torch.testing.assert_close(vertices, camera.to_object(made.posed.vertices_camera))
 
 
-def test_synergy_to_onnx_and_from_there_without_this_program(folder: Path):
+def test_synergy_to_onnx_and_from_there_without_this_program(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     network = save_random_synergy(folder, folder / "checkpoints" / "syn" / "epoch_3.pth")
-    out = run(
-        *(ROOT / "export.py", "--model", "synergy", "--name", "syn", "--epoch", "3", *RUN),
-        *("--dense", "--int8"),
-    )
+    named = ["--model", "synergy", "--name", "syn", "--epoch", "3"]
+    command.main([*named, *RUN, "--dense", "--int8"])
+    out = capsys.readouterr().out
     path = folder / "checkpoints" / "syn" / "epoch_3.onnx"
     assert path.is_file() and path.with_name("epoch_3_int8.onnx").is_file()
     assert "landmarks: differs from PyTorch's by at most" in out and "pixels of the crop" in out
@@ -103,7 +108,7 @@ def test_synergy_to_onnx_and_from_there_without_this_program(folder: Path):
 
     picture = (smooth_images(1, 240)[0] * 255).byte().permute(1, 2, 0).numpy()
     write_image(folder / "photo.png", picture)
-    shown = run(CONSUMER, path, "photo.png", "--out", "whole/face")
+    shown = consume(path, "photo.png", "--out", "whole/face")
     assert "yaw" in shown
     found = np.loadtxt("whole/face.txt")
     crop = np.asarray(picture).reshape(120, 2, 120, 2, 3).mean(axis=(1, 3)) / 255
@@ -122,8 +127,13 @@ def test_synergy_to_onnx_and_from_there_without_this_program(folder: Path):
     write_image(folder / "black.png", black)
     half = 120 / np.sqrt(2)
     box = [60 - half, 120 - half, 60 + half, 120 + half]
-    run(CONSUMER, path, "wide.png", "--out", "boxed", "--box", *map(str, box))
-    run(CONSUMER, path, "black.png", "--out", "black")
+    example = load_tool("onnx", "face_from_onnx")
+    for words in (
+        ["wide.png", "--out", "boxed", "--box", *map(str, box)],
+        ["black.png", "--out", "black"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["face_from_onnx.py", str(path), *words])
+        example.main()
     boxed, expected = np.loadtxt("boxed.txt"), np.loadtxt("black.txt") - [60, 0, 0]
     np.testing.assert_allclose(boxed[:, :2], expected[:, :2], atol=3)
 
@@ -131,22 +141,25 @@ def test_synergy_to_onnx_and_from_there_without_this_program(folder: Path):
 def test_an_r_net_to_torchscript(folder: Path, open_face_model: FaceModel):
     save_network(folder, turning_network(open_face_model, "centre"))
     argv = ["--name", "mine", "--epoch", "20", "--format", "torchscript", "--export_path", "r.pt"]
-    run(ROOT / "export.py", *RUN, *argv)
+    command.main([*RUN, *argv])
     parameters, landmarks, _ = load_script(Path("r.pt"))(smooth_images(2, 224).numpy())
     assert parameters.shape == (2, 257) and landmarks.shape == (2, 68, 3)
     np.testing.assert_allclose(parameters[0, 224:227], [0.05, 0.1, -0.05], atol=1e-6)
 
 
 @pytest.mark.slow
-def test_an_r_net_to_onnx(folder: Path, open_face_model: FaceModel):
+def test_an_r_net_to_onnx(
+    folder: Path, open_face_model: FaceModel, capsys: pytest.CaptureFixture[str]
+):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     save_network(folder, turning_network(open_face_model, "centre"))
     argv = ["--name", "mine", "--epoch", "20", "--dense", "--export_path", "r.onnx"]
-    out = run(ROOT / "export.py", *RUN, *argv)
+    command.main([*RUN, *argv])
+    out = capsys.readouterr().out
     assert "vertices: differs" in out and "holds the face model open" in out
     write_image("face.png", np.full((224, 224, 3), 128, np.uint8))
-    run(CONSUMER, "r.onnx", "face.png", "--out", "face")
+    consume("r.onnx", "face.png", "--out", "face")
     assert np.loadtxt("face.txt").shape == (68, 3)
 
 

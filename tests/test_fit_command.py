@@ -22,8 +22,8 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from options.fit_options import chosen_weights
+from tests.commands import load_script
 from tests.test_test_command import trained  # noqa: F401 - a fixture
-from tests.test_train_command import load_script
 from util.assets import load_face_model
 from util.errors import InputError
 from util.one_person import OnePersonCheck

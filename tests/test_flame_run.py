@@ -16,8 +16,8 @@ from models.camera import Camera
 from models.face_model import FaceModelOptions
 from models.renderer import Renderer
 from models.stages import reconstruct
+from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame
-from tests.test_train_command import load_script
 from util.assets import load_face_model
 from util.checkpoint import load_checkpoint
 from util.errors import InputError

@@ -15,9 +15,9 @@ from data.images import read_image, write_image
 from data.square_crop import SquareCrop
 from models.face_model import FaceModel
 from models.synergy.network import SynergyNetwork
+from tests.commands import load_script
 from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
-from tests.test_train_command import load_script
 from tests.video_files import write_file
 from util import synergy_photos, synergy_video
 from util.errors import InputError

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import make_synthetic
+from tests.commands import load_script
 from tests.ddfa_folder import make_ddfa_folder
-from tests.test_train_command import load_script
 from util.checkpoint import list_checkpoints, load_tensors
 from util.errors import InputError
 from util.synergy_checkpoint import FaceFiles, load_synergy

@@ -24,7 +24,7 @@ from models.facerecon_model import FaceReconModel
 from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
-from tests.test_train_command import load_script
+from tests.commands import load_script
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
 from util.face_result import FaceResult

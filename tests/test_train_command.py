@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ import torch
 from data.prepared_files import PhotoFiles
 from data.tar_shards import pack_photos
 from models.face_model import FaceModel
+from tests.commands import load_script
 from tests.prepared_photos import make_photos
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
@@ -21,15 +20,6 @@ from util.training import Training
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--num_discs", "8"]
 SMALL = ["--gpu_ids", "-1", "--num_threads", "0", "--num_cpu_threads", "1", "--disc_size_px", "16"]
-
-
-def load_script(name: str) -> ModuleType:
-    """A command as a module, under a name that no installed module has."""
-    spec = importlib.util.spec_from_file_location(f"{name}_command", ROOT / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 train = load_script("train")

@@ -21,7 +21,7 @@ from models import MODELS
 from options import parse_command
 from options.base_options import DistributedOptions
 from options.flags import NO_EFFECT, ParsedOptions
-from tests.test_train_command import load_script
+from tests.commands import load_script
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

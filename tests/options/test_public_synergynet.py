@@ -16,7 +16,7 @@ from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
 from options.public_synergynet import BONSEYES, CONFIGS, SYNERGYNET, PublicTraining, with_config
 from options.train_options import LoaderOptions, TrainOptions
-from tests.test_train_command import load_script
+from tests.commands import load_script
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import pickletools
 import re
@@ -11,7 +10,6 @@ import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -31,8 +29,8 @@ from options.fit_options import FitOptions, VideoFitOptions, chosen_schedule, ch
 from options.flags import NO_EFFECT, ParsedOptions, flag_names
 from options.public_fitting import PHOTO_GROUPS, VIDEO_GROUPS, FitCall, photo_call, video_call
 from tests.bfm_files import SMALL, write_small_sources
+from tests.commands import load_script, load_tool
 from tests.test_fit_command import folder, photos  # noqa: F401 - fixtures
-from tests.test_train_command import load_script
 from tests.video_files import write_file
 from util import assets
 from util.bfm_conversion import convert_bfm09
@@ -75,17 +73,10 @@ OURS = {"bfm_folder"}
 RUN = ["--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
 
 
-def load_tool(name: str) -> ModuleType:
-    path = ROOT / "tools" / "3dmm_fitting" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"public_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fit_single_img, fit_video = load_tool("fit_single_img"), load_tool("fit_video")
-convert = load_tool("convert_bfm09_data")
+fit_single_img, fit_video = (
+    load_tool("3dmm_fitting", name) for name in ("fit_single_img", "fit_video")
+)
+convert = load_tool("3dmm_fitting", "convert_bfm09_data")
 
 
 def photo(*argv: str) -> FitCall:
