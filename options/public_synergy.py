@@ -30,6 +30,10 @@ _SHORT = {
 """As the public commands spell their flags, and as ours are called."""
 
 
+_CONFIG = ("-opt", "--opt")
+"""How the config-driven form calls its file."""
+
+
 @dataclass(frozen=True)
 class PublicDemoOptions:
     """singleImage.py, artistic.py and uv_texture_realFaces.py."""
@@ -102,10 +106,11 @@ def config_call(argv: Sequence[str]) -> list[str]:
     Raises:
         InputError: no file, or not one that `--config` reads.
     """
-    tokens = list(argv)
+    # -opt=FILE is taken too, as the option parser of the public commands does.
+    tokens = [part for token in argv for part in _split_opt(token)]
     if any(token in ("-h", "--help") for token in tokens):
         return tokens
-    place = next((k for k, token in enumerate(tokens) if token in ("-opt", "--opt")), None)
+    place = next((k for k, token in enumerate(tokens) if token in _CONFIG), None)
     if place is None or place + 1 == len(tokens):
         raise InputError("-opt is missing; name a file such as configs/synergy_net/synergynet.yaml")
     path = tokens[place + 1]
@@ -113,6 +118,11 @@ def config_call(argv: Sequence[str]) -> list[str]:
     flags = [*config_flags(Path(path)), *rest]
     has_model = any(token.partition("=")[0] == "--model" for token in flags)
     return [*([] if has_model else ["--model=synergy"]), f"--config={path}", *rest]
+
+
+def _split_opt(token: str) -> list[str]:
+    flag, has_value, value = token.partition("=")
+    return [flag, value] if flag in _CONFIG and has_value else [token]
 
 
 def long_flags(argv: Sequence[str]) -> list[str]:

@@ -86,7 +86,8 @@ class TestFlags:
             *("--model=synergy", "--config=a.yaml", "--epoch", "3")
         ]
         (folder / "b.yaml").write_text("model: facerecon\n", encoding="utf-8")
-        assert config_call(["-opt", "b.yaml"]) == ["--config=b.yaml"]
+        for typed in (["-opt", "b.yaml"], ["--opt=b.yaml"]):
+            assert config_call(typed) == ["--config=b.yaml"]
         with pytest.raises(InputError, match="-opt is missing"):
             config_call(["--epoch", "3"])
         with pytest.raises(InputError, match=r"c.yaml does not exist"):

@@ -13,13 +13,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import train
-from options.public_synergynet import with_config
+from options.public_synergy import config_call
 from util.command import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Call train.py."""
-    train.main(with_config(sys.argv[1:] if argv is None else argv))
+    train.main(config_call(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import train
-from options.public_synergynet import SYNERGYNET
+from options.public_synergy_training import SYNERGYNET
 from util.command import run_command
 
 

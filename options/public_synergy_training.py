@@ -106,15 +106,6 @@ BONSEYES = PublicTraining(
 """main_train.py of the fork for the datatool."""
 
 
-def with_config(typed: Sequence[str]) -> list[str]:
-    """`-opt FILE` of the commands in tools/facereconstruction as `--config FILE`."""
-    ours = []
-    for token in typed:
-        flag, equals, value = token.partition("=")
-        ours.append(f"--config{equals}{value}" if flag in ("-opt", "--opt") else token)
-    return ours
-
-
 def _is_flag(token: str) -> bool:
     """Whether a token begins a flag; negative numbers do not."""
     return token.startswith("-") and not token.lstrip("-")[:1].isdecimal()

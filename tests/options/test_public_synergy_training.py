@@ -14,7 +14,7 @@ from models.schedule import OptimiserOptions
 from models.synergy_model import SynergyOptions
 from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
-from options.public_synergynet import BONSEYES, CONFIGS, SYNERGYNET, PublicTraining, with_config
+from options.public_synergy_training import BONSEYES, CONFIGS, SYNERGYNET, PublicTraining
 from options.train_options import LoaderOptions, TrainOptions
 from tests.commands import load_script
 from util.errors import InputError
@@ -84,11 +84,6 @@ def test_what_means_nothing_here_says_so(capsys: pytest.CaptureFixture[str]):
 def test_a_resume_by_file_is_refused():
     with pytest.raises(InputError, match=r"--resume a\.pth: a run goes on by --continue_train"):
         SYNERGYNET.argv(["--resume", "a.pth"])
-
-
-def test_a_config_file_by_its_public_flag():
-    assert with_config(["-opt", "a.yaml", "--lr", "1"]) == ["--config", "a.yaml", "--lr", "1"]
-    assert with_config(["--opt=a.yaml"]) == ["--config=a.yaml"]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
