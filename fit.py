@@ -2,7 +2,7 @@
 
 python fit.py my.jpg
 python fit.py --img_path my_photos --res_folder my_fits --preset best
-python fit.py --v_path my.mp4 --res_folder my_fits --nworkers 4
+python fit.py --v_path my.mp4 --res_folder my_fits
 """
 
 from __future__ import annotations

@@ -113,8 +113,9 @@ class VideoFitOptions:
 
     nframes_shape: int = 16
     """Frames, spread over pose and expression, that identity and albedo are fitted to."""
-    nworkers: int = 1
-    """Processes that share the frames."""
+    nworkers: int = 0
+    """Processes that share the frames; 0 takes one for each core, eight at most, or one for each
+    GPU."""
     ngpus: int = 0
     """GPUs that they take turns on, from 0 on; 0 takes those of gpu_ids."""
     cache_folder: str = ""
@@ -129,7 +130,7 @@ class VideoFitOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that fit nothing."""
-        for name, least in (("nframes_shape", 1), ("nworkers", 1), ("ngpus", 0)):
+        for name, least in (("nframes_shape", 1), ("nworkers", 0), ("ngpus", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
 

@@ -348,9 +348,8 @@ class VideoFitting:
             while missing:
                 again = []
                 numbered = [(number, items[number]) for number in missing]
-                results = map_in_processes(
-                    _Numbered(work), numbered, self._workers if self._workers > 1 else 0
-                )
+                workers = min(self._workers, len(missing))
+                results = map_in_processes(_Numbered(work), numbered, workers if workers > 1 else 0)
                 for (number, _), result in results:
                     if isinstance(result, WorkerDied):
                         deaths[number] += 1

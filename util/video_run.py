@@ -16,10 +16,14 @@ from options.fit_options import FitOptions, VideoFitOptions, chosen_schedule, ch
 from options.flags import ParsedOptions
 from options.record import write_options
 from util.assets import choose_face_model
+from util.cores import usable_cores
 from util.devices import choose_device, present_gpus
 from util.errors import InputError
 from util.video_fitting import VideoFitting, VideoJob
 from util.video_results import VideoReport, VideoResults, write_report
+
+MOST_WORKERS = 8
+"""That a run starts unasked: each holds half a gigabyte."""
 
 
 def fit_video(options: ParsedOptions) -> None:
@@ -57,7 +61,7 @@ def fit_video(options: ParsedOptions) -> None:
         raise InputError(
             f"--save_mesh glb_units: face model {face_model.card.name} has no named units; take glb"
         )
-    fitting = VideoFitting(job, cache, max(video.nworkers, len(devices)))
+    fitting = VideoFitting(job, cache, _workers(options, devices))
     done = fitting.run()
 
     backend = options[RenderOptions].renderer
@@ -82,6 +86,14 @@ def fit_video(options: ParsedOptions) -> None:
     write_report(report_path, report)
     fitting.clear_up()
     say(report, results)
+
+
+def _workers(options: ParsedOptions, devices: tuple[str, ...]) -> int:
+    """How many processes share the video's frames; `devices` are those that they take turns on."""
+    asked, threads = options[VideoFitOptions].nworkers, options[BaseOptions].num_cpu_threads
+    if asked or devices[0] != "cpu":
+        return max(asked, len(devices))
+    return min(threads or usable_cores(), MOST_WORKERS)
 
 
 def _written(video: VideoFitOptions) -> dict[str, bool]:
