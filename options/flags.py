@@ -33,7 +33,7 @@ Group = TypeVar("Group")
 SECTIONS = (
     *("base", "train", "loader", "display", "distributed", "optimiser", "face_model"),
     *("synergy", "ddfa", "datatool", "evaluate", "export", "synergy_model", "synergy_test"),
-    *("detection", "smoothing", "benchmark_fit"),
+    *("detection", "smoothing", "benchmark_fit", "animate"),
 )
 """Sections that a config file may have though the command that reads it has no such options:
 another command has. Any command's own are known without being listed here."""
@@ -73,9 +73,14 @@ def without_effect(owners: Iterable[type], reasons: Mapping[str, str]) -> type:
     )
 
 
+def flag_name(field: Field) -> str:
+    """The flag of a field: its name, without the `_` behind what Python has as a word (`with_`)."""
+    return field.name.removesuffix("_")
+
+
 def flag_names(groups: Iterable[type]) -> set[str]:
     """The flags of option dataclasses."""
-    return {field.name for group in groups for field in fields(group)}
+    return {flag_name(field) for group in groups for field in fields(group)}
 
 
 class ParsedOptions:
@@ -101,7 +106,7 @@ class ParsedOptions:
 
     def flat(self) -> dict[str, Any]:
         """Every flag with its value, in the order of the groups."""
-        return {f.name: getattr(g, f.name) for g in self for f in fields(g)}
+        return {flag_name(f): getattr(g, f.name) for g in self for f in fields(g)}
 
     def with_values(self, group: type, **values: Any) -> ParsedOptions:
         """A copy in which some fields of one group differ."""
@@ -158,9 +163,10 @@ def parse_command(
         help_texts = field_docs(group)
         hints = get_type_hints(group)
         for field in fields(group):
-            if field.name in seen:
-                raise ValueError(f"--{field.name} is in {seen[field.name]} and {group}")
-            seen[field.name] = group
+            name = flag_name(field)
+            if name in seen:
+                raise ValueError(f"--{name} is in {seen[name]} and {group}")
+            seen[name] = group
             _add_flag(section, field, hints[field.name], help_texts.get(field.name, ""))
 
     for name, path in sources.items():
@@ -186,7 +192,7 @@ def parse_command(
     built = []
     for group in classes:
         try:
-            built.append(group(**{f.name: values[f.name] for f in fields(group)}))
+            built.append(group(**{f.name: values[flag_name(f)] for f in fields(group)}))
         except ValueError as error:  # a group's own __post_init__ checks
             raise InputError(str(error)) from error
     _say_what_has_no_effect(classes, _peek(typed))
@@ -289,7 +295,7 @@ def _add_flag(section: argparse._ArgumentGroup, field: Field, hint: Any, help_te
         settings |= {"nargs": "+", "type": get_args(hint)[0], "action": _AsTuple}
     else:
         settings |= {"type": hint, "metavar": getattr(hint, "__name__", str(hint)).upper()}
-    section.add_argument(f"--{field.name}", **settings)
+    section.add_argument(f"--{flag_name(field)}", **settings)
 
 
 class _AsTuple(argparse.Action):

@@ -27,6 +27,7 @@ def face_animation(
     times_s: np.ndarray,
     camera: Camera | None = None,
     units: bool = False,
+    strengths: np.ndarray | None = None,
 ) -> GltfScene:
     """One head with one identity, its expressions and its motion over N frames.
 
@@ -51,6 +52,8 @@ def face_animation(
         times_s: (N,) of the frames, from 0 on.
         camera: that looks at the head in the video.
         units: named units as targets.
+        strengths: (N, units) of the named units, where the expressions are made of them; with
+            `units` they are written as they are.
 
     Raises:
         ValueError: the face model has joints, or not the units that are asked for; an expression is
@@ -71,7 +74,7 @@ def face_animation(
     extras: dict[str, object] = {"face_model": face_model.card.record}
     if units:
         names = face_model.unit_names
-        weights = unit_strengths(face_model, expressions)
+        weights = unit_strengths(face_model, expressions) if strengths is None else strengths
         directions = _array(face_model.unit_matrix)
     else:
         full, weights = _one_sided(coefficients)

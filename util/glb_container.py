@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ _COMPONENT_TYPES = {"<f4": 5126, "<u2": 5123, "<u4": 5125}
 _ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4"}
 _LARGEST_FILE = 2**32 - 1
 """Bytes; the header has 32 bits for them."""
+
+
+@dataclass(frozen=True)
+class GlbPart:
+    """Arrays as they lie in a file, ready to be put into others; they are numbered from 0 on."""
+
+    accessors: tuple[dict[str, Any], ...]
+    views: tuple[dict[str, Any], ...]
+    binary: bytes
 
 
 class GlbContainer:
@@ -85,6 +95,23 @@ class GlbContainer:
         self._accessors.append(whole)
         return len(self._accessors) - 1
 
+    def part(self) -> GlbPart:
+        """What was collected so far, to `append` to the containers of other files."""
+        return GlbPart(tuple(self._accessors), tuple(self._views), bytes(self._binary))
+
+    def append(self, part: GlbPart) -> int:
+        """Add all arrays of a part, as adding one after the other would.
+
+        Returns:
+            What is added to the numbers of its accessors.
+        """
+        self._binary += bytes(-len(self._binary) % 4)
+        before, views_before, start = len(self._accessors), len(self._views), len(self._binary)
+        self._accessors += [_renumbered(accessor, views_before) for accessor in part.accessors]
+        self._views += [view | {"byteOffset": view["byteOffset"] + start} for view in part.views]
+        self._binary += part.binary
+        return before
+
     def file(self, document: dict[str, Any]) -> bytes:
         """The whole file (4.4).
 
@@ -125,6 +152,18 @@ def smallest_indices(indices: np.ndarray, count: int) -> np.ndarray:
     return indices.astype(np.uint16 if count <= 65535 else np.uint32)
 
 
+def _renumbered(described: dict[str, Any], views_before: int) -> dict[str, Any]:
+    """The same accessor, or piece of one, where other buffer views come first."""
+    return {
+        key: value + views_before
+        if key == "bufferView"
+        else _renumbered(value, views_before)
+        if isinstance(value, dict)
+        else value
+        for key, value in described.items()
+    }
+
+
 def _little_endian(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
@@ -139,5 +178,6 @@ def _description(array: np.ndarray) -> dict[str, Any]:
 
 def _bounds(array: np.ndarray) -> dict[str, Any]:
     """Exactly those of the stored numbers, as validators demand."""
-    columns = array.reshape(len(array), -1)
-    return {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
+    # Each column in a row, in which numpy looks ten times as fast.
+    columns = np.ascontiguousarray(array.reshape(len(array), -1).T)
+    return {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}

@@ -9,7 +9,7 @@ the format wants linear, lose their sRGB encoding. Sections are those of the Khr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from util.atomic import write_bytes
-from util.glb_container import INDEX_BUFFER, VERTEX_BUFFER, GlbContainer, smallest_indices
+from util.glb_container import (
+    INDEX_BUFFER,
+    VERTEX_BUFFER,
+    GlbContainer,
+    GlbPart,
+    smallest_indices,
+)
 
 METRES = 0.1
 """Of one decimetre."""
@@ -69,6 +75,17 @@ class MorphTargets:
     """(T,) in a file without animation; None for 0."""
     negligible_mm: float = 0.01
     """Where a target moves a vertex by less, it may leave it out, to be smaller."""
+
+
+@dataclass(frozen=True)
+class EncodedTargets:
+    """Morph targets as they lie in a file: encoded once for many faces (`encode_targets`)."""
+
+    names: tuple[str, ...]
+    vertex_count: int
+    """Of the meshes that they fit."""
+    part: GlbPart
+    """An accessor for each."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,8 @@ class GltfScene:
     pose: GltfPose | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     """What else is worth knowing, in types that JSON has; written as `asset.extras`."""
+    common_targets: EncodedTargets | None = None
+    """Come after `targets`, at weight 0. They fit meshes without seams (`without_seams`)."""
 
 
 def write_glb(path: Path, scene: GltfScene) -> None:
@@ -149,8 +168,8 @@ def glb_bytes(scene: GltfScene) -> bytes:
         ValueError: numbers are not finite or arrays contradict each other.
     """
     container = GlbContainer()
-    vertices, triangles, uv = _without_seams(scene.mesh)
-    mesh = _mesh(container, scene.mesh, vertices, triangles, uv)
+    seamless = without_seams(scene.mesh)
+    mesh = _mesh(container, scene.mesh, seamless)
     face: dict[str, Any] = {"name": scene.mesh.name, "mesh": 0}
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "face3d"},
@@ -164,11 +183,10 @@ def glb_bytes(scene: GltfScene) -> bytes:
         document["asset"]["extras"] = dict(scene.extras)
     if scene.mesh.texture_png is not None:
         document |= _texture(container, scene.mesh.texture_png)
-    if scene.targets is not None:
-        _add_targets(container, mesh, scene.targets, len(scene.mesh.vertices_dm), vertices)
+    if scene.targets is not None or scene.common_targets is not None:
+        _add_targets(container, mesh, scene, seamless)
     if scene.animation is not None:
-        target_count = 0 if scene.targets is None else len(scene.targets.names)
-        channels = _channels(scene.animation, target_count)
+        channels = _channels(scene.animation, len(mesh.get("weights", ())))
         document["animations"] = [_animation(container, scene.animation, channels)]
         for path, values in channels.items():
             (mesh if path == "weights" else face)[path] = values[0].tolist()
@@ -200,36 +218,46 @@ def quaternions(rotations: np.ndarray) -> np.ndarray:
     return found
 
 
-def _without_seams(mesh: GltfMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Give each texture coordinate of a vertex a vertex of its own.
+@dataclass(frozen=True)
+class Seamless:
+    """The vertices that are written: each texture coordinate of a vertex has one of its own."""
 
-    Returns:
-        The vertex that each written one is (W,); the triangles of the written ones (F, 3); their
-        texture coordinates (W, 2).
+    vertices: np.ndarray
+    """(W,) the vertex of the mesh that each written one is."""
+    triangles: np.ndarray
+    """(F, 3) of the written ones."""
+    uv: np.ndarray | None
+    """(W, 2) float32 of the written ones."""
+
+
+def without_seams(mesh: GltfMesh) -> Seamless:
+    """What of a mesh is written, since the format knows no seams.
+
+    A caller that writes many faces of one model gives meshes of these vertices and triangles, with
+    as many texture coordinates: they need no work, and `common_targets` fit them.
+
+    Raises:
+        ValueError: triangles or texture coordinates contradict the vertices.
     """
     count = len(mesh.vertices_dm)
     triangles = _indices("triangles", mesh.triangles, count)
     if mesh.uv is None:
-        return np.arange(count), triangles, None
+        return Seamless(np.arange(count), triangles, None)
     if mesh.uv_triangles is None:
-        return np.arange(count), triangles, _floats("uv", mesh.uv, (count, 2))
+        return Seamless(np.arange(count), triangles, _floats("uv", mesh.uv, (count, 2)))
     uv = _floats("uv", mesh.uv, (None, 2))
     uv_triangles = _indices("uv_triangles", mesh.uv_triangles, len(uv))
     if uv_triangles.shape != triangles.shape:
         raise ValueError(f"uv_triangles is {uv_triangles.shape}, triangles {triangles.shape}")
     corners = triangles.astype(np.int64) * len(uv) + uv_triangles
     written, places = np.unique(corners, return_inverse=True)
-    return written // len(uv), places.reshape(triangles.shape), uv[written % len(uv)]
+    vertices, uv = written // len(uv), uv[written % len(uv)]
+    return Seamless(vertices, places.reshape(triangles.shape), uv)
 
 
-def _mesh(
-    container: GlbContainer,
-    mesh: GltfMesh,
-    vertices: np.ndarray,
-    triangles: np.ndarray,
-    uv: np.ndarray | None,
-) -> dict[str, Any]:
-    """A mesh of one primitive; the last three arguments are those of `_without_seams`."""
+def _mesh(container: GlbContainer, mesh: GltfMesh, seamless: Seamless) -> dict[str, Any]:
+    """A mesh of one primitive."""
+    vertices, uv = seamless.vertices, seamless.uv
     shape = (len(mesh.vertices_dm), 3)
 
     def attribute(values: np.ndarray, **options: bool) -> int:
@@ -254,7 +282,7 @@ def _mesh(
         attributes["TEXCOORD_0"] = attribute(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1))
     elif mesh.texture_png is not None:
         raise ValueError("texture_png is given without uv, which lays it over the mesh")
-    indices = smallest_indices(triangles.reshape(-1), len(vertices))
+    indices = smallest_indices(seamless.triangles.reshape(-1), len(vertices))
     primitive = {
         "attributes": attributes,
         "indices": container.accessor(indices, INDEX_BUFFER),
@@ -283,30 +311,70 @@ def _texture(container: GlbContainer, png: bytes) -> dict[str, Any]:
     }
 
 
+def encode_targets(targets: MorphTargets, vertex_count: int) -> EncodedTargets:
+    """Encode targets that many meshes without seams share.
+
+    Args:
+        targets: their weights are not looked at.
+        vertex_count: of the meshes.
+
+    Raises:
+        ValueError: the targets contradict each other or the number of vertices.
+    """
+    container = GlbContainer()
+    _encode(container, targets, vertex_count, np.arange(vertex_count))
+    return EncodedTargets(targets.names, vertex_count, container.part())
+
+
 def _add_targets(
-    container: GlbContainer,
-    mesh: dict[str, Any],
-    targets: MorphTargets,
-    vertex_count: int,
-    vertices: np.ndarray,
+    container: GlbContainer, mesh: dict[str, Any], scene: GltfScene, seamless: Seamless
 ) -> None:
-    """Add morph targets to a mesh; `vertices` are those of `_without_seams`."""
-    names = list(targets.names)
+    """Add a scene's morph targets to its mesh."""
+    own, common = scene.targets, scene.common_targets
+    names, numbers, weights = [], [], []
+    if own is not None:
+        numbers += _encode(container, own, len(scene.mesh.vertices_dm), seamless.vertices)
+        given = np.zeros(len(own.names)) if own.weights is None else own.weights
+        weights += _floats("weights of morph targets", given, (len(own.names),)).tolist()
+        names += own.names
+    if common is not None:
+        counts = len(scene.mesh.vertices_dm), len(seamless.vertices)
+        if counts != (common.vertex_count, common.vertex_count):
+            raise ValueError(
+                f"common_targets are of {common.vertex_count} vertices, the mesh has {counts[0]} "
+                f"and is written with {counts[1]}"
+            )
+        first = container.append(common.part)
+        numbers += range(first, first + len(common.names))
+        weights += [0.0] * len(common.names)
+        names += common.names
+    _check_names(names)
+    mesh["primitives"][0]["targets"] = [{"POSITION": number} for number in numbers]
+    mesh["weights"] = weights
+    mesh["extras"] = {"targetNames": names}
+
+
+def _check_names(names: Sequence[str]) -> None:
     if not names or len(set(names)) < len(names):
         raise ValueError("names of morph targets must be given, each once")
+
+
+def _encode(
+    container: GlbContainer, targets: MorphTargets, vertex_count: int, vertices: np.ndarray
+) -> list[int]:
+    """Add targets of a mesh that is written with `vertices` of its own; returns their accessors."""
+    names = targets.names
+    _check_names(names)
     deltas = np.asarray(targets.deltas_dm)
     if deltas.shape != (len(names), vertex_count, 3):
         raise ValueError(
             f"deltas_dm is {deltas.shape}, expected {(len(names), vertex_count, 3)} for "
             f"{len(names)} names and {vertex_count} vertices"
         )
-    mesh["primitives"][0]["targets"] = [
-        {"POSITION": _target(container, f"deltas_dm of {name}", delta, targets, vertices)}
+    return [
+        _target(container, f"deltas_dm of {name}", delta, targets, vertices)
         for name, delta in zip(names, deltas, strict=True)
     ]
-    weights = np.zeros(len(names)) if targets.weights is None else targets.weights
-    mesh["weights"] = _floats("weights of morph targets", weights, (len(names),)).tolist()
-    mesh["extras"] = {"targetNames": names}
 
 
 def _target(

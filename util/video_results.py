@@ -82,6 +82,8 @@ class VideoReport:
     """What of the file could not be decoded; empty for nothing."""
     audio: str
     """What became of the sound; empty if it is all there, or there was none."""
+    face_model: dict[str, str]
+    """What gives the coefficients their meaning: name, version, fingerprint, licence."""
 
 
 class VideoResults:
@@ -275,6 +277,7 @@ class VideoResults:
             without_face=tuple((run[0], run[-1]) for run in frame_runs(~fit.found)),
             damage=fit.damage.sentence(),
             audio=audio,
+            face_model=self._model.card.record,
         )
 
     def _coefficients(self, flat: np.ndarray) -> Coefficients:

@@ -413,3 +413,27 @@ class TestSections:
     def test_misspelt_ones_are_named(self, tmp_path: Path, text: str, words: str):
         with pytest.raises(InputError, match=words):
             parse_command([Paint, Crew], ["--config", self.write(tmp_path, text)])
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A flag that Python has as a word."""
+
+    with_: str = "brush"
+    """Tool."""
+
+
+def test_flags_may_be_words_of_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """On the command line, in a file, in what is recorded and in the help: never with the `_`."""
+    parsed = parse_command([Reserved], ["--with", "roller"])
+    assert parsed[Reserved].with_ == "roller"
+    assert parsed.flat() == {"with": "roller"} and parsed.given("with")
+    config = tmp_path / "paint.yaml"
+    config.write_text("with: spray\n", encoding="utf-8")
+    assert parse_command([Reserved], ["--config", str(config)])[Reserved].with_ == "spray"
+    with pytest.raises(SystemExit):
+        parse_command([Reserved], ["--help"])
+    told = capsys.readouterr().out
+    assert "--with " in told and "with_" not in told
+    with pytest.raises(InputError, match="with_"):
+        parse_command([Reserved], ["--with_", "roller"])

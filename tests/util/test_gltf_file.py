@@ -23,6 +23,7 @@ from util.gltf_file import (
     GltfPose,
     GltfScene,
     MorphTargets,
+    encode_targets,
     glb_bytes,
     linear_colours,
     quaternions,
@@ -162,6 +163,34 @@ def test_what_targets_leave_out_is_below_the_threshold(negligible_mm: float):
     assert 0.2 < small.mean() < 0.9
     np.testing.assert_array_equal(stored[small], 0)
     np.testing.assert_allclose(stored[~small], deltas[~small], rtol=1e-6)
+
+
+def test_targets_that_were_encoded_before_give_the_same_file():
+    """To the byte, whatever lies before them: other targets, an odd image, or nothing."""
+    moved = moving_dome().targets
+    assert moved is not None
+    for length in range(4):
+        mesh = dome(uv=np.zeros((168, 2)), texture_png=png() + b"x" * length)
+        anew = GltfScene(mesh, moved)
+        alone = GltfScene(mesh, common_targets=encode_targets(moved, 168))
+        assert glb_bytes(anew) == glb_bytes(alone)
+        own = MorphTargets(("photo",), moved.deltas_dm[1:2], np.ones(1))
+        both = MorphTargets(
+            ("photo", *moved.names),
+            np.concatenate([own.deltas_dm, moved.deltas_dm]),
+            np.array([1.0, 0, 0, 0]),
+        )
+        divided = GltfScene(mesh, own, common_targets=encode_targets(moved, 168))
+        assert glb_bytes(divided) == glb_bytes(GltfScene(mesh, both))
+
+
+def test_encoded_targets_of_another_mesh_are_refused():
+    other = encode_targets(MorphTargets(("a",), np.ones((1, 167, 3))), 167)
+    with pytest.raises(ValueError, match="167 vertices, the mesh has 168"):
+        glb_bytes(GltfScene(dome(), common_targets=other))
+    same = encode_targets(MorphTargets(("jawOpen",), np.ones((1, 168, 3))), 168)
+    with pytest.raises(ValueError, match="names of morph targets"):
+        glb_bytes(replace(moving_dome(), animation=None, common_targets=same))
 
 
 def test_bounds_of_sparse_targets_count_the_zeros():

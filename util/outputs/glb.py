@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,31 @@ import torch
 
 from util.face_gltf import unit_deltas
 from util.face_result import FaceResult
-from util.gltf_file import GltfCamera, GltfMesh, GltfPose, GltfScene, MorphTargets, write_glb
+from util.gltf_file import (
+    EncodedTargets,
+    GltfCamera,
+    GltfMesh,
+    GltfPose,
+    GltfScene,
+    MorphTargets,
+    Seamless,
+    encode_targets,
+    without_seams,
+    write_glb,
+)
 from util.outputs.output import Output, OutputSource
 
 EXPRESSION = "photo"
 """Name of the target that is the photo's expression."""
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What the files of all faces of a model share."""
+
+    seamless: Seamless
+    units: EncodedTargets | None
+    """None for models without named units."""
 
 
 class GlbOutput(Output):
@@ -28,37 +50,49 @@ class GlbOutput(Output):
     endings = (".glb",)
 
     def __init__(self, source: OutputSource) -> None:
-        """Prepare the targets of the units."""
+        """Encode the targets of the units, most of a file."""
         super().__init__(source)
-        self._triangles = source.face_model.triangles.cpu().numpy()
-        self._units = unit_deltas(source.face_model)
+        self._coloured = self._common(textured=False)
+
+    @cached_property
+    def _textured(self) -> _Common:
+        return self._common(textured=True)
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `<stem>.glb`."""
         write_glb(folder / f"{face.stem}.glb", self.scene(face))
 
-    def scene(self, face: FaceResult) -> GltfScene:
+    def scene(self, face: FaceResult, texture_png: bytes | None = None) -> GltfScene:
         """The content of the file.
 
+        Args:
+            face: to write.
+            texture_png: content of a PNG that the texture coordinates of the face model lay over
+                the mesh, in place of colours of its vertices.
+
         Raises:
-            ValueError: the face has no albedo.
+            ValueError: the face has no albedo, or its model no texture coordinates.
         """
-        if face.albedo is None:
+        if texture_png is None and face.albedo is None:
             raise ValueError(f"{face.stem}: a glb needs the albedo of the face")
-        model, coefficients = self.source.face_model, face.coefficients
-        with torch.no_grad():
-            identity = coefficients.identity.to(model.mean_shape)
-            rest = model.shape(identity, torch.zeros_like(coefficients.expression).to(identity))
-            normals = model.normals(rest)[0].cpu().numpy()
-        vertices = rest[0].double().cpu().numpy()
-        names, weights = (EXPRESSION, *model.unit_names), np.zeros(1 + len(model.unit_names))
-        weights[0] = 1
-        deltas = np.concatenate([(face.head_vertices - vertices)[None], self._units])
+        common = self._coloured if texture_png is None else self._textured
+        seamless, written = common.seamless, common.seamless.vertices
+        rest, normals = self._at_rest(face)
+        mesh = GltfMesh(
+            rest[written],
+            seamless.triangles,
+            normals=normals[written],
+            colours=face.albedo if texture_png is None else None,
+            uv=seamless.uv,
+            texture_png=texture_png,
+        )
+        expression = (face.head_vertices - rest)[None, written]
         width, height = face.alignment.photo_size
         distance = float(face.camera.mesh_t[2])
         return GltfScene(
-            mesh=GltfMesh(vertices, self._triangles, normals=normals, colours=face.albedo),
-            targets=MorphTargets(names, deltas, weights),
+            mesh=mesh,
+            targets=MorphTargets((EXPRESSION,), expression, np.ones(1)),
+            common_targets=common.units,
             camera=GltfCamera(face.camera.K, (width, height), distance),
             pose=GltfPose(face.head_rotation, face.head_translation_dm),
             extras={
@@ -67,3 +101,28 @@ class GlbOutput(Output):
                 "unit": "metre",
             },
         )
+
+    def _common(self, *, textured: bool) -> _Common:
+        """Raises ValueError where the model cannot bear a texture."""
+        model = self.source.face_model
+        uv = uv_triangles = None
+        if textured:
+            if model.uv is None or model.uv_triangles is None:
+                raise ValueError(f"face model {model.card.name} has no texture coordinates")
+            uv, uv_triangles = model.uv.cpu().numpy(), model.uv_triangles.cpu().numpy()
+        vertices = model.mean_shape.reshape(-1, 3).cpu().numpy()
+        triangles = model.triangles.cpu().numpy()
+        seamless = without_seams(GltfMesh(vertices, triangles, uv=uv, uv_triangles=uv_triangles))
+        if not model.unit_names:
+            return _Common(seamless, None)
+        targets = MorphTargets(model.unit_names, unit_deltas(model)[:, seamless.vertices])
+        return _Common(seamless, encode_targets(targets, len(seamless.vertices)))
+
+    def _at_rest(self, face: FaceResult) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (V, 3) float64 of the head without expression, decimetres, and its normals."""
+        model, coefficients = self.source.face_model, face.coefficients
+        with torch.no_grad():
+            identity = coefficients.identity.to(model.mean_shape)
+            rest = model.shape(identity, torch.zeros_like(coefficients.expression).to(identity))
+            normals = model.normals(rest)[0].cpu().numpy()
+        return rest[0].double().cpu().numpy(), normals
