@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.Image import Resampling
 
 from util.atomic import atomic_file
 from util.errors import InputError
@@ -85,6 +86,42 @@ def reduce_image(image: np.ndarray, longest_px: int) -> np.ndarray:
     size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
     reduced = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.asarray(reduced)
+
+
+def resample_box(
+    image: np.ndarray,
+    box: tuple[float, float, float, float],
+    side_px: int,
+    kernel: Resampling,
+    margin_px: int = 0,
+) -> np.ndarray:
+    """A part of a picture, resized in one step that smooths as much as it shrinks.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: left, top, right, bottom in continuous pixels of the picture; it may reach beyond it,
+            where the result is black.
+        side_px: of the result.
+        kernel: Pillow's filter.
+        margin_px: pixels around the box that the filter may see too.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    low, high = np.array(box[:2]), np.array(box[2:])
+    first = np.floor(low).astype(int) - margin_px
+    last = np.ceil(high).astype(int) + margin_px
+    height, width = image.shape[:2]
+    before = np.maximum(-first, 0)
+    after = np.maximum(last - [width, height], 0)
+    x, y = np.maximum(first, 0), np.minimum(last, [width, height])
+    window = image[x[1] : max(y[1], x[1]), x[0] : max(y[0], x[0])]
+    if before.any() or after.any():
+        window = np.pad(window, ((before[1], after[1]), (before[0], after[0]), (0, 0)))
+    # Pillow takes the box in single precision, which small numbers hold best.
+    inner = (*(low - first).tolist(), *(high - first).tolist())
+    resized = Image.fromarray(window).resize((side_px, side_px), kernel, box=inner)
+    return np.asarray(resized)
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:

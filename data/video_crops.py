@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL.Image import Resampling
 from scipy.ndimage import gaussian_filter1d
 
 from data.alignment import CROP_PX, FACE_SCALE_PX, pos
+from data.images import resample_box
 from data.landmarks import five_from_68
 from data.video_plan import frame_runs
 
@@ -55,23 +56,8 @@ class FrameCrop:
     def crop_image(self, image: np.ndarray) -> np.ndarray:
         """The window of an (H, W, 3) uint8 frame, resampled; black outside of the frame."""
         side = self.crop_px / self.scale
-        low = np.array([self.left, self.top])
-        first = np.floor(low).astype(int)
-        last = np.ceil(low + side).astype(int)
-        height, width = image.shape[:2]
-        before = np.maximum(-first, 0)
-        after = np.maximum(last - [width, height], 0)
-        x, y = np.maximum(first, 0), np.minimum(last, [width, height])
-        window = image[x[1] : max(y[1], x[1]), x[0] : max(y[0], x[0])]
-        if before.any() or after.any():
-            window = np.pad(
-                window, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="constant"
-            )
-        box = (*(low - first), *(low - first + side))
-        picture = Image.fromarray(window)
-        size = (self.crop_px, self.crop_px)
-        resized = picture.resize(size, Image.Resampling.BILINEAR, box=box)  # pyright: ignore
-        return np.asarray(resized)
+        box = (self.left, self.top, self.left + side, self.top + side)
+        return resample_box(image, box, self.crop_px, Resampling.BILINEAR)
 
     def crop_landmarks(self, landmarks: np.ndarray) -> np.ndarray:
         """Pixel indices of the frame -> pixel indices of the crop."""

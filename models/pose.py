@@ -54,3 +54,46 @@ def pose_from_points(
         orthographic = rays * relative_depth[..., None]
     towards_camera = camera.distance_dm - scale.reciprocal()
     return rotation, torch.cat([solution[:, 3] / scale, towards_camera], dim=1)
+
+
+def refine_pose(
+    points_px: Float[Tensor, "batch points 2"],
+    points_object: Float[Tensor, "batch points 3"],
+    rotation: Float[Tensor, "batch 3 3"],
+    translation_dm: Float[Tensor, "batch 3"],
+    camera: Camera,
+    steps: int = 8,
+) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+    """The pose whose projections are nearest to image points, by Gauss-Newton from one near it.
+
+    A small rotation vector w turns a posed point X = R v + t about the head's origin, so that it
+    moves by w x (X - t): the Jacobian of its pixel is that of the projection times [-[X - t]x, I].
+
+    Args:
+        points_px: continuous pixels, y down.
+        points_object: their counterparts in the head's own frame.
+        rotation: to start from, acting on column vectors.
+        translation_dm: to start from.
+        camera: perspective camera.
+        steps: at most a few are needed from a pose that is off by some degrees.
+    """
+    for _ in range(steps):
+        arms = points_object @ rotation.transpose(1, 2)
+        before = camera.from_object(arms + translation_dm[:, None])
+        moved = camera.projection_derivatives(before)
+        # Rows of -[arm]x: what each component of w does to x, y and z.
+        turned = moved @ _cross_matrix(-arms)
+        jacobian = torch.cat([turned, moved], dim=-1).flatten(1, 2)
+        residual = (points_px - camera.project(before)).flatten(1)[..., None]
+        step = torch.linalg.lstsq(jacobian, residual).solution[..., 0]
+        rotation = torch.matrix_exp(_cross_matrix(step[:, :3])) @ rotation
+        translation_dm = translation_dm + step[:, 3:]
+    return rotation, translation_dm
+
+
+def _cross_matrix(vectors: Float[Tensor, "*many 3"]) -> Float[Tensor, "*many 3 3"]:
+    """[v]x: the matrix of the cross product with v from the left."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

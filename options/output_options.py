@@ -15,4 +15,11 @@ class OutputOptions:
     save: tuple[str, ...] = ("glb",)
     """Kinds of further files, or none; docs/outputs.md explains each."""
     unit: Unit = "dm"
-    """Unit of meshes whose format has none of its own (obj, ply); each file says it."""
+    """Unit of meshes and cameras whose format has none of its own; each file says it."""
+    eg3d_mirror: bool = False
+    """Of --save eg3d: the mirrored crops and their labels too."""
+
+    @property
+    def units_in_a_dm(self) -> float:
+        """What lengths in decimetres are multiplied by."""
+        return {"dm": 1.0, "m": 0.1, "mm": 100.0}[self.unit]

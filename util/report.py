@@ -81,7 +81,7 @@ class ReportSource:
     with_overlay: bool
     """Whether `<stem>_photo.jpg` is written too."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Endings of what outputs write of a face, and what it is."""
+    """Names of what outputs write of a face, with * for its stem, and what it is."""
 
     @classmethod
     def of(
@@ -98,7 +98,7 @@ class ReportSource:
         named = {name: flat[name] for name in flags}
         if "name" in flat and (command == "test.py" or named.get("init") == "regress"):
             named = {"name": flat["name"], "epoch": flat["epoch"], **named}
-        files = {each.output.endings[0]: each.output.what for each in outputs}
+        files = {each.output.names("*")[0]: each.output.what for each in outputs}
         return cls(command, named, with_overlay, files)
 
 
@@ -232,7 +232,7 @@ class ReportWriter:
         names = {f"{face.stem}{ending}": what for ending, what in _FILES.items()}
         if face.fit is not None:
             names |= {f"{face.stem}{ending}": what for ending, what in _FIT_FILES.items()}
-        names |= {f"{face.stem}{ending}": what for ending, what in self._source.files.items()}
+        names |= {name.replace("*", face.stem): w for name, w in self._source.files.items()}
         if self._source.with_overlay:
             names[f"{photo_stem}{OVERLAY_ENDING}"] = "whole photo"
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}

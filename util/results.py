@@ -26,8 +26,7 @@ from util.face_file import write_face_file
 from util.face_result import FaceResult
 from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
-from util.outputs import ENDINGS as OUTPUT_ENDINGS
-from util.outputs import NamedOutput
+from util.outputs import OUTPUTS, NamedOutput, output_names
 from util.report_parts import REPORT_ENDING
 
 
@@ -141,6 +140,7 @@ class ResultWriter:
             self._collect(writing)
         self._finish_outputs()
         self._write_summary()
+        self._collect_outputs()
         if error is None and self._defect is not None:
             raise self._defect
 
@@ -158,9 +158,8 @@ class ResultWriter:
         number = len(self.rows) - 1
         self._pending.append(_Writing(number, self._pool.submit(write_face, self.folder, face)))
         for named in self._outputs:
-            endings = named.output.endings
             write = partial(named.write, face=face)
-            self._add_extra([f"{face.stem}{ending}" for ending in endings], number, write)
+            self._add_extra(named.output.names(face.stem), number, write)
         return number
 
     def add_overlay(self, stem: str, row: int, draw: Callable[[], np.ndarray]) -> None:
@@ -224,12 +223,20 @@ class ResultWriter:
     def _finish_outputs(self) -> None:
         """Let outputs list the faces that they wrote."""
         for named in self._outputs:
-            first = named.output.endings[0]
-            stems = [row.files for row in self.rows if f"{row.files}{first}" in self._extras]
+            names = named.output.names
+            stems = [row.files for row in self.rows if names(row.files)[0] in self._extras]
             try:
                 named.output.finish(self.folder, stems)
             except (OSError, ValueError) as error:
                 tqdm.write(f"--save {named.name}: {error}")
+
+    def _collect_outputs(self) -> None:
+        """Let all kinds list the faces that the folder holds now, those of earlier runs too."""
+        for name, kind in OUTPUTS.items():
+            try:
+                kind.collect(self.folder)
+            except (OSError, ValueError) as error:
+                tqdm.write(f"--save {name}: {error}")
 
     def _write_summary(self) -> None:
         """Write summary.csv; photos of earlier runs, whose results lie here too, keep their row.
@@ -273,7 +280,7 @@ class ResultWriter:
         if not _is_face_of(self.folder, stem, photo):
             return
         stale = [f"{stem}{OVERLAY_ENDING}"] if is_first else []
-        stale += [f"{stem}{ending}" for ending in (REPORT_ENDING, *OUTPUT_ENDINGS)]
+        stale += [f"{stem}{REPORT_ENDING}", *output_names(stem)]
         stale = [name for name in stale if name not in self._extras]
         if stem.casefold() not in named:
             stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]

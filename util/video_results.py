@@ -28,6 +28,7 @@ from models.stages import PosedFace, pose_face, shape_face
 from util.atomic import write_bytes, write_text
 from util.coefficient_file import PUBLIC_KEYS
 from util.face_gltf import face_animation
+from util.face_track import FaceTrack
 from util.gltf_file import write_glb
 from util.mesh_file import write_obj
 from util.photo_camera import PhotoCamera
@@ -147,6 +148,18 @@ class VideoResults:
             arrays["photo_to_crop"][number] = crop.matrix
             arrays["trans_params"][number] = crop.public_parameters
         return arrays
+
+    def track(self, stem: str) -> FaceTrack:
+        """The face along the video, for formats of talking heads.
+
+        Args:
+            stem: name of the files.
+        """
+        fit, arrays = self._fit, self.arrays()
+        rows = {name: arrays[name] for name in ("trans_params", "K")}
+        rows |= {"coefficients": fit.coefficients, "landmarks": fit.landmarks}
+        size = (fit.info.width, fit.info.height)
+        return FaceTrack.of_video(stem, size, fit.found, rows)
 
     def write_video(self, path: Path, reader: VideoReader) -> str:
         """Write input | overlay | geometry, with the sound of the input.

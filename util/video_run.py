@@ -20,6 +20,7 @@ from util.cores import usable_cores
 from util.devices import choose_device, present_gpus
 from util.errors import InputError
 from util.video_fitting import VideoFitting, VideoJob
+from util.video_heads import check_frames, talking_heads, write_talking_heads
 from util.video_results import VideoReport, VideoResults, write_report
 
 MOST_WORKERS = 8
@@ -61,7 +62,9 @@ def fit_video(options: ParsedOptions) -> None:
         raise InputError(
             f"--save_mesh glb_units: face model {face_model.card.name} has no named units; take glb"
         )
+    heads = talking_heads(options, face_model)
     fitting = VideoFitting(job, cache, _workers(options, devices))
+    check_frames(heads, fitting.reader)
     done = fitting.run()
 
     backend = options[RenderOptions].renderer
@@ -79,6 +82,7 @@ def fit_video(options: ParsedOptions) -> None:
     elif video.save_mesh != "none":
         glb, units = stem.with_name(f"{path.stem}.glb"), video.save_mesh == "glb_units"
         out.write_glb(glb, units=units)
+    write_talking_heads(heads, results, out.track(path.stem), is_again=is_again)
     if is_again:
         kept = [ending for ending, is_kept in _written(video).items() if is_kept]
         out.remove_stale(stem, kept)

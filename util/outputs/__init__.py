@@ -9,17 +9,40 @@ from pathlib import Path
 
 from util.errors import InputError
 from util.face_result import FaceResult
+from util.outputs.camera import CameraOutput
+from util.outputs.eg3d import Eg3dOutput
 from util.outputs.glb import GlbOutput
+from util.outputs.maps import DepthOutput, MaskOutput, NormalsOutput, VisibilityOutput
 from util.outputs.output import Output, OutputSource
+from util.outputs.panohead import PanoHeadOutput
+from util.outputs.talking_heads import (
+    FacialOutput,
+    GeneFaceOutput,
+    PIRenderOutput,
+    Real3DPortraitOutput,
+    SadTalkerOutput,
+    StyleHeatOutput,
+)
 
 OUTPUTS: dict[str, type[Output]] = {
     "glb": GlbOutput,
+    "camera": CameraOutput,
+    "depth": DepthOutput,
+    "normals": NormalsOutput,
+    "mask": MaskOutput,
+    "visibility": VisibilityOutput,
+    "eg3d": Eg3dOutput,
+    "panohead": PanoHeadOutput,
+    "sadtalker": SadTalkerOutput,
+    "pirender": PIRenderOutput,
+    "styleheat": StyleHeatOutput,
+    "facial": FacialOutput,
+    "geneface": GeneFaceOutput,
+    "real3dportrait": Real3DPortraitOutput,
 }
 """Name -> class, in the order of documentation."""
 NONE = "none"
 """`--save none` writes no further files."""
-ENDINGS = tuple(ending for output in OUTPUTS.values() for ending in output.endings)
-"""Of all files of faces that outputs write."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +62,14 @@ class NamedOutput:
         try:
             self.output.write(folder, face)
         except BaseException:
-            for ending in self.output.endings:
-                (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
+            for name in self.output.names(face.stem):
+                (folder / name).unlink(missing_ok=True)
             raise
+
+
+def output_names(stem: str) -> list[str]:
+    """All files that outputs could have written of a face."""
+    return [name for output in OUTPUTS.values() for name in output.names(stem)]
 
 
 def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:

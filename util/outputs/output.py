@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from models.face_model import FaceModel
 from models.renderer import Backend, Renderer
 from options.output_options import OutputOptions
 from util.errors import InputError
+from util.face_maps import FaceMaps
 from util.face_result import FaceResult
 
 
@@ -48,6 +49,11 @@ class OutputSource:
         renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
         return cls(face_model, camera.to("cpu"), renderer, options)
 
+    @cached_property
+    def maps(self) -> FaceMaps:
+        """Draws faces for all outputs of the run."""
+        return FaceMaps(self.face_model.triangles, self.face_model.vertex_count, self.camera)
+
 
 class Output(ABC):
     """Writes one kind of files; `write` may run in several threads at once."""
@@ -56,6 +62,8 @@ class Output(ABC):
     """A few words for lists of files."""
     endings: ClassVar[tuple[str, ...]]
     """Of the files of a face, `<stem><ending>`; the first one is there whenever it was written."""
+    prefix: ClassVar[str] = ""
+    """Before the stem: the folder, within that of the results, of formats that want their own."""
 
     def __init__(self, source: OutputSource) -> None:
         """Prepare what all faces share.
@@ -64,6 +72,21 @@ class Output(ABC):
             InputError: the face model cannot be written so.
         """
         self.source = source
+
+    @classmethod
+    def names(cls, stem: str) -> tuple[str, ...]:
+        """The files of a face within the folder of the results."""
+        return tuple(f"{cls.prefix}{stem}{ending}" for ending in cls.endings)
+
+    @classmethod  # noqa: B027 (most list nothing)
+    def collect(cls, folder: Path) -> None:
+        """Bring what lists all faces of a folder up to date, if this kind has such a file.
+
+        Called at the end of every run, whatever its `--save`: faces of earlier runs may have gone.
+
+        Args:
+            folder: of the results.
+        """
 
     @abstractmethod
     def write(self, folder: Path, face: FaceResult) -> None:

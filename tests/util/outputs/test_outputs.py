@@ -13,7 +13,7 @@ from models.face_model import FaceModel
 from options.output_options import OutputOptions
 from tests.util.report_faces import report_face, report_row
 from util.errors import InputError
-from util.outputs import OUTPUTS, create_outputs
+from util.outputs import OUTPUTS, create_outputs, output_names
 from util.outputs.output import OutputSource
 from util.results import ResultWriter
 
@@ -44,8 +44,8 @@ def test_each_name_counts_once_and_none_is_none(tiny_face_model: FaceModel):
 
 
 def test_no_two_kinds_write_the_same_file():
-    endings = [ending for kind in OUTPUTS.values() for ending in kind.endings]
-    assert len(endings) == len(set(endings)) and all(kind.what for kind in OUTPUTS.values())
+    names = output_names("a")
+    assert len(names) == len(set(names)) and all(kind.what for kind in OUTPUTS.values())
 
 
 def test_a_kind_that_fails_costs_its_files_only(tiny_face_model: FaceModel, tmp_path: Path):
