@@ -129,7 +129,7 @@ def fit_photos(options: ParsedOptions) -> None:
         )
         reports = ReportWriter(face_model, source)
     make_folder(results, "res_folder")
-    with ResultWriter(results, outputs) as writer:
+    with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
         write_options(options, results, "fit")
         run = PhotoRun(fitting, at_once, overlay, with_overlay=fit.photo_overlay, reports=reports)
         run.folder(photos, writer)

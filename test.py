@@ -104,7 +104,7 @@ def test_network(options: ParsedOptions) -> None:
         with_overlay=test.photo_overlay,
         reports=reports,
     )
-    with ResultWriter(results, outputs) as writer:
+    with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
         run.folder(photos, writer)
     report(writer, results)
 

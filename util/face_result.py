@@ -53,6 +53,8 @@ class FaceResult:
     """(V, 3) colours without light, RGB in [0, 1]; what reports show in other light."""
     given_landmarks_index: np.ndarray | None = None
     """(68, 2) detected or given pixel indices of the crop, y down."""
+    person: tuple[FaceResult, ...] = ()
+    """All faces that were fitted as one person's, this one too; empty where it was alone."""
 
     @property
     def landmarks_photo(self) -> np.ndarray:

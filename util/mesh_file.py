@@ -23,7 +23,13 @@ _LARGEST = 1e9
 """Coordinates from here on are left to Python: their digits would not fit into 64 bits."""
 
 
-def write_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> None:
+def write_obj(
+    path: Path,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    colours: np.ndarray,
+    remark: str = "",
+) -> None:
     """Write a mesh with one colour a vertex, as `v x y z r g b` lines.
 
     Args:
@@ -31,6 +37,7 @@ def write_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray, colours: 
         vertices: (V, 3), in the unit that the file shall have.
         triangles: (F, 3) int, from 0.
         colours: (V, 3) RGB; clipped to [0, 1] and truncated to 8 bits, as the public code does.
+        remark: a line, or several, before the mesh, such as its unit.
 
     Raises:
         ValueError: a vertex or colour is not finite; nothing is written.
@@ -40,8 +47,14 @@ def write_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray, colours: 
     quantised = np.clip(255 * colours, 0, 255).astype(np.uint8)
     faces = _face_lines(np.ascontiguousarray(triangles, dtype=np.int32).tobytes())
     with atomic_file(path) as file:
+        file.write(remark_lines(remark).encode("utf-8"))
         file.write(vertex_lines(vertices, quantised))
         file.write(faces)
+
+
+def remark_lines(remark: str) -> str:
+    """Lines that readers of .obj and .mtl pass over; none for an empty remark."""
+    return "".join(f"# {line}\n" for line in remark.splitlines())
 
 
 def vertex_lines(vertices: np.ndarray, colours: np.ndarray) -> bytes | memoryview:

@@ -205,6 +205,10 @@ class PhotoFitting:
         Args:
             faces: with skin masks.
         """
+        results = self._results(faces)
+        return _of_one_person(results) if self._one_person else results
+
+    def _results(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
         fitter, began = self._fitter, time.perf_counter()
         batch = to_fit_batch(faces).to(fitter.face_model.mean_shape.device)
         start = None
@@ -323,6 +327,15 @@ class PhotoFitting:
             stages=stages,
             warnings=warnings,
         )
+
+
+def _of_one_person(
+    results: Iterator[tuple[FaceResult, SummaryRow]],
+) -> Iterator[tuple[FaceResult, SummaryRow]]:
+    """Let each face know the others, once all are there."""
+    every = list(results)
+    person = tuple(face for face, _ in every)
+    return ((replace(face, person=person), row) for face, row in every)
 
 
 def to_fit_batch(faces: Sequence[PhotoFace]) -> FaceBatch:

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import write_image
+from options.output_options import OutputOptions
 from util.atomic import write_text
 from util.coefficient_file import write_mat
 from util.contact_sheet import CONTACT_SHEET, write_contact_sheet
@@ -27,6 +28,7 @@ from util.face_result import FaceResult
 from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
 from util.outputs import OUTPUTS, NamedOutput, output_names
+from util.outputs.meshes import mesh_remark
 from util.report_parts import REPORT_ENDING
 
 
@@ -108,15 +110,23 @@ class _Writing:
 class ResultWriter:
     """Writes faces in threads while the next ones are computed; use as a context manager."""
 
-    def __init__(self, folder: Path, outputs: Sequence[NamedOutput] = (), workers: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        outputs: Sequence[NamedOutput] = (),
+        workers: int = 2,
+        options: OutputOptions | None = None,
+    ) -> None:
         """Create the folder.
 
         Args:
             folder: of the results.
             outputs: that are written of each face, beside the usual files.
             workers: threads that write.
+            options: of all files, for the unit of `<stem>.obj`.
         """
         self.folder = folder
+        self._options = options or OutputOptions()
         self._outputs = outputs
         self.rows: list[SummaryRow] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +166,8 @@ class ResultWriter:
             raise self._defect
         self.rows.append(row)
         number = len(self.rows) - 1
-        self._pending.append(_Writing(number, self._pool.submit(write_face, self.folder, face)))
+        writing = self._pool.submit(write_face, self.folder, face, self._options)
+        self._pending.append(_Writing(number, writing))
         for named in self._outputs:
             write = partial(named.write, face=face)
             self._add_extra(named.output.names(face.stem), number, write)
@@ -291,7 +302,7 @@ class ResultWriter:
                 tqdm.write(f"{name} of an earlier run cannot be removed: {error.strerror}")
 
 
-def write_face(folder: Path, face: FaceResult) -> None:
+def write_face(folder: Path, face: FaceResult, options: OutputOptions | None = None) -> None:
     """Write `<stem>.obj`, `.mat`, `.json`, `.png`; of fits `<stem>_fit.json` and `_views.png` too.
 
     All of them, or none: what is there of an earlier run goes where this face cannot be written, or
@@ -302,7 +313,7 @@ def write_face(folder: Path, face: FaceResult) -> None:
         OSError: no space, no permission.
     """
     try:
-        _write_files(folder, face)
+        _write_files(folder, face, options or OutputOptions())
     except BaseException:
         for ending in _FACE_ENDINGS:
             with suppress(OSError):
@@ -314,8 +325,11 @@ def write_face(folder: Path, face: FaceResult) -> None:
         (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
 
 
-def _write_files(folder: Path, face: FaceResult) -> None:
-    write_obj(folder / f"{face.stem}.obj", face.vertices, face.triangles, face.colours)
+def _write_files(folder: Path, face: FaceResult, options: OutputOptions) -> None:
+    # As it always was in decimetres: byte for byte that of the public code.
+    remark = "" if options.unit == "dm" else mesh_remark(face, options)
+    vertices = options.units_in_a_dm * face.vertices
+    write_obj(folder / f"{face.stem}.obj", vertices, face.triangles, face.colours, remark)
     camera, alignment = face.camera, face.alignment
     write_mat(
         folder / f"{face.stem}.mat",

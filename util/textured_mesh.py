@@ -8,6 +8,7 @@ every pixel of it.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy as np
 
 from data.images import read_image, write_image
 from models.synergy.morphable import SynergyFace
-from util.atomic import atomic_file, write_text
+from util.atomic import atomic_file, write_bytes, write_text
 from util.errors import InputError
+from util.mesh_file import remark_lines
 from util.safe_pickle import read_npy
 
 _KEPT, _TRIANGLES = "keptInd.npy", "deletedTri.npy"
@@ -108,15 +110,29 @@ def write_public_obj(
     write_text(path, text + faces)
 
 
+def material_stem(stem: str) -> str:
+    """Name of the material and texture of `<stem>.obj`, without ending.
+
+    Names end at a space in .obj and .mtl files. `a b` must not take the texture of `a_b` beside it.
+    """
+    if not any(character.isspace() for character in stem):
+        return stem
+    mark = zlib.crc32(stem.encode("utf-8", "surrogateescape")) & 0xFFFF
+    return "_".join(stem.split()) + f"_{mark:04x}"
+
+
 def write_textured_obj(
     path: Path,
     vertices: np.ndarray,
     triangles: np.ndarray,
     uv: np.ndarray,
     uv_triangles: np.ndarray,
-    texture: np.ndarray,
+    texture: np.ndarray | bytes,
+    *,
+    decimals: int = 4,
+    remark: str = "",
 ) -> None:
-    """Write <name>.obj, <name>.mtl and <name>.png beside each other.
+    """Write `<stem>.obj`, and the .mtl and .png that `material_stem` names beside it.
 
     Args:
         path: the .obj.
@@ -124,24 +140,29 @@ def write_textured_obj(
         triangles: (F, 3) from 0, counter-clockwise seen from outside.
         uv: (U, 2) origin bottom left.
         uv_triangles: (F, 3) corners' coordinates.
-        texture: (H, W, 3) uint8.
+        texture: (H, W, 3) uint8, or the content of a PNG file.
+        decimals: of coordinates.
+        remark: a line, or several, before the mesh, such as its unit.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
     """
     if not (np.isfinite(vertices).all() and np.isfinite(uv).all()):
         raise ValueError(f"{path.name}: the mesh has non-finite numbers")
-    if " " in path.name:
-        # Names end at a space in .obj and .mtl files.
-        path = path.with_name(path.name.replace(" ", "_"))
-    lines = [f"mtllib {path.stem}.mtl\nusemtl skin\n"]
-    lines.append("v %.4f %.4f %.4f\n" * len(vertices) % tuple(vertices.ravel().tolist()))
+    material = material_stem(path.stem)
+    lines = [remark_lines(remark), f"mtllib {material}.mtl\nusemtl skin\n"]
+    vertex = "v " + " ".join([f"%.{decimals}f"] * 3) + "\n"
+    lines.append(vertex * len(vertices) % tuple(vertices.ravel().tolist()))
     lines.append("vt %.6f %.6f\n" * len(uv) % tuple(uv.ravel().tolist()))
     both = np.stack([triangles, uv_triangles], axis=2) + 1
     lines.append("f %d/%d %d/%d %d/%d\n" * len(both) % tuple(both.ravel().tolist()))
-    material = "newmtl skin\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\n" + f"map_Kd {path.stem}.png\n"
-    write_image(path.with_suffix(".png"), texture)
-    write_text(path.with_suffix(".mtl"), material)
+    surface = "newmtl skin\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\n" + f"map_Kd {material}.png\n"
+    picture = path.with_name(f"{material}.png")
+    if isinstance(texture, bytes):
+        write_bytes(picture, texture)
+    else:
+        write_image(picture, texture)
+    write_text(path.with_name(f"{material}.mtl"), surface)
     with atomic_file(path, "w") as file:
         file.writelines(lines)
 

@@ -17,6 +17,7 @@ from tests.ddfa_folder import make_ddfa_folder
 from util.ddfa_files import read_morphable_folder
 from util.errors import InputError
 from util.textured_mesh import (
+    material_stem,
     nearest_colours,
     read_map,
     textured_part,
@@ -113,8 +114,8 @@ def test_a_textured_obj_shows_the_map(tmp_path: Path, mm_folder: Path):
     parts = part.triangles, part.uv, part.uv_triangles
     write_textured_obj(tmp_path / "out" / "a face.obj", vertices, *parts, texture)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["a_face.mtl", "a_face.obj", "a_face.png"]
-    mesh: Any = trimesh.load_mesh(tmp_path / "out" / "a_face.obj", process=False)
+    assert names == ["a face.obj", "a_face_f623.mtl", "a_face_f623.png"]
+    mesh: Any = trimesh.load_mesh(tmp_path / "out" / "a face.obj", process=False)
     np.testing.assert_allclose(mesh.vertices, vertices, atol=1e-3)
     np.testing.assert_allclose(mesh.visual.uv, part.uv, atol=1e-5)
     image = mesh.visual.material.image
@@ -122,7 +123,15 @@ def test_a_textured_obj_shows_the_map(tmp_path: Path, mm_folder: Path):
     colours = mesh.visual.to_color().vertex_colors[:, :3]
     upper = part.uv[:, 1] > 0.55
     assert (colours[upper] == [200, 30, 40]).all() and (colours[part.uv[:, 1] < 0.45] == 0).all()
-    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a_face.png"), texture)
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a_face_f623.png"), texture)
+
+
+def test_names_with_spaces_do_not_meet_others():
+    assert material_stem("a_face") == "a_face"
+    assert (
+        len({material_stem(stem) for stem in ("a face", "a  face", "a\u00a0face", "a_face")}) == 4
+    )
+    assert not any(c.isspace() for c in material_stem("a \u3000 face"))
 
 
 def test_maps_by_their_names(tmp_path: Path):

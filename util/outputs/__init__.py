@@ -13,7 +13,8 @@ from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
 from util.outputs.glb import GlbOutput
 from util.outputs.maps import DepthOutput, MaskOutput, NormalsOutput, VisibilityOutput
-from util.outputs.output import Output, OutputSource
+from util.outputs.meshes import NeutralOutput, PlyOutput, WorldOutput
+from util.outputs.output import TEXTURE, Output, OutputSource
 from util.outputs.panohead import PanoHeadOutput
 from util.outputs.talking_heads import (
     FacialOutput,
@@ -23,9 +24,16 @@ from util.outputs.talking_heads import (
     SadTalkerOutput,
     StyleHeatOutput,
 )
+from util.outputs.textured import TextureOutput
+from util.outputs.usdz import UsdzOutput
 
 OUTPUTS: dict[str, type[Output]] = {
     "glb": GlbOutput,
+    TEXTURE: TextureOutput,
+    "neutral": NeutralOutput,
+    "world": WorldOutput,
+    "ply": PlyOutput,
+    "usdz": UsdzOutput,
     "camera": CameraOutput,
     "depth": DepthOutput,
     "normals": NormalsOutput,

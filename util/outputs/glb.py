@@ -60,7 +60,7 @@ class GlbOutput(Output):
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `<stem>.glb`."""
-        write_glb(folder / f"{face.stem}.glb", self.scene(face))
+        write_glb(folder / f"{face.stem}.glb", self.scene(face, self.source.texture_png(face)))
 
     def scene(self, face: FaceResult, texture_png: bytes | None = None) -> GltfScene:
         """The content of the file.

@@ -20,6 +20,10 @@ from options.output_options import OutputOptions
 from util.errors import InputError
 from util.face_maps import FaceMaps
 from util.face_result import FaceResult
+from util.face_textures import FaceTextures
+
+TEXTURE = "texture"
+"""The kind whose texture others take where both are asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,21 @@ class OutputSource:
     def maps(self) -> FaceMaps:
         """Draws faces for all outputs of the run."""
         return FaceMaps(self.face_model.triangles, self.face_model.vertex_count, self.camera)
+
+    @cached_property
+    def textures(self) -> FaceTextures:
+        """Makes textures for all outputs of the run.
+
+        Raises:
+            InputError: the face model cannot bear a texture.
+        """
+        return FaceTextures(
+            self.face_model, self.camera, self.renderer, self.options, read=read_photo
+        )
+
+    def texture_png(self, face: FaceResult) -> bytes | None:
+        """The texture of a face as the content of a PNG file, where `--save` names textures."""
+        return self.textures.png(face) if TEXTURE in self.options.save else None
 
 
 class Output(ABC):

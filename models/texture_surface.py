@@ -1,0 +1,152 @@
+"""A mesh and its texture layout as one: values go from vertices to texels, back, and across.
+
+N texels are those inside the layout, in the order of its rows; V vertices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import sparse
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from models.texture import LayoutRaster, layout_raster, nearest_covered
+
+
+class TextureSurface:
+    """Args are arrays of a face model; `size` is the side of the texture in texels.
+
+    Args:
+        vertices: (V, 3) at rest, x across the plane of symmetry.
+        triangles: (F, 3).
+        uv: (U, 2) origin bottom left.
+        uv_triangles: (F, 3) into them.
+        size: of the texture.
+    """
+
+    def __init__(
+        self,
+        vertices: np.ndarray,
+        triangles: np.ndarray,
+        uv: np.ndarray,
+        uv_triangles: np.ndarray,
+        size: int,
+    ) -> None:
+        raster = layout_raster(uv, uv_triangles, (size, size))
+        self.size = size
+        self._nearest = nearest_covered(raster.covered)
+        self._texels = np.flatnonzero(raster.covered)
+        self._to_texels = _interpolation(raster, triangles, len(vertices))
+        self._to_vertices = self._to_texels.T.tocsr()
+        self._mass = self._to_vertices @ np.ones(len(self._texels), np.float32)
+        self.mirror = _mirror_coordinates(vertices, triangles, uv, uv_triangles, raster)
+        """(1, 1, N, 2) for `grid_sample`; None for meshes that are not their own mirror image."""
+        edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+        self.edges = np.unique(np.sort(edges, axis=1), axis=0)
+        """(E, 2) vertices of each edge."""
+        lengths = np.linalg.norm(np.diff(vertices[self.edges], axis=1)[:, 0], axis=1)
+        self.edge_dm = float(np.median(lengths))
+        """Its usual length."""
+
+    def at_texels(self, values: np.ndarray) -> np.ndarray:
+        """Values of vertices (V, ...) interpolated at texels, float32."""
+        return (self._to_texels @ values).astype(np.float32)
+
+    def inside(self, vertices: np.ndarray) -> np.ndarray:
+        """Texels (N,) of a part of the mesh, (V,) bool."""
+        return self.at_texels(vertices.astype(np.float32)) > 0.5
+
+    def at_vertices(self, values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means around vertices.
+
+        Args:
+            values: (N, C).
+            weight: (N,)
+
+        Returns:
+            (V, C), 0 where nothing weighs; and mean weights (V,).
+        """
+        total = self._to_vertices @ weight
+        means = (self._to_vertices @ (weight[:, None] * values)) / total.clip(1e-9)[:, None]
+        return means, total / self._mass.clip(1e-9)
+
+    def smooth(self, values: np.ndarray) -> np.ndarray:
+        """Values (N, C) without what vertices cannot hold."""
+        return self.at_texels(self.at_vertices(values, np.ones(len(values), np.float32))[0])
+
+    def mirrored(self, values: np.ndarray) -> np.ndarray:
+        """Values (N, C) of each texel's mirror image."""
+        assert self.mirror is not None
+        image = torch.from_numpy(self.picture(values.astype(np.float32))).permute(2, 0, 1)[None]
+        found = F.grid_sample(image, self.mirror, align_corners=False, padding_mode="border")
+        return found[0, :, 0].T.numpy()
+
+    def depth_within(self, part: np.ndarray) -> np.ndarray:
+        """How deep texels lie inside a part (N,) bool of the layout, in texels; seams do not count.
+
+        0 outside of it.
+        """
+        beyond = np.zeros(self.size * self.size, bool)
+        beyond[self._texels] = ~part
+        distance = distance_transform_edt(~beyond.reshape(self.size, self.size))
+        return np.asarray(distance, np.float32).reshape(-1)[self._texels]
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Values (N, C) as (size, size, C); beyond the layout the nearest texel goes on."""
+        picture = np.zeros((self.size * self.size, values.shape[1]), values.dtype)
+        picture[self._texels] = values
+        return picture.reshape(self.size, self.size, -1)[self._nearest[0], self._nearest[1]]
+
+    def of_picture(self, picture: np.ndarray) -> np.ndarray:
+        """Texels (N, C) of a picture (size, size, C)."""
+        return picture.reshape(self.size * self.size, -1)[self._texels]
+
+    def adjacency(self) -> sparse.csr_matrix:
+        """(V, V) 1 for the two ends of an edge."""
+        count = self._to_texels.shape[1]
+        value = np.ones(len(self.edges))
+        upper = sparse.coo_matrix((value, (self.edges[:, 0], self.edges[:, 1])), (count, count))
+        return sparse.csr_matrix(upper + upper.T)
+
+
+def _interpolation(
+    raster: LayoutRaster, triangles: np.ndarray, vertex_count: int
+) -> sparse.csr_matrix:
+    """(N, V) matrix from values of vertices to those of the covered texels."""
+    corners = triangles[raster.triangle_id[raster.covered]]
+    weights = raster.barycentrics[raster.covered]
+    start = np.arange(len(corners) + 1) * 3
+    shape = (len(corners), vertex_count)
+    return sparse.csr_matrix((weights.reshape(-1), corners.reshape(-1), start), shape)
+
+
+def _mirror_coordinates(
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    uv: np.ndarray,
+    uv_triangles: np.ndarray,
+    raster: LayoutRaster,
+) -> Tensor | None:
+    """Where in the texture the mirror image of each covered texel lies.
+
+    Corner k of a triangle is where its partner has the mirror image of vertex k.
+    """
+    _, mirror = KDTree(vertices).query(vertices * [-1, 1, 1])
+    images = mirror[triangles]
+    own_order, image_order = np.argsort(triangles, axis=1), np.argsort(images, axis=1)
+    own = np.take_along_axis(triangles, own_order, axis=1)
+    mirrored = np.take_along_axis(images, image_order, axis=1)
+    known = {tuple(row): number for number, row in enumerate(own.tolist())}
+    partner = np.array([known.get(tuple(row), -1) for row in mirrored.tolist()])
+    if (partner < 0).any():
+        return None
+    corner = np.empty_like(image_order)
+    np.put_along_axis(corner, image_order, own_order[partner], axis=1)
+    corner_uv = uv[uv_triangles[partner[:, None], corner]]
+    triangle = raster.triangle_id[raster.covered]
+    place = np.einsum("nk,nkd->nd", raster.barycentrics[raster.covered], corner_uv[triangle])
+    grid = np.stack([2 * place[:, 0] - 1, 1 - 2 * place[:, 1]], axis=1).astype(np.float32)
+    return torch.from_numpy(grid)[None, None]

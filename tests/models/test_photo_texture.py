@@ -1,0 +1,192 @@
+"""Textures from photos, of faces drawn with a texture that is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+
+from models.camera import Camera, rotate, rotation_matrix
+from models.face_model import FaceModel, FaceModelData
+from models.lighting import irradiance
+from models.photo_texture import PhotoTexture
+from models.renderer import Renderer
+from models.texel_sight import PhotoView
+from models.texture import corner_coordinates, sample_texture
+from util.assets import OPEN_FACE_MODEL
+from util.face_model_file import read_face_model
+
+SIZE = 256
+YAW = 0.45
+"""Towards the left of the image, in which much of one side of the face is hidden."""
+
+
+@lru_cache(maxsize=1)
+def coarse_model() -> FaceModel:
+    return FaceModel(read_face_model(OPEN_FACE_MODEL, 0))
+
+
+@lru_cache(maxsize=1)
+def maker() -> PhotoTexture:
+    return PhotoTexture(coarse_model(), SIZE)
+
+
+def true_texture() -> torch.Tensor:
+    """(1, 3, H, W) symmetric about the middle, unlike the model's own albedo."""
+    v, u = torch.meshgrid(torch.linspace(0, 1, SIZE), torch.linspace(0, 1, SIZE), indexing="ij")
+    across = (u - 0.5).abs()
+    red = 0.6 + 0.06 * torch.cos(14 * across) * torch.sin(11 * v)
+    green = 0.45 + 0.04 * torch.sin(17 * across + 9 * v)
+    blue = 0.37 + 0.04 * torch.cos(21 * v)
+    return torch.stack([red, green, blue])[None]
+
+
+def light(side: float = 0.0) -> torch.Tensor:
+    """Somewhat coloured, from the front and one side."""
+    gamma = torch.zeros(1, 3, 9)
+    gamma[:, :, 0] = 0.05
+    gamma[:, :, 2] = 0.12
+    gamma[:, :, 3] = side
+    gamma[:, 0, 0] += 0.03
+    return gamma.reshape(1, 27)
+
+
+def photographed(
+    yaw: float, texture: torch.Tensor | None = None, gamma: torch.Tensor | None = None
+) -> PhotoView:
+    """A photo of the mean face in front of bright green."""
+    model, gamma = coarse_model(), light() if gamma is None else gamma
+    mean = model.mean_shape.reshape(1, -1, 3)
+    vertices = rotate(mean, rotation_matrix(torch.tensor([[0.0, yaw, 0.0]])))
+    camera = Camera.rnet().regrid(torch.full((1, 2), 2.0), torch.tensor([[30.0, 8.0]]), (520, 470))
+    made = Renderer()(camera.from_object(vertices), model.triangles, camera)
+    assert model.uv is not None and model.uv_triangles is not None
+    parts = made.fragments.triangle_id, made.fragments.barycentrics
+    uv = corner_coordinates(model.uv, model.uv_triangles, *parts)
+    colour = sample_texture(true_texture() if texture is None else texture, uv)
+    shown = model.triangles.long()[parts[0].long().clamp_min(0)]
+    lit = irradiance(model.normals(vertices), gamma)[0][shown]
+    colour = colour * (parts[1][..., None] * lit).sum(dim=-2)
+    colour = torch.where(made.fragments.covered[..., None], colour, torch.tensor([0.0, 1.0, 0.2]))
+    photo = (255 * colour[0].clamp(0, 1)).round().byte().numpy()
+    return PhotoView(photo, camera.to(torch.float64), vertices[0].numpy(), gamma)
+
+
+def made(*views: PhotoView, keep_light: bool = False) -> np.ndarray:
+    texture = torch.zeros(1, len(coarse_model().albedo_sigma))
+    return maker()(views, texture, keep_light=keep_light) / 255.0
+
+
+def truth() -> np.ndarray:
+    return true_texture()[0].permute(1, 2, 0).numpy()
+
+
+def skin() -> np.ndarray:
+    """Texels of the face itself: not eyes, lids and the inside of the mouth, not its border."""
+    rows, columns = np.mgrid[:SIZE, :SIZE] / SIZE
+    inside = (np.abs(columns - 0.5) < 0.27) & (rows > 0.28) & (rows < 0.84)
+    eyes = (np.abs(rows - 0.43) < 0.05) & (np.abs(np.abs(columns - 0.5) - 0.12) < 0.07)
+    mouth = (np.abs(rows - 0.715) < 0.05) & (np.abs(columns - 0.5) < 0.12)
+    nostrils = (np.abs(rows - 0.6) < 0.04) & (np.abs(columns - 0.5) < 0.08)
+    return inside & ~eyes & ~mouth & ~nostrils
+
+
+def weights(view: PhotoView) -> np.ndarray:
+    picture = maker().surface.picture(maker().observe(view).weight[:, None])
+    return picture[..., 0]
+
+
+def test_what_is_seen_has_the_albedo_that_was_drawn():
+    view = photographed(0.0, gamma=light(0.1))
+    seen = skin() & (weights(view) > 0.95)
+    assert seen.sum() > 0.5 * skin().sum()
+    error = np.abs(made(view) - truth())[seen]
+    assert error.mean() < 0.012 and np.quantile(error, 0.95) < 0.035
+
+
+def test_light_that_is_kept_is_the_photo():
+    """Where the photo shows the face, albedo times irradiance is what it shows."""
+    view = photographed(0.0, gamma=light(0.1))
+    mean, model = coarse_model().mean_shape.reshape(1, -1, 3), coarse_model()
+    lit = irradiance(model.normals(mean), light(0.1))[0].numpy()
+    texel_light = maker().surface.picture(maker().surface.at_texels(lit))
+    seen = skin() & (weights(view) > 0.95)
+    error = np.abs(made(view, keep_light=True) - truth() * texel_light)[seen]
+    assert error.mean() < 0.012
+
+
+def test_the_hidden_side_comes_from_symmetry():
+    view = photographed(YAW)
+    hidden = skin() & (weights(view) == 0)
+    assert hidden.sum() > 0.15 * skin().sum()
+    error = np.abs(made(view) - truth()).mean(axis=2)
+    alone = PhotoTexture(coarse_model(), SIZE)
+    alone.surface.mirror = None
+    model_only = alone([view], torch.zeros(1, len(coarse_model().albedo_sigma)), keep_light=False)
+    without = np.abs(model_only / 255.0 - truth()).mean(axis=2)
+    assert error[hidden].mean() < 0.045
+    assert error[hidden].mean() < 0.6 * without[hidden].mean()
+
+
+def test_no_background_and_no_edge():
+    """Bright green lies around the face; neighbouring texels differ no more than in the truth."""
+    made_up, true = made(photographed(YAW)), truth()
+    inside = skin()
+    green = made_up[..., 1] - made_up[..., 0]
+    assert (green[inside] - (true[..., 1] - true[..., 0])[inside]).max() < 0.12
+    for axis in (0, 1):
+        pairs = inside & np.roll(inside, -1, axis)
+        steps = np.abs(np.roll(made_up, -1, axis) - made_up).max(axis=2)[pairs]
+        usual = np.abs(np.roll(true, -1, axis) - true).max(axis=2)[pairs]
+        assert steps.max() < usual.max() + 0.09
+
+
+def test_weights_fall_as_the_surface_turns_away():
+    """And nothing is taken from where another part of the mesh stands in front."""
+    smaller = [weights(photographed(yaw)) for yaw in (0.0, 0.3, 0.6, 0.9)]
+    side = np.zeros((SIZE, SIZE), bool)
+    side[:, : SIZE // 2] = skin()[:, : SIZE // 2]
+    far = min((side, side[:, ::-1]), key=lambda half: smaller[2][half].mean())
+    means = [float(weight[far].mean()) for weight in smaller]
+    assert means == sorted(means, reverse=True) and means[-1] < 0.1 < 0.6 < means[0]
+    assert all(((weight >= 0) & (weight <= 1)).all() for weight in smaller)
+
+
+def test_photos_of_both_sides_show_more_than_one():
+    """Of an asymmetric face, whose hidden side only another photo tells."""
+    columns = torch.linspace(0, 1, SIZE)[None, None, None]
+    texture = (true_texture() + 0.05 * torch.tanh(12 * (columns - 0.5))).clamp(0, 1)
+    views = [photographed(yaw, texture, light(side)) for yaw, side in ((YAW, 0.06), (-YAW, -0.06))]
+    true = texture[0].permute(1, 2, 0).numpy()
+    one = np.abs(made(views[0]) - true)[skin()].mean()
+    both = np.abs(made(*views) - true)[skin()].mean()
+    assert both < 0.02 and both < 0.8 * one
+
+
+def test_a_photo_that_shows_nothing_leaves_the_model():
+    view = photographed(0.0)
+    away = replace(view, vertices_object=view.vertices_object + np.float32([9, 0, 0]))
+    own = maker().model_albedo(torch.zeros(1, len(coarse_model().albedo_sigma)))
+    picture = maker().surface.picture(own.astype(np.float32))
+    np.testing.assert_allclose(made(away), picture.clip(0, 1), atol=1.1 / 255)
+
+
+def test_models_without_regions_and_symmetry(tiny_face_data: FaceModelData):
+    """A face turned by other coefficients of a model that has nothing but a layout."""
+    model = FaceModel(tiny_face_data)
+    vertices = model.mean_shape.reshape(-1, 3).numpy()
+    photo = np.full((224, 224, 3), 120, np.uint8)
+    view = PhotoView(photo, Camera.rnet().to(torch.float64), vertices, torch.zeros(1, 27))
+    found = PhotoTexture(model, 64)([view], torch.zeros(1, 3))
+    middle = found[24:40, 24:40]
+    assert found.shape == (64, 64, 3) and found.dtype == np.uint8
+    np.testing.assert_allclose(middle, 120, atol=1)
+
+
+def test_a_model_without_layout_is_refused(tiny_face_data: FaceModelData):
+    model = FaceModel(replace(tiny_face_data, uv=None, uv_triangles=None))
+    with pytest.raises(ValueError, match="tiny has no texture coordinates"):
+        PhotoTexture(model)
