@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import sparse
 from scipy.ndimage import binary_erosion, distance_transform_edt, minimum_filter
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from models.camera import Camera
@@ -47,7 +49,10 @@ _SURE_FADES = 4.0
 """The same where something hides the surface, in widths of the weights' fall."""
 _LEAST_LIGHT = 0.15
 """Irradiance below which light is not divided out any further."""
-_LIGHT_SHARES = (0.02, 0.98)
+_SOFT_DM = 0.08
+"""Length over which irradiance is smoothed: skin scatters light, and in creases of the lids and
+beside the nose light that comes back from the skin around fills what harmonics say is dark."""
+_LIGHT_SHARES = (0.05, 0.98)
 """Quantiles of the irradiance of what is seen that bound it elsewhere: nothing in the photo tells
 how bright a surface is that faces another way, and harmonics overshoot there."""
 
@@ -135,6 +140,9 @@ class TexelObserver:
         self._triangles = face_model.triangles.cpu()
         self._normals_of = VertexNormals(self._triangles, face_model.vertex_count)
         self.regions = TexelRegions.of(face_model, surface)
+        near, stiffness = surface.adjacency(), (_SOFT_DM / surface.edge_dm) ** 2
+        diagonal = 1 + stiffness * np.asarray(near.sum(axis=1))[:, 0]
+        self._soften = splu((sparse.diags(diagonal) - stiffness * near).tocsc())
 
     def __call__(self, view: PhotoView, light_power: float = 1.0) -> TexelSight:
         """What a photo shows of each texel; its light counts by a power of its irradiance."""
@@ -163,7 +171,8 @@ class TexelObserver:
 
         with torch.no_grad():
             light = light_coefficients(view.gamma.detach().cpu().float())[0]
-            irradiance = (sh_basis(torch.from_numpy(normal)) @ light).numpy().clip(_LEAST_LIGHT)
+            lit = (sh_basis(torch.from_numpy(normals)) @ light).double().numpy()
+        irradiance = surface.at_texels(self._soften.solve(lit)).clip(_LEAST_LIGHT)
         irradiance = _bounded(irradiance, weight > 0.5) ** light_power
         nearness = points[:, 2].min() / points[:, 2]
         return TexelSight(
