@@ -84,7 +84,7 @@ def test_the_scene_opens_in_openusd(tmp_path: Path):
     np.testing.assert_allclose(mesh.GetPointsAttr().Get(), 0.1 * square().vertices_dm, atol=1e-6)
     query = UsdSkel.BlendShapeQuery(UsdSkel.BindingAPI(mesh.GetPrim()))
     assert query.GetNumBlendShapes() == 2
-    (moved,) = query.GetBlendShapePointIndices()[:1]
+    (moved,) = query.ComputeBlendShapePointIndices()[:1]
     assert list(moved) == [2]
     checker = UsdUtils.ComplianceChecker(arkit=True)
     checker.CheckCompliance(str(path))

@@ -27,7 +27,7 @@ from util.outputs.output import OutputSource
 
 def outputs(face_model: FaceModel, *save: str, **options: Any) -> tuple[NamedOutput, ...]:
     settings = OutputOptions(save=save, **({"texture_size": 64} | options))
-    return create_outputs(OutputSource.of(face_model, Camera.rnet(), "torch", settings))
+    return create_outputs(OutputSource.of(face_model, Camera.rnet(), "auto", settings))
 
 
 def photographed(face_model: FaceModel, folder: Path, name: str = "photo.png") -> FaceResult:
@@ -98,7 +98,7 @@ def test_what_cannot_be_textured(
         outputs(bare, "texture")
     (named,) = outputs(tiny_face_model, "texture")
     face = photographed(tiny_face_model, tmp_path)
-    with pytest.raises(ValueError, match="texture: photo: vertices or light are not finite"):
+    with pytest.raises(ValueError, match="photo: vertices or light are not finite"):
         named.write(tmp_path, replace(face, vertices=face.vertices * np.nan))
     face.photo.unlink()
     with pytest.raises(ValueError, match=r"photo\.png cannot be read again"):
