@@ -226,7 +226,8 @@ class _DepthMap:
         made = renderer(points, triangles, window, features)
         assert made.image is not None
         covered = made.mask[0, 0].numpy() > 0
-        edge = covered & ~binary_erosion(covered) & (made.image[0, 0].numpy() < _OUTLINE_FACING)
+        within = np.asarray(binary_erosion(covered), bool)
+        edge = covered & ~within & (made.image[0, 0].numpy() < _OUTLINE_FACING)
         far = np.full(covered.shape, np.inf)
         return cls(
             front_dm=np.where(covered, made.depth_dm[0, 0].numpy(), np.inf),

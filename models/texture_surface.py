@@ -106,7 +106,7 @@ class TextureSurface:
 
     def adjacency(self) -> sparse.csr_matrix:
         """(V, V) 1 for the two ends of an edge."""
-        count = self._to_texels.shape[1]
+        count = len(self._mass)
         value = np.ones(len(self.edges))
         upper = sparse.coo_matrix((value, (self.edges[:, 0], self.edges[:, 1])), (count, count))
         return sparse.csr_matrix(upper + upper.T)
@@ -135,7 +135,7 @@ def _mirror_coordinates(
     Corner k of a triangle is where its partner has the mirror image of vertex k.
     """
     _, mirror = KDTree(vertices).query(vertices * [-1, 1, 1])
-    images = mirror[triangles]
+    images = np.asarray(mirror)[triangles]
     own_order, image_order = np.argsort(triangles, axis=1), np.argsort(images, axis=1)
     own = np.take_along_axis(triangles, own_order, axis=1)
     mirrored = np.take_along_axis(images, image_order, axis=1)

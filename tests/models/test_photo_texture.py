@@ -168,7 +168,7 @@ def test_photos_of_both_sides_show_more_than_one():
 
 def test_a_photo_that_shows_nothing_leaves_the_model():
     view = photographed(0.0)
-    away = replace(view, vertices_object=view.vertices_object + np.float32([9, 0, 0]))
+    away = replace(view, vertices_object=view.vertices_object + np.array([9, 0, 0], np.float32))
     own = maker().model_albedo(torch.zeros(1, len(coarse_model().albedo_sigma)))
     picture = maker().surface.picture(own.astype(np.float32))
     np.testing.assert_allclose(made(away), picture.clip(0, 1), atol=1.1 / 255)

@@ -26,7 +26,8 @@ from util.outputs.output import OutputSource
 
 
 def outputs(face_model: FaceModel, *save: str, **options: Any) -> tuple[NamedOutput, ...]:
-    settings = OutputOptions(save=save, **({"texture_size": 64} | options))
+    chosen: dict[str, Any] = {"texture_size": 64} | options
+    settings = OutputOptions(save=save, **chosen)
     return create_outputs(OutputSource.of(face_model, Camera.rnet(), "auto", settings))
 
 
