@@ -68,8 +68,9 @@ def _photographed(face: FaceResult, folder: Path) -> FaceResult:
     """The face with a photo of noise that is there to be read."""
     width, height = face.alignment.photo_size
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    write_image(folder / "photo.png", noise)
-    return replace(face, photo=folder / "photo.png")
+    photo = folder / "photos" / "photo.png"
+    write_image(photo, noise)
+    return replace(face, photo=photo)
 
 
 if __name__ == "__main__":

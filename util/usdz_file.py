@@ -85,7 +85,7 @@ def blend_shapes(names: Sequence[str], deltas_dm: np.ndarray) -> BlendShapes:
             moved = np.zeros(1, np.int64)
         prims.append(
             f'            def BlendShape "{name}"\n            {{\n'
-            f"                uniform vector3f[] offsets = {_vectors(delta[moved], 6)}\n"
+            f"                uniform vector3f[] offsets = {_short_vectors(delta[moved])}\n"
             f"                uniform int[] pointIndices = {_numbers(moved)}\n"
             "            }\n"
         )
@@ -274,7 +274,7 @@ def _skeleton(names: Sequence[str]) -> str:
 
 
 def _numbers(values: np.ndarray) -> str:
-    return "[" + ", ".join(map(str, values.reshape(-1).tolist())) + "]"
+    return "[" + ",".join(map(str, values.reshape(-1).tolist())) + "]"
 
 
 def _vectors(values: np.ndarray, decimals: int) -> str:
@@ -282,3 +282,9 @@ def _vectors(values: np.ndarray, decimals: int) -> str:
     rounded = np.round(values, decimals) + 0.0
     row = "(" + ", ".join([f"%.{decimals}f"] * values.shape[1]) + ")"
     return "[" + ", ".join([row] * len(rounded)) % tuple(rounded.reshape(-1).tolist()) + "]"
+
+
+def _short_vectors(values: np.ndarray) -> str:
+    """The same in as few characters as 0.01 mm need: most of a package is such text."""
+    rounded = (np.round(values, 5) + 0.0).reshape(-1).tolist()
+    return "[" + ",".join(["(%.4g,%.4g,%.4g)"] * len(values)) % tuple(rounded) + "]"

@@ -95,7 +95,7 @@ def test_the_scene_opens_in_openusd(tmp_path: Path):
 def test_colours_are_linear_and_units_leave_out_what_stays():
     text = scene_text(square(), [units()])
     assert "(0.2140, 0.2140, 0.2140)" in text  # 0.5 of sRGB
-    assert "offsets = [(0.000000, 0.000000, 0.050000)]" in text
+    assert "offsets = [(0,0,0.05)]" in text
     assert "pointIndices = [2]" in text and "pointIndices = [0]" in text
     assert "displayColor" not in scene_text(square(textured=True))
 
