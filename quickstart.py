@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-EXTRAS = "dev,demo"
+EXTRAS = "dev,demo,app"
 
 
 class NoEnvironment(Exception):

@@ -44,8 +44,12 @@ _UPRIGHT = {
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, most_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     """Read a photo as it is meant to be seen.
+
+    Args:
+        path: of the picture.
+        most_megapixels: larger ones are refused before they are decoded.
 
     Returns:
         (H, W, 3) uint8 RGB: upright by its EXIF orientation, transparent parts on white, 16 bits
@@ -53,11 +57,11 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Raises:
         InputError: no such file, not a picture of a known format, damaged or truncated, larger
-            than MAX_MEGAPIXELS or smaller than MIN_SIDE_PX; the message names the file.
+            than `most_megapixels` or smaller than MIN_SIDE_PX; the message names the file.
     """
     path = Path(path)
     _check_file(path)
-    return _decode(path, path)
+    return _decode(path, path, most_megapixels)
 
 
 def decode_image(content: bytes, name: str) -> np.ndarray:
@@ -237,7 +241,9 @@ def stem_family(name: str) -> str:
         stem = shorter
 
 
-def _decode(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
+def _decode(
+    source: Path | io.BytesIO, path: Path | str, most_megapixels: float = MAX_MEGAPIXELS
+) -> np.ndarray:
     """Decode a picture; `path` is its name in messages."""
     try:
         with warnings.catch_warnings():
@@ -245,14 +251,14 @@ def _decode(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
             # blocks, which a picture may have.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(source, formats=_FORMATS) as opened:
-                _check_size(path, opened.size)
+                _check_size(path, opened.size, most_megapixels)
                 orientation = _orientation(opened)
                 image = _to_rgb(opened)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path} has more than {MAX_MEGAPIXELS} megapixels; make it smaller"
+            f"{path} has more than {most_megapixels:g} megapixels; make it smaller"
         ) from error
     except UnidentifiedImageError as error:
         raise InputError(
@@ -279,12 +285,12 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty (0 bytes); replace the file")
 
 
-def _check_size(path: Path | str, size: tuple[int, int]) -> None:
+def _check_size(path: Path | str, size: tuple[int, int], most_megapixels: float) -> None:
     width, height = size
-    if width * height > MAX_MEGAPIXELS * 1e6:
+    if width * height > most_megapixels * 1e6:
         raise InputError(
-            f"{path} is {width} x {height} pixels; more than {MAX_MEGAPIXELS} megapixels are not "
-            "read, make it smaller"
+            f"{path} is {width} x {height} pixels; more than {most_megapixels:g} megapixels are "
+            "not read, make it smaller"
         )
     if min(width, height) < MIN_SIDE_PX:
         raise InputError(

@@ -229,7 +229,7 @@ class PhotoFolder:
             given, landmarks = given if given is not None else landmarks, None
         landmarks = choose_landmarks(image, landmarks, given, self._detector)
         if landmarks is None:
-            if turn := _turn_that_shows_a_face(image, self._detector):
+            if turn := turn_that_shows_a_face(image, self._detector):
                 raise InputError(
                     f"no face found as the photo is, but one if it is turned by {turn} degrees "
                     "counter-clockwise; turn it"
@@ -241,7 +241,7 @@ class PhotoFolder:
         return (given if given is not None else landmarks), landmarks
 
 
-def _turn_that_shows_a_face(image: np.ndarray, detector: LandmarkDetector) -> int:
+def turn_that_shows_a_face(image: np.ndarray, detector: LandmarkDetector) -> int:
     """Degrees counter-clockwise that a photo must be turned by to show a face; 0 for none."""
     for quarters in (2, 1, 3):
         if detector.detect(np.ascontiguousarray(np.rot90(image, quarters)), largest_only=True):

@@ -33,7 +33,8 @@ Group = TypeVar("Group")
 SECTIONS = (
     *("base", "train", "loader", "display", "distributed", "optimiser", "face_model"),
     *("synergy", "ddfa", "datatool", "evaluate", "export", "synergy_model", "synergy_test"),
-    *("detection", "smoothing", "benchmark_fit", "animate"),
+    *("detection", "smoothing", "benchmark_fit", "animate", "app", "ict_benchmark"),
+    "scan_benchmark",
 )
 """Sections that a config file may have though the command that reads it has no such options:
 another command has. Any command's own are known without being listed here."""
@@ -125,6 +126,8 @@ def parse_command(
     groups: Sequence[type] | Callable[[dict[str, str]], Sequence[type]],
     argv: Sequence[str] | None = None,
     description: str = "",
+    *,
+    partial: bool = False,
 ) -> ParsedOptions:
     """Parse a command line into its option groups.
 
@@ -133,6 +136,8 @@ def parse_command(
             them, for commands in which one flag (`--model`) decides which others exist.
         argv: arguments without the program's name; default `sys.argv[1:]`.
         description: first lines of `--help`.
+        partial: leave all other flags, `--help` too, to a later call that knows more groups: for
+            a command that begins before its heavy modules are imported.
 
     Raises:
         InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
@@ -144,6 +149,9 @@ def parse_command(
         classes = list(groups(given) if callable(groups) else groups)
     except ValueError as error:  # a registry does not know a name
         raise InputError(str(error)) from error
+    if partial:
+        own = {section_name(group) for group in classes}
+        entries = [entry for entry in entries if not entry.section or entry.section in own]
     entries = _of_sections(entries, classes)
     arguments = [*_tokens(entries), *rest]
     sources = {entry.name: entry.path for entry in entries}
@@ -151,6 +159,7 @@ def parse_command(
     parser = _Parser(
         description=description,
         allow_abbrev=False,
+        add_help=not partial,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -170,14 +179,14 @@ def parse_command(
             _add_flag(section, field, hints[field.name], help_texts.get(field.name, ""))
 
     for name, path in sources.items():
-        if name not in seen:
+        if name not in seen and not partial:
             raise InputError(
                 f"--config {path}: {name} is no flag of this command"
                 f"{did_you_mean([name], seen)}; run with --help for all flags"
             )
     try:
         namespace, unknown = parser.parse_known_args(arguments)
-        if unknown:
+        if unknown and not partial:
             flags = [token.partition("=")[0] for token in unknown if token.startswith("-")]
             parser.error(
                 f"unrecognized arguments: {' '.join(unknown)}"

@@ -69,7 +69,7 @@ def test_the_environment_is_made_once_and_again_when_the_requirements_change(
 ) -> None:
     python = quickstart.prepare_environment()
     assert python.is_file()
-    install = [str(python), "-m", "pip", "install", "--quiet", f"{tmp_path}[dev,demo]"]
+    install = [str(python), "-m", "pip", "install", "--quiet", f"{tmp_path}[dev,demo,app]"]
     assert calls == [["create", ".venv"], install]
     assert quickstart.prepare_environment() == python
     assert len(calls) == 2

@@ -52,6 +52,8 @@ REQUIRED = (
 )
 OPTIONAL = (
     Package("scikit-image", "skimage", "portraits of the quick start; pip install .[demo]"),
+    Package("fastapi", "fastapi", "app.py; pip install .[app]"),
+    Package("uvicorn", "uvicorn", "app.py; pip install .[app]"),
     Package("diffrp-nvdiffrast", "nvdiffrast", "--renderer nvdiffrast; pip install .[cuda]"),
     Package("onnx", "onnx", "ArcFace from .onnx files; pip install .[insightface]"),
     Package("onnxruntime", "onnxruntime", "--detector insightface; pip install .[insightface]"),

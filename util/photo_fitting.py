@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.energy import FitWeights
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, Preset
 from models.fitting.plausibility import left_of_flat
+from models.fitting.problem import Evaluation
 from models.landmarks import from_index
 from models.parameters import Coefficients
 from models.renderer import Renderer
@@ -177,6 +178,7 @@ class PhotoFitting:
         focal: bool = False,
         check: OnePersonCheck | None = None,
         draw: bool = True,
+        watch: Callable[[str, Evaluation], None] | None = None,
     ) -> None:
         """Say how.
 
@@ -189,6 +191,8 @@ class PhotoFitting:
             focal: look for the focal length too, one for all faces of a call.
             check: warns of strangers among photos of one person.
             draw: give the turned views too.
+            watch: called with the stage's name after every step of Gauss-Newton; what it raises
+                ends the fit.
         """
         self._fitter = fitter
         self._preset: Preset = preset
@@ -198,6 +202,7 @@ class PhotoFitting:
         self._focal = focal
         self._check = check
         self._draw = draw
+        self._watch = watch
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
         """Fit faces side by side.
@@ -222,6 +227,7 @@ class PhotoFitting:
                 batch,
                 PRESETS[self._preset],
                 start,
+                self._watch,
                 one_person=self._one_person,
                 focal=self._focal,
             )

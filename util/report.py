@@ -102,6 +102,20 @@ class ReportSource:
         return cls(command, named, with_overlay, files)
 
 
+@dataclass(frozen=True)
+class ShownFace:
+    """A report, and those of its parts that other pages show too."""
+
+    subtitle: str
+    """HTML: which model's face, and whether it was fitted."""
+    body: str
+    """HTML of `face.html`."""
+    data: str
+    """JSON that `showFace` of face.js reads."""
+    page: str
+    """The whole report."""
+
+
 class ReportWriter:
     """Writes reports of the faces of one face model; its methods may run in threads."""
 
@@ -134,16 +148,41 @@ class ReportWriter:
 
     def page(self, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str) -> str:
         """The page as text; arguments as those of `write`."""
+        return self.show(face, row, photo, photo_stem).page
+
+    def show(
+        self, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str
+    ) -> ShownFace:
+        """The page and its parts; arguments as those of `write`."""
+        name = face.photo.name
+        number = f", face {face.number}" if face.number > 1 else ""
+        title = _text(f"{name}{number}")
+        subtitle = _text(
+            f"3D face of the model {face.face_model.name} {face.face_model.version}, "
+            f"{'fitted to' if face.fit else 'predicted from'} the photo"
+        )
         data = {"mesh": self._mesh.pack(face), "points": _points(face)}
-        page = ""
+        json_text = script_json(face.stem, data)
+        body = page = ""
         for longest_px, quality in PICTURE_STEPS:
             pictures = _pictures(face, photo, longest_px, quality)
-            page = self._page(face, row, photo_stem, data, pictures)
+            body = self._body(face, row, photo_stem, data, pictures)
+            page = fill(
+                {
+                    "title": title,
+                    "subtitle": subtitle,
+                    "css": part("report.css"),
+                    "face": body,
+                    "data": json_text,
+                    "viewer": script(part("viewer.js")),
+                    "script": script(part("face.js") + part("page.js")),
+                }
+            )
             if len(page) <= 0.99 * PAGE_BYTES:
                 break
-        return page
+        return ShownFace(subtitle, body, json_text, page)
 
-    def _page(
+    def _body(
         self,
         face: FaceResult,
         row: SummaryRow,
@@ -151,16 +190,9 @@ class ReportWriter:
         data: Mapping[str, Any],
         pictures: Mapping[str, tuple[str, str]],
     ) -> str:
-        name = face.photo.name
-        number = f", face {face.number}" if face.number > 1 else ""
+        """What `face.html` shows."""
         return fill(
             {
-                "title": _text(f"{name}{number}"),
-                "subtitle": _text(
-                    f"3D face of the model {face.face_model.name} {face.face_model.version}, "
-                    f"{'fitted to' if face.fit else 'predicted from'} the photo"
-                ),
-                "css": part("report.css"),
                 "warnings": _warnings(face, row),
                 "tabs": "".join(
                     f'<button type="button" data-show="{key}">{label}</button>'
@@ -172,10 +204,8 @@ class ReportWriter:
                 "energies": _energies(face),
                 "used": _rows(self._used(face)),
                 "files": self._files(face, photo_stem),
-                "data": script_json(face.stem, data),
-                "viewer": script(part("viewer.js")),
-                "script": script(part("page.js")),
-            }
+            },
+            "face.html",
         )
 
     def _numbers(self, face: FaceResult, row: SummaryRow) -> Iterable[tuple[str, str]]:

@@ -47,7 +47,7 @@ class MeshPacker:
         }
 
     def pack(self, face: FaceResult) -> dict[str, Any]:
-        """What `loadFace` of page.js reads.
+        """What `loadFace` of face.js reads.
 
         Raises:
             ValueError: a vertex, colour or light is not finite, or the face has no albedo.

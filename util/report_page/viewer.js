@@ -69,7 +69,7 @@ const MODES = ['photo', 'albedo', 'grey', 'normals', 'wireframe'];
 const FIELD_OF_VIEW = 0.42;
 
 class FaceViewer {
-  /* face: {vertices, triangles, albedo, harmonics, rotation, units, landmarks}; see page.js. */
+  /* face: {vertices, triangles, albedo, harmonics, rotation, units, landmarks}; see face.js. */
   constructor(canvas, face) {
     const gl = canvas.getContext('webgl2', { antialias: true, alpha: true });
     if (!gl) throw new Error('no WebGL2');

@@ -1,0 +1,32 @@
+"""Open a page on this computer that fits faces: drop a photo or a video, turn and take the result.
+
+python app.py
+python app.py --port 9000 --preset best
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from options.app_options import AppOptions
+from options.flags import parse_command
+from util.command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until Ctrl-C."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(typed):
+        from util.app.work import GROUPS
+
+        parse_command(GROUPS, typed, __doc__ or "")
+    # The other flags belong to modules that take seconds to import; the page does not wait.
+    options = parse_command([AppOptions], typed, partial=True)[AppOptions]
+    from util.app.serving import serve
+
+    serve(options, typed)
+
+
+if __name__ == "__main__":
+    run_command(main)

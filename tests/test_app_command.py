@@ -1,0 +1,246 @@
+"""`app.py` from the outside: it starts, a real browser fits a face in it, and it leaves nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fastapi", reason="needs the extra app")
+pytest.importorskip("uvicorn", reason="needs the extra app")
+
+from data.images import write_image
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData
+from models.renderer import Renderer
+from models.stages import reconstruct
+from options.app_options import AppOptions
+from options.flags import parse_command
+from tests.browser import Browser, find_chromium
+from tests.test_train_command import load_script
+from tests.util.app.live_server import LiveServer
+from tests.video_faces import write_face_video
+from util.app.guard import is_loopback
+from util.app.work import GROUPS, prepare
+from util.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
+QUIET = ["--port", "0", "--open_browser", "False"]
+
+command = load_script("app")
+
+
+def two_people(open_face_model: FaceModel) -> np.ndarray:
+    """A picture of two rendered faces side by side, on grey."""
+    layout = open_face_model.layout
+    flat = torch.zeros(2, layout.size)
+    generator = torch.Generator().manual_seed(1)
+    flat[:, layout.slices["identity"]] = 0.7 * torch.randn(2, 80, generator=generator)
+    flat[:, layout.slices["angles_rad"]] = torch.tensor([[0.05, 0.2, 0.0], [0.0, -0.2, 0.05]])
+    with torch.inference_mode():
+        made = reconstruct(open_face_model, Renderer(), Camera.rnet(), layout.split(flat))
+    assert made.rendering.image is not None
+    faces = torch.where(made.rendering.mask > 0.5, made.rendering.image, torch.tensor(0.45))
+    pictures = (faces.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).numpy()
+    return np.concatenate(list(pictures), axis=1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """With the real fitter behind it."""
+    folder = tmp_path_factory.mktemp("jobs")
+    options = AppOptions(preset="fast")
+    with LiveServer(folder, lambda: prepare(RUN)[0], options, ("open@0", "open")) as running:
+        yield running
+
+
+def test_a_browser_chooses_a_face_and_turns_it(
+    server: LiveServer, open_face_data: FaceModelData, tmp_path: Path
+):
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    photo = tmp_path / "größe <b>'1'.png"
+    write_image(photo, two_people(FaceModel(open_face_data)))
+    with Browser(chromium, tmp_path / "profile", (700, 600)) as page:
+        page.open(server.address)
+        page.wait_for("document.body?.dataset.ready === 'true'", 120)
+        assert page.run("$('presets').querySelector(':checked').value") == "fast"
+
+        # A file that is none, then two people.
+        page.choose_file("#file", Path(__file__))
+        page.wait_for("document.body.dataset.state === 'failed'")
+        assert "not a JPEG" in page.run("$('problem').textContent")
+        page.choose_file("#file", photo)
+        page.wait_for("document.body.dataset.state === 'choosing'")
+        assert page.run("$('title').textContent") == photo.name
+        assert page.run("document.querySelectorAll('#boxes button').length") == 2
+        page.run("document.querySelector('#faces button:nth-child(2)').focus()")
+        page.press("Enter", 13)
+        page.wait_for("document.body.dataset.state === 'done'", 120)
+
+        # The face is drawn, keys turn it, a slider opens its mouth.
+        assert page.run("document.body.dataset.viewer") == "ready"
+        page.run("window.before = viewer.pixels().slice(); $('canvas').focus()")
+        drawn = "before.filter((v, i) => i % 4 === 3 && v > 0).length"
+        assert page.run(f"{drawn} / before.length") > 0.02
+        for _ in range(3):
+            page.press("ArrowRight", 39)
+        changed = "viewer.pixels().filter((v, i) => Math.abs(v - before[i]) > 8).length"
+        assert page.run(f"{changed} / before.length") > 0.01
+        page.press("Home", 36)
+        assert page.run(changed) == 0
+        page.run("$('unit-jawOpen').value = 1; $('unit-jawOpen').dispatchEvent(new Event('input'))")
+        assert page.run(changed) > 0
+
+        # Files can be taken, and the other face is still on offer.
+        links = page.run("[...document.querySelectorAll('#files a')].map((a) => a.href)")
+        assert links[0].endswith("/files.zip")
+        names = {link.rpartition("/")[2] for link in links[1:]}
+        assert {"face.obj", "face.mat", "face.json", "face_report.html"} <= names
+        size = "then((answer) => answer.arrayBuffer()).then((bytes) => bytes.byteLength)"
+        assert page.run(f"fetch('{links[1]}').{size}") > 100
+        assert not page.run("$('others').hidden")
+
+        # On a phone nothing sticks out.
+        phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        page.call("Emulation.setDeviceMetricsOverride", **phone)
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        page.call("Emulation.clearDeviceMetricsOverride")
+
+        # Whoever does not wait is at the beginning.
+        page.run("$('other').click()")
+        page.choose_file("#file", photo)
+        page.wait_for("!$('progress').hidden")
+        page.run("$('cancel').click()")
+        assert page.run("document.body.dataset.state") == "start"
+
+        # The camera's picture goes the same way as a file.
+        page.run("send = (picture, name) => { window.sent = [picture.type, picture.size, name]; }")
+        page.run("$('camera').click()")
+        page.wait_for("document.body.dataset.state === 'camera' && $('live').videoWidth > 0")
+        page.run("$('snap').click()")
+        page.wait_for("window.sent")
+        kind, size_bytes, name = page.run("window.sent")
+        assert (kind, name) == ("image/jpeg", "Camera") and size_bytes > 1000
+        page.run("$('no-camera').click()")
+        assert page.run("$('live').srcObject") is None
+
+        # The other tab, by keyboard.
+        page.run("$('tab-photo').focus()")
+        page.press("ArrowRight", 39)
+        assert page.run("document.activeElement.id") == "tab-video"
+        assert "video" in page.run("$('drop-what').textContent")
+        assert page.run("$('camera-bar').hidden && $('error').hidden")
+        marks = ("exceptionDetails", "Content Security")
+        assert not [said for said in page.events if any(mark in str(said) for mark in marks)]
+
+
+@pytest.mark.slow
+def test_a_video_becomes_a_video_and_an_animated_mesh(
+    server: LiveServer, open_face_data: FaceModelData, tmp_path: Path
+):
+    video = write_face_video(tmp_path / "face.mp4", FaceModel(open_face_data), 12)
+    job_id = server.send("video", video.path.read_bytes(), "?preset=fast&face_model=open@0")
+    job = server.ended(job_id, 280)
+    assert job["state"] == "done", job["error"]
+    assert {"video_fit.mp4", "video.glb", "video.npz", "video_report.json"} <= set(job["files"])
+    status, content, headers = server.ask("GET", f"/api/jobs/{job_id}/files/video_fit.mp4")
+    assert status == 200 and content[4:8] == b"ftyp" and headers["content-type"] == "video/mp4"
+    numbers = server.ask("GET", f"/api/jobs/{job_id}/view")[1]["numbers"]
+    assert numbers[:2] == [["Frames", "12"], ["With a face", "12"]]
+
+
+def test_the_page_does_not_wait_for_torch():
+    """It is up in a second; the fitter takes several."""
+    program = (
+        "import sys, app, util.app.serving, util.app.server; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_process_that_ends_leaves_nothing(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "app.py", *QUIET, *RUN],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        port = int(first.partition("http://127.0.0.1:")[2].partition("/")[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", "/api/photos", b"\xff\xd8\xff" + bytes(5000))
+        answer = connection.getresponse()
+        assert answer.status == 202 and json.loads(answer.read())["id"]
+        connection.close()
+        (folder,) = tmp_path.glob("face3d_app_*")
+        assert folder.stat().st_mode & 0o077 == 0
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0 and rest.endswith("stopped\n")
+    assert not list(tmp_path.glob("face3d_app_*"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--prot", "1"], "unrecognized arguments: --prot 1 .did you mean --port"),
+        (["--face_model", "no_such"], "--face_model no_such is unknown"),
+        (["--port", "70000"], "--port is 70000"),
+        (["--waiting", "0"], "--waiting is 0; it must be at least 1"),
+        (["--photo_mb", "nan"], "--photo_mb is nan; it must be above 0"),
+        (["--host", "300.1.1.1"], "--host 300.1.1.1 --port 0 cannot be listened on"),
+    ],
+)
+def test_wrong_flags_end_it_with_a_sentence(argv: list[str], message: str):
+    """Also those that are read after the page is there."""
+    with pytest.raises(InputError, match=message):
+        command.main([*QUIET, "--gpu_ids", "-1", *argv])
+
+
+def test_a_port_that_is_taken_is_named(server: LiveServer):
+    with pytest.raises(InputError, match=f"--port {server.port} cannot be listened on"):
+        command.main(["--port", str(server.port), "--open_browser", "False"])
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(InputError, match=r"pip install '\.\[app\]'"):
+        command.main(QUIET)
+
+
+def test_help_lists_all_flags(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    text = capsys.readouterr().out
+    assert "--photo_megapixels" in text and "--detector" in text and "--w_landmarks" in text
+
+
+def test_only_this_computer_unless_asked():
+    assert is_loopback(parse_command(GROUPS, [])[AppOptions].host)
+
+
+def test_the_first_flags_are_read_alone(tmp_path: Path):
+    """From a file too, whose other entries are for a later look."""
+    config = tmp_path / "c.yaml"
+    config.write_text("port: 9\npreset: best\napp:\n  waiting: 3\nfit:\n  solver: adam\n")
+    argv = ["--config", str(config), "--w_jaw", "2", "--waiting=5", "--help"]
+    first = parse_command([AppOptions], argv, partial=True)[AppOptions]
+    assert (first.port, first.preset, first.waiting) == (9, "best", 5)

@@ -1,0 +1,36 @@
+"""The page of the app: the report's parts, its own, and a policy that lets nothing else run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+
+from util.report_parts import fill, part, script
+
+
+@lru_cache
+def app_page() -> tuple[str, str]:
+    """The page, and the content security policy that goes with it."""
+    css = part("report.css") + part("app.css")
+    code = "\n".join(script(part(name)) for name in ("viewer.js", "face.js", "app.js"))
+    page = fill({"css": css, "script": code}, "app.html")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src '{_hash(code)}'",
+            f"style-src '{_hash(css)}'",
+            "img-src 'self' data: blob:",
+            "media-src 'self' blob:",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return page, policy
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")

@@ -1,0 +1,126 @@
+"""Uploads: known formats only, by their first bytes, and never more bytes than agreed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.requests import Request
+
+SILENCE_S = 20.0
+"""An upload of which nothing arrives for so long is given up: it holds a place in the line."""
+DRAINED_BYTES = 32_000_000
+"""Of a refused upload that are still read, and dropped: browsers look at the answer only after."""
+
+
+class Refused(Exception):
+    """A request that gets an error and nothing else."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """HTTP status, and what the visitor should know."""
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def photo_ending(head: bytes) -> str | None:
+    """The ending of a picture's file by its first 16 bytes; None if it is none of ours."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return ".jpg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ".png"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return ".webp"
+    if head.startswith(b"BM"):
+        return ".bmp"
+    return None
+
+
+def video_ending(head: bytes) -> str | None:
+    """The same of a video.
+
+    Only files that hold their pictures themselves: the decoder also knows playlists, which name
+    other files and addresses for it to read.
+    """
+    if head[4:8] == b"ftyp":
+        return ".mp4"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return ".mkv"  # WebM too
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return ".avi"
+    return None
+
+
+KINDS = {
+    "photo": (photo_ending, "a JPEG, PNG, WebP or BMP picture"),
+    "video": (video_ending, "an MP4, MOV, WebM, Matroska or AVI video"),
+}
+
+
+async def receive(request: Request, kind: str, folder: Path, most_mb: float) -> Path:
+    """Write the body of a request into a folder, under a name of ours.
+
+    Args:
+        request: whose body is the file itself.
+        kind: "photo" or "video".
+        folder: for it.
+        most_mb: megabytes that it may have.
+
+    Raises:
+        Refused: too large, empty, of another kind, or it stopped arriving.
+    """
+    ending_of, wanted = KINDS[kind]
+    most = most_mb * 1e6
+    too_large = Refused(413, f"the {kind} has more than {most_mb:g} megabytes; make it smaller")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise too_large
+    chunks = _chunks(request)
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head) >= 16:
+            break
+    if not head:
+        raise Refused(400, f"no {kind} arrived")
+    ending = ending_of(head)
+    if ending is None:
+        raise Refused(415, f"the file is not {wanted}, whatever its name says")
+    path, size = folder / f"{kind}{ending}", len(head)
+    with path.open("xb") as file:
+        file.write(head)
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > most:
+                break
+            file.write(chunk)
+    if size > most:
+        raise too_large
+    return path
+
+
+async def drain(request: Request) -> None:
+    """Read and drop what is left of a refused upload, up to a limit."""
+    read = 0
+    try:
+        async for chunk in _chunks(request):
+            read += len(chunk)
+            if read > DRAINED_BYTES:
+                return
+    except Exception:  # whatever is wrong with it, it is refused already
+        return
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Unlike `request.stream`, it can be gone on with."""
+    while not getattr(request.state, "is_read", False):
+        request.state.is_read = True  # unless more is announced
+        try:
+            message = await asyncio.wait_for(request.receive(), SILENCE_S)
+        except asyncio.TimeoutError:
+            raise Refused(408, "the upload stopped arriving; send it again") from None
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the upload was broken off")
+        request.state.is_read = not message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]

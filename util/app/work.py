@@ -1,0 +1,51 @@
+"""What does the jobs; the jobs' thread imports it, since torch and face models take seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from data.detection import DetectionOptions
+from models.camera import CameraOptions
+from models.face_model import FaceModelOptions
+from models.fitting.energy import FitWeights
+from models.renderer import RenderOptions
+from options.app_options import AppOptions
+from options.base_options import BaseOptions
+from options.flags import parse_command
+from util.app.jobs import Job, Wish
+from util.app.photos import PhotoWork, offered_face_models
+from util.app.videos import VideoWork
+
+GROUPS = (
+    *(AppOptions, FitWeights, BaseOptions, DetectionOptions),
+    *(FaceModelOptions, CameraOptions, RenderOptions),
+)
+
+
+def prepare(argv: Sequence[str]) -> tuple[Callable[[Job], None], tuple[str, ...]]:
+    """Load the fitter of a command line.
+
+    Returns:
+        What does a job; the face models that visitors may choose, the proposed one first.
+
+    Raises:
+        InputError: as `parse_command`; or the face model cannot be used.
+    """
+    options = parse_command(GROUPS, argv)
+    if not options.given("jaw_landmarks"):
+        # Detectors mark where a turned head ends.
+        options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
+    photos, videos = PhotoWork(options), VideoWork(options)
+    offered = offered_face_models(options[FaceModelOptions])
+    photos.warm_up(offered[0], options[AppOptions].preset)
+
+    def work(job: Job) -> None:
+        wish = job.wish
+        if not wish.face_model:  # asked for before it was known which there are
+            job.wish = wish = Wish(wish.kind, offered[0], wish.preset, wish.face)
+        if wish.kind == "photo":
+            photos(job)
+        else:
+            videos(job, photos.load(wish.face_model).fitter.face_model)
+
+    return work, offered
