@@ -22,12 +22,14 @@ from util.outputs.talking_heads import TalkingHead
 
 
 def talking_heads(options: ParsedOptions, face_model: FaceModel) -> list[TalkingHead]:
-    """What `--save` names, where it is given; its default is for photos.
+    """What `--save` names; its default is for photos.
 
     Raises:
         InputError: a kind is for photos alone, or not for this face model or these options.
     """
-    if not options.given("save"):
+    if options[OutputOptions].save == OutputOptions().save:
+        if options.given("save"):
+            print("--save glb has no effect on a video; --save_mesh glb writes its mesh")
         return []
     camera = Camera.rnet(options[CameraOptions])
     backend = options[RenderOptions].renderer

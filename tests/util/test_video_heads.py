@@ -122,8 +122,13 @@ def test_every_frame_has_its_row(run, capsys: pytest.CaptureFixture[str]):
     assert not any(name.startswith(("sadtalker", "facial", "geneface", "style")) for name in files)
 
 
-def test_nothing_is_written_unless_it_is_asked_for(run):
+def test_nothing_is_written_unless_it_is_asked_for(run, capsys: pytest.CaptureFixture[str]):
+    """The default is for photos."""
     out = run("--face_model=bfm09")
+    assert not any(path.is_dir() for path in out.iterdir())
+    assert "--save" not in capsys.readouterr().out
+    run("--face_model=bfm09", "--save", "glb")
+    assert "--save glb has no effect" in capsys.readouterr().out
     assert not any(path.is_dir() for path in out.iterdir())
 
 
