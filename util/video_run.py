@@ -147,6 +147,8 @@ def _devices(options: ParsedOptions) -> tuple[str, ...]:
 
 def _refuse_flags_of_photos(options: ParsedOptions) -> None:
     """Flags that mean nothing for a video would be believed to work."""
+    fit, usual = options[FitOptions], FitOptions()
     for flag in ("landmarks", "same_person", "faces", "init"):
-        if options.given(flag):
+        # A recorded run gives them too, at their defaults.
+        if getattr(fit, flag) != getattr(usual, flag):
             raise InputError(f"--{flag} is for photos; leave it out with --v_path")
