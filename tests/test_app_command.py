@@ -235,12 +235,3 @@ def test_help_lists_all_flags(capsys: pytest.CaptureFixture[str]):
 
 def test_only_this_computer_unless_asked():
     assert is_loopback(parse_command(GROUPS, [])[AppOptions].host)
-
-
-def test_the_first_flags_are_read_alone(tmp_path: Path):
-    """From a file too, whose other entries are for a later look."""
-    config = tmp_path / "c.yaml"
-    config.write_text("port: 9\npreset: best\napp:\n  waiting: 3\nfit:\n  solver: adam\n")
-    argv = ["--config", str(config), "--w_jaw", "2", "--waiting=5", "--help"]
-    first = parse_command([AppOptions], argv, partial=True)[AppOptions]
-    assert (first.port, first.preset, first.waiting) == (9, "best", 5)

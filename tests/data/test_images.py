@@ -298,3 +298,13 @@ def test_a_folder_under_the_root_comes_first(tmp_path: Path, monkeypatch) -> Non
     assert find_folder(str(tmp_path / "a"), root) == tmp_path / "a"
     with pytest.raises(InputError, match=r"--img_folder c does not exist .*datasets.c and c\)"):
         find_folder("c", root)
+
+
+def test_a_caller_may_set_a_lower_limit(tmp_path: Path):
+    path = tmp_path / "a.png"
+    write_image(path, np.zeros((100, 200, 3), np.uint8))
+    assert read_image(path, 0.02).shape == (100, 200, 3)
+    with pytest.raises(
+        InputError, match=r"a\.png is 200 x 100 pixels; more than 0\.019 megapixels"
+    ):
+        read_image(path, 0.019)

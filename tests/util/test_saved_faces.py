@@ -121,7 +121,7 @@ def test_damaged_files_are_named(tiny_face_model: FaceModel, tmp_path: Path):
         ({"found": np.zeros(3, bool)}, "holds no face"),
         ({"exp": np.array([{}], object)}, "cannot be read"),
     ):
-        np.savez(tmp_path / "bad.npz", **(arrays | change))
+        np.savez(tmp_path / "bad.npz", **(arrays | change))  # pyright: ignore[reportArgumentType]
         with pytest.raises(InputError, match=problem):
             read_saved_faces(tmp_path / "bad.npz")
     del arrays["exp"]

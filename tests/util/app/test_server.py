@@ -245,6 +245,17 @@ def test_an_upload_that_stops_gives_its_place_back(
     assert folders(server) <= before  # finished ones may have gone meanwhile
 
 
+def test_a_full_disk_is_said(server: LiveServer, monkeypatch: pytest.MonkeyPatch):
+    async def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = folders(server)
+    monkeypatch.setattr("util.app.server.receive", fail)
+    status, answer, _ = server.ask("POST", "/api/photos", JPEG)
+    assert status == 507 and answer["error"] == "the server cannot write (No space left on device)"
+    assert folders(server) == before
+
+
 PATHS = (
     *("../secret.txt", "../../secret.txt", "..%2f..%2fsecret.txt", "%2e%2e/%2e%2e/secret.txt"),
     *("..%5c..%5csecret.txt", "/etc/passwd", "%2fetc%2fpasswd", "....//secret.txt"),
