@@ -300,9 +300,7 @@ def _notices(
         notices.append(f"units that it does not have stay 0: {', '.join(missing[:8])}{more}")
     outside = (strengths < 0) | (strengths > 1)
     if outside.any():
-        which: list[str] = [
-            names[number] for number in np.flatnonzero(outside.any(axis=0)).tolist()
-        ]
+        which = [name for name, is_out in zip(names, outside.any(axis=0), strict=True) if is_out]
         more = ", .." if len(which) > 8 else ""
         notices.append(
             f"{int(outside.sum())} strengths outside of [0, 1] ({strengths.min():.3g} to "
