@@ -37,6 +37,7 @@ from util.errors import InputError
 from util.launch import processes_to_start, run_processes
 from util.random_state import seed_everything
 from util.training import Training
+from util.training_report import TRAINING_REPORT
 from util.training_state import Progress, follow_order, load_weights, resume_training
 
 
@@ -199,7 +200,9 @@ def remove_earlier_run(folder: Path) -> None:
     for epoch in list_checkpoints(folder):
         checkpoint_path(folder, epoch).unlink()
     shutil.rmtree(folder / "logs", ignore_errors=True)
-    (folder / "loss_log.txt").unlink(missing_ok=True)
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    for name in ("loss_log.txt", TRAINING_REPORT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def start(model: BaseModel, options: ParsedOptions, folder: Path) -> Progress:

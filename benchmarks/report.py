@@ -1,4 +1,4 @@
-"""How long a report takes to write, and how large it is.
+"""How long reports take to write, and how large they are: of a face, a video, a training.
 
 python -m benchmarks.report
 """
@@ -8,37 +8,95 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from benchmarks.example_faces import (
+    FIT,
+    drawn_photo,
+    made_up_fit,
+    report_face,
+    report_row,
+    report_writer,
+    video_report_writer,
+)
 from models.face_model import FaceModel
-from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
+from options.base_options import BaseOptions
+from options.flags import parse_command
+from options.train_options import LoaderOptions, TrainOptions
 from util.assets import OPEN_FACE_MODEL
 from util.face_model_file import read_face_model
+from util.report_parts import REPORT_ENDING
+from util.run_history import RunHistory
+from util.run_pictures import MOST_PICTURES, RunPictures
+from util.training_report import TRAINING_REPORT, TrainingReport
+from util.training_state import Progress
 
 REPETITIONS = 10
+TERMS = ("feat", "color", "lm", "reg", "gamma", "reflc", "t_shape", "t_pose", "t_px", "t_light")
 
 
 def main() -> None:
-    """Print milliseconds for the first face, which packs the model, and for each later one."""
+    """Print milliseconds and bytes of each page."""
     torch.set_num_threads(1)
     face_model = FaceModel(read_face_model(OPEN_FACE_MODEL))
-    face = report_face(face_model, fit=FIT)
     with tempfile.TemporaryDirectory() as folder:
+        time_face(face_model, Path(folder))
+        time_video(face_model, Path(folder))
+        time_training(Path(folder))
+
+
+def time_face(face_model: FaceModel, folder: Path) -> None:
+    """The first face packs the model, the later ones do not."""
+    face = report_face(face_model, fit=FIT)
+    began = time.perf_counter()
+    writer = report_writer(face_model)
+    print(f"once for the face model: {1000 * (time.perf_counter() - began):.0f} ms")
+    show(
+        "a face (a photo of noise, 613 x 407)",
+        lambda: writer.write(folder, face, report_row(face), drawn_photo(), face.stem),
+        folder / f"{face.stem}{REPORT_ENDING}",
+    )
+
+
+def time_video(face_model: FaceModel, folder: Path) -> None:
+    """Ten seconds of a head that turns and talks, without the pictures of its key frames."""
+    writer = video_report_writer(face_model, made_up_fit(face_model, 250))
+    path = folder / f"talk{REPORT_ENDING}"
+    show("a video of 250 frames", lambda: path.write_text(writer.page(folder / "talk", {})), path)
+
+
+def time_training(folder: Path) -> None:
+    """A long training with all the points and pictures that are kept."""
+    history = RunHistory()
+    losses = " ".join(f"{name}: 0.1234" for name in TERMS)
+    for step in range(3000):
+        history.take(f"(train, epoch 1, step {step}, lr 1.00e-04) all: 1.2345 {losses}")
+    pictures = RunPictures(folder)
+    noise = torch.rand(4, 3, 28, 84).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    for step in range(MOST_PICTURES):
+        pictures.add("val", step, noise)
+    options = parse_command((BaseOptions, TrainOptions, LoaderOptions), [])
+    report = TrainingReport(folder, options, history)
+    show(
+        "a training",
+        lambda: report.write(Progress(seconds=60.0), 20, 0.5, "finished"),
+        folder / TRAINING_REPORT,
+    )
+
+
+def show(name: str, write: Callable[[], object], path: Path) -> None:
+    """Write a page again and again, and print what it takes."""
+    seconds = []
+    for _ in range(REPETITIONS):
         began = time.perf_counter()
-        writer = report_writer(face_model)
-        once = time.perf_counter() - began
-        seconds = []
-        for _ in range(REPETITIONS):
-            began = time.perf_counter()
-            writer.write(Path(folder), face, report_row(face), drawn_photo(), face.stem)
-            seconds.append(time.perf_counter() - began)
-        size = (Path(folder) / f"{face.stem}_report.html").stat().st_size
+        write()
+        seconds.append(time.perf_counter() - began)
     print(
-        f"once for the face model: {1000 * once:.0f} ms\n"
-        f"a report: {1000 * statistics.median(seconds):.0f} ms (median of {REPETITIONS}; shortest "
-        f"{1000 * min(seconds):.0f} ms), {size} bytes (a photo of noise, 613 x 407)"
+        f"{name}: {1000 * statistics.median(seconds):.0f} ms (median of {REPETITIONS}; shortest "
+        f"{1000 * min(seconds):.0f} ms), {path.stat().st_size} bytes"
     )
 
 

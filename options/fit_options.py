@@ -46,8 +46,8 @@ class FitOptions:
     photo_overlay: bool = True
     """Also write <stem>_photo.jpg, the faces laid over the whole photo."""
     report: bool = True
-    """Also write <stem>_report.html, a page of each face to turn and to read, and index.html, which
-    shows all."""
+    """Also write <stem>_report.html, a page of each face, or of the video, to turn and to read, and
+    index.html, which shows all faces."""
     faces_at_once: int = 0
     """Faces that are fitted side by side; 0 takes 1 on the CPU and 16 on a GPU."""
 

@@ -109,6 +109,18 @@ class ParsedOptions:
         """Every flag with its value, in the order of the groups."""
         return {flag_name(f): getattr(g, f.name) for g in self for f in fields(g)}
 
+    def changed(self) -> dict[str, tuple[Any, Any]]:
+        """Flags that stand otherwise than by default: the value and the default."""
+        found = {}
+        for group in self:
+            for field in fields(group):
+                value, default = getattr(group, field.name), field.default
+                if field.default_factory is not MISSING:
+                    default = field.default_factory()
+                if NO_EFFECT not in field.metadata and value != default:
+                    found[field.name] = value, default
+        return found
+
     def with_values(self, group: type, **values: Any) -> ParsedOptions:
         """A copy in which some fields of one group differ."""
         changed = [replace(g, **values) if type(g) is group else g for g in self]

@@ -41,6 +41,9 @@ class TrainOptions:
     """Also keep epoch_iter_<step>.pth at every save of latest."""
     evaluation_freq: int = 5000
     """Steps between validations; one more follows each epoch's end."""
+    report: bool = True
+    """Keep report.html in the run's folder, a page of curves and pictures, written anew at every
+    validation."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training could use."""

@@ -42,6 +42,9 @@ def test_a_run_ends_in_a_network_that_infers():
         if line.startswith("(val")
     ]
     assert len(coarse) == 2 and abs(best - min(coarse)) < 1e-3
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "of the model synergy" in page and "Refined landmarks" in page
+    assert [path.name[:4] for path in sorted((folder / "pictures").iterdir())].count("val_") == 2
     net = load_synergy(folder / "epoch_best.pth", FaceFiles(Path("data/3dmm_data")))
     parameters = net.predict(torch.rand(2, 3, 120, 120))
     assert net.face.landmarks(parameters).shape == (2, 3, 68)

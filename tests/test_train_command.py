@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from data.tar_shards import pack_photos
 from models.face_model import FaceModel
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
+from tests.util.report_browser import Page
 from util.checkpoint import list_checkpoints, load_checkpoint
 from util.errors import InputError
 from util.training import Training
@@ -47,6 +49,50 @@ def test_a_run_leaves_its_files():
     assert log.count("(train, ") == 4 and log.count("(val, ") == 2
     assert any((run / "logs").iterdir())
     assert not list(run.glob(".*"))
+
+
+def report_of(run: Path) -> dict[str, Any]:
+    """What the script of a run's page reads."""
+    return json.loads(Page((run / "report.html").read_text(encoding="utf-8")).scripts[0])
+
+
+def test_a_run_has_a_page_of_its_whole_history():
+    """After a resume too; a run that replaces it begins anew."""
+    run = run_template("--n_epochs", "2", "--print_freq", "1", "--lr", "0.05")
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "finished" in text and "--lr</th><td>0.05 (default" in text
+    first = report_of(run)
+    assert first["train"]["steps"] == [1, 2, 3, 4] and first["val"]["steps"] == [2, 4]
+    assert first["epoch_numbers"] == [1, 2]
+    assert [(p["step"], p["epoch"]) for p in first["pictures"]] == [(2, 1), (4, 2)]
+    run_template("--n_epochs", "3", "--print_freq", "1", "--continue_train")
+    second = report_of(run)
+    assert second["train"]["steps"] == [1, 2, 3, 4, 5, 6] and second["epoch_numbers"] == [1, 2, 3]
+    old, new = (each["train"]["losses"]["all"] for each in (first, second))
+    assert new[:4] == pytest.approx(old, rel=1e-2)
+    assert [picture["step"] for picture in second["pictures"]] == [2, 4, 6]
+    run_template("--n_epochs", "1", "--overwrite", "--report", "False")
+    assert not (run / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_ends_no_training():
+    blocked = Path("checkpoints") / "a" / "report.html"
+    blocked.mkdir(parents=True)
+    run = run_template("--n_epochs", "2")
+    assert list_checkpoints(run) == ["1", "2", "latest"]
+    log = (run / "loss_log.txt").read_text(encoding="utf-8")
+    assert log.count("no report.html from now on") == 1
+
+
+def test_a_stopped_run_says_why_on_its_page(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise InputError("the <disk> is away")
+
+    monkeypatch.setattr(Training, "_watch", broken)
+    with pytest.raises(InputError):
+        run_template("--n_epochs", "1")
+    text = Path("checkpoints/a/report.html").read_text(encoding="utf-8")
+    assert "Stopped: the &lt;disk&gt; is away" in text
 
 
 def test_a_run_repeats_from_its_saved_options():

@@ -15,6 +15,7 @@ from util.report_parts import REPORT_ENDING, fill, link, part
 
 CONTACT_SHEET = "index.html"
 FACES_A_PAGE = 200
+FAILURES_SHOWN = 200
 _MARK = '<meta name="generator" content="face3d contact sheet">'
 """Of pages that are ours to replace; results may go into a folder that has an index of its own."""
 _LATER_PAGE = re.compile(r"index_(\d+)\.html")
@@ -43,7 +44,8 @@ def write_contact_sheet(folder: Path, rows: Sequence[Mapping[str, str]]) -> None
         page = fill(
             {
                 "title": html.escape(f"Faces in {folder.resolve().name}"),
-                "subtitle": _count(len(faces), len(failures)),
+                "subtitle": _count(len(faces), len(failures))
+                + _range(number, len(chunk), len(chunks)),
                 "css": part("report.css"),
                 "faces": "".join(_face(folder, row) for row in chunk),
                 "pages": _pages(number, len(chunks)),
@@ -72,8 +74,13 @@ def _name(number: int) -> str:
 
 
 def _count(faces: int, failures: int) -> str:
-    text = f"{faces} face{'s' if faces != 1 else ''}"
+    text = f"{faces:,} face{'s' if faces != 1 else ''}"
     return f"{text}; {failures} photo{'s' if failures != 1 else ''} gave none" if failures else text
+
+
+def _range(number: int, faces: int, pages: int) -> str:
+    first = (number - 1) * FACES_A_PAGE + 1
+    return f"; here {first} to {first + faces - 1}" if pages > 1 else ""
 
 
 def _face(folder: Path, row: Mapping[str, str]) -> str:
@@ -99,15 +106,22 @@ def _face(folder: Path, row: Mapping[str, str]) -> str:
 
 
 def _pages(number: int, count: int) -> str:
+    """Links to the first page, the last, those near this one, the one before and the next."""
     if count == 1:
         return ""
-    links = [
-        f"<b aria-current='page'>{page}</b>"
-        if page == number
-        else f'<a href="{link(_name(page))}">{page}</a>'
-        for page in range(1, count + 1)
-    ]
-    return f'<nav class="bar" aria-label="Pages">{" ".join(links)}</nav>'
+    shown = {1, count, *range(max(number - 2, 1), min(number + 2, count) + 1)}
+    links, before = [], 0
+    if number > 1:
+        links.append(f'<a rel="prev" href="{link(_name(number - 1))}">‹ Back</a>')
+    for page in sorted(shown):
+        if page > before + 1:
+            links.append('<span class="soft">…</span>')
+        before = page
+        here = f'<b aria-current="page">{page}</b>'
+        links.append(here if page == number else f'<a href="{link(_name(page))}">{page}</a>')
+    if number < count:
+        links.append(f'<a rel="next" href="{link(_name(number + 1))}">Next ›</a>')
+    return f'<nav class="bar pages" aria-label="Pages">{" ".join(links)}</nav>'
 
 
 def _failures(rows: Sequence[Mapping[str, str]]) -> str:
@@ -116,6 +130,8 @@ def _failures(rows: Sequence[Mapping[str, str]]) -> str:
     items = "".join(
         f"<li><b>{html.escape(Path(row['image']).name)}</b> "
         f'<span class="soft">{html.escape(row["message"])}</span></li>'
-        for row in rows
+        for row in rows[:FAILURES_SHOWN]
     )
+    if (more := len(rows) - FAILURES_SHOWN) > 0:
+        items += f'<li class="soft">and {more} more, which summary.csv names</li>'
     return f'<section class="card failures"><h2>Without a face</h2><ul>{items}</ul></section>'

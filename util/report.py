@@ -6,11 +6,7 @@ beside it: pictures and mesh as base64, styles and scripts of `report_page/` as 
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import math
-import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
-from data.images import reduce_image
 from models.face_model import FaceModel
 from options.flags import ParsedOptions
 from options.record import git_commit
@@ -29,11 +22,26 @@ from util.atomic import write_text
 from util.face_result import FaceResult
 from util.outputs import NamedOutput
 from util.report_data import MeshPacker
-from util.report_parts import REPORT_ENDING, fill, link, part, script, script_json
+from util.report_parts import (
+    REPORT_ENDING,
+    escaped,
+    file_items,
+    fill,
+    jpeg_bytes,
+    jpeg_uri,
+    part,
+    script,
+    script_json,
+    table_rows,
+    versions,
+    warning_card,
+)
 from util.results import OVERLAY_ENDING, SummaryRow
 
 PAGE_BYTES = 1_000_000
 """More than this, and pictures become smaller."""
+TEXTURE_ENDING = "_textured.png"
+"""Of the face's texture, where an output writes one; the viewer then shows it too."""
 PICTURE_STEPS = ((880, 82), (720, 75), (560, 68), (420, 60))
 """Longer side of the photo and JPEG quality, tried in turn."""
 _FILES = {
@@ -82,6 +90,8 @@ class ReportSource:
     """Whether `<stem>_photo.jpg` is written too."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Names of what outputs write of a face, with * for its stem, and what it is."""
+    with_texture: bool = False
+    """Whether `<stem>_textured.png` is among it."""
 
     @classmethod
     def of(
@@ -89,7 +99,7 @@ class ReportSource:
         command: str,
         options: ParsedOptions,
         flags: Iterable[str],
-        outputs: Iterable[NamedOutput] = (),
+        outputs: Sequence[NamedOutput] = (),
         *,
         with_overlay: bool,
     ) -> ReportSource:
@@ -99,7 +109,8 @@ class ReportSource:
         if "name" in flat and (command == "test.py" or named.get("init") == "regress"):
             named = {"name": flat["name"], "epoch": flat["epoch"], **named}
         files = {each.output.names("*")[0]: each.output.what for each in outputs}
-        return cls(command, named, with_overlay, files)
+        textured = any(TEXTURE_ENDING in each.output.endings for each in outputs)
+        return cls(command, named, with_overlay, files, textured)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class ReportWriter:
     def write(
         self, folder: Path, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str
     ) -> None:
-        """Write `<stem>_report.html`.
+        """Write `<stem>_report.html`, after the face's other files: it shows its texture.
 
         Args:
             folder: of the results.
@@ -143,37 +154,54 @@ class ReportWriter:
             ValueError: a number is not finite; nothing is written.
             OSError: no space, no permission.
         """
-        page = self.page(face, row, photo, photo_stem)
+        texture, texture_png = folder / f"{face.stem}{TEXTURE_ENDING}", None
+        if self._source.with_texture and texture.is_file():
+            texture_png = texture.read_bytes()
+        page = self.page(face, row, photo, photo_stem, texture_png)
         write_text(folder / f"{face.stem}{REPORT_ENDING}", page)
 
-    def page(self, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str) -> str:
-        """The page as text; arguments as those of `write`."""
-        return self.show(face, row, photo, photo_stem).page
+    def page(
+        self,
+        face: FaceResult,
+        row: SummaryRow,
+        photo: DrawnPhoto,
+        photo_stem: str,
+        texture_png: bytes | None = None,
+    ) -> str:
+        """The page as text; arguments as those of `write`, and the face's texture."""
+        return self.show(face, row, photo, photo_stem, texture_png).page
 
     def show(
-        self, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str
+        self,
+        face: FaceResult,
+        row: SummaryRow,
+        photo: DrawnPhoto,
+        photo_stem: str,
+        texture_png: bytes | None = None,
     ) -> ShownFace:
-        """The page and its parts; arguments as those of `write`."""
+        """The page and its parts; arguments as those of `page`."""
         name = face.photo.name
         number = f", face {face.number}" if face.number > 1 else ""
-        title = _text(f"{name}{number}")
-        subtitle = _text(
+        subtitle = escaped(
             f"3D face of the model {face.face_model.name} {face.face_model.version}, "
             f"{'fitted to' if face.fit else 'predicted from'} the photo"
         )
-        data = {"mesh": self._mesh.pack(face), "points": _points(face)}
-        json_text = script_json(face.stem, data)
-        body = page = ""
+        mesh, points = self._mesh.pack(face), _points(face)
+        json_text = body = page = ""
         for longest_px, quality in PICTURE_STEPS:
             pictures = _pictures(face, photo, longest_px, quality)
+            texture = self._mesh.pack_texture(texture_png, quality)
+            data = {"mesh": {**mesh, "texture": texture}, "points": points}
+            json_text = script_json(face.stem, data)
             body = self._body(face, row, photo_stem, data, pictures)
             page = fill(
                 {
-                    "title": title,
+                    "title": escaped(f"{name}{number}"),
                     "subtitle": subtitle,
                     "css": part("report.css"),
                     "face": body,
                     "data": json_text,
+                    "common": script(part("common.js")),
                     "viewer": script(part("viewer.js")),
                     "script": script(part("face.js") + part("page.js")),
                 }
@@ -200,10 +228,11 @@ class ReportWriter:
                 ),
                 "figures": "".join(figure for _, figure in pictures.values()),
                 "no_units": "" if data["mesh"]["units"]["names"] else " hidden",
-                "numbers": _rows(self._numbers(face, row)),
+                "numbers": table_rows(self._numbers(face, row)),
                 "energies": _energies(face),
-                "used": _rows(self._used(face)),
+                "used": table_rows(self._used(face)),
                 "files": self._files(face, photo_stem),
+                "no_texture": "" if data["mesh"]["texture"] else " hidden",
             },
             "face.html",
         )
@@ -255,8 +284,7 @@ class ReportWriter:
         yield "Command", self._source.command
         yield "Options", " ".join(f"--{name} {value}" for name, value in self._source.flags.items())
         yield "Program", f"commit {self._commit}"
-        versions = (platform.python_version(), torch.__version__, np.__version__)
-        yield "Versions", "Python {}, torch {}, numpy {}".format(*versions)
+        yield "Versions", versions()
 
     def _files(self, face: FaceResult, photo_stem: str) -> str:
         names = {f"{face.stem}{ending}": what for ending, what in _FILES.items()}
@@ -266,30 +294,12 @@ class ReportWriter:
         if self._source.with_overlay:
             names[f"{photo_stem}{OVERLAY_ENDING}"] = "whole photo"
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}
-        return "".join(
-            f'<li><a href="{link(name)}">{_text(name)}</a> <span class="soft">{what}</span></li>'
-            for name, what in names.items()
-        )
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
-
-
-def _rows(rows: Iterable[tuple[str, str]]) -> str:
-    return "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>'
-        for name, value in rows
-    )
+        return file_items(names)
 
 
 def _warnings(face: FaceResult, row: SummaryRow) -> str:
     found: Sequence[str] = face.fit.warnings if face.fit is not None else ()
-    found = found or tuple(filter(None, [row.message]))
-    if not found:
-        return ""
-    items = "".join(f"<li>{_text(warning)}</li>" for warning in found)
-    return f'<section class="card warnings"><h2>Look closer</h2><ul>{items}</ul></section>'
+    return warning_card(found or tuple(filter(None, [row.message])))
 
 
 def _energies(face: FaceResult) -> str:
@@ -298,7 +308,7 @@ def _energies(face: FaceResult) -> str:
         return ""
     stages = face.fit.stages
     terms = list(dict.fromkeys(term for stage in stages for term in stage.terms))
-    head = "".join(f"<th scope='col'>{_text(s.name.replace('_', ' '))}</th>" for s in stages)
+    head = "".join(f"<th scope='col'>{escaped(s.name.replace('_', ' '))}</th>" for s in stages)
     lines = [
         ("steps", [f"{s.steps}{'' if s.converged else '…'}" for s in stages]),
         ("before", [_energy(s.energy_before) for s in stages]),
@@ -306,7 +316,7 @@ def _energies(face: FaceResult) -> str:
         *((term, [_energy(s.terms.get(term)) for s in stages]) for term in terms),
     ]
     body = "".join(
-        f"<tr><th scope='row'>{_text(name.replace('_', ' '))}</th>"
+        f"<tr><th scope='row'>{escaped(name.replace('_', ' '))}</th>"
         + "".join(f"<td>{cell}</td>" for cell in cells)
         + "</tr>"
         for name, cells in lines
@@ -363,7 +373,7 @@ def _pictures(
         "fit": ("Crop, overlaid", fit, "The 3D face laid over the crop", "crop"),
     }
     made = {
-        key: (label, _figure(key, jpeg(picture, longest_px, quality), caption, points))
+        key: (label, _figure(key, _source(picture, longest_px, quality), caption, points))
         for key, (label, picture, caption, points) in shown.items()
         if picture is not None
     }
@@ -371,7 +381,7 @@ def _pictures(
         caption = "Photo, fit, and the fit turned"
         made["views"] = (
             "Views",
-            _figure("views", jpeg(face.views, 2 * longest_px, quality), caption, ""),
+            _figure("views", _source(face.views, 2 * longest_px, quality), caption, ""),
         )
     return made
 
@@ -386,10 +396,5 @@ def _figure(key: str, source: str, caption: str, points: str) -> str:
     )
 
 
-def jpeg(picture: np.ndarray, longest_px: int, quality: int) -> str:
-    """A picture (H, W, 3) uint8 as a data URI, reduced if it is larger."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(reduce_image(picture, longest_px))).save(
-        buffer, "JPEG", quality=quality
-    )
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _source(picture: np.ndarray, longest_px: int, quality: int) -> str:
+    return jpeg_uri(jpeg_bytes(picture, longest_px, quality))

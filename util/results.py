@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -192,7 +192,15 @@ class ResultWriter:
             row: number of the row of its face, which takes the problem if there is one.
             write: into the folder that it is given, in the writing thread.
         """
-        self._add_extra([name], row, write)
+        # Reports show what outputs of the face write. Threads take what is queued in order, so that
+        # all of it has begun, and can be waited for, when this begins.
+        before = [writing.future for writing in self._pending if writing.row == row]
+
+        def write_last(folder: Path) -> None:
+            wait(before)
+            write(folder)
+
+        self._add_extra([name], row, write_last)
         self.reports.append(name)
 
     def _add_extra(self, names: Sequence[str], row: int, write: Callable[[Path], None]) -> None:

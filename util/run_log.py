@@ -1,4 +1,4 @@
-"""A training's log: progress bar, `loss_log.txt` flushed by line, TensorBoard."""
+"""A training's log: progress bar, `loss_log.txt` flushed by line, TensorBoard, pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from util.run_history import RunHistory
+from util.run_pictures import RunPictures
 
 
 class SilentLog:
@@ -53,12 +56,18 @@ class RunLog:
             first_step: where a resumed run goes on.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "loss_log.txt"
+        self.history = RunHistory.read(path)
+        """What this run, and the part before a resume, has logged."""
+        self.history.forget_after(first_step)
         # Line-buffered: a run that is killed keeps every finished line.
-        self._file = (folder / "loss_log.txt").open("a", encoding="utf-8", buffering=1)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
         self._write(f"================ {time.strftime('%Y-%m-%d %H:%M:%S')} ================")
         # What a killed run wrote after its checkpoint comes again.
         purge_step = first_step + 1 if first_step else None
         self._board = SummaryWriter(folder / "logs", purge_step=purge_step)
+        self._pictures = RunPictures(folder)
+        self._pictures.forget_after(first_step)
         # Into a file a line now and then; on a terminal the bar is alive.
         interval = 0.2 if sys.stderr.isatty() else 20
         self._bar = tqdm(
@@ -105,6 +114,7 @@ class RunLog:
         except OSError as error:
             # A full disk is told without the name of the file.
             raise OSError(error.errno, error.strerror, self._file.name) from error
+        self.history.take(line)
 
     def note(self, *lines: str) -> None:
         """Keep lines in the log file only."""
@@ -131,8 +141,14 @@ class RunLog:
         self._board.add_scalar("lr", rate, step)
 
     def images(self, step: int, pictures: Tensor, phase: str, per_batch: bool = True) -> None:
-        """Log pictures (B, 3, H, W), below each other in one image or one by one."""
+        """Log pictures (B, 3, H, W), below each other in one image or one by one.
+
+        The first faces of a training step, and those of a validation's first batch, are kept as
+        files too.
+        """
         pictures = pictures.detach().cpu().clamp(0, 1)
+        if phase in ("train", "val_0"):
+            self._pictures.add(phase.removesuffix("_0"), step, pictures)
         if per_batch:
             sheet = torch.cat(list(pictures[:8]), dim=1)
             self._board.add_image(f"{phase}/faces", sheet, step)
@@ -142,4 +158,9 @@ class RunLog:
 
 
 def _joined(losses: Mapping[str, float]) -> str:
-    return " ".join(f"{name}: {value:.4f}" for name, value in losses.items())
+    return " ".join(f"{name}: {_digits(value)}" for name, value in losses.items())
+
+
+def _digits(value: float) -> str:
+    """Four places as in the public log; small terms would be nothing but zeros so."""
+    return f"{value:.4f}" if value == 0 or not abs(value) < 0.01 else f"{value:.2e}"

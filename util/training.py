@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from util.checkpoint import BEST, LATEST, checkpoint_path
 from util.distributed import Share
 from util.errors import InputError
 from util.run_log import RunLog, SilentLog
+from util.training_report import TRAINING_REPORT, State, TrainingReport
 from util.training_state import Progress, save_training
 from util.training_watch import Signs, TrainingWatch
 
@@ -69,15 +71,25 @@ class Training:
         self._before = progress.seconds
         timed = self.train.max_minutes > 0
         self.log: RunLog | SilentLog = SilentLog()
+        self._report: TrainingReport | None = None
         if self.ranks.is_first:
             self.log = RunLog(folder, 0 if timed else self.total_steps, self.progress.step)
+            if self.train.report:
+                self._report = TrainingReport(folder, options, self.log.history)
 
     def __enter__(self) -> Training:
         self.log.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.log.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *trace: object
+    ) -> None:
+        if kind is not None:
+            self._write_report("stopped", str(error) or kind.__name__)
+        else:
+            over = self.out_of_time or self.progress.epoch > self.last_epoch
+            self._write_report("finished" if over else "stopped")
+        self.log.__exit__(kind, error, *trace)
 
     @property
     def seconds(self) -> float:
@@ -142,6 +154,7 @@ class Training:
             self.log.images(step, self.model.visuals(), "train", self.display.display_per_batch)
         if self._due(train.evaluation_freq):
             self.validate(val_faces)
+            self._write_report()
         if self._due(train.save_latest_freq):
             self.save(*([f"iter_{step}"] if train.save_by_iter else []))
 
@@ -234,12 +247,27 @@ class Training:
             )
         seconds = self._read_clock()
         self.progress = replace(self.progress, epoch=epoch + 1, batches=0, seconds=seconds)
+        self.log.note(f"epoch {epoch} ends at step {self.progress.step} after {seconds:.1f} s")
         due = epoch % self.train.save_epoch_freq == 0 or epoch == self.last_epoch
         epochs = [str(epoch)] if due or self.out_of_time else []
         if self.train.keep_best and self._is_best():
             epochs.append(BEST)
         if epochs:
             self.save(*epochs)
+        self._write_report()
+
+    def _write_report(self, state: State = "running", reason: str = "") -> None:
+        """Write the page of the run; where it cannot be written, the run goes on without one."""
+        if self._report is None:
+            return
+        try:
+            self._report.write(self.progress, self.last_epoch, self.share_done, state, reason)
+        except Exception as error:
+            # Whatever it is: days of training are worth more than their page.
+            self._report = None
+            problem = str(error) if isinstance(error, OSError) else repr(error)
+            with suppress(OSError):  # a full disk takes no line of the log either
+                self.log.line(f"no {TRAINING_REPORT} from now on: {problem}")
 
     def _is_best(self) -> bool:
         """Whether the epoch's validation is better than all before; notes it then."""

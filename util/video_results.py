@@ -33,6 +33,7 @@ from util.gltf_file import write_glb
 from util.mesh_file import write_obj
 from util.photo_camera import PhotoCamera
 from util.photo_overlay import lay_over
+from util.report_parts import REPORT_ENDING
 from util.video_file import VideoWriter
 from util.video_fitting import VideoFit
 
@@ -201,9 +202,9 @@ class VideoResults:
 
         Args:
             stem: of the files.
-            written: endings of what this run wrote: "_fit.mp4", ".glb", "_mesh".
+            written: endings of what this run writes: "_fit.mp4", ".glb", "_mesh", "_report.html".
         """
-        for ending in ("_fit.mp4", ".glb"):
+        for ending in ("_fit.mp4", ".glb", REPORT_ENDING):
             if ending not in written:
                 stem.with_name(stem.name + ending).unlink(missing_ok=True)
         folder = stem.with_name(f"{stem.name}_mesh")
@@ -215,7 +216,7 @@ class VideoResults:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
-    def in_one_camera(self) -> tuple[Camera, Coefficients]:
+    def in_one_camera(self, numbers: np.ndarray | None = None) -> tuple[Camera, Coefficients]:
         """A camera that sees the whole video, and the found frames' faces before it.
 
         Crops follow the face, and with them the camera that coefficients mean: it turns and zooms.
@@ -223,13 +224,16 @@ class VideoResults:
         principal point. A face whose crop lies elsewhere is turned about the camera's centre to the
         ray of that place, and comes nearer as its crop is smaller (`data.fit_warp`): landmarks stay
         within a pixel or two.
+
+        Args:
+            numbers: of found frames, whose faces alone are wanted; all if left out.
         """
-        numbers = np.flatnonzero(self._fit.found).tolist()
-        crops = [crop for crop in self._fit.crops if crop is not None]
-        usual = float(np.median([crop.scale for crop in crops]))
-        layout, (width, height) = self._model.layout, crops[0].photo_size
-        moved = []
-        for number, crop in zip(numbers, crops, strict=True):
+        crops = {n: crop for n, crop in enumerate(self._fit.crops) if crop is not None}
+        usual = float(np.median([crop.scale for crop in crops.values()]))
+        size = width, height = next(iter(crops.values())).photo_size
+        layout, moved = self._model.layout, []
+        for number in crops if numbers is None else numbers.tolist():
+            crop = crops[number]
             half = crop.crop_px / 2 / crop.scale
             offset = (crop.left + half - width / 2, crop.top + half - height / 2)
             flat = self._fit.coefficients[number].astype(np.float64)
@@ -238,7 +242,7 @@ class VideoResults:
             moved.append(shift_coefficients(flat, layout, self._camera, shift))
         zoom = torch.full((1, 2), 1 / usual)
         middle = torch.tensor([[width / 2, height / 2]])
-        still = self._camera.regrid(zoom, middle - self._camera.centre_px * zoom, (width, height))
+        still = self._camera.regrid(zoom, middle - self._camera.centre_px * zoom, size)
         return still, self._coefficients(np.stack(moved))
 
     def write_glb(self, path: Path, *, units: bool) -> None:

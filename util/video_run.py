@@ -19,12 +19,16 @@ from util.assets import choose_face_model
 from util.cores import usable_cores
 from util.devices import choose_device, present_gpus
 from util.errors import InputError
+from util.report_parts import REPORT_ENDING
 from util.video_fitting import VideoFitting, VideoJob
 from util.video_heads import check_frames, talking_heads, write_talking_heads
+from util.video_report import VideoReportWriter
 from util.video_results import VideoReport, VideoResults, write_report
 
 MOST_WORKERS = 8
 """That a run starts unasked: each holds half a gigabyte."""
+_REPORTED_FLAGS = ("face_model", "preset", "weights", "solver", "fit_focal", "nframes_shape")
+"""By which the results of two runs differ."""
 
 
 def fit_video(options: ParsedOptions) -> None:
@@ -84,12 +88,19 @@ def fit_video(options: ParsedOptions) -> None:
         out.write_glb(glb, units=units)
     write_talking_heads(heads, results, out.track(path.stem), is_again=is_again)
     if is_again:
-        kept = [ending for ending, is_kept in _written(video).items() if is_kept]
+        kept = [ending for ending, is_kept in _written(video, fit.report).items() if is_kept]
         out.remove_stale(stem, kept)
     report = out.report(audio)
     write_report(report_path, report)
+    page = ""
+    if fit.report:
+        flags = {name: options.flat()[name] for name in _REPORTED_FLAGS}
+        VideoReportWriter(face_model, done, out, report, flags).write(stem, fitting.reader)
+        page = f"Open in a browser: {stem}{REPORT_ENDING}"
     fitting.clear_up()
     say(report, results)
+    if page:
+        print(page)
 
 
 def _workers(options: ParsedOptions, devices: tuple[str, ...]) -> int:
@@ -100,12 +111,13 @@ def _workers(options: ParsedOptions, devices: tuple[str, ...]) -> int:
     return min(threads or usable_cores(), MOST_WORKERS)
 
 
-def _written(video: VideoFitOptions) -> dict[str, bool]:
+def _written(video: VideoFitOptions, with_page: bool) -> dict[str, bool]:
     """Which of the files that not every run writes this one does, by their endings."""
     return {
         "_fit.mp4": video.save_video,
         ".glb": video.save_mesh in ("glb", "glb_units"),
         "_mesh": video.save_mesh == "obj",
+        REPORT_ENDING: with_page,
     }
 
 

@@ -345,6 +345,8 @@ class TestVideos:
         yaw = [frame["rot"][0, 1] for frame in result["fitting_res"].values()]
         assert yaw == sorted(yaw) and 0.1 < yaw[-1] - yaw[0] < 0.3
         assert (out / "turn_fit.mp4").is_file()
+        page = (out / "turn_report.html").read_text(encoding="utf-8")
+        assert 'src="./turn_fit.mp4"' in page and "turn.mp4</h1>" in page
         assert f"{Path('out/turn_fitting_res.pkl')} too" in capsys.readouterr().out
         # What the cache held before stays, what the run put there is gone.
         assert list(mine.parent.iterdir()) == [mine]

@@ -6,11 +6,8 @@ import base64
 import io
 import json
 import re
-import shutil
-import subprocess
 import zlib
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,41 +17,14 @@ from PIL import Image
 
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
+from tests.util.report_browser import Page, body_after, find_chromium, found_by
 from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from util.face_result import FaceResult
-from util.report import DrawnPhoto
-from util.report_data import MeshPacker
+from util.report import DrawnPhoto, ReportSource, ReportWriter
+from util.report_data import MeshPacker, TexturePacker
 from util.report_parts import part, script_json
 
 HOSTILE = 'größe "1" <b>&amp;</script><script>alert(1)</script>.jpg'
-
-
-class Page(HTMLParser):
-    """The elements of a page, and the text inside each script."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self._inside = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append("")
-            self._inside = True
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._inside = False
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.scripts[-1] += data
-
-    def attribute(self, tag: str, name: str) -> list[str]:
-        return [value for t, a in self.elements if t == tag and (value := a.get(name))]
 
 
 def write_page(face_model: FaceModel, face: FaceResult) -> str:
@@ -114,9 +84,9 @@ def test_no_name_breaks_out(tiny_face_model: FaceModel):
     face = report_face(tiny_face_model, HOSTILE.replace("/", "∕"))
     face = replace(face, photo=Path("photos") / face.photo.name, stem="a </script> & 'ü'")
     page = Page(write_page(tiny_face_model, face))
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert json.loads(page.scripts[0])["mesh"]["vertex_count"] == tiny_face_model.vertex_count
-    assert page.scripts[1] == part("viewer.js")
+    assert page.scripts[2] == part("viewer.js")
     assert "b" not in [tag for tag, _ in page.elements]
     links = [unquote(href) for href in page.attribute("a", "href")]
     assert f"./{face.stem}.obj" in links and f"./{face.stem}_photo.jpg" in links
@@ -176,35 +146,34 @@ def test_a_prediction_has_no_energies_and_a_model_without_units_no_sliders(
     assert '<section class="card needs-viewer" hidden>' in text
 
 
-def test_the_viewer_is_one_small_file():
-    assert len(part("viewer.js").encode()) <= 40_000
-    scripts = ("viewer.js", "face.js", "page.js")
-    assert len("".join(map(part, scripts)).encode()) <= 40_000
+def test_scripts_are_small_and_name_no_address():
+    pages = {
+        "page.html": ("common.js", "viewer.js", "face.js", "page.js"),
+        "app.html": ("common.js", "viewer.js", "face.js", "app.js"),
+        "video.html": ("common.js", "viewer.js", "charts.js", "video.js"),
+        "training.html": ("common.js", "charts.js", "training.js"),
+    }
+    for page, names in pages.items():
+        scripts = "".join(map(part, names))
+        assert len(scripts.encode()) <= 40_000
+        text = (scripts + part(page)).replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text and "https:" not in text and "@import" not in part("report.css")
 
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("needs Chromium (apt-get install chromium)")
+    return find_chromium()
 
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--no-first-run", "--virtual-time-budget=8000", "--window-size=1200,900"),
-)
-
-
-def body_of(chromium: str, page: Path, profile: Path, *flags: str) -> dict[str, str | None]:
-    """Attributes of the page's body after its scripts have run."""
-    command = [chromium, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom"]
-    made = subprocess.run(
-        [*command, f"{page.as_uri()}#test"], capture_output=True, text=True, timeout=120, check=True
-    )
-    (body,) = (attributes for tag, attributes in Page(made.stdout).elements if tag == "body")
-    return body
+def uv_picture(side: int = 256) -> bytes:
+    """A texture that is as red as u and as green as v."""
+    ramp = (np.arange(side) + 0.5) / side
+    picture = np.zeros((side, side, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = 255 * ramp, 255 * ramp[::-1, None]
+    picture[..., 2] = 128
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +182,10 @@ def open_page(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("é #1 %20")
     open_face_model = FaceModel(open_face_data)
     face = report_face(open_face_model, fit=FIT)
-    report_writer(open_face_model).write(folder, face, report_row(face), drawn_photo(), face.stem)
+    (folder / "photo_textured.png").write_bytes(uv_picture())
+    source = ReportSource("fit.py", {"preset": "fast"}, with_overlay=True, with_texture=True)
+    writer = ReportWriter(open_face_model, source)
+    writer.write(folder, face, report_row(face), drawn_photo(), face.stem)
     return folder / "photo_report.html"
 
 
@@ -222,20 +194,74 @@ def test_a_page_is_at_most_a_megabyte(open_page: Path):
     assert open_page.stat().st_size < 1_000_000
 
 
-def test_a_browser_draws_turns_and_moves_the_mouth(chromium: str, open_page: Path, tmp_path: Path):
-    body = body_of(chromium, open_page, tmp_path)
+HAND = """
+  const viewer = window.viewer, front = viewer.pixels();
+  const found = { filled: filled(front), modes: {} };
+  for (let i = 0; i < 4; i++) press(viewer.canvas, 'ArrowRight');
+  found.turned = differing(front, viewer.pixels());
+  press(viewer.canvas, 'Home');
+  found.back = differing(front, viewer.pixels());
+  for (const button of document.querySelectorAll('[data-mode]')) {
+    button.click();
+    found.modes[button.dataset.mode] = differing(front, viewer.pixels());
+  }
+  viewer.setMode('texture');
+  const pixels = viewer.pixels(), { view, projection } = viewer.matrices();
+  const times = (m, p) => [0, 1, 2, 3].map((i) => m[i] * p[0] + m[4 + i] * p[1] + m[8 + i] * p[2] + m[12 + i] * p[3]);
+  found.skin = [27, 30, 8, 19, 54].map((k) => {
+    const [x, y, , w] = times(projection, times(view, [...viewer.points.slice(3 * k, 3 * k + 3), 1]));
+    const column = Math.floor((x / w / 2 + 0.5) * viewer.canvas.width), row = Math.floor((y / w / 2 + 0.5) * viewer.canvas.height);
+    return [...pixels.slice(4 * (row * viewer.canvas.width + column)).slice(0, 2)].map((v) => v / 255);
+  });
+  viewer.setMode('photo');
+  const before = viewer.points.slice();
+  move($('unit-jawOpen'), 1);
+  found.mouth = differing(front, viewer.pixels());
+  found.lower_lip_mm = 100 * (before[3 * 57 + 1] - viewer.points[3 * 57 + 1]);
+  found.brow_mm = 100 * Math.abs(before[3 * 19 + 1] - viewer.points[3 * 19 + 1]);
+  return found;
+"""  # noqa: E501
+
+
+def test_a_browser_draws_turns_and_moves_the_mouth(
+    chromium: str, open_page: Path, tmp_path: Path, open_face_model: FaceModel
+):
+    body = body_after(chromium, open_page, tmp_path, hand=HAND)
     assert body["data-viewer"] == "ready"
-    found = json.loads(body["data-test"] or "")
+    found = found_by(body)
     assert 0.1 < found["filled"] < 0.9
     assert found["turned"] > 0.02 and found["back"] == 0
     assert found["modes"].pop("photo") == 0
-    assert len(found["modes"]) == 4 and min(found["modes"].values()) > 0.01
+    assert len(found["modes"]) == 5 and min(found["modes"].values()) > 0.01
     assert found["mouth"] > 0.005
     assert found["lower_lip_mm"] > 10 and found["brow_mm"] < 1
+    # The texture lies where the face model's coordinates put it.
+    assert open_face_model.uv is not None and open_face_model.uv_triangles is not None
+    uv_of = np.zeros((open_face_model.vertex_count, 2))
+    corners = open_face_model.triangles.reshape(-1)
+    uv_of[corners] = open_face_model.uv[open_face_model.uv_triangles.reshape(-1)]
+    embedding = open_face_model.landmark_embedding
+    points = (uv_of[embedding.vertices] * embedding.barycentrics[..., None].numpy()).sum(axis=1)
+    np.testing.assert_allclose(found["skin"], points[[27, 30, 8, 19, 54]], atol=0.03)
+
+
+def test_seams_of_textures_open(tiny_face_model: FaceModel):
+    """Corners lead to the texture coordinates that they had, and to copies of their vertices."""
+    triangles = np.array([[0, 1, 2], [2, 1, 3], [3, 1, 4]])
+    uv = np.random.default_rng(0).random((7, 2))
+    uv_triangles = np.array([[0, 1, 2], [5, 6, 3], [3, 1, 4]])  # the middle one apart
+    made = TexturePacker(uv, uv_triangles, triangles, 6).pack(uv_picture(8), 80)
+    corners = triangles.reshape(-1).copy()
+    corners[unpacked(made["corners"], "<u4")] = unpacked(made["become"], "<u4")
+    packed_uv = unpacked(made["uv"], "<u2").reshape(2, -1).T / 65535
+    np.testing.assert_allclose(packed_uv[corners], uv[uv_triangles.reshape(-1)], atol=1e-5)
+    vertices = np.concatenate([np.arange(6), unpacked(made["copies"], "<u4")])
+    np.testing.assert_array_equal(vertices[corners], triangles.reshape(-1))
+    assert len(vertices) == 8
 
 
 def test_without_webgl_the_pictures_stay(chromium: str, open_page: Path, tmp_path: Path):
-    body = body_of(chromium, open_page, tmp_path, "--disable-3d-apis")
+    body = body_after(chromium, open_page, tmp_path, "--disable-3d-apis")
     assert "pictures-only" in (body["class"] or "")
     assert body["data-viewer"] == "none: no WebGL2"
 

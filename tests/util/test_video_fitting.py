@@ -289,6 +289,7 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
     assert isinstance(animated, trimesh.Scene) and len(animated.geometry) == 1
     results.remove_stale(tmp_path / "talk", ["_fit.mp4", ".glb"])
     assert (tmp_path / "talk_fit.mp4").is_file() and (tmp_path / "talk.glb").is_file()
+    (tmp_path / "talk_report.html").touch()
     stale = tmp_path / "talk_mesh"
     stale.mkdir()
     for name in ("000001.obj", "000099.obj", "mine.obj"):
@@ -296,6 +297,7 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
     results.remove_stale(tmp_path / "talk", ["_mesh"])
     assert sorted(path.name for path in stale.iterdir()) == ["000001.obj", "mine.obj"]
     assert not (tmp_path / "talk_fit.mp4").exists() and not (tmp_path / "talk.glb").exists()
+    assert not (tmp_path / "talk_report.html").exists()
     assert (tmp_path / "talk.npz").is_file()
     report = results.report("no sound")
     write_report(tmp_path / "report.json", report)

@@ -13,7 +13,7 @@ from util.report_parts import fill, part, script
 def app_page() -> tuple[str, str]:
     """The page, and the content security policy that goes with it."""
     css = part("report.css") + part("app.css")
-    code = "\n".join(script(part(name)) for name in ("viewer.js", "face.js", "app.js"))
+    code = "\n".join(script(part(name)) for name in ("common.js", "viewer.js", "face.js", "app.js"))
     page = fill({"css": css, "script": code}, "app.html")
     policy = "; ".join(
         (

@@ -317,7 +317,7 @@ function connectApp() {
   $('others').addEventListener('click', () => showChoice(app.faces));
 }
 
-connectTheme();
+connectTheme(() => window.viewer?.redraw());
 connectApp();
 showKind();
 go('start', 'start');

@@ -1,41 +1,24 @@
-'use strict';
 /* One face in a page: unpacks it, connects the controls of face.html with the viewer, shows landmarks.
 
    The report and the app both show faces so; what only one of them does is in page.js and app.js. */
 
-const $ = (id) => document.getElementById(id);
-
-/* Base64 of deflated bytes -> typed array. */
-async function unpack(text, kind) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
-  return new kind(await new Response(stream).arrayBuffer());
-}
-
-/* Numbers of two bytes, each the difference from the one before, all x first -> (V, 3). */
-function undifference(steps, scale) {
-  const count = steps.length / 3, values = new Float32Array(steps.length);
-  for (let axis = 0; axis < 3; axis++)
-    for (let v = 0, sum = 0; v < count; v++) {
-      sum = (sum + steps[axis * count + v]) << 16 >> 16; // wraps, as the differences did
-      values[3 * v + axis] = sum * scale;
-    }
-  return values;
-}
-
 async function loadFace(mesh) {
-  const count = mesh.vertex_count;
-  const deltas = await unpack(mesh.units.deltas, Int8Array);
+  const face = await loadHead(mesh, mesh.units);
+  Object.assign(face, { harmonics: new Float32Array(mesh.harmonics), rotation: new Float32Array(mesh.rotation) });
+  if (mesh.texture) face.texture = await loadTexture(mesh.texture, face.triangles);
+  return face;
+}
+
+async function loadTexture({ picture, uv, copies, corners, become }, triangles) {
+  const image = new Image();
+  image.src = picture;
+  await image.decode();
+  const levels = await unpack(uv, Uint16Array), count = levels.length / 2, changed = triangles.slice();
+  const to = await unpack(become, Uint32Array);
+  (await unpack(corners, Uint32Array)).forEach((corner, k) => { changed[corner] = to[k]; });
   return {
-    vertices: undifference(await unpack(mesh.vertices.steps, Int16Array), mesh.vertices.scale),
-    triangles: Uint32Array.from(await unpack(mesh.triangles, mesh.wide ? Uint32Array : Uint16Array)),
-    albedo: await unpack(mesh.albedo, Uint8Array),
-    harmonics: new Float32Array(mesh.harmonics),
-    rotation: new Float32Array(mesh.rotation),
-    units: mesh.units.names.map((name, k) => ({
-      name, scale: mesh.units.scales[k], deltas: deltas.subarray(3 * count * k, 3 * count * (k + 1)),
-    })),
-    landmarks: mesh.landmarks,
+    image, copies: await unpack(copies, Uint32Array), triangles: changed,
+    uv: Float32Array.from(levels, (_, i) => levels[(i % 2) * count + (i >> 1)] / 65535),
   };
 }
 
@@ -96,23 +79,10 @@ function buildSliders(viewer, names) {
 }
 
 function connect(viewer) {
-  for (const button of document.querySelectorAll('[data-mode]'))
-    button.addEventListener('click', () => viewer.setMode(button.dataset.mode));
+  connectViewer(viewer);
   $('view-front').addEventListener('click', () => viewer.reset());
   $('view-photo').addEventListener('click', () => viewer.asInPhoto());
   $('view-side').addEventListener('click', () => { viewer.reset(); viewer.turn(-1.05, 0); });
-  $('zoom-in').addEventListener('click', () => viewer.zoomBy(1.2));
-  $('zoom-out').addEventListener('click', () => viewer.zoomBy(1 / 1.2));
-  for (const axis of ['x', 'y'])
-    $(`lamp-${axis}`).addEventListener('input', (e) => { viewer.lamp[axis] = Number(e.target.value); viewer.redraw(); });
-  viewer.onChange = () => {
-    for (const button of document.querySelectorAll('[data-mode]'))
-      button.setAttribute('aria-pressed', button.dataset.mode === viewer.mode);
-    for (const axis of ['x', 'y']) {
-      $(`lamp-${axis}`).value = viewer.lamp[axis];
-      $(`lamp-${axis}`).disabled = !['albedo', 'grey'].includes(viewer.mode);
-    }
-  };
 }
 
 /* Photo, overlay and crop, with the landmarks over them on request. */
@@ -133,14 +103,6 @@ function connectPictures(points) {
         svg.append(dot);
       }
   }
-}
-
-function connectTheme() {
-  $('theme').addEventListener('click', () => {
-    const dark = getComputedStyle(document.documentElement).colorScheme.includes('dark');
-    document.documentElement.dataset.theme = dark ? 'light' : 'dark';
-    window.viewer?.redraw();
-  });
 }
 
 /* Show the face whose face.html is in the page; null where the browser has no WebGL2.

@@ -1,18 +1,21 @@
 'use strict';
-/* A small WebGL2 viewer of one face: orbit, zoom, light, five ways to draw, expressions by name.
+/* A small WebGL2 viewer of one face: orbit, zoom, light, six ways to draw, expressions by name.
 
-   The mesh stands in the head's own frame (x right, y up, face towards +z, decimetres); the light of
-   the photo is nine spherical harmonics in the photo's frame, to which `rotation` turns the head.
-   It draws only when something has changed. */
+   The mesh stands in the head's own frame (x right, y up, face towards +z, decimetres), or where
+   `pose` puts it; the light of the photo is nine spherical harmonics in the photo's frame, to which
+   `rotation` turns the head. It draws only when something has changed. */
 
 const SURFACE_VERTEX = `#version 300 es
 layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 normal;
 layout(location = 2) in vec3 albedo;
+layout(location = 3) in vec2 uv;
 uniform mat4 projection, view;
 out vec3 n, colour;
+out vec2 place;
 void main() {
   n = normal;
+  place = uv;
   colour = albedo;
   gl_Position = projection * view * vec4(position, 1.0);
 }`;
@@ -20,7 +23,9 @@ void main() {
 const SURFACE_FRAGMENT = `#version 300 es
 precision highp float;
 in vec3 n, colour;
-uniform int mode;          // 0 lit as in the photo, 1 albedo, 2 grey, 3 normals, 4 behind wires
+in vec2 place;
+uniform int mode;          // 0 lit as in the photo, 1 albedo, 2 grey, 3 normals, 4 behind wires, 5 texture
+uniform sampler2D skin;
 uniform vec3 harmonics[9]; // the photo's light, Lambert's cosine folded in
 uniform mat3 head;         // head frame -> photo frame
 uniform mat3 turn;         // head frame -> eye
@@ -42,6 +47,7 @@ void main() {
   if (mode == 2) c = vec3(0.74, 0.73, 0.72) * plain;
   if (mode == 3) c = 0.5 * eye + 0.5;
   if (mode == 4) c = backdrop;
+  if (mode == 5) c = texture(skin, place).rgb;
   pixel = vec4(clamp(c, 0.0, 1.0), 1.0);
 }`;
 
@@ -65,19 +71,23 @@ void main() {
   pixel = ink;
 }`;
 
-const MODES = ['photo', 'albedo', 'grey', 'normals', 'wireframe'];
+const MODES = ['photo', 'albedo', 'grey', 'normals', 'wireframe', 'texture'];
 const FIELD_OF_VIEW = 0.42;
 
 class FaceViewer {
-  /* face: {vertices, triangles, albedo, harmonics, rotation, units, landmarks}; see face.js. */
+  /* face: {vertices, triangles, albedo, harmonics, rotation, units, landmarks}; see face.js. Its
+     texture, if it has one: {image, uv, copies, triangles}, where triangles also take vertices after
+     the last one, copies of those numbers for seams. */
   constructor(canvas, face) {
     const gl = canvas.getContext('webgl2', { antialias: true, alpha: true });
     if (!gl) throw new Error('no WebGL2');
-    Object.assign(this, { canvas, gl, face, mode: 'photo', showLandmarks: false });
+    Object.assign(this, { canvas, gl, face, mode: 'photo', showLandmarks: false, hidden: false });
+    this.pose = null; // or {rotation: 9 numbers by rows, shift: 3}
     this.strengths = new Float32Array(face.units.length);
     this.lamp = { x: -0.35, y: 0.45 };
-    this.shape = new Float32Array(face.vertices);
-    this.normals = new Float32Array(face.vertices.length);
+    this.copies = face.texture?.copies ?? [];
+    this.shape = new Float32Array(face.vertices.length + 3 * this.copies.length);
+    this.normals = new Float32Array(this.shape.length);
     this.onChange = () => {};
     this.measure();
     this.prepare();
@@ -110,9 +120,23 @@ class FaceViewer {
     this.buffers.triangles = gl.createBuffer();
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.triangles);
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, this.face.triangles, gl.STATIC_DRAW);
+    if (this.face.texture) this.prepareTexture(this.face.texture);
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
+  }
+
+  prepareTexture({ image, uv, triangles }) {
+    const gl = this.gl;
+    for (const [name, kind, values] of [['uv', gl.ARRAY_BUFFER, uv], ['skin', gl.ELEMENT_ARRAY_BUFFER, triangles]]) {
+      this.buffers[name] = gl.createBuffer();
+      gl.bindBuffer(kind, this.buffers[name]);
+      gl.bufferData(kind, values, gl.STATIC_DRAW);
+    }
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true); // the bottom row is v = 0
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
   }
 
   /* Each edge once, when wires are first asked for. */
@@ -139,7 +163,7 @@ class FaceViewer {
     this.strengths.forEach((strength, k) => {
       if (!strength) return;
       const { deltas, scale } = units[k], factor = strength * scale;
-      const count = shape.length / 3; // deltas: all x, then all y, then all z
+      const count = vertices.length / 3; // deltas: all x, then all y, then all z
       for (let axis = 0; axis < 3; axis++)
         for (let v = 0, d = axis * count; v < count; v++, d++) shape[3 * v + axis] += factor * deltas[d];
     });
@@ -151,6 +175,9 @@ class FaceViewer {
       const x = uy * vz - uz * vy, y = uz * vx - ux * vz, z = ux * vy - uy * vx;
       for (const at of [a, b, c]) { normals[at] += x; normals[at + 1] += y; normals[at + 2] += z; }
     }
+    this.copies.forEach((from, k) => {
+      for (const values of [shape, normals]) values.copyWithin(vertices.length + 3 * k, 3 * from, 3 * from + 3);
+    });
     this.points = new Float32Array(landmarks.corners.length);
     for (let i = 0; i < landmarks.corners.length; i++)
       for (let axis = 0; axis < 3; axis++)
@@ -165,7 +192,11 @@ class FaceViewer {
 
   setUnit(index, strength) { this.strengths[index] = strength; this.morph(); }
 
-  setMode(mode) { if (MODES.includes(mode)) { this.mode = mode; this.redraw(); } }
+  setMode(mode) {
+    if (!MODES.includes(mode) || (mode === 'texture' && !this.face.texture)) return;
+    this.mode = mode;
+    this.redraw();
+  }
 
   /* From the front, upright, all of it in sight. */
   reset() { Object.assign(this, { yaw: 0, pitch: 0, roll: 0, zoom: 1, panX: 0, panY: 0 }); this.redraw(); }
@@ -205,17 +236,18 @@ class FaceViewer {
     const extent = Math.max(halfY, Math.hypot(halfX, halfZ) / aspect);
     const far = ((1.12 * extent) / Math.tan(FIELD_OF_VIEW / 2) + halfZ) / this.zoom;
     const shift = [this.panX, this.panY, -far];
-    const view = new Float32Array(16);
+    const view = new Float32Array(16), { rotation: r, shift: place = [0, 0, 0] } = this.pose ?? {};
+    const posed = r ? rows.map((row) => [0, 1, 2].map((k) => row[0] * r[k] + row[1] * r[3 + k] + row[2] * r[6 + k])) : rows;
     rows.forEach((row, i) => {
-      for (let k = 0; k < 3; k++) view[4 * k + i] = row[k];
-      view[12 + i] = shift[i] - row.reduce((sum, v, k) => sum + v * this.centre[k], 0);
+      for (let k = 0; k < 3; k++) view[4 * k + i] = posed[i][k];
+      view[12 + i] = shift[i] + row.reduce((sum, v, k) => sum + v * (place[k] - this.centre[k]), 0);
     });
     view[15] = 1;
     const f = 1 / Math.tan(FIELD_OF_VIEW / 2), near = Math.max(0.05, far - 2 * this.radius), end = far + 2 * this.radius;
     const projection = new Float32Array([f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (end + near) / (near - end), -1,
       0, 0, (2 * end * near) / (near - end), 0]);
     const turn = new Float32Array(9);
-    rows.forEach((row, i) => row.forEach((v, k) => { turn[3 * k + i] = v; }));
+    posed.forEach((row, i) => row.forEach((v, k) => { turn[3 * k + i] = v; }));
     return { view, projection, turn };
   }
 
@@ -228,8 +260,9 @@ class FaceViewer {
     gl.viewport(0, 0, width, height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    if (this.hidden) { this.onChange(); return; }
     const { view, projection, turn } = this.matrices();
-    const wires = this.mode === 'wireframe', style = getComputedStyle(canvas);
+    const wires = this.mode === 'wireframe', skin = this.mode === 'texture', style = getComputedStyle(canvas);
 
     gl.useProgram(surface.program);
     gl.uniformMatrix4fv(surface.at('view'), false, view);
@@ -243,11 +276,11 @@ class FaceViewer {
     gl.uniform3fv(surface.at('backdrop'), rgb(style.backgroundColor));
     attribute(gl, 0, buffers.shape, gl.FLOAT);
     attribute(gl, 1, buffers.normals, gl.FLOAT);
-    attribute(gl, 2, buffers.albedo, gl.UNSIGNED_BYTE);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.triangles);
+    if (skin) attribute(gl, 3, buffers.uv, gl.FLOAT, 2);
+    else attribute(gl, 2, buffers.albedo, gl.UNSIGNED_BYTE);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, skin ? buffers.skin : buffers.triangles);
     gl.drawElements(gl.TRIANGLES, face.triangles.length, gl.UNSIGNED_INT, 0);
-    gl.disableVertexAttribArray(1);
-    gl.disableVertexAttribArray(2);
+    for (const place of [1, 2, 3]) gl.disableVertexAttribArray(place);
 
     gl.useProgram(flat.program);
     gl.uniformMatrix4fv(flat.at('view'), false, view);
@@ -332,10 +365,10 @@ function program(gl, vertex, fragment) {
   return { program: made, at: (name) => (places[name] ??= gl.getUniformLocation(made, name)) };
 }
 
-function attribute(gl, place, buffer, type) {
+function attribute(gl, place, buffer, type, size = 3) {
   gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
   gl.enableVertexAttribArray(place);
-  gl.vertexAttribPointer(place, 3, type, type !== gl.FLOAT, 0, 0);
+  gl.vertexAttribPointer(place, size, type, type !== gl.FLOAT, 0, 0);
 }
 
 function rgb(css) { return (css.match(/[\d.]+/g) || [0, 0, 0]).slice(0, 3).map((v) => v / 255); }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 
 from models.camera import Camera
 from models.face_model import FaceModel
+from options.flags import parse_command
 from options.output_options import OutputOptions
 from tests.util.report_faces import report_face, report_row
 from util.errors import InputError
-from util.outputs import OUTPUTS, create_outputs, output_names
-from util.outputs.output import OutputSource
+from util.face_result import FaceResult
+from util.outputs import OUTPUTS, NamedOutput, create_outputs, output_names
+from util.outputs.output import Output, OutputSource
+from util.report import TEXTURE_ENDING, ReportSource
 from util.results import ResultWriter
 
 
@@ -58,6 +62,25 @@ def test_a_kind_that_fails_costs_its_files_only(tiny_face_model: FaceModel, tmp_
     assert (tmp_path / f"{face.stem}.obj").exists()
     (row,) = writer.rows
     assert row.status == "ok" and f"no {face.stem}.glb" in row.message
+
+
+def test_reports_come_after_the_files_that_they_show(tiny_face_model: FaceModel, tmp_path: Path):
+    class Slow(Output):
+        what, endings = "texture", (TEXTURE_ENDING,)
+
+        def write(self, folder: Path, face: FaceResult) -> None:
+            time.sleep(0.2)
+            (folder / f"{face.stem}{TEXTURE_ENDING}").write_bytes(b"picture")
+
+    face, seen = report_face(tiny_face_model), []
+    name = f"{face.stem}{TEXTURE_ENDING}"
+    slow = NamedOutput("slow", Slow(source(tiny_face_model)))
+    with ResultWriter(tmp_path, (slow,)) as writer:
+        number = writer.add(face, report_row(face))
+        writer.add_report("a.html", number, lambda folder: seen.append((folder / name).is_file()))
+    assert seen == [True]
+    run = ReportSource.of("fit.py", parse_command((), []), (), (slow,), with_overlay=False)
+    assert run.with_texture and run.files == {TEXTURE_ENDING: "texture"}
 
 
 def test_what_an_earlier_run_wrote_of_a_face_goes(tiny_face_model: FaceModel, tmp_path: Path):
