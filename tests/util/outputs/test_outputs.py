@@ -80,7 +80,7 @@ def test_reports_come_after_the_files_that_they_show(tiny_face_model: FaceModel,
         writer.add_report("a.html", number, lambda folder: seen.append((folder / name).is_file()))
     assert seen == [True]
     run = ReportSource.of("fit.py", parse_command((), []), (), (slow,), with_overlay=False)
-    assert run.with_texture and run.files == {TEXTURE_ENDING: "texture"}
+    assert run.with_texture and run.files == {f"*{TEXTURE_ENDING}": "texture"}
 
 
 def test_what_an_earlier_run_wrote_of_a_face_goes(tiny_face_model: FaceModel, tmp_path: Path):
