@@ -126,12 +126,12 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("document.body.dataset.state") == "start"
 
         # The camera's picture goes the same way as a file.
-        page.run("send = (picture, name) => { window.posted = [picture.type, picture.size, name]; }")
+        page.run("send = (picture, name) => { window.got = [picture.type, picture.size, name]; }")
         page.run("$('camera').click()")
         page.wait_for("document.body.dataset.state === 'camera' && $('live').videoWidth > 0")
         page.run("$('snap').click()")
-        page.wait_for("window.posted")
-        kind, size_bytes, name = page.run("window.posted")
+        page.wait_for("window.got")
+        kind, size_bytes, name = page.run("window.got")
         assert (kind, name) == ("image/jpeg", "Camera") and size_bytes > 1000
         page.run("$('no-camera').click()")
         assert page.run("$('live').srcObject") is None
