@@ -1,39 +1,61 @@
-"""Score a method on a public benchmark: a network of ours or of others, the fitter, or a file.
+"""Score a method on a public benchmark: a network of ours or of others, the fitter, or files.
 
+python evaluate.py --ict ICT-FaceKit
+python evaluate.py --ict ICT-FaceKit --model facerecon --name quickstart
+python evaluate.py --benchmark now --benchmark_root NoW --model facerecon --name quickstart
+python evaluate.py --benchmark now --benchmark_root NoW --predictions theirs --mesh_unit m
 python evaluate.py --benchmark aflw2000 --benchmark_root aflw2000_data --model synergy --name mine
-python evaluate.py --benchmark_root aflw2000_data --model facerecon --name face_recon --epoch 20
-python evaluate.py --benchmark_root aflw2000_data --model fit
-python evaluate.py --benchmark_root aflw2000_data --predictions theirs.npz
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from options import parse_command, write_options
+from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
-from options.evaluate_options import EvaluateOptions
-from util.benchmark_methods import METHODS
+from options.evaluate_options import EvaluateOptions, results_folder
 from util.benchmarks import BENCHMARKS
 from util.command import run_command
 from util.errors import InputError
 
 
+def benchmark_of(given: Mapping[str, str]) -> str:
+    """The benchmark: the one that is named, or the one that `--ict` means."""
+    name = given.get("benchmark", "ict" if "ict" in given else EvaluateOptions.benchmark)
+    if name not in BENCHMARKS:
+        raise InputError(f"--benchmark {name} is unknown; choose one of {', '.join(BENCHMARKS)}")
+    return name
+
+
 def groups(given: Mapping[str, str]) -> tuple[type, ...]:
-    """The options of the chosen method, beside those of all."""
-    name = given.get("model", BaseOptions.model)
-    if name not in METHODS:
-        raise InputError(f"--model {name} cannot be evaluated; choose one of {', '.join(METHODS)}")
-    return (EvaluateOptions, BaseOptions, *METHODS[name].groups)
+    """The options of the chosen benchmark and method, beside those of all."""
+    name = benchmark_of(given)
+    benchmark = BENCHMARKS[name]
+    model = given.get("model", benchmark.model)
+    if model not in benchmark.methods:
+        raise InputError(
+            f"--model {model} cannot be evaluated on {name}; choose one of "
+            f"{', '.join(benchmark.methods)}"
+        )
+    chosen = (*benchmark.groups, *benchmark.methods[model].groups)
+    return (EvaluateOptions, BaseOptions, *dict.fromkeys(chosen))
+
+
+def settled(options: ParsedOptions) -> ParsedOptions:
+    """The options with the benchmark and the method that others of them imply."""
+    given = {name: str(value) for name, value in options.flat().items() if options.given(name)}
+    name = benchmark_of(given)
+    options = options.with_values(EvaluateOptions, benchmark=name)
+    model = given.get("model", BENCHMARKS[name].model)
+    return options.with_values(BaseOptions, model=model)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, as the command line says."""
-    options = parse_command(groups, argv, __doc__ or "")
+    options = settled(parse_command(groups, argv, __doc__ or ""))
     chosen = options[EvaluateOptions]
-    BENCHMARKS[chosen.benchmark](options)
-    write_options(options, Path(chosen.out), "evaluate")
+    BENCHMARKS[chosen.benchmark].run(options)
+    write_options(options, results_folder(chosen), "evaluate")
 
 
 if __name__ == "__main__":

@@ -27,35 +27,30 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 
 from benchmarks import face_model_detection, face_model_identity, face_model_photos
 from benchmarks.face_model_detection import DetectionFigureOptions
 from benchmarks.face_model_identity import IdentityFigureOptions
 from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.landmark_transfer import PARTS
-from benchmarks.surface_fit import SurfaceFitter
 from benchmarks.timing import compare
-from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.landmarks import INNER
 from models.networks.recognition import RecognitionOptions
 from models.objective import ObjectiveOptions
-from models.renderer import rasterize
 from options import ParsedOptions, parse_command
 from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_model
 from util.command import run_command
 from util.devices import one_thread
 from util.errors import InputError
 from util.face_transfer import mean_landmarks, shape_landmarks
+from util.head_correspondence import frontal_area
 from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
-from util.surface import nearest_on_surface
+from util.surface_fit import SurfaceFitter
 
 HEAD_SEED = 2000
 """Far from the seeds of the heads that calibrated the model."""
-EDGE_DM = 0.12
-"""What lies nearer to the edge of the compared region is left out: it may lack a counterpart."""
 
 
 @dataclass(frozen=True)
@@ -87,39 +82,6 @@ QUICK = {
     IdentityFigureOptions: {"people": 20},
     PhotoFigureOptions: {"photo_count": 4, "steps": 40},
 }
-
-
-@dataclass(frozen=True)
-class FrontalArea:
-    """The part of a head model that is seen from the front and that another model has too."""
-
-    vertices: np.ndarray
-    """(P,) indices."""
-    weights: np.ndarray
-    """(P,) shares of the area, sum 1."""
-
-
-def frontal_area(head: FaceModelData, model: FaceModelData) -> FrontalArea:
-    """Vertices of `head` that its mean face shows to the camera, and that lie on `model`.
-
-    Both mean faces are in one frame: models that users bring are laid over the open one.
-    """
-    camera = Camera.rnet()
-    vertices = torch.from_numpy(head.mean_shape)[None]
-    clip = camera.clip(camera.from_object(vertices))
-    drawn = rasterize(clip, torch.from_numpy(head.triangles), (1024, 1024)).triangle_id.unique()
-    seen = np.zeros(len(head.mean_shape), dtype=bool)
-    seen[head.triangles[drawn[drawn >= 0].numpy()].ravel()] = True
-    seen &= ~head.regions["eyeballs"]
-    found = nearest_on_surface(head.mean_shape, model.mean_shape, model.front_triangles)
-    gap = KDTree(model.mean_shape[model.regions["border"]]).query(head.mean_shape)[0]
-    kept = np.flatnonzero(seen & (found.distances < 0.15) & (gap > EDGE_DM))
-    corners = head.mean_shape[head.triangles].astype(np.float64)
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.bincount(
-        head.triangles.ravel(), np.repeat(np.linalg.norm(across, axis=1), 3), len(seen)
-    )
-    return FrontalArea(kept, area[kept] / area[kept].sum())
 
 
 def geometry(model: FaceModelData, head: FaceModelData, count: int) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.face_model_renders import Backdrop, Render, Studio
 from BFM.open_model.landmarks import DETECTOR_OFFSETS
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
 from data.landmarks import MIRROR_ORDER
@@ -22,6 +21,7 @@ from models.camera import CROP_PX
 from models.face_model import FaceModel
 from models.landmarks import INNER
 from util.errors import InputError
+from util.studio import Backdrop, Render, Studio
 
 PARTS = {
     "brows": slice(17, 27),

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from benchmarks.face_model_renders import Studio
 from models.camera import CROP_PX
 from models.face_model import FaceModel
 from models.landmarks import five_from_68, to_index
 from models.networks.recognition import RecognitionNet
 from models.similarity import estimate_similarity
 from util.errors import InputError
+from util.studio import Studio
 
 FIRST_SHAPES = 5
 """Components of identity that make people alike: those that move the face most."""

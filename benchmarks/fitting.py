@@ -27,15 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
-from benchmarks.face_model_renders import Render, Studio
-from benchmarks.trained_networks import (
-    POINTS,
-    FrontalArea,
-    corresponding_points,
-    frontal_area,
-    mean_distance_mm,
-    with_error,
-)
+from benchmarks.trained_networks import with_error
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
 from data.synthetic.rendering import Looks
@@ -53,8 +45,9 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
+from util.head_correspondence import HeadCorrespondence, HeadPoints
 from util.photo_fitting import to_fit_batch
-from util.point_fits import fit_similarity
+from util.studio import Pictures, Render, Studio
 from util.video_fitting import VideoFitting, VideoJob
 from util.video_results import VideoResults, jitter
 
@@ -146,49 +139,6 @@ class Fitters:
         ]
         blocks = [dict(one.items()) for one in each]
         return Coefficients(**{name: torch.cat([b[name] for b in blocks]) for name in blocks[0]})
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Renders in which the detector found the face."""
-
-    renders: tuple[Render, ...]
-    batch: FaceBatch
-    """With detected landmarks."""
-    numbers: np.ndarray
-    """Which of those asked for they are."""
-
-    @classmethod
-    def of(cls, renders: Sequence[Render], detector: LandmarkDetector) -> Pictures:
-        """Find the faces."""
-        kept, landmarks, numbers = [], [], []
-        for number, render in enumerate(renders):
-            faces = detector.detect(render.picture, largest_only=True)
-            if faces:
-                kept.append(render)
-                landmarks.append(faces[0].landmarks_px)
-                numbers.append(number)
-        if not kept:
-            raise InputError("the detector finds no face in any render; ask for more of them")
-        pictures = np.stack([render.picture for render in kept])
-        skin = np.stack([skin_mask(picture) for picture in pictures])
-        batch = FaceBatch(
-            images=torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0,
-            paths=("render",) * len(kept),
-            landmarks_px=from_index(torch.from_numpy(np.stack(landmarks)).float(), "centre"),
-            skin_mask=torch.from_numpy(skin)[:, None] / 255.0,
-        )
-        return cls(tuple(kept), batch, np.array(numbers))
-
-
-@dataclass(frozen=True)
-class HeadTruth:
-    """Where points of the fitted model lie on heads of another one."""
-
-    vertices: np.ndarray
-    """(Q,) of the fitted model."""
-    points: np.ndarray
-    """(N, Q, 3) dm, without expression."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -314,14 +264,12 @@ def report_heads(
     except InputError as error:
         print(f"\nheads: left out, {error}")
         return
-    area = frontal_area(other, own)
-    face = frontal_area(own, own)
-    random = np.random.default_rng(wanted.first_seed)
-    vertices = random.choice(face.vertices, POINTS, replace=False, p=face.weights)
+    correspondence = HeadCorrespondence.of_random_points(own, other, wanted.first_seed)
+    print(f"points lie {correspondence.gap_mm:.2f} mm from the other's mean head")
     studio = Studio(FaceModel(other), CROP_PX, wanted.looks, wanted.first_seed)
 
-    def truth(renders: Sequence[Render]) -> HeadTruth:
-        return _truth(own, other, area, vertices, studio, renders)
+    def truth(renders: Sequence[Render]) -> HeadPoints:
+        return correspondence(studio.block("identity", renders))
 
     if wanted.heads:
         numbers = studio.numbers(wanted.heads, MAX_YAW_DEG)
@@ -333,7 +281,7 @@ def report_heads(
         for way in ways(weights):
             found = fitters.fit(way, pictures.batch)
             inner = _inner(_landmarks(fitters.face_model, found), true)
-            columns = (*_errors_mm(own, found, heads), 100 * inner)
+            columns = (*heads.errors_mm(own, found.identity.numpy()), 100 * inner)
             print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
     if wanted.people:
         report_people(fitters, own, weights, wanted, studio, detector, truth)
@@ -346,7 +294,7 @@ def report_people(
     wanted: FittingFigures,
     studio: Studio,
     detector: LandmarkDetector,
-    truth: Callable[[Sequence[Render]], HeadTruth],
+    truth: Callable[[Sequence[Render]], HeadPoints],
 ) -> None:
     """Several photos of one person, fitted together."""
     most = max(PHOTOS_EACH)
@@ -366,7 +314,7 @@ def report_people(
         for count in rows:
             batch = pictures.batch.rows(torch.arange(count))
             found = fitters.fit(way, batch, one_person=count > 1).item(0)
-            rows[count].append(np.concatenate(_errors_mm(own, found, heads)))
+            rows[count].append(np.concatenate(heads.errors_mm(own, found.identity.numpy())))
     print(f"\n{len(rows[1])} people, {wanted.preset}, mm (standard error)")
     print(f"{'photos of each':<26}{'points, rigid':>20}{'points, similarity':>20}")
     for count, errors in rows.items():
@@ -448,34 +396,6 @@ def _inner(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
 def _landmarks(face_model: FaceModel, coefficients: Coefficients) -> torch.Tensor:
     shaped = shape_face(face_model, coefficients)
     return pose_face(face_model, shaped, coefficients, Camera.rnet()).landmarks_px
-
-
-def _truth(
-    own: FaceModelData,
-    other: FaceModelData,
-    area: FrontalArea,
-    vertices: np.ndarray,
-    studio: Studio,
-    renders: Sequence[Render],
-) -> HeadTruth:
-    part = studio.layout.slices["identity"]
-    identity = np.stack([render.coefficients[part] for render in renders])
-    shapes = other.mean_shape + np.einsum("vdk,nk->nvd", other.identity_basis, identity)
-    return HeadTruth(vertices, corresponding_points(own, other, area, vertices, shapes))
-
-
-def _errors_mm(
-    own: FaceModelData, found: Coefficients, heads: HeadTruth
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean distances of corresponding points, rigidly and by similarity aligned: (N,) each."""
-    rigid, scaled = [], []
-    basis = own.identity_basis[heads.vertices].astype(np.float64)
-    for identity, true in zip(found.identity.numpy(), heads.points, strict=True):
-        shape = own.mean_shape[heads.vertices] + basis @ identity
-        for errors, with_scale in ((rigid, False), (scaled, True)):
-            moved = fit_similarity(shape, true, scaled=with_scale)(shape)
-            errors.append(mean_distance_mm(moved, true))
-    return np.array(rigid), np.array(scaled)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.face_model import frontal_area
-from benchmarks.trained_networks import corresponding_points, variation_mm
+from benchmarks.trained_networks import variation_mm
 from BFM.open_model.geometry_bases import REAL_MEAN, real_sigma
 from models.face_model import FaceModelData, FaceModelOptions
 from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
+from util.head_correspondence import corresponding_points, frontal_area
 from util.point_fits import fit_similarity
 
 POINTS = 1000

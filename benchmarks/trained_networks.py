@@ -24,7 +24,6 @@ import numpy as np
 import torch
 
 import test as test_command
-from benchmarks.face_model import FrontalArea, frontal_area
 from benchmarks.face_model_photos import (
     PhotoFigureOptions,
     check,
@@ -32,8 +31,6 @@ from benchmarks.face_model_photos import (
     load,
     start,
 )
-from benchmarks.face_model_renders import Render, Studio
-from benchmarks.surface_fit import SurfaceFitter
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import CROP_PX, Camera
@@ -47,20 +44,21 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.face_transfer import mean_landmarks, shape_landmarks
+from util.face_transfer import shape_landmarks
+from util.head_correspondence import (
+    POINTS,
+    corresponding_points,
+    frontal_area,
+    mean_distance_mm,
+)
 from util.photo_fitting import to_fit_batch
 from util.point_fits import fit_similarity
-from util.surface import nearest_on_surface
+from util.studio import Render, Studio
+from util.surface_fit import SurfaceFitter
 from util.trained_model import load_reconstruction_model
 
 MAX_YAW_DEG = 50.0
 BATCH = 20
-POINTS = 500
-"""Of the frontal area, that distances are measured at."""
-
-STIFF_DM = 2e-3
-"""Noise of the fit by which points correspond. With `surface_fit.NOISE_DM` the surfaces come nearer
-by a tenth of a millimetre, at the price of fine components of up to two sigma: points slide."""
 DRAWS = 200
 """Random people whose variation is compared with that of heads."""
 
@@ -268,39 +266,6 @@ def photograph(other: FaceModelData, own: FaceModelData, count: int, seed: int) 
     )
 
 
-def corresponding_points(
-    own: FaceModelData,
-    other: FaceModelData,
-    area: FrontalArea,
-    vertices: np.ndarray,
-    shapes: np.ndarray,
-) -> np.ndarray:
-    """Where points of one face model lie on heads of another: (N, Q, 3) in dm.
-
-    The first model is fitted to the mean head of the other, once; from there its points move as the
-    nearest points of that head's surface do. A fit to each head would let points slide along
-    smooth skin, each time in another way.
-
-    Args:
-        own: whose points.
-        other: whose heads.
-        area: of the other's heads that is fitted.
-        vertices: (Q,) of the first model.
-        shapes: (N, V, 3) heads.
-    """
-    fitter = SurfaceFitter(own, own.identity_basis, own.identity_sigma, STIFF_DM)
-    mean = other.mean_shape.astype(np.float64)
-    fit = fitter.fit(mean[area.vertices], area.weights, mean_landmarks(other))
-    # Into the frame of the heads: the fit moved their mean.
-    motion = fit_similarity(fit.points, mean[area.vertices], scaled=False)
-    laid = motion((fitter.mean + fitter.basis @ fit.coefficients)[vertices])
-    compared = np.zeros(len(mean), dtype=bool)
-    compared[area.vertices] = True
-    nearest = nearest_on_surface(laid, mean, other.triangles[compared[other.triangles].any(axis=1)])
-    print(f"points lie {100 * nearest.distances.mean():.2f} mm from the other's mean head")
-    return np.stack([laid + nearest.mix(shape - mean) for shape in shapes])
-
-
 def on_heads(own: FaceModelData, predict: Predictor, heads: Heads) -> HeadErrors:
     """Errors on renders of another face model's heads."""
     model = FaceModel(own)
@@ -321,11 +286,6 @@ def on_heads(own: FaceModelData, predict: Predictor, heads: Heads) -> HeadErrors
                 surface_error_mm(own, shape, heads.surface[number], heads.landmarks[number])
             )
     return HeadErrors(np.concatenate(inner), np.array(rigid), np.array(scaled), np.array(surface))
-
-
-def mean_distance_mm(points: np.ndarray, others: np.ndarray) -> float:
-    """Of corresponding points (P, 3) in dm."""
-    return 100 * float(np.linalg.norm(points - others, axis=1).mean())
 
 
 def render_batch(renders: Sequence[Render]) -> FaceBatch:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from data.synthetic.rendering import Looks
 from util.errors import InputError
+
+BenchmarkName = Literal["aflw2000", "ict", "now", "realy", "micc", "facewarehouse", "m3dfb"]
+MeshUnit = Literal["mm", "cm", "dm", "m", "unknown"]
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """What is compared, with what."""
 
-    benchmark: Literal["aflw2000"] = "aflw2000"
+    benchmark: BenchmarkName = "aflw2000"
     """Benchmark, a key of util.benchmarks.BENCHMARKS."""
-    benchmark_root: str = "aflw2000_data"
-    """Folder of the benchmark's images and labels."""
-    out: str = "results/aflw2000"
+    benchmark_root: str = ""
+    """Folder of the benchmark's files (docs/evaluation.md); empty is aflw2000_data for
+    aflw2000."""
+    out: str = ""
     """Folder of tables and pictures; methods that are evaluated into the same one stand in one
-    table."""
+    table. Empty is results/ and the benchmark's name."""
     method_name: str = ""
     """Name of the method's rows; else that of its run or file."""
     predictions: str = ""
-    """File of predictions (.npz) to score in place of a model; docs/synergynet_use.md says what it
-    holds."""
+    """What to score in place of a model: a file (.npz) for aflw2000 (docs/synergynet_use.md), else
+    a folder of meshes (docs/evaluation.md)."""
     save_predictions: bool = True
     """Also write the predictions, so that others can score them, or draw them otherwise."""
     eval_batch_size: int = 64
     """Images that go through a network at once."""
     pictures: bool = True
-    """Draw the first 50 images and the 20 worst."""
+    """Draw the first 50 images and the 20 worst; errors of meshes as colours."""
 
     def __post_init__(self) -> None:
         """Refuse a batch of nothing."""
@@ -37,9 +43,56 @@ class EvaluateOptions:
             raise InputError(f"--eval_batch_size is {self.eval_batch_size}; it must be at least 1")
 
 
+def results_folder(chosen: EvaluateOptions) -> Path:
+    """Where tables and pictures go."""
+    return Path(chosen.out or f"results/{chosen.benchmark}")
+
+
 @dataclass(frozen=True)
 class BenchmarkFitOptions:
     """How the fitter is evaluated (`--model fit`)."""
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
-    """How finely faces are fitted, as in fit.py."""
+    """How finely faces are fitted, as in fit.py; --benchmark ict fits with all of them unless one
+    is given."""
+
+
+@dataclass(frozen=True)
+class IctBenchmarkOptions:
+    """Renders of heads of ICT-FaceKit (`--benchmark ict`)."""
+
+    ict: str = ""
+    """Folder of ICT-FaceKit: FaceXModel, or the download that holds it. Given alone it means
+    --benchmark ict."""
+    heads: int = 100
+    """Random heads, with a photo each."""
+    people: int = 12
+    """Random people with 1, 2, 4 and 8 photos each, taken together; 0 leaves them out."""
+    looks: Looks = "full"
+    """Of the renders: plain leaves out hair, ears, glasses, gloss and shadows."""
+    head_seed: int = 5000
+    """Random seed of heads and renders."""
+
+    def __post_init__(self) -> None:
+        """Refuse a table of nothing."""
+        if self.heads < 1:
+            raise InputError(f"--heads is {self.heads}; it must be 1 or more")
+        if self.people < 0:
+            raise InputError(f"--people is {self.people}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class ScanBenchmarkOptions:
+    """How meshes are compared with scans."""
+
+    mesh_unit: MeshUnit = "unknown"
+    """Unit of the meshes in --predictions; unknown leaves out what needs their size. Meshes that
+    this program writes are in millimetres."""
+    image_set: Literal["validation", "test"] = "validation"
+    """Of NoW: validation is scored; for test, the folder to submit is written."""
+    image_folder: str = ""
+    """Folder of photos, where the benchmark's copy has several of them (REALY)."""
+    topology: str = ""
+    """Of the meshes in --predictions: for realy the name of the template (<name>.obj and the 85
+    key points <name>.txt), for facewarehouse the file of vertex numbers that are compared, for
+    m3dfb the file (.json) that describes the mesh."""

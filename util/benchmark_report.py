@@ -1,12 +1,9 @@
-"""Tables and pictures of a benchmark: one row a method, all methods of a folder in one table."""
+"""Rows and pictures of AFLW2000-3D."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,7 @@ from models.landmark_scores import (
 )
 from util.atomic import write_text
 from util.benchmark_predictions import Predictions
-from util.errors import InputError
+from util.benchmark_tables import Column
 
 LABELS = ("original", "reannotated")
 NORMALISERS = ("box", "outer_eye")
@@ -134,61 +131,21 @@ def pose_rows(data: Aflw2000, predictions: Predictions) -> list[PoseRow]:
     return rows
 
 
-def merge_table(path: Path, rows: Sequence[LandmarkRow | PoseRow], kind: type) -> list:
-    """Add a method's rows to a .csv, in place of its earlier ones.
-
-    Args:
-        path: the table.
-        rows: of one method.
-        kind: class of the rows.
-
-    Returns:
-        All rows of the table.
-
-    Raises:
-        InputError: the table there is of other images.
-    """
-    methods = {row.method for row in rows}
-    earlier = [row for row in _read_table(path, kind) if row.method not in methods]
-    if rows and (others := {row.data for row in earlier} - {row.data for row in rows}):
-        raise InputError(
-            f"{path} holds methods on other images or labels ({', '.join(sorted(others))}); give "
-            "another --out, or move it away"
-        )
-    every = [*earlier, *rows]
-    buffer = io.StringIO(newline="")
-    names = [field.name for field in fields(kind)]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    for row in every:
-        writer.writerow({name: _cell(value) for name, value in asdict(row).items()})
-    write_text(path, buffer.getvalue())
-    return every
-
-
-def landmark_table(rows: Sequence[LandmarkRow], counts: Sequence[int]) -> str:
-    """The rows as text, with the images of the bins in the header."""
-    bins = [f"{name} ({count})" for name, count in zip(BIN_NAMES, counts, strict=True)]
-    header = ["method", "labels", "normaliser", *bins, "balanced", "std", "all"]
-    cells = [
-        [
-            *(row.method, row.labels, row.normaliser),
-            *map(_number, (row.nme_0_30, row.nme_30_60, row.nme_60_90)),
-            *map(_number, (row.balanced, row.std, row.all)),
-        ]
-        for row in rows
+def landmark_columns(counts: Sequence[int]) -> list[Column]:
+    """What people read of the rows, with the images of the bins in the header."""
+    bins = zip(BIN_NAMES, ("nme_0_30", "nme_30_60", "nme_60_90"), counts, strict=True)
+    return [
+        *(Column(name, name) for name in ("method", "labels", "normaliser")),
+        *(Column(f"{name} ({count})", field) for name, field, count in bins),
+        *(Column(name, name) for name in ("balanced", "std", "all")),
     ]
-    return _text(header, cells, words=3)
 
 
-def pose_table(rows: Sequence[PoseRow]) -> str:
-    """The rows as text."""
-    header = ["method", "yaw formula", "yaw", "pitch", "roll", "mean"]
-    cells = [
-        [row.method, row.yaw_formula, *map(_number, (row.yaw, row.pitch, row.roll, row.mean))]
-        for row in rows
-    ]
-    return _text(header, cells, words=2)
+POSE_COLUMNS = (
+    Column("method", "method"),
+    Column("yaw formula", "yaw_formula"),
+    *(Column(name, name) for name in ("yaw", "pitch", "roll", "mean")),
+)
 
 
 def write_image_errors(path: Path, data: Aflw2000, predictions: Predictions) -> None:
@@ -233,51 +190,3 @@ def _dots(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int])
     for x, y in np.floor(points).astype(int):
         if 0 <= x < width and 0 <= y < height:
             picture[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = colour
-
-
-def _read_table(path: Path, kind: type) -> list:
-    """Rows of a table that an earlier call wrote; none if it is missing or of another version."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
-    except (OSError, ValueError, csv.Error):
-        return []
-    names = [field.name for field in fields(kind)]
-    if header != names or any(len(line) != len(names) for line in lines):
-        return []
-    convert = {"str": str, "int": int, "float": lambda text: float(text or "nan")}
-    try:
-        return [
-            kind(
-                **{
-                    field.name: convert[str(field.type)](cell)
-                    for field, cell in zip(fields(kind), line, strict=True)
-                }
-            )
-            for line in lines
-        ]
-    except ValueError:
-        return []
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
-    return str(value)
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _text(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
-    """Columns side by side; the first `words` of them to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in (header, *rows):
-        cells = [
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

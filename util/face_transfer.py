@@ -106,7 +106,7 @@ def transfer_appearance(
         eyeballs: (V,) bool; they take from the donor's eyeballs, all else from its skin. None for
             a mesh whose eyes are part of its skin: it takes what is nearest.
     """
-    laid = _lay_over(vertices, landmarks[INNER], mean_landmarks(donor)[INNER])
+    laid = lay_over(vertices, landmarks[INNER], mean_landmarks(donor)[INNER])
     on_donor = _nearest_of_kind(donor, laid, eyeballs)
     front = np.zeros(len(donor.mean_shape), bool)
     front[donor.front_triangles] = True
@@ -139,7 +139,7 @@ def transfer_landmarks(
     """
     landmarks = mean_landmarks(donor)
     anchors = np.stack([landmarks[list(numbers)].mean(axis=0) for numbers in known])
-    laid = _lay_over(landmarks, anchors, np.stack(list(known.values())))
+    laid = lay_over(landmarks, anchors, np.stack(list(known.values())))
     for numbers, point in known.items():
         if len(numbers) == 1:
             laid[numbers[0]] = point
@@ -183,7 +183,7 @@ def lay_by_eyes_and_nose(
     return similarity(landmarks)
 
 
-def _lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Steps 1 and 2: carry points along with source -> target, both (N, 3)."""
     similarity = fit_similarity(source.astype(np.float64), target.astype(np.float64))
     moved = similarity(source)

@@ -45,7 +45,7 @@ def write_obj(
     if not (np.isfinite(vertices).all() and np.isfinite(colours).all()):
         raise ValueError(f"{path.name}: the mesh has non-finite vertices or colours")
     quantised = np.clip(255 * colours, 0, 255).astype(np.uint8)
-    faces = _face_lines(np.ascontiguousarray(triangles, dtype=np.int32).tobytes())
+    faces = face_lines(np.ascontiguousarray(triangles, dtype=np.int32).tobytes())
     with atomic_file(path) as file:
         file.write(remark_lines(remark).encode("utf-8"))
         file.write(vertex_lines(vertices, quantised))
@@ -78,7 +78,7 @@ def vertex_lines_reference(vertices: np.ndarray, colours: np.ndarray) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _face_lines(triangles_int32: bytes) -> bytes:
+def face_lines(triangles_int32: bytes) -> bytes:
     """Face lines, from 1; the same for every face of a model, so they are made once."""
     triangles = np.frombuffer(triangles_int32, dtype=np.int32) + 1
     text = ("f %d %d %d\n" * (triangles.size // 3)) % tuple(triangles.tolist())

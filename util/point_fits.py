@@ -43,7 +43,12 @@ def nearest_rotation(covariance: np.ndarray) -> np.ndarray:
     return u @ vt
 
 
-def fit_similarity(source: np.ndarray, target: np.ndarray, scaled: bool = True) -> Similarity:
+def fit_similarity(
+    source: np.ndarray,
+    target: np.ndarray,
+    scaled: bool = True,
+    weights: np.ndarray | None = None,
+) -> Similarity:
     """The motion that carries points onto others with the least squared error.
 
     Umeyama (1991), eqs. 40 to 42.
@@ -52,12 +57,15 @@ def fit_similarity(source: np.ndarray, target: np.ndarray, scaled: bool = True) 
         source: (N, 3), at least three of them not on a line.
         target: (N, 3).
         scaled: whether the size may change too; else the scale is 1.
+        weights: (N,) of the squared errors; all 1 unless given.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    shares = np.ones(len(source)) if weights is None else weights
+    shares = (shares / shares.sum())[:, None]
+    source_mean, target_mean = (shares * source).sum(axis=0), (shares * target).sum(axis=0)
     p, q = source - source_mean, target - target_mean
-    covariance = p.T @ q
+    covariance = (shares * p).T @ q
     rotation = nearest_rotation(covariance).T
-    scale = float((rotation.T * covariance).sum() / np.square(p).sum()) if scaled else 1.0
+    scale = float((rotation.T * covariance).sum() / (shares * p**2).sum()) if scaled else 1.0
     return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 

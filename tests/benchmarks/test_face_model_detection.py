@@ -18,11 +18,11 @@ from benchmarks.face_model_detection import (
     symmetric_offsets,
     without,
 )
-from benchmarks.face_model_renders import Render
 from data.detection import Face
 from data.landmarks import MIRROR_ORDER
 from tests.conftest import landmark_plan
 from util.errors import InputError
+from util.studio import Render
 
 FRONT = np.zeros(3)
 ALL_SEEN = np.ones(68, dtype=bool)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import fitting
-from benchmarks.face_model_renders import Render
 from util.errors import InputError
+from util.studio import Render
 
 
 def test_tables_of_renders(capsys: pytest.CaptureFixture[str]):

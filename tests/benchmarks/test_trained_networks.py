@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from benchmarks.data_preparation import write_photos
-from benchmarks.face_model import frontal_area
 from benchmarks.reconstruction import save_untrained
 from benchmarks.trained_networks import (
     Heads,
     TrainedOptions,
-    corresponding_points,
     main,
     mean_face,
     on_heads,
@@ -31,6 +29,7 @@ from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
+from util.head_correspondence import corresponding_points, frontal_area
 
 SEED = 3
 SLIDING_MM = 0.12

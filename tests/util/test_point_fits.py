@@ -41,6 +41,16 @@ def test_no_other_motion_comes_nearer(scaled: bool):
         assert np.square(other - target).sum() > error
 
 
+def test_weights_are_as_many_points():
+    random = np.random.default_rng(5)
+    points, target = random.normal(size=(2, 8, 3))
+    counts = np.array([1, 3, 1, 2, 1, 1, 5, 1])
+    found = fit_similarity(points, target, weights=counts.astype(float))
+    expected = fit_similarity(points.repeat(counts, axis=0), target.repeat(counts, axis=0))
+    assert found.scale == pytest.approx(expected.scale)
+    np.testing.assert_allclose(found(points), expected(points), atol=1e-12)
+
+
 def test_a_mirror_image_is_met_by_a_rotation():
     points = np.random.default_rng(1).normal(size=(9, 3))
     found = fit_similarity(points, points * [-1, 1, 1])

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from tests.conftest import grid_mesh
-from util.surface import nearest_on_surface
+from util.surface import LEAF, SurfaceTree, nearest_on_surface
 
 TRIANGLE = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
 
@@ -76,3 +76,21 @@ def test_triangles_without_area():
     point = np.zeros((3, 3))
     found = nearest_on_surface(np.array([[1.0, 0, 0]]), point, np.array([[0, 1, 2]]))
     assert found.distances[0] == 1 and found.barycentrics.sum() == 1
+
+
+@pytest.mark.parametrize("count", [1, LEAF, LEAF + 1, 84])
+def test_the_tree_finds_what_the_search_finds(count: int):
+    mesh = grid_mesh(7, 8)
+    vertices, triangles = mesh.vertices.numpy(), mesh.triangles.numpy()[:count]
+    points = np.random.default_rng(2).uniform(-1.5, 1.5, (200, 3))
+    slow = nearest_on_surface(points, vertices, triangles)
+    fast = SurfaceTree(vertices, triangles).nearest(points)
+    np.testing.assert_allclose(fast.distances, slow.distances, rtol=1e-12)
+    doubles = vertices.astype(np.float64)
+    np.testing.assert_allclose(fast.mix(doubles), slow.mix(doubles), atol=1e-9)
+    np.testing.assert_array_equal(triangles[fast.triangles], fast.corners)
+
+
+def test_a_surface_without_triangles_is_refused():
+    with pytest.raises(ValueError, match="needs triangles"):
+        SurfaceTree(TRIANGLE, np.zeros((0, 3), int))

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import evaluate
 from data.images import read_image, write_image
 from options import parse_command
-from options.evaluate_options import EvaluateOptions
+from options.evaluate_options import EvaluateOptions, results_folder
 from options.public_synergy import benchmark_call
-from util.benchmarks import method_name
+from util.benchmark_names import method_name
 from util.command import run_command
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(token in ("-h", "--help") for token in call):
         return
     options = parse_command(evaluate.groups, call)
-    out = Path(options[EvaluateOptions].out)
+    out = results_folder(options[EvaluateOptions])
     for picture in sorted((out / method_name(options) / "first").glob("*.jpg")):
         write_image(Path("results") / f"{int(picture.stem)}.png", read_image(picture))
 

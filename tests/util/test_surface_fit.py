@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.surface_fit import SurfaceFitter, rotation_of
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.face_transfer import mean_landmarks
+from util.surface_fit import SurfaceFitter, rotation_of
 
 
 def test_a_head_of_the_model_itself_is_found(open_face_data: FaceModelData):

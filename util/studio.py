@@ -1,4 +1,4 @@
-"""Renders of the face model that its figures are measured on, before plain or cluttered backdrops.
+"""Renders of a face model's people, on which figures are measured, and faces found in them.
 
 The generator's people, light, hair, glasses and camera, but nothing in front of the face: a hidden
 face says nothing about the face model.
@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
+from data.detection import LandmarkDetector
+from data.skin_mask import skin_mask
 from data.synthetic.compositing import backdrop as plain_backdrop
 from data.synthetic.compositing import collage, develop
 from data.synthetic.rendering import Looks, SceneRenderer
 from data.synthetic.sampling import PICTURE, FaceSampler, SampledFaces, generator
+from models.batch import FaceBatch
 from models.face_model import FaceModel
+from models.landmarks import from_index
 from util.devices import one_thread
+from util.errors import InputError
 
 Backdrop = Literal["plain", "cluttered"]
 BATCH = 10
@@ -70,6 +76,10 @@ class Studio:
         """(N, P) of samples, without rendering them."""
         return self._sampler.sample(self._seed, numbers).coefficients
 
+    def block(self, name: str, renders: Sequence[Render]) -> np.ndarray:
+        """(N, K) the coefficients of one block."""
+        return np.stack([render.coefficients[self.layout.slices[name]] for render in renders])
+
     def take(
         self,
         numbers: Sequence[int],
@@ -103,3 +113,41 @@ class Studio:
             picture = face.colour + (1 - face.coverage[..., None]) * scene
             levels, _ = develop(rng, picture)
             yield Render(levels, flat, face.landmarks_px, face.visible)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Renders in which the detector found the face."""
+
+    renders: tuple[Render, ...]
+    batch: FaceBatch
+    """With detected landmarks."""
+    numbers: np.ndarray
+    """Which of those asked for they are."""
+
+    @classmethod
+    def of(cls, renders: Sequence[Render], detector: LandmarkDetector) -> Pictures:
+        """Find the faces."""
+        kept, landmarks, numbers = [], [], []
+        for number, render in enumerate(renders):
+            faces = detector.detect(render.picture, largest_only=True)
+            if faces:
+                kept.append(render)
+                landmarks.append(faces[0].landmarks_px)
+                numbers.append(number)
+        if not kept:
+            raise InputError("the detector finds no face in any render; ask for more of them")
+        pictures = np.stack([render.picture for render in kept])
+        skin = np.stack([skin_mask(picture) for picture in pictures])
+        batch = FaceBatch(
+            images=torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0,
+            paths=("render",) * len(kept),
+            landmarks_px=from_index(torch.from_numpy(np.stack(landmarks)).float(), "centre"),
+            skin_mask=torch.from_numpy(skin)[:, None] / 255.0,
+        )
+        return cls(tuple(kept), batch, np.array(numbers))
+
+    def first(self, count: int) -> Pictures:
+        """The first of them."""
+        batch = self.batch.rows(torch.arange(count))
+        return Pictures(self.renders[:count], batch, self.numbers[:count])

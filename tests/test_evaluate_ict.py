@@ -1,0 +1,160 @@
+"""`evaluate.py --ict`: the truth has no error, the table has a row for each method, wrong folders.
+
+In place of ICT-FaceKit's file stands the open model's coarsest level: its heads are then known to
+the method that is scored.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.detection import DetectionOptions, create_detector
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData
+from models.renderer import Renderer
+from options.evaluate_options import IctBenchmarkOptions
+from tests.test_train_command import load_script
+from util import benchmark_ict
+from util.assets import OPEN_FACE_MODEL
+from util.benchmark_ict import HeadErrors, Heads, HeadScorer
+from util.errors import InputError
+from util.face_model_file import read_face_model, write_face_model
+from util.ict_file import CONVERTED
+from util.photo_fitting import face_fitter
+from util.scan_predictions import write_prediction
+from util.shape_methods import MeanShape, face_shapes
+from util.studio import Pictures
+
+command = load_script("evaluate")
+RUN = ["--ict", "ict", "--out", "out", "--gpu_ids", "-1", "--num_cpu_threads", "1"]
+COARSE = ["--face_model", "open@0", "--renderer", "torch"]
+FEW = ["--heads", "2", "--people", "0", "--looks", "plain"]
+WANTED = IctBenchmarkOptions(heads=2, people=0, looks="plain")
+SLIDING_MM = 0.12
+"""What a model that is fitted to its own mean may slide along it."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("dlib")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def coarse() -> FaceModelData:
+    return read_face_model(OPEN_FACE_MODEL, 0)
+
+
+@pytest.fixture(scope="module")
+def heads(coarse: FaceModelData) -> Heads:
+    return Heads(coarse, WANTED)
+
+
+@pytest.fixture(scope="module")
+def pictures(heads: Heads) -> Pictures:
+    return heads.singles(create_detector(DetectionOptions()))
+
+
+def write_ict(data: FaceModelData) -> None:
+    Path("ict").mkdir()
+    write_face_model(Path("ict") / CONVERTED, data, "the open model")
+
+
+def rows() -> list[dict[str, str]]:
+    with Path("out/heads.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def scored(coarse: FaceModelData, heads: Heads, pictures: Pictures, flat: np.ndarray) -> HeadErrors:
+    """Errors of coefficients (N, P)."""
+    model = FaceModel(coarse)
+    method = MeanShape(face_fitter(model, Camera.rnet(), Renderer("torch")))
+    scorer = HeadScorer(heads, coarse, model, 0)
+    return scorer(pictures, model.layout.split(torch.from_numpy(flat)), method)
+
+
+def test_the_truth_has_no_error(coarse: FaceModelData, heads: Heads, pictures: Pictures):
+    true = np.stack([render.coefficients for render in pictures.renders])
+    found = scored(coarse, heads, pictures, true)
+    for errors in (found.rigid_mm, found.similarity_mm, found.surface_mm):
+        np.testing.assert_allclose(errors, 0, atol=SLIDING_MM)
+    np.testing.assert_allclose(found.inner_percent, 0, atol=0.02)
+
+    # Another size: rigid alone sees it, by the distances from the middle.
+    larger = true.copy()
+    part = FaceModel(coarse).layout.slices["identity"]
+    assert np.abs(larger[:, part]).max() > 0
+    larger[:, part] = 0
+    mean = scored(coarse, heads, pictures, larger)
+    shape = coarse.mean_shape[: len(coarse.mean_shape)].astype(np.float64)
+    for number, render in enumerate(pictures.renders):
+        head = heads.head(render.coefficients[part])
+        assert mean.surface_mm[number] < mean.similarity_mm[number] <= mean.rigid_mm[number] * 1.01
+        away = 100 * np.linalg.norm(head.vertices - shape, axis=1)
+        assert mean.rigid_mm[number] < away.max()
+
+
+def test_one_command_for_the_table(
+    coarse: FaceModelData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_ict(coarse)
+    monkeypatch.setattr(benchmark_ict, "PHOTOS_EACH", (1, 2))
+    monkeypatch.setattr(benchmark_ict, "_SPARE", 1)
+    few = ["--heads", "2", "--people", "1", "--looks", "plain"]
+    command.main([*RUN, *few, *COARSE, "--preset", "fast"])
+    table = {(row["method"], row["of"], row["photos"]): row for row in rows()}
+    assert set(table) == {
+        ("mean face (open)", "heads", "1"),
+        ("mean face (open)", "people", "1"),
+        ("fit fast", "heads", "1"),
+        ("fit fast", "people", "1"),
+        ("fit fast", "people", "2"),
+    }
+    mean, fit = table["mean face (open)", "heads", "1"], table["fit fast", "heads", "1"]
+    assert float(fit["inner_percent"]) < float(mean["inner_percent"])
+    assert 0 < float(fit["similarity_mm"]) < 6
+    shown = capsys.readouterr().out
+    assert "2 of 2 heads and 1 of 1 people" in shown and "fit fast" in shown
+    assert Path("out/errors_fit_fast.png").is_file() and Path("out/heads.tex").is_file()
+    assert sorted(path.name for path in Path("out/photos").iterdir()) == ["000.png", "001.png"]
+
+
+def test_meshes_of_others(coarse: FaceModelData, heads: Heads, pictures: Pictures):
+    write_ict(coarse)
+    model = FaceModel(coarse)
+    true = np.stack([render.coefficients for render in pictures.renders])
+    shapes = face_shapes(model, model.layout.split(torch.from_numpy(true)), neutral=True)
+    for number, shape in zip(pictures.numbers, shapes, strict=True):
+        write_prediction(Path("theirs") / f"{number:03d}", shape)
+    command.main([*RUN, *FEW, *COARSE, "--predictions", "theirs"])
+    (row,) = rows()
+    assert row["method"] == "theirs" and float(row["surface_mm"]) < 0.02
+    assert row["rigid_mm"] == "" and row["inner_percent"] == ""
+    other = [*RUN, *FEW, *COARSE, "--predictions", "theirs", "--method_name", "other"]
+    with pytest.raises(InputError, match="holds methods on other images"):
+        command.main([*other, "--head_seed", "1"])
+    next(Path("theirs").glob("*.npy")).unlink()
+    with pytest.raises(InputError, match=r"theirs/00.*.npy \(or .txt\) does not exist"):
+        command.main([*RUN, *FEW, *COARSE, "--predictions", "theirs"])
+
+
+def test_folders_and_flags_that_do_not_fit(tmp_path: Path):
+    with pytest.raises(InputError, match="--benchmark ict needs --ict DIR"):
+        command.main(["--benchmark", "ict"])
+    with pytest.raises(InputError, match="--ict nowhere is no folder"):
+        command.main(["--ict", "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"--ict empty: .*generic_neutral_mesh.obj"):
+        command.main(["--ict", "empty"])
+    with pytest.raises(InputError, match="--heads is 0"):
+        command.main(["--ict", "empty", "--heads", "0"])
+    with pytest.raises(InputError, match="--model synergy cannot be evaluated on ict; choose one"):
+        command.main(["--ict", "empty", "--model", "synergy"])
+    with pytest.raises(InputError, match="--benchmark nothing is unknown; choose one of"):
+        command.main(["--benchmark", "nothing"])

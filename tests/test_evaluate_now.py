@@ -1,0 +1,218 @@
+"""NoW from the outside: constructed scans of known error, the folder to submit, wrong files."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from data.images import write_image
+from models.face_model import FaceModelData
+from tests.scan_files import (
+    NOW_NAMES,
+    dome,
+    dome_landmarks,
+    rough,
+    write_mesh,
+    write_now,
+    write_picked_points,
+    write_predicted,
+)
+from tests.test_evaluate_command import mean_face_crop, save_network, turning_network
+from tests.test_train_command import load_script
+from util.assets import OPEN_FACE_MODEL
+from util.errors import InputError
+from util.face_model_file import read_face_model
+from util.face_transfer import mean_landmarks
+from util.mesh_reader import TriangleMesh, read_mesh
+from util.shape_methods import SEVEN
+
+command = load_script("evaluate")
+RUN = ["--benchmark", "now", "--benchmark_root", "now", "--out", "out", "--gpu_ids", "-1"]
+THEIRS = [*RUN, "--predictions", "theirs", "--pictures", "False"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(path: str = "out/now.csv") -> dict[tuple[str, str], dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return {(row["size"], row["challenge"]): row for row in csv.DictReader(file)}
+
+
+def moved(mesh: TriangleMesh, points: np.ndarray, scale: float) -> tuple[TriangleMesh, np.ndarray]:
+    """Somewhere else, turned, and of another size."""
+    turn = scale * Rotation.from_rotvec([0.4, -0.7, 0.2]).as_matrix()
+    shift = [300.0, -20.0, 10.0]
+    return TriangleMesh(mesh.vertices @ turn.T + shift, mesh.triangles), points @ turn.T + shift
+
+
+def test_known_distances_whatever_motion_and_size(capsys: pytest.CaptureFixture[str]):
+    """The scan's vertices lie 1 mm beside the mesh, out and in; meshes are 8 % too large."""
+    points = dome_landmarks()
+    write_now(Path("now"), rough(dome(), 1.0), points)
+    for number, name in enumerate(NOW_NAMES):
+        mesh, landmarks = moved(dome(70, 80), points, 1.08 if number else 1.0)
+        write_predicted(Path("theirs") / name, mesh, landmarks, text=number == 1)
+    command.main([*THEIRS, "--mesh_unit", "mm"])
+    table = rows()
+    for key in ("median_mm", "mean_mm"):
+        assert float(table["open", "all"][key]) == pytest.approx(1, abs=0.03)
+    assert float(table["open", "all"]["std_mm"]) < 0.1
+    assert table["open", "all"]["images"] == "3"
+    assert {c for s, c in table if s == "metrical"} == {
+        *("all", "multiview_neutral", "selfie", "multiview_occlusions")
+    }
+    # The first image's mesh has the right size, the others are too large.
+    assert float(table["metrical", "multiview_neutral"]["mean_mm"]) == pytest.approx(1, abs=0.03)
+    assert float(table["metrical", "selfie"]["std_mm"]) > 0.3
+    one, two = (int(table["open", c]["points"]) for c in ("selfie", "all"))
+    assert two == 3 * one
+    shown = capsys.readouterr().out
+    assert "names 3 images; the published list has 352" in shown and "metrical" in shown
+    lines = Path("out/theirs/images.csv").read_text().splitlines()
+    assert len(lines) == 4 and lines[1].startswith(f'"{NOW_NAMES[0]}",')
+    latex = Path("out/now.tex").read_text()
+    assert r"multiview\_neutral" in latex and latex.count(r"\\") == 1 + len(table)
+
+
+def test_the_scan_itself_has_no_error_and_a_wrong_unit_is_named(
+    capsys: pytest.CaptureFixture[str],
+):
+    points = dome_landmarks()
+    write_now(Path("now"), dome(), points)
+    for name in NOW_NAMES:
+        mesh, landmarks = moved(dome(), points, 1e-3)
+        write_predicted(Path("theirs") / name, mesh, landmarks)
+    command.main(THEIRS)
+    assert set(rows()) == {("open", c) for _, c in rows()}
+    # Five decimals of a metre are a hundredth of a millimetre.
+    assert float(rows()["open", "all"]["mean_mm"]) < 5e-3
+    assert "Nothing metrical" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"IMG_1.*apart.*meshes .--mesh_unit. must be in mm.*in m"):
+        command.main([*THEIRS, "--mesh_unit", "mm"])
+    command.main([*THEIRS, "--mesh_unit", "m"])
+    assert float(rows()["metrical", "all"]["mean_mm"]) < 5e-3
+
+
+def test_wrong_files_are_named():
+    points = dome_landmarks()
+    write_now(Path("now"), dome(12, 14), points)
+    for name in NOW_NAMES:
+        write_predicted(Path("theirs") / name, dome(12, 14), points)
+
+    def refused(match: str, *more: str) -> None:
+        with pytest.raises(InputError, match=match):
+            command.main([*THEIRS, *more])
+
+    picked = Path("now/scans_lmks_onlypp/A_1/points.pp")
+    write_picked_points(picked, points / 1000)
+    refused(r"points.pp: the outer eye corners .* apart.*scans must be in mm: they are in m$")
+    write_picked_points(picked, points[:6])
+    refused(r"points.pp holds 6 points, expected 7")
+    write_picked_points(picked, points[[0, 2, 1, 1, 4, 5, 6]])
+    refused(r"are these the right points, in order\?")
+    picked.unlink()
+    refused(r"scans_lmks_onlypp/A_1 holds no file \*.pp")
+    write_picked_points(picked, points)
+    write_mesh(Path("now/scans/A_1/second.obj"), dome(12, 14))
+    refused(r"A_1 holds 2 files \*.obj")
+    Path("now/scans/A_1/second.obj").unlink()
+    metres = dome(12, 14)
+    write_mesh(Path("now/scans/A_1/scan.obj"), replace(metres, vertices=metres.vertices / 1000))
+    refused(r"scan.obj is 0.2 long, but its landmarks .* lie within")
+    write_mesh(Path("now/scans/A_1/scan.obj"), metres)
+    np.save(f"theirs/{NOW_NAMES[1]}.npy", np.zeros((5, 3)))
+    refused(r"IMG_2.npy has the shape \(5, 3\)")
+    Path(f"theirs/{NOW_NAMES[1]}.npy").unlink()
+    refused(r"no landmark file A_1/selfie/IMG_2.npy .*lacks 0 more of 3")
+    Path(f"theirs/{NOW_NAMES[2]}.obj").unlink()
+    refused(r"has no mesh B_2/multiview_occlusions/IMG_3.obj")
+    refused("--predictions nothing is no folder", "--predictions", "nothing")
+    (Path("now") / "imagepathsvalidation.txt").write_text("A_1/IMG_1.jpg\n")
+    refused(r"line 1: 'A_1/IMG_1.jpg' is no <subject>/<challenge>/<image>")
+    refused("elsewhere/imagepathsvalidation.txt does not exist", "--benchmark_root", "elsewhere")
+
+
+class TestPredictions:
+    """`--model`: the folder to submit, from photos."""
+
+    @pytest.fixture
+    def data(self) -> FaceModelData:
+        pytest.importorskip("dlib")
+        return read_face_model(OPEN_FACE_MODEL, 0)
+
+    def write_photos(self, open_face_model) -> None:
+        picture, points = mean_face_crop(open_face_model)
+        place = Path("now/NoW_Dataset/final_release_version")
+        photo = np.kron(picture, np.ones((3, 3, 1), np.uint8))
+        low, high = 3 * points.min(axis=0), 3 * points.max(axis=0)
+        for number, name in enumerate(NOW_NAMES):
+            # One shows no face, and one of them has a box.
+            shown = photo if number == 0 else np.full_like(photo, 90)
+            write_image(place / "iphone_pictures" / f"{name}.jpg", shown)
+        box = dict(zip(("left", "top", "right", "bottom"), (*low, *high), strict=True))
+        path = place / "detected_face" / f"{NOW_NAMES[1]}.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, np.array(box, dtype=object), allow_pickle=True)
+
+    def test_the_folder_is_as_the_benchmark_wants_it(
+        self, data: FaceModelData, open_face_model, capsys: pytest.CaptureFixture[str]
+    ):
+        mean = 100 * data.mean_shape.astype(np.float64)
+        seven = 100 * mean_landmarks(data)[list(SEVEN)].astype(np.float64)
+        write_now(Path("now"), TriangleMesh(mean, data.triangles), seven)
+        self.write_photos(open_face_model)
+        mine = ["--model", "mean", "--face_model", "open@0", "--renderer", "torch"]
+        command.main([*RUN, *mine])
+        out = capsys.readouterr().out
+        assert "No face found in 1 of 3 photos, such as now" in out and "IMG_3.jpg" in out
+        folder = Path("out/mean/validation")
+        for name in NOW_NAMES:
+            text = (folder / f"{name}.obj").read_text()
+            assert all(len(line.split()) == 4 for line in text.splitlines())  # no colours
+            mesh = read_mesh(folder / f"{name}.obj")
+            np.testing.assert_allclose(mesh.vertices, mean, atol=1e-3)
+            np.testing.assert_array_equal(mesh.triangles, data.triangles)
+            found = np.load(folder / f"{name}.npy")
+            assert found.shape == (7, 3) and found.dtype == np.float32
+            np.testing.assert_allclose(found, seven, atol=1e-3)
+        table = rows()
+        assert float(table["metrical", "all"]["mean_mm"]) < 1e-3
+        assert Path("out/mean/errors.png").is_file()
+        # The same folder, given as that of others.
+        command.main([*RUN, "--predictions", str(folder), "--method_name", "again"])
+        assert "mean" in Path("out/now.csv").read_text()
+
+    def test_the_test_set_is_written_and_not_scored(
+        self, data: FaceModelData, open_face_model, capsys: pytest.CaptureFixture[str]
+    ):
+        points = dome_landmarks()
+        write_now(Path("now"), dome(12, 14), points)
+        self.write_photos(open_face_model)
+        mine = ["--model", "fit", "--preset", "fast", "--face_model", "open@0"]
+        command.main([*RUN, *mine, "--renderer", "torch", "--image_set", "test"])
+        assert "3 predictions in out/fit/test: the folder to submit" in capsys.readouterr().out
+        mesh = read_mesh(Path("out/fit/test") / NOW_NAMES[0])
+        assert len(mesh.vertices) == len(data.mean_shape) and not Path("out/now.csv").exists()
+        eyes = np.load(Path("out/fit/test") / f"{NOW_NAMES[0]}.npy")
+        assert 80 < np.linalg.norm(eyes[0] - eyes[3]) < 105
+
+    def test_a_network_writes_its_own_model(self, folder: Path, open_face_model):
+        """Its face is the mean one, neutral: pose is no part of a prediction."""
+        pytest.importorskip("dlib")
+        write_now(Path("now"), dome(12, 14), dome_landmarks())
+        self.write_photos(open_face_model)
+        save_network(folder, turning_network(open_face_model, "centre"))
+        run = ["--model", "facerecon", "--name", "mine", "--epoch", "20"]
+        command.main([*RUN, *run, "--image_set", "test"])
+        mesh = read_mesh(Path("out/mine_20/test") / NOW_NAMES[0])
+        mean = read_face_model(OPEN_FACE_MODEL, 1).mean_shape
+        np.testing.assert_allclose(mesh.vertices, 100 * mean, atol=2e-3)

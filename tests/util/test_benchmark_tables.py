@@ -1,0 +1,76 @@
+"""Tables of benchmarks: what stands in the .csv, the text and the LaTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from util.benchmark_tables import Column, mean_and_error, text_table, write_tables
+from util.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    data: str
+    images: int
+    error_mm: float
+    error_se: float
+
+
+COLUMNS = (
+    Column("method", "method"),
+    Column("images", "images"),
+    Column("mm", "error_mm", "error_se", 2),
+)
+NAN = float("nan")
+
+
+def test_all_three_hold_the_same(tmp_path: Path):
+    rows = [Row("a_b & 50%", "x", 3, 1.234, 0.056), Row("c", "x", 3, 2.0, NAN)]
+    text = write_tables(tmp_path / "t", rows, Row, COLUMNS)
+    assert text.splitlines() == [
+        "method     images           mm",
+        "a_b & 50%       3  1.23 (0.06)",
+        "c               3         2.00",
+    ]
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"a\_b \& 50\% & 3 & $1.23 \pm 0.06$ \\" in latex
+    assert r"c & 3 & 2.00 \\" in latex and r"\begin{tabular}{lrr}" in latex
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "method,data,images,error_mm,error_se",
+        "a_b & 50%,x,3,1.2340,0.0560",
+        "c,x,3,2.0000,",
+    ]
+
+
+def test_rows_of_a_method_replace_its_earlier_ones(tmp_path: Path):
+    for value in (1.0, 2.0):
+        write_tables(tmp_path / "t", [Row("a", "x", 1, value, NAN)], Row, COLUMNS)
+    text = write_tables(tmp_path / "t", [Row("b", "x", 1, 5.0, NAN)], Row, COLUMNS)
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["a", "1", "2.00"],
+        ["b", "1", "5.00"],
+    ]
+    assert (tmp_path / "t.tex").read_text().count(r"\\") == 3
+    with pytest.raises(InputError, match=r"t.csv holds methods on other images.*\(x\)"):
+        write_tables(tmp_path / "t", [Row("c", "y", 1, 5.0, NAN)], Row, COLUMNS)
+
+
+def test_a_missing_number_is_a_dash():
+    assert text_table([Row("a", "x", 1, NAN, NAN)], COLUMNS).splitlines()[1].split() == [
+        "a",
+        "1",
+        "-",
+    ]
+
+
+def test_standard_errors():
+    values = np.array([1.0, 2.0, 4.0])
+    mean, error = mean_and_error(values)
+    # By hand: variance ((4/3)^2 + (1/3)^2 + (5/3)^2) / 2 over three.
+    assert (mean, error) == pytest.approx((7 / 3, np.sqrt((16 + 1 + 25) / 9 / 2 / 3)))
+    assert np.isnan(mean_and_error(values[:1])[1]) and np.isnan(mean_and_error(values[:0])[0])
