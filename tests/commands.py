@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def load_script(name: str) -> ModuleType:
     """A command of the root, under a name that no installed module has."""
-    return _load(f"{name}_command", ROOT / f"{name}.py")
+    return _load(f"command_{name}", ROOT / f"{name}.py")
 
 
 def load_tool(folder: str, name: str) -> ModuleType:
     """A command of `tools/`, likewise."""
-    return _load(f"public_{folder}_{name}", ROOT / "tools" / folder / f"{name}.py")
+    return _load(f"command_{folder}_{name}", ROOT / "tools" / folder / f"{name}.py")
 
 
 def _load(name: str, path: Path) -> ModuleType:

@@ -71,6 +71,7 @@ def test_a_public_reconstruction_line(
         ".obj",
         ".mat",
         ".json",
+        ".glb",
         ".html",
         ".jpg",
     }

@@ -87,7 +87,7 @@ def test_a_folder_of_photos(
 ):
     command.main([*RUN, "--epoch", "20", "--img_folder", f"{photos}/"])
     results = trained.parent / "results" / "mask" / "epoch_20_000000"
-    endings = (".png", ".obj", ".mat", ".json", "_photo.jpg", "_report.html")
+    endings = (".png", ".obj", ".mat", ".json", ".glb", "_photo.jpg", "_report.html")
     names = {path.name for path in results.iterdir() if path.name.endswith(endings)}
     assert names == {f"{stem}{end}" for stem in ("a", "a.png") for end in endings}
 
@@ -134,7 +134,7 @@ def test_a_single_photo_and_closed_form_light(trained: Path, photos: Path):
     argv = ["--epoch", "20", "--img_folder", str(photos / "a.png"), "--solve_appearance"]
     command.main([*RUN, *argv])
     results = trained.parent / "results" / "mask" / "epoch_20_000000"
-    endings = (".png", ".obj", ".mat", ".json", "_photo.jpg", "_report.html")
+    endings = (".png", ".obj", ".mat", ".json", ".glb", "_photo.jpg", "_report.html")
     assert {path.name for path in results.glob("a*")} == {f"a.png{end}" for end in endings}
     content = loadmat(results / "a.png.mat")
     np.testing.assert_allclose(content["angle"][0], [0.05, 0.1, -0.05], atol=1e-6)
