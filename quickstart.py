@@ -119,7 +119,8 @@ def create_environment() -> None:
 
 def run_tests(python: Path, pytest_arguments: list[str]) -> None:
     """Run all but the slow tests, two at a time."""
-    selection = pytest_arguments or ["-m", "not slow", "-n", "2"]
+    # Groups are files whose preparation is long: one process does it for all of their tests.
+    selection = pytest_arguments or ["-m", "not slow", "-n", "2", "--dist", "loadgroup"]
     run(python, "-m", "pytest", *selection)
 
 

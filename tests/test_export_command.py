@@ -89,6 +89,7 @@ class TestWhatIsExported:
         torch.testing.assert_close(vertices, camera.to_object(made.posed.vertices_camera))
 
 
+@pytest.mark.slow  # tests/util/test_export_file.py has the parity; this has the whole way
 def test_synergy_to_onnx_and_from_there_without_this_program(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -24,6 +24,8 @@ from util.errors import InputError
 from util.face_model_file import read_face_model
 from util.texture_file import read_texture
 
+pytestmark = pytest.mark.xdist_group("build_open_face_model")
+
 ROOT = Path(__file__).parents[2]
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

@@ -15,6 +15,8 @@ from BFM import draw_open_model
 from BFM.draw_open_model import FACE, PAPER, SHEETS, View, jpeg, studio
 from util.errors import InputError
 
+pytestmark = pytest.mark.xdist_group("draw_open_model")
+
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "BFM" / "OPEN_MODEL.md"
 CELLS = {

@@ -13,6 +13,7 @@ from util.errors import InputError
 from util.studio import Render
 
 
+@pytest.mark.slow  # fits with all presets
 def test_tables_of_renders(capsys: pytest.CaptureFixture[str]):
     argv = ["--renders", "2", "--hidden", "1", "--heads", "0", "--people", "0"]
     fitting.main([*argv, "--face_model", "open@0"])

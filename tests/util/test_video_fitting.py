@@ -31,6 +31,8 @@ from util.errors import InputError
 from util.video_fitting import VideoFit, VideoFitting, VideoJob
 from util.video_results import VideoResults, decode, jitter, write_report
 
+pytestmark = pytest.mark.xdist_group("video_fitting")
+
 COUNT = 21
 EMPTY = range(12, 15)
 
