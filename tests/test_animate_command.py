@@ -82,7 +82,9 @@ def test_every_mesh_is_identity_of_a_with_motion_of_b(folder: Path, face_model: 
     run("--coeffs", "fits/anna", "--with", "fits/talk", "--out", "frames", "--frames", "both")
     wanted = shapes(face_model)
     names = sorted(path.name for path in (folder / "frames").iterdir())
-    assert names == sorted(f"{n:06d}{e}" for n in range(COUNT) for e in (".obj", ".png"))
+    frames = sorted(f"{n:06d}{e}" for n in range(COUNT) for e in (".obj", ".png"))
+    assert names == [*frames, "frames.txt"]
+    assert (folder / "frames" / "frames.txt").read_text().split() == frames
     for number in range(COUNT):
         mesh = trimesh.load(folder / "frames" / f"{number:06d}.obj", process=False)
         assert isinstance(mesh, trimesh.Trimesh)
@@ -90,7 +92,18 @@ def test_every_mesh_is_identity_of_a_with_motion_of_b(folder: Path, face_model: 
     assert read_image(folder / "frames" / "000000.png").shape == (64, 64, 3)
     # A shorter animation into the same folder leaves nothing of the longer one.
     run("--coeffs", "fits/anna", "--with", "fits/ben", "--out", "frames")
-    assert [path.name for path in (folder / "frames").iterdir()] == ["000000.png"]
+    names = sorted(path.name for path in (folder / "frames").iterdir())
+    assert names == ["000000.png", "frames.txt"]
+
+
+def test_frames_of_something_else_stay(folder: Path, face_model: FaceModel):
+    """Data sets number their photos the same way."""
+    photo = folder / "photos" / "000042.png"
+    photo.parent.mkdir()
+    photo.write_bytes(b"somebody's")
+    with pytest.raises(InputError, match=r"--out photos: 000042\.png there is not of an animation"):
+        run("--coeffs", "fits/anna", "--with", "fits/ben", "--out", "photos")
+    assert photo.read_bytes() == b"somebody's" and len(list(photo.parent.iterdir())) == 1
 
 
 def test_a_glb_moves_as_the_meshes_do(folder: Path, face_model: FaceModel):

@@ -16,6 +16,7 @@ from models.face_model import FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import PosedFace
+from util.atomic import write_text
 from util.errors import InputError
 from util.face_gltf import face_animation, unit_strengths
 from util.gltf_file import write_glb
@@ -29,6 +30,9 @@ FINER = 2
 _MARGIN = 0.04
 """Of the view around a head that leaves the crop."""
 _BACKGROUNDS = {"grey": 0.5, "white": 1.0, "black": 0.0}
+FRAME_LIST = "frames.txt"
+"""In a folder of frames: the names of those that this program has written."""
+_FRAMES = "[0-9]" * 6
 
 
 @dataclass(frozen=True)
@@ -79,32 +83,42 @@ def write_video(path: Path, animation: Animation, look: Look) -> str:
 
 
 def write_frames(folder: Path, animation: Animation, look: Look, kind: str) -> None:
-    """Write `<number>.png` and `<number>.obj` of all frames, and remove others of that name.
+    """Write `<number>.png` and `<number>.obj` of all frames, and remove those of an earlier run.
+
+    `frames.txt` lists them, so that nothing is replaced or removed that another program has put
+    there.
 
     Args:
         folder: of the frames.
         animation: to write.
         look: of the pictures.
         kind: png, obj or both.
+
+    Raises:
+        InputError: the folder holds frames of something else.
     """
-    written = set()
-
-    def path(number: int, ending: str) -> Path:
-        written.add(f"{number:06d}{ending}")
-        return folder / f"{number:06d}{ending}"
-
-    if kind in ("png", "both"):
+    endings = (".png", ".obj") if kind == "both" else (f".{kind}",)
+    names = {f"{k:06d}{ending}" for k in range(len(animation)) for ending in endings}
+    written = folder / FRAME_LIST
+    earlier = set(written.read_text("utf-8").split()) if written.is_file() else set()
+    there = {path.name for ending in (".png", ".obj") for path in folder.glob(_FRAMES + ending)}
+    if foreign := sorted(there - earlier):
+        raise InputError(
+            f"--out {folder}: {foreign[0]} there is not of an animation; give another folder"
+        )
+    # Before the frames, so that a run that is killed leaves none that nobody knows.
+    write_text(written, "".join(f"{name}\n" for name in sorted(names | there)))
+    if ".png" in endings:
         for number, picture in pictures(animation, look):
-            write_image(path(number, ".png"), picture)
-    if kind in ("obj", "both"):
+            write_image(folder / f"{number:06d}.png", picture)
+    if ".obj" in endings:
         triangles = animation.face_model.triangles.numpy()
         for number, vertices, posed in _decoded(animation):
             colours = posed.colours[0].numpy()
-            write_obj(path(number, ".obj"), vertices.numpy(), triangles, colours)
-    for ending in (".png", ".obj"):
-        for old in folder.glob("[0-9]" * 6 + ending):
-            if old.name not in written:
-                old.unlink(missing_ok=True)
+            write_obj(folder / f"{number:06d}.obj", vertices.numpy(), triangles, colours)
+    for name in there - names:
+        (folder / name).unlink(missing_ok=True)
+    write_text(written, "".join(f"{name}\n" for name in sorted(names)))
 
 
 def write_picture(path: Path, animation: Animation, look: Look) -> None:
