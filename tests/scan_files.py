@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def dome(columns: int = 56, rows: int = 62) -> TriangleMesh:
     )
 
 
+@lru_cache
 def dome_landmarks(numbers: tuple[int, ...] = SEVEN) -> np.ndarray:
     """iBUG landmarks on the finest dome, mm."""
     mesh = dome(120, 130)

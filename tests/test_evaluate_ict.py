@@ -100,6 +100,7 @@ def test_the_truth_has_no_error(coarse: FaceModelData, heads: Heads, pictures: P
         assert mean.rigid_mm[number] < away.max()
 
 
+@pytest.mark.slow
 def test_one_command_for_the_table(
     coarse: FaceModelData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -136,12 +137,6 @@ def test_meshes_of_others(coarse: FaceModelData, heads: Heads, pictures: Picture
     (row,) = rows()
     assert row["method"] == "theirs" and float(row["surface_mm"]) < 0.02
     assert row["rigid_mm"] == "" and row["inner_percent"] == ""
-    other = [*RUN, *FEW, *COARSE, "--predictions", "theirs", "--method_name", "other"]
-    with pytest.raises(InputError, match="holds methods on other images"):
-        command.main([*other, "--head_seed", "1"])
-    next(Path("theirs").glob("*.npy")).unlink()
-    with pytest.raises(InputError, match=r"theirs/00.*.npy \(or .txt\) does not exist"):
-        command.main([*RUN, *FEW, *COARSE, "--predictions", "theirs"])
 
 
 def test_folders_and_flags_that_do_not_fit(tmp_path: Path):

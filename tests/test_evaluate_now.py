@@ -33,6 +33,7 @@ from util.shape_methods import SEVEN
 
 command = load_script("evaluate")
 RUN = ["--benchmark", "now", "--benchmark_root", "now", "--out", "out", "--gpu_ids", "-1"]
+MINE = [*RUN, "--detection_upsample", "0"]
 THEIRS = [*RUN, "--predictions", "theirs", "--pictures", "False"]
 
 
@@ -171,7 +172,7 @@ class TestPredictions:
         write_now(Path("now"), TriangleMesh(mean, data.triangles), seven)
         self.write_photos(open_face_model)
         mine = ["--model", "mean", "--face_model", "open@0", "--renderer", "torch"]
-        command.main([*RUN, *mine])
+        command.main([*MINE, *mine])
         out = capsys.readouterr().out
         assert "No face found in 1 of 3 photos, such as now" in out and "IMG_3.jpg" in out
         folder = Path("out/mean/validation")
@@ -191,6 +192,7 @@ class TestPredictions:
         command.main([*RUN, "--predictions", str(folder), "--method_name", "again"])
         assert "mean" in Path("out/now.csv").read_text()
 
+    @pytest.mark.slow
     def test_the_test_set_is_written_and_not_scored(
         self, data: FaceModelData, open_face_model, capsys: pytest.CaptureFixture[str]
     ):
@@ -198,13 +200,14 @@ class TestPredictions:
         write_now(Path("now"), dome(12, 14), points)
         self.write_photos(open_face_model)
         mine = ["--model", "fit", "--preset", "fast", "--face_model", "open@0"]
-        command.main([*RUN, *mine, "--renderer", "torch", "--image_set", "test"])
+        command.main([*MINE, *mine, "--renderer", "torch", "--image_set", "test"])
         assert "3 predictions in out/fit/test: the folder to submit" in capsys.readouterr().out
         mesh = read_mesh(Path("out/fit/test") / NOW_NAMES[0])
         assert len(mesh.vertices) == len(data.mean_shape) and not Path("out/now.csv").exists()
         eyes = np.load(Path("out/fit/test") / f"{NOW_NAMES[0]}.npy")
         assert 80 < np.linalg.norm(eyes[0] - eyes[3]) < 105
 
+    @pytest.mark.slow
     def test_a_network_writes_its_own_model(self, folder: Path, open_face_model):
         """Its face is the mean one, neutral: pose is no part of a prediction."""
         pytest.importorskip("dlib")
@@ -212,7 +215,7 @@ class TestPredictions:
         self.write_photos(open_face_model)
         save_network(folder, turning_network(open_face_model, "centre"))
         run = ["--model", "facerecon", "--name", "mine", "--epoch", "20"]
-        command.main([*RUN, *run, "--image_set", "test"])
+        command.main([*MINE, *run, "--image_set", "test"])
         mesh = read_mesh(Path("out/mine_20/test") / NOW_NAMES[0])
         mean = read_face_model(OPEN_FACE_MODEL, 1).mean_shape
         np.testing.assert_allclose(mesh.vertices, 100 * mean, atol=2e-3)

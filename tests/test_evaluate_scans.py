@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def own_vertices(points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     return np.array(numbers)
 
 
+@lru_cache
 def keypoints_mm() -> np.ndarray:
     """(85, 3) vertices of the scan: at 68 landmarks, and further ones for the cheeks."""
     points = dome_landmarks(tuple(range(68)))

@@ -73,20 +73,29 @@ def check_frames(heads: Sequence[TalkingHead], reader: VideoReader) -> None:
 
 def write_talking_heads(
     heads: Sequence[TalkingHead], folder: Path, track: FaceTrack, *, is_again: bool
-) -> None:
-    """Write a fitted video.
+) -> list[str]:
+    """Write a fitted video; a kind that cannot be written costs nothing but itself.
 
     Args:
         heads: in whose formats.
         folder: of the results.
         track: the face.
         is_again: the video was fitted into this folder before: what it left goes.
+
+    Returns:
+        Why kinds are missing.
     """
     if is_again:
         for kind in OUTPUTS.values():
             if issubclass(kind, TalkingHead):
                 for path in kind.video_files(folder, track.stem):
                     path.unlink(missing_ok=True)
+    problems = []
     for head in heads:
-        head.write_track(folder, track)
+        try:
+            head.write_track(folder, track)
+        except (OSError, ValueError) as error:
+            problems.append(f"no --save {head.kind()}: {error}")
+            continue
         print(f"{head.program}: {folder / head.names(track.stem)[0]}")
+    return problems

@@ -86,7 +86,6 @@ def fit_video(options: ParsedOptions) -> None:
     elif video.save_mesh != "none":
         glb, units = stem.with_name(f"{path.stem}.glb"), video.save_mesh == "glb_units"
         out.write_glb(glb, units=units)
-    write_talking_heads(heads, results, out.track(path.stem), is_again=is_again)
     if is_again:
         kept = [ending for ending, is_kept in _written(video, fit.report).items() if is_kept]
         out.remove_stale(stem, kept)
@@ -97,8 +96,11 @@ def fit_video(options: ParsedOptions) -> None:
         flags = {name: options.flat()[name] for name in _REPORTED_FLAGS}
         VideoReportWriter(face_model, done, out, report, flags).write(stem, fitting.reader)
         page = f"Open in a browser: {stem}{REPORT_ENDING}"
+    problems = write_talking_heads(heads, results, out.track(path.stem), is_again=is_again)
     fitting.clear_up()
     say(report, results)
+    for problem in problems:
+        print(problem)
     if page:
         print(page)
 
