@@ -64,7 +64,7 @@ def test_a_fresh_clone_works(capsys: pytest.CaptureFixture[str]):
     shown = lines(capsys)
     assert shown[-1] == (
         "Works now: data_preparation.py, make_synthetic.py, train.py, "
-        "test.py (once a run is trained)"
+        "test.py (once a run is trained), fit.py, animate.py, app.py"
     )
     assert line_of(shown, "torch").split() == ["ok", "torch:", torch.__version__]
     assert "ok       face model: open" in line_of(shown, "face model")
@@ -159,7 +159,7 @@ def test_runs_are_read(
     )
     assert line_of(shown, "checkpoints/broken").startswith("  wrong")
     assert "but the face model is open" in line_of(shown, "checkpoints/other")
-    assert shown[-1].endswith("train.py, test.py")
+    assert shown[-1].endswith("train.py, test.py, fit.py, animate.py, app.py")
 
 
 def test_the_packages_are_those_of_pyproject():

@@ -426,6 +426,9 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
         "make_synthetic.py": face and drawn,
         "train.py": face and drawn and works("identity loss", "R-Net"),
         "test.py": face and drawn and works("landmark detector"),
+        "fit.py": face and drawn and works("landmark detector"),
+        "animate.py": face and drawn,
+        "app.py": face and drawn and works("landmark detector"),
     }
     sound = all(commands.values())
     able = [name for name, ok in commands.items() if ok]

@@ -37,6 +37,7 @@ from util.report_parts import (
     warning_card,
 )
 from util.results import OVERLAY_ENDING, SummaryRow
+from util.textured_mesh import material_stem
 
 PAGE_BYTES = 1_000_000
 """More than this, and pictures become smaller."""
@@ -154,7 +155,7 @@ class ReportWriter:
             ValueError: a number is not finite; nothing is written.
             OSError: no space, no permission.
         """
-        texture, texture_png = folder / f"{face.stem}{TEXTURE_ENDING}", None
+        texture, texture_png = folder / f"{material_stem(f'{face.stem}_textured')}.png", None
         if self._source.with_texture and texture.is_file():
             texture_png = texture.read_bytes()
         page = self.page(face, row, photo, photo_stem, texture_png)

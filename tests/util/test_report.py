@@ -23,6 +23,7 @@ from util.face_result import FaceResult
 from util.report import DrawnPhoto, ReportSource, ReportWriter
 from util.report_data import MeshPacker, TexturePacker
 from util.report_parts import part, script_json
+from util.textured_mesh import material_stem
 
 HOSTILE = 'größe "1" <b>&amp;</script><script>alert(1)</script>.jpg'
 
@@ -187,6 +188,22 @@ def open_page(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFa
     writer = ReportWriter(open_face_model, source)
     writer.write(folder, face, report_row(face), drawn_photo(), face.stem)
     return folder / "photo_report.html"
+
+
+def test_a_texture_is_found_by_the_name_that_materials_bear(
+    open_face_data: FaceModelData, tmp_path: Path
+):
+    """Which has no spaces."""
+    open_face_model = FaceModel(open_face_data)
+    face = report_face(open_face_model, "my face.jpg")
+    source = ReportSource("fit.py", {}, with_overlay=False, with_texture=True)
+    writer = ReportWriter(open_face_model, source)
+    for name, shown in ((None, False), (material_stem("my face_textured"), True)):
+        if name is not None:
+            (tmp_path / f"{name}.png").write_bytes(uv_picture())
+        writer.write(tmp_path, face, report_row(face), drawn_photo(), face.stem)
+        page = (tmp_path / "my face_report.html").read_text(encoding="utf-8")
+        assert ('data-mode="texture" aria-pressed="false">' in page) is shown
 
 
 def test_a_page_is_at_most_a_megabyte(open_page: Path):
