@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data.detection import DetectionOptions, create_detector
-from models.camera import Camera
+from models.camera import Camera, CameraOptions
 from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
 from options.evaluate_options import IctBenchmarkOptions
@@ -98,6 +98,20 @@ def test_the_truth_has_no_error(coarse: FaceModelData, heads: Heads, pictures: P
         assert mean.surface_mm[number] < mean.similarity_mm[number] <= mean.rigid_mm[number] * 1.01
         away = 100 * np.linalg.norm(head.vertices - shape, axis=1)
         assert mean.rigid_mm[number] < away.max()
+
+
+def test_landmarks_are_seen_by_the_camera_of_the_method(
+    coarse: FaceModelData, heads: Heads, pictures: Pictures
+):
+    """The mean face, posed by each of two cameras, fits about as well through its own."""
+    model = FaceModel(coarse)
+    found = []
+    for focal in (CameraOptions.focal, 0.8 * CameraOptions.focal):
+        camera = Camera.rnet(CameraOptions(focal=focal))
+        method = MeanShape(face_fitter(model, camera, Renderer("torch")))
+        scorer = HeadScorer(heads, coarse, model, 0)
+        found.append(scorer(pictures, method(pictures.batch), method).inner_percent)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.15)
 
 
 @pytest.mark.slow

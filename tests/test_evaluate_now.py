@@ -189,8 +189,15 @@ class TestPredictions:
         assert float(table["metrical", "all"]["mean_mm"]) < 1e-3
         assert Path("out/mean/errors.png").is_file()
         # The same folder, given as that of others.
-        command.main([*RUN, "--predictions", str(folder), "--method_name", "again"])
-        assert "mean" in Path("out/now.csv").read_text()
+        command.main(
+            [*RUN, "--predictions", str(folder), "--method_name", "again", "--mesh_unit", "mm"]
+        )
+        with Path("out/now.csv").open(encoding="utf-8", newline="") as file:
+            by_method: dict[str, list[dict[str, str]]] = {}
+            for row in csv.DictReader(file):
+                by_method.setdefault(row.pop("method"), []).append(row)
+        assert set(by_method) == {"mean", "again"} and by_method["mean"]
+        assert by_method["mean"] == by_method["again"]
 
     @pytest.mark.slow
     def test_the_test_set_is_written_and_not_scored(

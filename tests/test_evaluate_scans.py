@@ -186,6 +186,27 @@ class TestRealy:
         assert np.linalg.norm(points[17:68] - inner, axis=1).max() < 2.0
         np.testing.assert_allclose(read_mesh(folder / "1").vertices, mesh.vertices, atol=1e-3)
 
+    def test_only_what_this_run_wrote_is_sent_and_scored(self, open_face_model):
+        """After a run with another face model and more photos."""
+        pytest.importorskip("dlib")
+        write_realy(Path("root"), SCAN)
+        write_template(Path("root/data/BFM09"), dome(30, 34))
+        picture, _ = mean_face_crop(open_face_model)
+        for name in ("1", "2_left"):
+            write_image(
+                Path(f"root/REALY_image/{name}.png"), np.kron(picture, np.ones((2, 2, 1), "u1"))
+            )
+        folder = Path("out/mean/predictions")
+        folder.mkdir(parents=True)
+        for name in ("face3d_other_9.obj", "face3d_other_9.txt", "7.obj", "notes.txt"):
+            (folder / name).write_text("earlier")
+        evaluate("realy", "--model", "mean", "--face_model", "open@0", "--renderer", "torch")
+        found = sorted(path.name for path in folder.iterdir())
+        (stem,) = {path.stem for path in folder.glob("face3d_*")}
+        assert found == ["1.obj", "2_left.obj", f"{stem}.obj", f"{stem}.txt", "notes.txt"]
+        lines = Path("out/mean/images.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == ['"1"', '"2_left"']
+
 
 # 2. MICC and FaceWarehouse ----------------------------------------------------------------------
 
@@ -208,6 +229,27 @@ class TestMicc:
             evaluate("micc", "--predictions", "theirs")
         with pytest.raises(InputError, match=r"holds no <person>/<video>/ with pictures"):
             evaluate("micc", "--model", "mean")
+
+    def test_every_video_is_scored_and_no_other(self):
+        for person in ("a", "b"):
+            write_mesh(Path(f"root/scans/{person}.obj"), dome(12, 14))
+            write_picked_points(Path(f"root/scans/{person}.pp"), self.POINTS)
+
+        def refused(match: str) -> None:
+            with pytest.raises(InputError, match=match):
+                evaluate("micc", "--predictions", "theirs")
+
+        refused(r"theirs holds no <person>/<video>.obj$")
+        write_predicted(Path("theirs/a/one"), dome(12, 14), self.POINTS[:7])
+        refused(r"no <person>/<video>.obj of 1 of 2 scans: b$")
+        Path("root/frames/a/one").mkdir(parents=True)
+        Path("root/frames/b/two").mkdir(parents=True)
+        write_predicted(Path("theirs/b/earlier"), dome(12, 14), self.POINTS[:7])
+        refused(r"theirs lacks the meshes .*of 1 of 2: b/two;")
+        write_predicted(Path("theirs/b/two"), dome(12, 14), self.POINTS[:7])
+        evaluate("micc", "--predictions", "theirs")
+        lines = Path("out/theirs/meshes.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == ['"a/one"', '"b/two"']
 
     def test_what_is_compared(self):
         """95 mm about the nose tip; nothing above the brows."""
@@ -254,6 +296,34 @@ class TestFaceWarehouse:
         Path("region.txt").write_text("a b")
         with pytest.raises(InputError, match=r"region.txt is no list of vertex numbers"):
             evaluate("facewarehouse", *run)
+
+    def test_every_mesh_is_scored_and_no_other(
+        self, open_face_model, capsys: pytest.CaptureFixture[str]
+    ):
+        """Ours, of two photos, one of which shows no face; a mesh of an earlier run lies there."""
+        pytest.importorskip("dlib")
+        with pytest.raises(InputError, match=r"root/meshes holds no <name>.obj or .ply"):
+            evaluate("facewarehouse", "--predictions", "theirs")
+        points = dome_landmarks()
+        for name in ("a", "b"):
+            write_mesh(Path(f"root/meshes/{name}.obj"), dome(12, 14))
+            write_picked_points(Path(f"root/meshes/{name}.pp"), points)
+        write_predicted(Path("theirs/a"), dome(12, 14), points)
+        with pytest.raises(InputError, match=r"theirs lacks the meshes .*of 1 of 2: b;"):
+            evaluate("facewarehouse", "--predictions", "theirs")
+
+        run = ["--model", "mean", "--face_model", "open@0", "--renderer", "torch"]
+        picture, _ = mean_face_crop(open_face_model)
+        photo = np.kron(picture, np.ones((2, 2, 1), "u1"))
+        write_image(Path("root/images/a.png"), photo)
+        with pytest.raises(InputError, match=r"images lacks the photos of 1 of 2 .* b.jpg"):
+            evaluate("facewarehouse", *run)
+        write_image(Path("root/images/b.png"), np.full_like(photo, 90))
+        write_predicted(Path("out/mean/predictions/earlier"), dome(12, 14), points)
+        evaluate("facewarehouse", *run)
+        assert "No face found in 1 of 2 photos" in capsys.readouterr().out
+        lines = Path("out/mean/meshes.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == ['"a"', '"b"']
 
 
 # 3. M3DFB ---------------------------------------------------------------------------------------

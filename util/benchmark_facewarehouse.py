@@ -4,9 +4,10 @@
     <root>/meshes/<name>.pp|.txt         seven landmarks
     <root>/images/<name>.jpg             what a method sees
 
-A prediction is `<name>.obj` with expression and seven landmarks. The part that counts is a list of
-vertices of the prediction (`--topology`: numbers from 0, separated by white space), as the authors
-of Deep3DFaceReconstruction share theirs (issue 65); without it all vertices inside NoW's sphere do.
+A prediction is `<name>.obj` (or `.ply`) with expression and seven landmarks; every mesh needs one.
+The part that counts is a list of vertices of the prediction (`--topology`: numbers from 0,
+separated by white space), as the authors of Deep3DFaceReconstruction share theirs (issue 65);
+without it all vertices inside NoW's sphere do.
 
 1. The meshes are laid over each other by the landmarks, then by the distances from the prediction's
    compared vertices to the true surface, with a free size.
@@ -19,6 +20,7 @@ public: figures of this module are comparable among themselves alone.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +36,13 @@ from util.atomic import write_text
 from util.benchmark_names import method_name
 from util.benchmark_tables import Column, mean_and_error, write_tables
 from util.errors import InputError
-from util.mesh_reader import find_mesh
+from util.mesh_reader import ENDINGS, find_mesh
 from util.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.point_fits import fit_similarity
 from util.scan_comparison import PredictedMesh
 from util.scan_crops import face_sphere, inside_sphere
 from util.scan_files import Scan, read_scan
-from util.scan_predictions import write_prediction
+from util.scan_predictions import check_meshes, write_prediction
 from util.scan_registration import refine
 from util.shape_methods import SHAPE_METHODS
 from util.surface import SurfaceTree
@@ -72,17 +74,16 @@ def evaluate_facewarehouse(options: ParsedOptions) -> None:
     root, name, out = Path(chosen.benchmark_root), method_name(options), results_folder(chosen)
     folder, unit = Path(chosen.predictions), wanted.mesh_unit
     region = read_region(Path(wanted.topology)) if wanted.topology else None
+    meshes = true_names(root)
     if not chosen.predictions:
         folder, unit = out / name / "predictions", "mm"
         method, _ = SHAPE_METHODS[options[BaseOptions].model].create(options)
         detector = create_detector(options[DetectionOptions])
         shapes = PhotoShapes(method, detector, chosen.eval_batch_size, neutral=False)
-        photos = [BenchmarkPhoto(path, path.stem) for path in list_images(root / "images")]
-        for found in shapes(photos):
+        for found in shapes(photos_of(root, meshes)):
             write_prediction(folder / found.photo.name, found.shape)
-    meshes = sorted(path.stem for path in folder.glob("*.obj"))
-    if not meshes:
-        raise InputError(f"{folder} holds no <name>.obj")
+        shapes.print_missed()
+    check_meshes(folder, meshes)
     errors = np.array(
         [
             mean_mm(find_scan(root, mesh), PredictedMesh.read(folder / mesh, unit), region)
@@ -97,6 +98,34 @@ def evaluate_facewarehouse(options: ParsedOptions) -> None:
     write_text(out / name / "meshes.csv", "\n".join(lines) + "\n")
     print(f"\nFaceWarehouse: distance from the true surface (standard error)\n{table}")
     print(f"Tables in {out}")
+
+
+def true_names(root: Path) -> list[str]:
+    """The names of all meshes.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = {path.stem for ending in ENDINGS for path in (root / "meshes").glob(f"*{ending}")}
+    if not names:
+        raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
+    return sorted(names)
+
+
+def photos_of(root: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
+    """The photos of some meshes.
+
+    Raises:
+        InputError: one has none.
+    """
+    place = root / "images"
+    photos = {path.stem: path for path in list_images(place)}
+    if missing := [name for name in names if name not in photos]:
+        raise InputError(
+            f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "
+            f"{missing[0]}.jpg"
+        )
+    return [BenchmarkPhoto(photos[name], name) for name in names]
 
 
 def find_scan(root: Path, name: str) -> Scan:

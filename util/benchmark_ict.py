@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data.detection import DetectionOptions, LandmarkDetector, create_detector
 from data.images import write_image
-from models.camera import CROP_PX, Camera
+from models.camera import CROP_PX
 from models.face_model import FaceModel, FaceModelData, FaceModelOptions
 from models.fitting.fitter import PRESETS
 from models.landmarks import normalised_error, to_index
@@ -242,8 +242,7 @@ class HeadScorer:
         self, pictures: Pictures, found: Coefficients, method: ShapeMethod
     ) -> np.ndarray:
         shaped = shape_face(self._face_model, found)
-        camera = Camera.rnet().to(found.identity.device)
-        posed = pose_face(self._face_model, shaped, found, camera)
+        posed = pose_face(self._face_model, shaped, found, method.camera)
         # As exact continuous pixels, whatever the network means by them.
         points = to_index(posed.landmarks_px, method.landmark_origin).cpu() + 0.5
         true = torch.from_numpy(np.stack([r.landmarks_px for r in pictures.renders])).float()

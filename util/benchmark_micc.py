@@ -4,7 +4,8 @@
     <root>/scans/<person>.pp|.txt        eight points: iBUG's 36, 39, 42, 45, 33, 48, 54, 30
     <root>/frames/<person>/<video>/*.jpg what a method sees; one face of all of them together
 
-A prediction is `<person>/<video>.obj` with seven landmarks. Steps of the score:
+A prediction is `<person>/<video>.obj` (or `.ply`) with seven landmarks, one for each video; where
+the frames are not there, at least one for each scan. Steps of the score:
 
 1. The mesh is laid over the scan by seven landmarks and then by distances (`scan_registration`),
    each with a size of its own.
@@ -33,13 +34,13 @@ from util.atomic import write_text
 from util.benchmark_names import method_name
 from util.benchmark_tables import Column, mean_and_error, write_tables
 from util.errors import InputError
-from util.mesh_reader import find_mesh
+from util.mesh_reader import ENDINGS, find_mesh
 from util.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.point_fits import fit_similarity
 from util.scan_comparison import PredictedMesh
 from util.scan_crops import INNER_LEFT, INNER_RIGHT, NOSE_BOTTOM, inside_sphere
 from util.scan_files import Scan, read_scan
-from util.scan_predictions import write_prediction
+from util.scan_predictions import check_meshes, write_prediction
 from util.scan_registration import plane_distances, refine
 from util.shape_methods import SHAPE_METHODS
 from util.surface import SurfaceTree
@@ -78,40 +79,69 @@ class MiccRow:
 def evaluate_micc(options: ParsedOptions) -> None:
     """Predict one face of each video, and score."""
     chosen, wanted = options[EvaluateOptions], options[ScanBenchmarkOptions]
-    root, name, out = Path(chosen.benchmark_root), method_name(options), results_folder(chosen)
+    root, method, out = Path(chosen.benchmark_root), method_name(options), results_folder(chosen)
     folder, unit = Path(chosen.predictions), wanted.mesh_unit
     if not chosen.predictions:
-        folder, unit = out / name / "predictions", "mm"
+        folder, unit = out / method / "predictions", "mm"
         predict_videos(root, folder, options)
-    meshes = [path.relative_to(folder).with_suffix("") for path in sorted(folder.glob("*/*.obj"))]
-    if not meshes:
-        raise InputError(f"{folder} holds no <person>/<video>.obj")
+    names = expected(root, folder)
+    check_meshes(folder, names)
     errors = np.array(
         [
-            rmse_mm(find_scan(root, mesh.parts[0]), PredictedMesh.read(folder / mesh, unit))
-            for mesh in tqdm(meshes, unit="mesh")
+            rmse_mm(find_scan(root, name.split("/")[0]), PredictedMesh.read(folder / name, unit))
+            for name in tqdm(names, unit="mesh")
         ]
     )
-    names = [mesh.as_posix() for mesh in meshes]
     data = hashlib.sha256(" ".join(names).encode()).hexdigest()[:12]
     spread = float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
-    row = MiccRow(name, data, len(errors), *mean_and_error(errors), spread)
+    row = MiccRow(method, data, len(errors), *mean_and_error(errors), spread)
     table = write_tables(out / "micc", [row], MiccRow, COLUMNS)
     lines = ["mesh,rmse_mm", *(f'"{n}",{e:.4f}' for n, e in zip(names, errors, strict=True))]
-    write_text(out / name / "meshes.csv", "\n".join(lines) + "\n")
+    write_text(out / method / "meshes.csv", "\n".join(lines) + "\n")
     print(f"\nMICC: point-to-plane RMSE (standard error)\n{table}\nTables in {out}")
 
 
 def predict_videos(root: Path, folder: Path, options: ParsedOptions) -> None:
     """Write one neutral mesh for each folder of frames."""
-    videos = sorted(path for path in (root / "frames").glob("*/*") if path.is_dir())
+    videos = find_videos(root)
     if not videos:
         raise InputError(f"{root / 'frames'} holds no <person>/<video>/ with pictures")
     method, _ = SHAPE_METHODS[options[BaseOptions].model].create(options)
-    shapes = PhotoShapes(method, create_detector(options[DetectionOptions]), 64, neutral=True)
+    shapes = PhotoShapes(
+        method,
+        create_detector(options[DetectionOptions]),
+        options[EvaluateOptions].eval_batch_size,
+        neutral=True,
+    )
     for video in tqdm(videos, unit="video"):
         photos = [BenchmarkPhoto(path, path.stem) for path in list_images(video)]
         write_prediction(folder / video.parent.name / video.name, shapes.person(photos))
+    shapes.print_missed("the other frames of their videos say who it is")
+
+
+def find_videos(root: Path) -> list[Path]:
+    """The folders of frames."""
+    return sorted(path for path in (root / "frames").glob("*/*") if path.is_dir())
+
+
+def expected(root: Path, folder: Path) -> list[str]:
+    """`<person>/<video>` of all meshes that must be there.
+
+    Raises:
+        InputError: without frames, no mesh of a person who was scanned.
+    """
+    if videos := find_videos(root):
+        return [f"{video.parent.name}/{video.name}" for video in videos]
+    found = {path.relative_to(folder) for end in ENDINGS for path in folder.glob(f"*/*{end}")}
+    if not found:
+        raise InputError(f"{folder} holds no <person>/<video>.obj")
+    scanned = {path.stem for end in ENDINGS for path in (root / "scans").glob(f"*{end}")}
+    if missing := sorted(scanned - {path.parts[0] for path in found}):
+        raise InputError(
+            f"{folder} holds no <person>/<video>.obj of {len(missing)} of {len(scanned)} scans: "
+            f"{', '.join(missing)}"
+        )
+    return sorted({path.with_suffix("").as_posix() for path in found})
 
 
 def find_scan(root: Path, person: str) -> Scan:

@@ -186,11 +186,7 @@ def predict_photos(data: NowData, folder: Path, options: ParsedOptions) -> None:
     shapes = PhotoShapes(method, detector, options[EvaluateOptions].eval_batch_size, neutral=True)
     for found in shapes([data.photo(number) for number in range(len(data.names))]):
         write_prediction(folder / found.photo.name, found.shape)
-    if shapes.missed:
-        print(
-            f"No face found in {len(shapes.missed)} of {len(data.names)} photos, such as "
-            f"{shapes.missed[0]}: the mean face stands in"
-        )
+    shapes.print_missed()
 
 
 def check_complete(data: NowData, folder: Path) -> None:

@@ -67,6 +67,8 @@ _LIGHTER = {"cheek": 4}
 """Part of the usual weight of key points against the region's vertices."""
 _ROUNDS, _SETTLED = 100, 1e-6
 _TEMPLATES = ("HIFI3D", "BFM09", "Deep3D", "FLAME", "3DDFA_v2")
+_OWN_TEMPLATE = "face3d_"
+"""How the names of our templates begin."""
 _REMEDY = "the folder comes from github.com/czh-98/REALY and the Headspace agreement"
 
 COLUMNS = (
@@ -129,15 +131,16 @@ def evaluate_realy(options: ParsedOptions) -> None:
     chosen, wanted = options[EvaluateOptions], options[ScanBenchmarkOptions]
     root, name, out = Path(chosen.benchmark_root), method_name(options), results_folder(chosen)
     folder, topology = Path(chosen.predictions), wanted.topology
+    found = None
     if not chosen.predictions:
         folder = out / name / "predictions"
-        topology = predict_photos(root, folder, options)
+        topology, found = predict_photos(root, folder, options)
     if not _place(root, "REALY_scan_region").is_dir():
         print(f"{root} holds no REALY_scan_region: nothing is scored")
         print(f"Predictions in {folder}: the folder to send")
         return
     template = find_template(topology, (folder, root))
-    found = predictions(folder, topology)
+    found = predictions(folder, topology) if found is None else found
     errors = np.array(
         [score(template, path, read_scan(root, number)) for path, number in tqdm(found)]
     )
@@ -151,8 +154,16 @@ def evaluate_realy(options: ParsedOptions) -> None:
     print(f"Tables in {out}, errors of each image in {out / name}")
 
 
-def predict_photos(root: Path, folder: Path, options: ParsedOptions) -> str:
-    """Write the prediction of every photo, the template and its key points; returns its name."""
+def predict_photos(
+    root: Path, folder: Path, options: ParsedOptions
+) -> tuple[str, list[tuple[Path, int]]]:
+    """Write the prediction of every photo, the template and its key points.
+
+    What an earlier run wrote there is removed: the folder is sent as it is.
+
+    Returns:
+        The template's name; and see `predictions`.
+    """
     place = Path(options[ScanBenchmarkOptions].image_folder or root / "REALY_image")
     if not place.is_dir():
         raise InputError(f"{place} does not exist; give the photos by --image_folder, {_REMEDY}")
@@ -165,19 +176,26 @@ def predict_photos(root: Path, folder: Path, options: ParsedOptions) -> str:
     for photo in photos:
         _number(photo)
     method, data = SHAPE_METHODS[options[BaseOptions].model].create(options)
-    topology = f"face3d_{data.name}_{len(data.mean_shape)}"
+    topology = f"{_OWN_TEMPLATE}{data.name}_{len(data.mean_shape)}"
+    _remove_earlier(folder)
     write_template(folder / topology, data, root)
     detector = create_detector(options[DetectionOptions])
     shapes = PhotoShapes(method, detector, options[EvaluateOptions].eval_batch_size, neutral=False)
+    written = []
     for found in shapes([BenchmarkPhoto(photo, photo.stem) for photo in photos]):
         path = folder / f"{found.photo.name}.obj"
         write_plain_obj(path, MM_PER_DM * found.shape.vertices, found.shape.triangles)
-    if shapes.missed:
-        print(
-            f"No face found in {len(shapes.missed)} of {len(photos)} photos, such as "
-            f"{shapes.missed[0]}: the mean face stands in"
-        )
-    return topology
+        written.append(path)
+    shapes.print_missed()
+    return topology, _numbered(written)
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove templates and meshes named as ours; files of others stay."""
+    for path in folder.glob("*"):
+        is_template = path.stem.startswith(_OWN_TEMPLATE) and path.suffix in (".obj", ".txt")
+        if is_template or (path.suffix == ".obj" and path.stem.split("_")[0].isdecimal()):
+            path.unlink()
 
 
 def write_template(stem: Path, data: FaceModelData, root: Path) -> None:
@@ -259,7 +277,11 @@ def predictions(folder: Path, topology: str) -> list[tuple[Path, int]]:
     found = [path for path in folder.glob("*.obj") if path.stem != topology]
     if not found:
         raise InputError(f"--predictions {folder} holds no <id>.obj")
-    numbered = [(path, _number(path)) for path in found]
+    return _numbered(found)
+
+
+def _numbered(paths: Sequence[Path]) -> list[tuple[Path, int]]:
+    numbered = [(path, _number(path)) for path in paths]
     return sorted(numbered, key=lambda item: (item[1], item[0].stem))
 
 

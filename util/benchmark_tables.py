@@ -26,6 +26,8 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
 }
 
+_MOVE = "move it away, or give another --out"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -59,7 +61,7 @@ def merge_table(path: Path, rows: Sequence[Any], kind: type) -> list:
         All rows of the table.
 
     Raises:
-        InputError: the table there is of other images.
+        InputError: the table there is of other images, damaged, or of another version.
     """
     methods = {row.method for row in rows}
     earlier = [row for row in _read_table(path, kind) if row.method not in methods]
@@ -164,15 +166,29 @@ def _csv_cell(value: object) -> str:
 
 
 def _read_table(path: Path, kind: type) -> list:
-    """Rows of a table that an earlier call wrote; none if it is missing or of another version."""
+    """Rows of a table that an earlier call wrote; none if it is missing.
+
+    Raises:
+        InputError: it cannot be read: writing it anew would lose its rows.
+    """
+    if not path.exists():
+        return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file, strict=True)
-    except (OSError, ValueError, csv.Error):
-        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is no table ({error}); {_MOVE}") from error
     names = [field.name for field in fields(kind)]
-    if header != names or any(len(line) != len(names) for line in lines):
-        return []
+    if header != names:
+        raise InputError(
+            f"{path} is of another version, or no table: its columns are {','.join(header)}, "
+            f"expected {','.join(names)}; {_MOVE}"
+        )
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(names):
+            raise InputError(
+                f"{path}, row {number}, holds {len(line)} of {len(names)} columns; {_MOVE}"
+            )
     convert = {"str": str, "int": int, "float": lambda text: float(text or "nan")}
     try:
         return [
@@ -184,5 +200,5 @@ def _read_table(path: Path, kind: type) -> list:
             )
             for line in lines
         ]
-    except ValueError:
-        return []
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); {_MOVE}") from error

@@ -1,7 +1,7 @@
 """Read triangle meshes of others: scans and predictions, as Wavefront OBJ or PLY.
 
 Only positions and faces; colours, textures and normals are skipped. Faces of more than three
-corners become fans of triangles.
+corners become fans of triangles, and the strips of PLY files their triangles.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _PLY_TYPES = {
     "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4",
     "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
+_PLY_CORNERS = ("vertex_indices", "vertex_index")
+"""The list of a face's corners, by its two usual names; others hold texture coordinates."""
 _PLY_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 
 
@@ -86,37 +88,50 @@ def read_mesh(path: Path, *, surface: bool = True) -> TriangleMesh:
 
 
 def _read_obj(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    lines = content.splitlines()
-    rows = [line.split() for line in lines if line.startswith((b"v ", b"v\t"))]
-    if any(len(row) < 4 for row in rows):
+    rows: list[list[bytes]] = []
+    faces: list[list[int]] = []
+    for line in content.splitlines():
+        kind, *words = line.split() or (b"",)
+        if kind == b"v":
+            rows.append(words[:3])
+        elif kind == b"f":
+            faces.append([_obj_corner(word, len(rows)) for word in words])
+    if any(len(row) < 3 for row in rows):
         raise ValueError("a vertex has less than three numbers")
-    vertices = np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3)
-    corners = [
-        [int(word.split(b"/", 1)[0]) for word in line.split()[1:]]
-        for line in lines
-        if line.startswith((b"f ", b"f\t"))
-    ]
-    triangles = np.array(list(_fans(corners)), np.int64).reshape(-1, 3)
-    if (triangles == 0).any():
+    vertices = np.array(rows, np.float64).reshape(-1, 3)
+    return vertices, np.array(list(_fans(faces)), np.int64).reshape(-1, 3)
+
+
+def _obj_corner(word: bytes, vertices: int) -> int:
+    """The vertex that a corner such as `3/1/2` names, from 0, after so many vertices."""
+    number = int(word.split(b"/", 1)[0])
+    if number > 0:
+        return number - 1
+    if number == 0:
         raise ValueError("a face names vertex 0, but OBJ counts from 1")
-    # Negative numbers count from the last vertex back.
-    return vertices, np.where(triangles > 0, triangles - 1, triangles + len(vertices))
+    # Negative numbers count back from the last vertex above the face.
+    if number < -vertices:
+        raise ValueError(f"a face names vertex {number} after {vertices} vertices")
+    return vertices + number
 
 
 def _read_ply(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     header, body = _ply_header(content)
-    vertices, triangles = np.zeros((0, 3)), np.zeros((0, 3), np.int64)
+    vertices, triangles = np.zeros((0, 3)), [np.zeros((0, 3), np.int64)]
     for name, count, properties in header.elements:
         rows = count
         if any(is_list for is_list, *_ in properties):
             lists, body = header.read_lists(body, rows, properties)
             if name in ("face", "tristrips"):
-                triangles = np.array(list(_fans(lists)), np.int64).reshape(-1, 3)
+                if not any(named in _PLY_CORNERS for *_, named in properties):
+                    raise ValueError(f"element {name} has no list {' or '.join(_PLY_CORNERS)}")
+                part = _strips(lists) if name == "tristrips" else _fans(lists)
+                triangles.append(np.array(list(part), np.int64).reshape(-1, 3))
             continue
         table, body = header.read_table(body, rows, properties)
         if name == "vertex":
             vertices = np.stack([table[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    return vertices, triangles
+    return vertices, np.concatenate(triangles)
 
 
 @dataclass(frozen=True)
@@ -140,15 +155,15 @@ class _PlyHeader:
         return {name: table[name] for name in names}, body[size:]
 
     def read_lists(self, body: bytes, rows: int, properties) -> tuple[Sequence, bytes]:
-        """The first list of each row; what else the rows hold is skipped."""
+        """The corners that each row lists; what else the rows hold is skipped."""
         if not self.order:
             return self._text_lists(body, rows, properties)
         if fast := self._triangles(body, rows, properties):
             return fast
         found, at = [], 0
         for _ in range(rows):
-            first: list[int] | None = None
-            for is_list, types, _name in properties:
+            corners: list[int] = []
+            for is_list, types, name in properties:
                 if not is_list:
                     at += np.dtype(_PLY_TYPES[types]).itemsize
                     continue
@@ -157,22 +172,29 @@ class _PlyHeader:
                 at += np.dtype(count_type).itemsize
                 values = np.frombuffer(body, type_, count, at)
                 at += values.nbytes
-                first = values.tolist() if first is None else first
-            found.append(first or [])
+                corners = values.tolist() if name in _PLY_CORNERS else corners
+            found.append(corners)
         return found, body[at:]
 
     def _text_lists(self, body: bytes, rows: int, properties) -> tuple[Sequence, bytes]:
         lines, body = _lines(body, rows)
-        at = next(k for k, (is_list, *_) in enumerate(properties) if is_list)
         found = []
         for line in lines:
-            words = line.split()
-            found.append([int(word) for word in words[at + 1 : at + 1 + int(words[at])]])
+            words, at = line.split(), 0
+            corners: list[int] = []
+            for is_list, _types, name in properties:
+                count = int(words[at]) if is_list else 0
+                if name in _PLY_CORNERS:
+                    corners = [int(word) for word in words[at + 1 : at + 1 + count]]
+                    if len(corners) < count:
+                        raise ValueError(f"a face announces {count} corners, has {len(corners)}")
+                at += 1 + count
+            found.append(corners)
         return found, body
 
     def _triangles(self, body: bytes, rows: int, properties):
         """All rows at once where each is one list of three, as in nearly all files."""
-        if len(properties) != 1:
+        if len(properties) != 1 or properties[0][2] not in _PLY_CORNERS:
             return None
         count_type, type_ = (self.order + _PLY_TYPES[t] for t in properties[0][1].split())
         kind = np.dtype([("count", count_type), ("corners", type_, 3)])
@@ -216,3 +238,17 @@ def _fans(faces: Iterable) -> Iterable[tuple[int, int, int]]:
         first, *others = face
         for second, third in pairwise(others):
             yield first, second, third
+
+
+def _strips(rows: Iterable[Sequence[int]]) -> Iterable[tuple[int, int, int]]:
+    """Each vertex of a strip with the two before it; -1 begins another strip."""
+    for row in rows:
+        length = 0
+        for at, third in enumerate(row):
+            length = 0 if third == -1 else length + 1
+            if length < 3:
+                continue
+            first, second = row[at - 2 : at]
+            # Triangles without an area lead from one part of a strip to the next.
+            if len({first, second, third}) == 3:
+                yield (first, second, third) if length % 2 else (second, first, third)

@@ -8,7 +8,7 @@ box, or where not even that gives a face, the mean face is the answer, and count
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from data.aflw2000 import CROP_PX
 from data.detection import LandmarkDetector
 from data.images import read_image
 from data.photo_folder import PhotoFace, photo_face
-from models.camera import Camera
 from models.parameters import Coefficients
 from util.benchmark_methods import mean_face_points
 from util.errors import InputError
 from util.photo_fitting import to_fit_batch
-from util.shape_methods import FaceShape, ShapeMethod, face_shapes
+from util.shape_methods import FaceShape, FitShape, ShapeMethod, face_shapes, stacked
 
+FITTED_TOGETHER = 32
+"""Most photos of one person that are fitted together, since all are held in memory at once."""
 _SAME_FACE = 0.1
 """Least intersection over union of a found box with the given one."""
 
@@ -71,9 +72,10 @@ class PhotoShapes:
         self._method, self._detector = method, detector
         self._at_once, self._neutral = at_once, neutral
         self._standard = method.face_model.alignment_points.cpu().numpy()
-        self._five = mean_face_points(method.face_model, Camera.rnet().to(_device(method)))
+        self._five = mean_face_points(method.face_model, method.camera)
+        self._seen = 0
         self.missed: list[Path] = []
-        """Photos for which the mean face stands in."""
+        """Photos without a face: the mean face stands in, or the others say who it is."""
 
     def __call__(self, photos: Sequence[BenchmarkPhoto]) -> Iterator[PhotoShape]:
         """Reconstruct photos, in their order."""
@@ -82,17 +84,40 @@ class PhotoShapes:
                 yield from self._reconstruct(some)
                 bar.update(len(some))
 
+    def print_missed(self, instead: str = "the mean face stands in") -> None:
+        """Say in how many of the photos no face was found, if in any, and what became of them."""
+        if self.missed:
+            print(
+                f"No face found in {len(self.missed)} of {self._seen} photos, such as "
+                f"{self.missed[0]}: {instead}"
+            )
+
     def person(self, photos: Sequence[BenchmarkPhoto]) -> FaceShape:
         """One face of several photos of one person; photos without a face are left out.
+
+        The fitter takes `FITTED_TOGETHER` of them, evenly spaced; of what others say of each, some
+        photos at a time, the mean identity counts.
 
         Raises:
             InputError: no photo shows a face.
         """
-        found = [face for photo in photos if (face := self._find(photo)) is not None]
-        if not found:
+        together = isinstance(self._method, FitShape)
+        if together and len(photos) > FITTED_TOGETHER:
+            chosen = np.linspace(0, len(photos) - 1, FITTED_TOGETHER).round().astype(int)
+            photos = [photos[number] for number in chosen]
+        said: list[Coefficients] = []
+        for some in _parts(photos, FITTED_TOGETHER if together else self._at_once):
+            faces = [self._find(photo) for photo in some]
+            found = [face for face in faces if face is not None]
+            self.missed += [p.path for p, face in zip(some, faces, strict=True) if face is None]
+            if found:
+                one_person = together and len(found) > 1
+                said.append(self._method(to_fit_batch(found), one_person=one_person))
+        if not said:
             raise InputError(f"no face found in any photo beside {photos[0].path}")
-        together = self._method(to_fit_batch(found), one_person=len(found) > 1).item(0)
-        return face_shapes(self._method.face_model, together, neutral=self._neutral)[0]
+        every = stacked(said)
+        one = replace(every.item(0), identity=every.identity.mean(dim=0, keepdim=True))
+        return face_shapes(self._method.face_model, one, neutral=self._neutral)[0]
 
     def _reconstruct(self, photos: Sequence[BenchmarkPhoto]) -> Iterator[PhotoShape]:
         model = self._method.face_model
@@ -117,6 +142,7 @@ class PhotoShapes:
             yield PhotoShape(photo, shape, one, face)
 
     def _find(self, photo: BenchmarkPhoto) -> PhotoFace | None:
+        self._seen += 1
         image = read_image(photo.path)
         landmarks = self._landmarks(image, photo.box)
         if landmarks is None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ import numpy as np
 from util.atomic import write_bytes
 from util.errors import InputError
 from util.mesh_file import face_lines
+from util.mesh_reader import ENDINGS
 from util.safe_pickle import read_npy
 from util.shape_methods import SEVEN, FaceShape
 
 MM_PER_DM = 100.0
+_NAMED = 5
+"""Missing meshes in a message."""
 _REMEDY = (
     "it must hold 7 x 3 numbers: iBUG's landmarks 36, 39, 42, 45 (eye corners), 33 (nose bottom), "
     "48, 54 (mouth corners), in the mesh's frame"
@@ -50,6 +54,28 @@ def write_plain_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> 
     text = ("v %.5f %.5f %.5f\n" * len(vertices)) % tuple(vertices.ravel().tolist())
     faces = face_lines(np.ascontiguousarray(triangles, dtype=np.int32).tobytes())
     write_bytes(path, text.encode("ascii") + faces)
+
+
+def check_meshes(folder: Path, names: Sequence[str]) -> None:
+    """See that every name has a mesh.
+
+    Raises:
+        InputError: some lack; the first ones are named.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
+    missing = [
+        name
+        for name in names
+        if not any((folder / f"{name}{ending}").is_file() for ending in ENDINGS)
+    ]
+    if missing:
+        more = ", ..." if len(missing) > _NAMED else ""
+        raise InputError(
+            f"{folder} lacks the meshes ({' or '.join(ENDINGS)}) of {len(missing)} of "
+            f"{len(names)}: {', '.join(missing[:_NAMED])}{more}; every one is needed, since those "
+            "that a method leaves out are the difficult ones"
+        )
 
 
 def read_seven(stem: Path) -> np.ndarray:

@@ -44,6 +44,11 @@ class ShapeMethod(Protocol):
         ...
 
     @property
+    def camera(self) -> Camera:
+        """Of its crops."""
+        ...
+
+    @property
     def landmark_origin(self) -> LandmarkOrigin:
         """What its landmarks mean in the crop."""
         ...
@@ -79,6 +84,11 @@ class FitShape:
         return self.fitter.face_model
 
     @property
+    def camera(self) -> Camera:
+        """See `ShapeMethod`."""
+        return self.fitter.camera
+
+    @property
     def landmark_origin(self) -> LandmarkOrigin:
         """See `ShapeMethod`."""
         return "centre"
@@ -105,6 +115,11 @@ class NetworkShape:
     def face_model(self) -> FaceModel:
         """See `ShapeMethod`."""
         return self.model.face_model
+
+    @property
+    def camera(self) -> Camera:
+        """See `ShapeMethod`."""
+        return self.model.camera
 
     @property
     def landmark_origin(self) -> LandmarkOrigin:
@@ -134,6 +149,11 @@ class MeanShape:
     def face_model(self) -> FaceModel:
         """See `ShapeMethod`."""
         return self.fitter.face_model
+
+    @property
+    def camera(self) -> Camera:
+        """See `ShapeMethod`."""
+        return self.fitter.camera
 
     @property
     def landmark_origin(self) -> LandmarkOrigin:
@@ -200,8 +220,7 @@ def mean_of(method: ShapeMethod) -> MeanShape:
     """The mean face of a method's face model, which it is compared with."""
     if isinstance(method, FitShape):
         return MeanShape(method.fitter)
-    camera = Camera.rnet().to(method.face_model.mean_shape.device)
-    return MeanShape(face_fitter(method.face_model, camera, Renderer("auto")))
+    return MeanShape(face_fitter(method.face_model, method.camera, Renderer("auto")))
 
 
 def _create_fit(options: ParsedOptions) -> tuple[FitShape, FaceModelData]:

@@ -300,7 +300,7 @@ def _notices(
         notices.append(f"units that it does not have stay 0: {', '.join(missing[:8])}{more}")
     outside = (strengths < 0) | (strengths > 1)
     if outside.any():
-        which = [name for name, is_out in zip(names, outside.any(axis=0), strict=True) if is_out]
+        which = [name for name, column in zip(names, outside.T, strict=True) if column.any()]
         more = ", .." if len(which) > 8 else ""
         notices.append(
             f"{int(outside.sum())} strengths outside of [0, 1] ({strengths.min():.3g} to "

@@ -60,6 +60,26 @@ def test_rows_of_a_method_replace_its_earlier_ones(tmp_path: Path):
         write_tables(tmp_path / "t", [Row("c", "y", 1, 5.0, NAN)], Row, COLUMNS)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is no table"),
+        (b"\xff\xfe\x00", "is no table"),
+        (b"method,images\na,3\n", "another version.*columns are method,images, expected"),
+        (b"method,data,images,error_mm,error_se\na,x,3\n", "row 2, holds 3 of 5 columns"),
+        (b"method,data,images,error_mm,error_se\na,x,three,1,2\n", "is damaged"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_not_overwritten(
+    tmp_path: Path, content: bytes, problem: str
+):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"t.csv.*{problem}.*move it away, or give another --out"):
+        write_tables(tmp_path / "t", [Row("a", "x", 1, 5.0, NAN)], Row, COLUMNS)
+    assert path.read_bytes() == content
+
+
 def test_a_missing_number_is_a_dash():
     assert text_table([Row("a", "x", 1, NAN, NAN)], COLUMNS).splitlines()[1].split() == [
         "a",

@@ -22,8 +22,8 @@ def dome() -> tuple[np.ndarray, np.ndarray]:
 
 def points_on(vertices: np.ndarray, triangles: np.ndarray, count: int) -> np.ndarray:
     random = np.random.default_rng(0)
-    inside = (np.abs(vertices[:, :2]) < 0.7).all(axis=1)[triangles].all(axis=1)
-    chosen = triangles[inside][random.integers(inside.sum(), size=count)]
+    inside = (np.abs(vertices[triangles][..., :2]) < 0.7).all(axis=(1, 2))
+    chosen = triangles[inside][random.integers(np.count_nonzero(inside), size=count)]
     return (vertices[chosen] * random.dirichlet(np.ones(3), count)[..., None]).sum(axis=1)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from models.batch import FaceBatch
-from models.camera import Camera
+from models.camera import Camera, CameraOptions
 from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
 from util.photo_fitting import face_fitter
-from util.shape_methods import MeanShape, NetworkShape, face_shapes, stacked
+from util.shape_methods import MeanShape, NetworkShape, face_shapes, mean_of, stacked
 
 
 def network(face_model: FaceModel, flat: torch.Tensor) -> NetworkShape:
@@ -22,6 +22,7 @@ def network(face_model: FaceModel, flat: torch.Tensor) -> NetworkShape:
         predict=lambda images: face_model.layout.split(flat[: len(images)]),
         device=torch.device("cpu"),
         face_model=face_model,
+        camera=Camera.rnet(CameraOptions(focal=800.0)),
         landmark_origin="index",
     )
     return NetworkShape(cast(Any, model))
@@ -66,6 +67,14 @@ def test_the_mean_has_no_identity(tiny_face_data: FaceModelData):
     found = method(FaceBatch(torch.zeros(1, 3, 224, 224), ("a",), points))
     assert not found.identity.any() and not found.expression.any()
     assert float(found.angles_rad.abs().max()) < 0.02
+
+
+def test_the_mean_beside_a_method_has_its_camera(tiny_face_data: FaceModelData):
+    face_model = FaceModel(tiny_face_data)
+    method = network(face_model, torch.zeros(1, face_model.layout.size))
+    mean = mean_of(method)
+    assert float(method.camera.focal_px[0, 0]) == 800.0
+    assert mean.camera is method.camera and mean_of(mean).camera is method.camera
 
 
 def test_coefficients_are_stacked(tiny_face_data: FaceModelData):
