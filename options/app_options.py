@@ -30,6 +30,8 @@ class AppOptions:
     """Largest photo in megapixels, known before it is decoded."""
     video_mb: float = 200
     """Largest video in megabytes."""
+    video_minutes: float = 10
+    """Longest video in minutes, at up to 60 frames a second; known before it is decoded."""
     waiting: int = 8
     """Photos and videos that may wait for their turn; more are refused until one is done."""
     kept: int = 12
@@ -39,7 +41,7 @@ class AppOptions:
         """Refuse what no server could use."""
         if not 0 <= self.port < 65536:
             raise InputError(f"--port is {self.port}; it must be 0 (any free one) or below 65536")
-        for name in ("photo_mb", "photo_megapixels", "video_mb"):
+        for name in ("photo_mb", "photo_megapixels", "video_mb", "video_minutes"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be above 0")
         for name in ("waiting", "kept"):

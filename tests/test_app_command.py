@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs the extra app")
 pytest.importorskip("uvicorn", reason="needs the extra app")
@@ -26,10 +28,13 @@ from models.stages import reconstruct
 from options.app_options import AppOptions
 from options.flags import parse_command
 from tests.browser import Browser, find_chromium
+from tests.glb_reader import Glb
 from tests.test_train_command import load_script
 from tests.util.app.live_server import LiveServer
 from tests.video_faces import write_face_video
 from util.app.guard import is_loopback
+from util.app.jobs import Job, Wish
+from util.app.photos import PhotoWork
 from util.app.work import GROUPS, prepare
 from util.errors import InputError
 
@@ -107,7 +112,7 @@ def test_a_browser_chooses_a_face_and_turns_it(
         links = page.run("[...document.querySelectorAll('#files a')].map((a) => a.href)")
         assert links[0].endswith("/files.zip")
         names = {link.rpartition("/")[2] for link in links[1:]}
-        assert {"face.obj", "face.mat", "face.json", "face_report.html"} <= names
+        assert {"face.obj", "face.glb", "face.mat", "face.json", "face_report.html"} <= names
         size = "then((answer) => answer.arrayBuffer()).then((bytes) => bytes.byteLength)"
         assert page.run(f"fetch('{links[1]}').{size}") > 100
         assert not page.run("$('others').hidden")
@@ -144,6 +149,29 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("$('camera-bar').hidden && $('error').hidden")
         marks = ("exceptionDetails", "Content Security")
         assert not [said for said in page.events if any(mark in str(said) for mark in marks)]
+
+
+@pytest.mark.parametrize("save", [(), ("--save", "glb", "texture", "--texture_size", "128")])
+def test_what_save_names_is_among_the_files(
+    save: tuple[str, ...], open_face_data: FaceModelData, tmp_path: Path
+):
+    job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
+    job.upload = tmp_path / "photo.png"
+    write_image(job.upload, two_people(FaceModel(open_face_data)))
+    PhotoWork(parse_command(GROUPS, [*RUN, *save]))(job)
+    files = job.files()
+    glb = Glb.parse(files["face.glb"].read_bytes())
+    glb.check()
+    assert glb.target_names[0] == "photo" and "jawOpen" in glb.target_names
+    assert bool(glb.json.get("images")) == bool(save)
+    # The page and the report show the texture where it was asked for.
+    assert bool(json.loads(job.view)["data"]["mesh"]["texture"]) == bool(save)
+    assert ("face_textured.png" in files) == bool(save)
+    report = files["face_report.html"].read_text(encoding="utf-8")
+    assert ("face_textured.obj" in report) == bool(save) and "face.glb" in report
+    if save:
+        texture = Image.open(io.BytesIO(files["face_textured.png"].read_bytes()))
+        assert texture.size == (128, 128)
 
 
 @pytest.mark.slow
@@ -202,6 +230,7 @@ def test_a_process_that_ends_leaves_nothing(tmp_path: Path):
     ("argv", "message"),
     [
         (["--prot", "1"], "unrecognized arguments: --prot 1 .did you mean --port"),
+        (["--save", "glbb"], "--save glbb: there is no such kind of file; did you mean glb"),
         (["--face_model", "no_such"], "--face_model no_such is unknown"),
         (["--port", "70000"], "--port is 70000"),
         (["--waiting", "0"], "--waiting is 0; it must be at least 1"),

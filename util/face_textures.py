@@ -70,6 +70,11 @@ class FaceTextures:
                 self._last = person[0], self._png(person)
             return self._last[1]
 
+    def forget(self) -> None:
+        """Let go of the last person and their texture."""
+        with self._lock:
+            self._last = None
+
     def _png(self, person: tuple[FaceResult, ...]) -> bytes:
         views = []
         for face in person:

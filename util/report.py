@@ -155,11 +155,13 @@ class ReportWriter:
             ValueError: a number is not finite; nothing is written.
             OSError: no space, no permission.
         """
-        texture, texture_png = folder / f"{material_stem(f'{face.stem}_textured')}.png", None
-        if self._source.with_texture and texture.is_file():
-            texture_png = texture.read_bytes()
-        page = self.page(face, row, photo, photo_stem, texture_png)
+        page = self.page(face, row, photo, photo_stem, self.texture_png(folder, face))
         write_text(folder / f"{face.stem}{REPORT_ENDING}", page)
+
+    def texture_png(self, folder: Path, face: FaceResult) -> bytes | None:
+        """The texture that an output has written of a face; None where there is none."""
+        texture = folder / f"{material_stem(f'{face.stem}_textured')}.png"
+        return texture.read_bytes() if self._source.with_texture and texture.is_file() else None
 
     def page(
         self,

@@ -29,6 +29,7 @@ from util.fit_record import write_fit_record
 from util.mesh_file import write_obj
 from util.outputs import OUTPUTS, NamedOutput, output_names
 from util.outputs.meshes import mesh_remark
+from util.outputs.output import forget_photos
 from util.report_parts import REPORT_ENDING
 
 
@@ -149,6 +150,7 @@ class ResultWriter:
         for writing in self._pending:
             self._collect(writing)
         self._finish_outputs()
+        forget_photos()
         self._write_summary()
         self._collect_outputs()
         if error is None and self._defect is not None:

@@ -57,7 +57,7 @@ class Stage:
     """Of the stage that is done, where that is known."""
 
 
-@dataclass
+@dataclass(eq=False)  # what it holds has arrays, which have no one truth value
 class Job:
     """One photo or video on its way; its thread writes, requests read."""
 

@@ -23,6 +23,7 @@ from models.stages import reconstruct
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
 from options.flags import ParsedOptions
+from options.output_options import OutputOptions
 from util import ict_file
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
@@ -34,6 +35,8 @@ from util.errors import InputError
 from util.face_result import FaceResult
 from util.flame_file import find_flame
 from util.ict_file import find_ict
+from util.outputs import NamedOutput, check_names, create_outputs
+from util.outputs.output import OutputSource
 from util.photo_fitting import PhotoFitting, face_fitter
 from util.photo_run import PREVIEW_PX, Overlay, PhotoRun
 from util.report import DrawnPhoto, ReportSource, ReportWriter
@@ -53,6 +56,8 @@ class Loaded:
 
     fitter: FaceFitter
     overlay: Overlay
+    outputs: tuple[NamedOutput, ...]
+    """What `--save` names."""
 
 
 class PhotoWork:
@@ -63,7 +68,11 @@ class PhotoWork:
 
         Args:
             options: of the command.
+
+        Raises:
+            InputError: `--save` names what there is not, or the detector cannot be used.
         """
+        check_names(options[OutputOptions].save)
         base = options[BaseOptions]
         self._device = choose_device(base.gpu_ids, base.num_cpu_threads)
         self._options = options
@@ -79,7 +88,10 @@ class PhotoWork:
             camera = Camera.rnet(options[CameraOptions]).to(self._device)
             renderer = Renderer(options[RenderOptions].renderer)
             fitter = face_fitter(model, camera, renderer, options[FitWeights])
-            self._loaded[name] = Loaded(fitter, Overlay(model, camera, renderer.backend))
+            source = OutputSource.of(model, camera, renderer.backend, options[OutputOptions])
+            self._loaded[name] = Loaded(
+                fitter, Overlay(model, camera, renderer.backend), create_outputs(source)
+            )
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(name)
@@ -152,8 +164,9 @@ class PhotoWork:
         )
         photo = Photo(job.upload, STEM, (face,), preview=reduce_image(image, PREVIEW_PX))
         fitting = PhotoFitting(fitter, _preset(wish.preset), watch=watch)
-        reports = _ShownReports(fitter.face_model, self._source(wish), job)
-        with ResultWriter(job.results, workers=3) as writer:
+        reports = _ShownReports(fitter.face_model, self._source(wish, loaded.outputs), job)
+        kinds = self._options[OutputOptions]
+        with ResultWriter(job.results, loaded.outputs, workers=3, options=kinds) as writer:
             run = PhotoRun(fitting, 1, loaded.overlay, reports=reports)
             run.photos([photo], writer)
             job.stage(WRITE)
@@ -164,9 +177,11 @@ class PhotoWork:
             raise InputError(f"the face cannot be shown: {row.message}")
         job.stage(WRITE).share = 1.0
 
-    def _source(self, wish: Wish) -> ReportSource:
-        flags = {"face_model": wish.face_model, "preset": wish.preset}
-        return ReportSource("app.py", flags, with_overlay=True)
+    def _source(self, wish: Wish, outputs: tuple[NamedOutput, ...]) -> ReportSource:
+        options = self._options.with_values(FaceModelOptions, face_model=wish.face_model)
+        options = options.with_values(AppOptions, preset=wish.preset)
+        flags = ("face_model", "preset")
+        return ReportSource.of("app.py", options, flags, outputs, with_overlay=True)
 
 
 class _ShownReports(ReportWriter):
@@ -180,7 +195,7 @@ class _ShownReports(ReportWriter):
         self, folder: Path, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str
     ) -> None:
         """As `ReportWriter.write`."""
-        shown = self.show(face, row, photo, photo_stem)
+        shown = self.show(face, row, photo, photo_stem, self.texture_png(folder, face))
         parts = json.dumps({"subtitle": shown.subtitle, "body": shown.body})
         self._job.view = f'{parts[:-1]},"data":{shown.data}}}'.encode()
         write_text(folder / f"{face.stem}{REPORT_ENDING}", shown.page)

@@ -134,9 +134,11 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
         path = _files(_job(job_id)).get(name)
         if path is None:
             raise Refused(404, "there is no such file")
-        if path.suffix == ".mp4":  # played in the page
-            return FileResponse(path, media_type="video/mp4", filename=path.name)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        is_played = path.suffix == ".mp4"
+        kind = "video/mp4" if is_played else "application/octet-stream"
+        # Asked here, where one that has gone is an error that gets its answer.
+        stat = path.stat()
+        return FileResponse(path, media_type=kind, filename=path.name, stat_result=stat)
 
     def _wish(kind: Literal["photo", "video"], face_model: str, preset: str) -> Wish:
         """What is asked for, of what is offered: names from outside never name files."""
@@ -178,6 +180,11 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
         problem = error.errors()[0]
         return _error(400, f"{problem['loc'][-1]}: {problem['msg']}")
 
+    @api.exception_handler(FileNotFoundError)
+    async def removed(_: Request, error: FileNotFoundError) -> JSONResponse:
+        # It went while it was asked for: removed, or newer jobs have taken its place.
+        return _error(404, "the files are not there any more; send the photo or video again")
+
     @api.exception_handler(OSError)
     async def no_space(_: Request, error: OSError) -> JSONResponse:
         return _error(507, f"the server cannot write ({error.strerror or 'no reason given'})")
@@ -215,9 +222,12 @@ def _archive(job: Job, files: dict[str, Path]) -> Path:
         raise Refused(404, "there are no files")
     path, part = job.folder / "all.zip", job.folder / f"all.{id(files)}.part"
     if not path.is_file():
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-            for name, file in files.items():
-                as_is = file.suffix in _ARCHIVED_AS_IS
-                archive.write(file, name, zipfile.ZIP_STORED if as_is else None)
-        part.replace(path)
+        try:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+                for name, file in files.items():
+                    as_is = file.suffix in _ARCHIVED_AS_IS
+                    archive.write(file, name, zipfile.ZIP_STORED if as_is else None)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     return path

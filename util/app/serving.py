@@ -13,13 +13,18 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from options.app_options import AppOptions
 from util.app.guard import is_loopback
 from util.app.jobs import JobLine
 from util.errors import InputError
 
+if TYPE_CHECKING:
+    import uvicorn
+
+CONNECTIONS = 256
+"""At once; more get a 503. A browser holds six at most."""
 MISSING = (
     "app.py needs FastAPI and uvicorn, which are not installed; pip install '.[app]' in the "
     "project's folder installs them"
@@ -37,7 +42,7 @@ def serve(options: AppOptions, argv: Sequence[str]) -> None:
         InputError: the port is taken, something is not installed, or the fitter cannot be loaded.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from util.app.server import Offers, create_app
     except ImportError as error:
@@ -45,15 +50,7 @@ def serve(options: AppOptions, argv: Sequence[str]) -> None:
     listening = listen(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="face3d_app_", ignore_cleanup_errors=True) as folder:
         line, offers = JobLine(Path(folder), options.waiting, options.kept), Offers()
-        config = uvicorn.Config(
-            create_app(options, line, offers),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=3,
-        )
-        server = uvicorn.Server(config)
+        server = create_server(create_app(options, line, offers))
         failures: list[BaseException] = []
 
         def prepare():
@@ -83,6 +80,22 @@ def serve(options: AppOptions, argv: Sequence[str]) -> None:
         if failures:
             raise failures[0]
     print("stopped", flush=True)
+
+
+def create_server(app: Any, log_level: str = "warning") -> uvicorn.Server:
+    """The server of an ASGI app, which is yet to run."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=3,
+    )
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

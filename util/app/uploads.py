@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from starlette.requests import Request
 
 SILENCE_S = 20.0
 """An upload of which nothing arrives for so long is given up: it holds a place in the line."""
+GRACE_S = 120.0
+"""That every upload may take, and a second more for each `BYTES_PER_S` that have arrived."""
+BYTES_PER_S = 50_000
 DRAINED_BYTES = 32_000_000
 """Of a refused upload that are still read, and dropped: browsers look at the answer only after."""
 
@@ -113,14 +117,20 @@ async def drain(request: Request) -> None:
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
     """The body as it arrives. Unlike `request.stream`, it can be gone on with."""
+    if not hasattr(request.state, "until"):
+        request.state.until = time.monotonic() + GRACE_S
     while not getattr(request.state, "is_read", False):
+        left_s = request.state.until - time.monotonic()
+        if left_s <= 0:
+            raise Refused(408, "the upload is too slow; send a smaller file, or by a faster way")
         request.state.is_read = True  # unless more is announced
         try:
-            message = await asyncio.wait_for(request.receive(), SILENCE_S)
+            message = await asyncio.wait_for(request.receive(), min(SILENCE_S, left_s))
         except asyncio.TimeoutError:
             raise Refused(408, "the upload stopped arriving; send it again") from None
         if message["type"] == "http.disconnect":
             raise Refused(400, "the upload was broken off")
         request.state.is_read = not message.get("more_body", False)
         if message.get("body"):
+            request.state.until += len(message["body"]) / BYTES_PER_S
             yield message["body"]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +23,8 @@ from options.app_options import AppOptions
 from options.flags import ParsedOptions, flag_tokens
 from util.app.jobs import Job, Stage
 from util.errors import InputError
+from util.outputs import OUTPUTS
+from util.outputs.talking_heads import TalkingHead
 
 ROOT = Path(__file__).resolve().parents[2]
 _BAR = re.compile(r"^([a-z ]+):\s+(\d+)%\|")
@@ -47,12 +49,19 @@ class VideoWork:
     """Does the jobs of videos."""
 
     program = ROOT / "fit.py"
+    length_check: Sequence[str] = ("-m", "util.app.video_length")
+    """Python's arguments before a file and the most minutes."""
 
     def __init__(self, options: ParsedOptions) -> None:
         """Take over what the command was given."""
         own = vars(options[AppOptions])
+        self._minutes = options[AppOptions].video_minutes
         given = {n: v for n, v in options.flat().items() if n not in own and options.given(n)}
         given.pop("face_model", None)
+        # `fit.py` refuses kinds of a photo; here they are meant for the other tab.
+        kinds = [name for name in given.pop("save", ()) if _is_of_videos(name)]
+        if kinds:
+            given["save"] = tuple(kinds)
         self._flags = [token for name, value in given.items() for token in flag_tokens(name, value)]
 
     def command(self, job: Job, face_model: FaceModel) -> list[str]:
@@ -76,13 +85,22 @@ class VideoWork:
             face_model: that the wish names.
 
         Raises:
-            InputError: what `fit.py` says is wrong, or it ended without a word.
+            InputError: it is too long, what `fit.py` says is wrong, or that ended without a word.
             JobCancelled: nobody waits any more.
         """
         job.stage("Read the video")
+        check = [sys.executable, *self.length_check, str(job.upload), str(self._minutes)]
+        for command in (check, self.command(job, face_model)):
+            self._run(job, command)
+        job.view = json.dumps({"numbers": _numbers(job.results)}).encode()
+
+    def _run(self, job: Job, command: Sequence[str]) -> None:
+        """Run a command until it ends, or nobody waits any more."""
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
-            self.command(job, face_model),
+            command,
             cwd=Path.cwd(),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -105,7 +123,6 @@ class VideoWork:
             process.stderr.close()
         if process.returncode != 0:
             raise InputError(_reason(last_lines, process.returncode))
-        job.view = json.dumps({"numbers": _numbers(job.results)}).encode()
 
     def _follow(self, stream: IO[bytes], job: Job, last_lines: deque[str]) -> None:
         """Read what the process says until it ends."""
@@ -119,6 +136,11 @@ class VideoWork:
                 job.stages[-1].share = 1.0
                 job.stages.append(Stage(title))
             job.stages[-1].share = int(bar[2]) / 100
+
+
+def _is_of_videos(kind: str) -> bool:
+    """Whether a kind of `--save` is written of videos too."""
+    return kind in OUTPUTS and issubclass(OUTPUTS[kind], TalkingHead)
 
 
 def _lines(stream: IO[bytes]) -> Iterable[str]:

@@ -12,12 +12,13 @@ from models.renderer import RenderOptions
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
 from options.flags import parse_command
+from options.output_options import OutputOptions
 from util.app.jobs import Job, Wish
 from util.app.photos import PhotoWork, offered_face_models
 from util.app.videos import VideoWork
 
 GROUPS = (
-    *(AppOptions, FitWeights, BaseOptions, DetectionOptions),
+    *(AppOptions, OutputOptions, FitWeights, BaseOptions, DetectionOptions),
     *(FaceModelOptions, CameraOptions, RenderOptions),
 )
 

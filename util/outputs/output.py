@@ -140,6 +140,8 @@ _READING = threading.Lock()
 def read_photo(face: FaceResult) -> np.ndarray:
     """The whole photo (H, W, 3) uint8 of a face, upright; the last two read are kept.
 
+    `forget_photos` lets them go at the end of a run.
+
     Raises:
         ValueError: it is no longer what was reconstructed.
     """
@@ -151,3 +153,9 @@ def read_photo(face: FaceResult) -> np.ndarray:
     if photo.shape[1::-1] != tuple(face.alignment.photo_size):
         raise ValueError(f"{face.photo} changed while it was reconstructed")
     return photo
+
+
+def forget_photos() -> None:
+    """Let go of the photos that `read_photo` keeps: they are somebody's faces."""
+    with _READING:
+        _photo.cache_clear()

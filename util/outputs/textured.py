@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from util.face_result import FaceResult
@@ -55,3 +56,7 @@ class TextureOutput(Output):
             decimals=DECIMALS,
             remark=mesh_remark(face, options),
         )
+
+    def finish(self, folder: Path, stems: Sequence[str]) -> None:
+        """Keep nothing of the last face: where face models stay loaded, so does this."""
+        self._textures.forget()

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from options.app_options import AppOptions
 from util.app.jobs import Job, JobLine
 from util.app.server import Offers, create_app
-from util.app.serving import listen
+from util.app.serving import create_server, listen
 
 
 class LiveServer:
@@ -37,8 +35,7 @@ class LiveServer:
         self.address = f"http://127.0.0.1:{self.port}"
         self.failures: list[BaseException] = []
         app = create_app(options, self.line, Offers(face_models))
-        config = uvicorn.Config(app, log_level="critical", access_log=False, ws="none")
-        self._server = uvicorn.Server(config)
+        self._server = create_server(app, "critical")
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._listening]}
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from util.app.jobs import Job, JobLine, LineFull, Wish
@@ -52,6 +53,14 @@ def test_places_are_taken_when_an_upload_begins(tmp_path: Path):
     line.submit(first)  # its upload ends after it was given up
     assert line.place(line.open(WISH)) == 0
     assert line.get(first.id) is None
+
+
+def test_jobs_on_one_photo_are_told_apart(tmp_path: Path):
+    """What was found, with arrays, is handed on to the next fit of the photo."""
+    found = np.zeros(3)
+    first, second = (Job(WISH, tmp_path, id="same", found=found, began=0.0) for _ in range(2))
+    second._cancelled = first._cancelled
+    assert first not in [second] and len({first, second}) == 2
 
 
 def test_ids_and_folders_cannot_be_guessed(tmp_path: Path):

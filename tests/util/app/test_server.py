@@ -11,7 +11,9 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,7 @@ pytest.importorskip("uvicorn", reason="needs the extra app")
 
 from options.app_options import AppOptions
 from tests.util.app.live_server import LiveServer
-from util.app import uploads
+from util.app import serving, uploads
 from util.app.jobs import Job
 from util.errors import InputError
 
@@ -245,6 +247,46 @@ def test_an_upload_that_stops_gives_its_place_back(
     assert folders(server) <= before  # finished ones may have gone meanwhile
 
 
+def test_an_upload_that_trickles_gives_its_place_back(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+):
+    """It is never silent for long."""
+    monkeypatch.setattr(uploads, "GRACE_S", 0.3)
+    head = f"POST /api/photos HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+    before = folders(server)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as slow:
+        slow.sendall(f"{head}Content-Length: 90000\r\n\r\n".encode() + JPEG[:20])
+        slow.settimeout(0.05)
+        answer, until = b"", time.monotonic() + 10
+        while not answer and time.monotonic() < until:
+            slow.sendall(b"x")
+            try:
+                answer = slow.recv(1000)
+            except TimeoutError:
+                continue
+    assert b" 408 " in answer.splitlines()[0]
+    until = time.monotonic() + 10
+    while folders(server) > before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert folders(server) <= before
+
+
+def test_open_connections_are_limited(
+    work: MadeUpWork, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(serving, "CONNECTIONS", 4)
+    with LiveServer(tmp_path, lambda: work, AppOptions()) as server:
+        assert server.ask("GET", "/api/state")[0] == 200
+        with ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            assert server.ask("GET", "/api/state")[0] == 503
+        until = time.monotonic() + 10
+        while server.ask("GET", "/api/state")[0] != 200:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
 def test_a_full_disk_is_said(server: LiveServer, monkeypatch: pytest.MonkeyPatch):
     async def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -254,6 +296,32 @@ def test_a_full_disk_is_said(server: LiveServer, monkeypatch: pytest.MonkeyPatch
     status, answer, _ = server.ask("POST", "/api/photos", JPEG)
     assert status == 507 and answer["error"] == "the server cannot write (No space left on device)"
     assert folders(server) == before
+
+
+def test_an_archive_that_fails_leaves_no_part(server: LiveServer, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    job_id = server.send("photo", JPEG)
+    server.ended(job_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "write", fail)
+        assert server.ask("GET", f"/api/jobs/{job_id}/files.zip")[0] == 507
+    assert not list((server.folder / job_id).glob("*.part"))
+    assert server.ask("GET", f"/api/jobs/{job_id}/files.zip")[0] == 200
+    assert not list((server.folder / job_id).glob("*.part"))
+
+
+@pytest.mark.parametrize("path", ["/files.zip", "/files/face.obj", ""])
+def test_files_that_go_while_they_are_asked_for_are_not_there(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    job_id = server.send("photo", JPEG)
+    server.ended(job_id)
+    gone = server.folder / job_id / "results" / "gone.obj"
+    monkeypatch.setattr(Job, "files", lambda _: {"face.obj": gone})
+    status, answer, _ = server.ask("GET", f"/api/jobs/{job_id}{path}")
+    assert status == 404 and "not there any more" in answer["error"]
 
 
 PATHS = (

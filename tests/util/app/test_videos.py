@@ -11,6 +11,7 @@ import pytest
 
 from models.face_model import FaceModel
 from options.flags import parse_command
+from tests.video_files import write_file
 from util.app.jobs import Job, JobCancelled, Wish
 from util.app.videos import VideoWork
 from util.app.work import GROUPS
@@ -40,6 +41,7 @@ def work(tmp_path: Path) -> VideoWork:
     argv = ["--gpu_ids", "-1", "--w_jaw", "0.5", "--port", "0", "--face_model", "open"]
     work = VideoWork(parse_command(GROUPS, argv))
     work.program = tmp_path / "program.py"
+    work.length_check = ("-c", "")  # uploads are made up
     return work
 
 
@@ -72,6 +74,42 @@ def test_bars_become_stages_and_the_report_numbers(
         "gpu_ids": "-1",
         "w_jaw": "0.5",
     }
+
+
+@pytest.mark.parametrize(
+    ("saved", "passed"),
+    [(["glb", "texture"], []), (["none"], []), (["glb", "sadtalker"], ["--save", "sadtalker"])],
+)
+def test_kinds_of_a_photo_are_not_asked_of_a_video(
+    saved: list[str], passed: list[str], tiny_face_model: FaceModel, tmp_path: Path
+):
+    work = VideoWork(parse_command(GROUPS, ["--save", *saved]))
+    tokens = work.command(job_of(tmp_path), tiny_face_model)
+    at = tokens.index("--save") if "--save" in tokens else len(tokens)
+    assert tokens[at:] == passed
+
+
+@pytest.mark.parametrize(
+    ("minutes", "message"),
+    [("0.03", "60 frames and lasts 0.0 minutes.*--video_minutes"), ("1", "")],
+)
+def test_long_videos_are_refused_before_they_are_fitted(
+    tiny_face_model: FaceModel, tmp_path: Path, minutes: str, message: str
+):
+    """2.4 seconds of 25 frames each."""
+    work = VideoWork(parse_command(GROUPS, ["--video_minutes", minutes]))
+    work.program = tmp_path / "program.py"
+    work.program.write_text(GOOD, encoding="utf-8")
+    job = job_of(tmp_path)
+    assert job.upload is not None
+    write_file(job.upload)
+    if message:
+        with pytest.raises(InputError, match=message):
+            work(job, tiny_face_model)
+        assert not list(job.results.iterdir())
+    else:
+        work(job, tiny_face_model)
+        assert job.view
 
 
 @pytest.mark.parametrize(

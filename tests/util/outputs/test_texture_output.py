@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from tests.util.report_faces import report_face
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.outputs import NamedOutput, create_outputs
-from util.outputs.output import OutputSource
+from util.outputs.output import OutputSource, read_photo
+from util.results import ResultWriter, SummaryRow
 
 
 def outputs(face_model: FaceModel, *save: str, **options: Any) -> tuple[NamedOutput, ...]:
@@ -111,3 +113,17 @@ def test_what_cannot_be_textured(
 def test_sizes_that_nobody_can_use(size: int):
     with pytest.raises(ValueError, match=f"--texture_size {size}: it can be 64 to 4096"):
         OutputOptions(texture_size=size)
+
+
+def test_nothing_of_a_face_outlives_its_run(tiny_face_model: FaceModel, tmp_path: Path):
+    """Outputs of a face model that stays loaded, as in the app, are those of the next visitor."""
+    made = outputs(tiny_face_model, "glb", "texture")
+    face = photographed(tiny_face_model, tmp_path)
+    with ResultWriter(tmp_path / "out", made) as writer:
+        writer.add(face, SummaryRow(str(face.photo), "ok", 1, face.stem))
+        photo = weakref.ref(read_photo(face))
+        assert photo() is not None
+    assert writer.rows[0].message == "" and (tmp_path / "out" / "photo_textured.png").is_file()
+    vertices = weakref.ref(face.vertices)
+    del face, writer
+    assert photo() is None and vertices() is None
