@@ -134,14 +134,21 @@ def _read_ply(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return vertices, np.concatenate(triangles)
 
 
+_Properties = list[tuple[bool, str, str]]
+"""Of each property of an element: whether it is a list, its types, its name."""
+_Lists = Sequence[Sequence[int]] | np.ndarray
+
+
 @dataclass(frozen=True)
 class _PlyHeader:
     order: str
     """Of bytes; empty for text."""
-    elements: list[tuple[str, int, list[tuple[bool, str, str]]]]
-    """Name, count, and of each property: whether it is a list, its types, its name."""
+    elements: list[tuple[str, int, _Properties]]
+    """Name, count, and properties."""
 
-    def read_table(self, body: bytes, rows: int, properties) -> tuple[dict[str, np.ndarray], bytes]:
+    def read_table(
+        self, body: bytes, rows: int, properties: _Properties
+    ) -> tuple[dict[str, np.ndarray], bytes]:
         names = [name for _, _, name in properties]
         if not self.order:
             lines, body = _lines(body, rows)
@@ -154,7 +161,7 @@ class _PlyHeader:
         table = np.frombuffer(body[:size], kind)
         return {name: table[name] for name in names}, body[size:]
 
-    def read_lists(self, body: bytes, rows: int, properties) -> tuple[Sequence, bytes]:
+    def read_lists(self, body: bytes, rows: int, properties: _Properties) -> tuple[_Lists, bytes]:
         """The corners that each row lists; what else the rows hold is skipped."""
         if not self.order:
             return self._text_lists(body, rows, properties)
@@ -176,7 +183,7 @@ class _PlyHeader:
             found.append(corners)
         return found, body[at:]
 
-    def _text_lists(self, body: bytes, rows: int, properties) -> tuple[Sequence, bytes]:
+    def _text_lists(self, body: bytes, rows: int, properties: _Properties) -> tuple[_Lists, bytes]:
         lines, body = _lines(body, rows)
         found = []
         for line in lines:
@@ -192,7 +199,9 @@ class _PlyHeader:
             found.append(corners)
         return found, body
 
-    def _triangles(self, body: bytes, rows: int, properties):
+    def _triangles(
+        self, body: bytes, rows: int, properties: _Properties
+    ) -> tuple[_Lists, bytes] | None:
         """All rows at once where each is one list of three, as in nearly all files."""
         if len(properties) != 1 or properties[0][2] not in _PLY_CORNERS:
             return None
@@ -233,14 +242,14 @@ def _lines(body: bytes, rows: int) -> tuple[list[bytes], bytes]:
     return lines[:rows], lines[rows] if len(lines) > rows else b""
 
 
-def _fans(faces: Iterable) -> Iterable[tuple[int, int, int]]:
+def _fans(faces: _Lists) -> Iterable[tuple[int, int, int]]:
     for face in faces:
         first, *others = face
         for second, third in pairwise(others):
             yield first, second, third
 
 
-def _strips(rows: Iterable[Sequence[int]]) -> Iterable[tuple[int, int, int]]:
+def _strips(rows: _Lists) -> Iterable[tuple[int, int, int]]:
     """Each vertex of a strip with the two before it; -1 begins another strip."""
     for row in rows:
         length = 0
