@@ -41,6 +41,7 @@ def data(small_file: Path) -> FaceModelData:
     return read_face_model(small_file, region="head")
 
 
+@pytest.mark.slow  # builds the model in two processes
 def test_the_same_wheel_gives_the_same_bytes(
     small_file: Path, build_small: Callable[[Path, int], None], tmp_path: Path
 ):

@@ -137,6 +137,7 @@ def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: VideoFit, tmp_pa
     assert np.isfinite(fit.coefficients).all() and (fit.photo[fit.found] > 0).all()
 
 
+@pytest.mark.slow  # another fit of the video
 def test_the_key_frames_tell_the_focal_length_on_request(
     job: VideoJob, coarse: FaceModel, tmp_path: Path
 ):
@@ -155,6 +156,7 @@ def test_the_key_frames_tell_the_focal_length_on_request(
     assert float(VideoFitting(wrong, tmp_path / "cache").run().camera.focal_px[0, 0]) == focal
 
 
+@pytest.mark.slow  # two more fits of the video
 def test_workers_and_parts_do_not_show(job: VideoJob, fitted: VideoFit, tmp_path: Path):
     two = VideoFitting(job, tmp_path / "two", workers=2).run()
     np.testing.assert_allclose(two.coefficients, fitted.coefficients, atol=2e-4)
