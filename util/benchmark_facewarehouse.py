@@ -32,9 +32,8 @@ from data.images import list_images
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
-from util.atomic import write_text
 from util.benchmark_names import method_name
-from util.benchmark_tables import Column, mean_and_error, write_tables
+from util.benchmark_tables import Column, mean_and_error, write_mesh_errors, write_tables
 from util.errors import InputError
 from util.mesh_reader import ENDINGS, find_mesh
 from util.photo_shapes import BenchmarkPhoto, PhotoShapes
@@ -94,8 +93,7 @@ def evaluate_facewarehouse(options: ParsedOptions) -> None:
     data = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
     row = FaceWarehouseRow(name, data, len(errors), *mean_and_error(errors))
     table = write_tables(out / "facewarehouse", [row], FaceWarehouseRow, COLUMNS)
-    lines = ["mesh,mean_mm", *(f'"{m}",{e:.4f}' for m, e in zip(meshes, errors, strict=True))]
-    write_text(out / name / "meshes.csv", "\n".join(lines) + "\n")
+    write_mesh_errors(out / name / "meshes.csv", "mean_mm", meshes, errors)
     print(f"\nFaceWarehouse: distance from the true surface (standard error)\n{table}")
     print(f"Tables in {out}")
 

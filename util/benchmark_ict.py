@@ -368,7 +368,7 @@ def _shown(
         registration, surface = head.registration(shape)
         motion = registration.motion
         vertices = head.vertices[head.inside]
-        back = (vertices - motion.shift) @ motion.rotation / motion.scale
+        back = motion.back(vertices)
         errors = _MM_PER_DM * motion.scale * surface.nearest(back).distances
         meshes.append(
             ErrorMesh(

@@ -31,9 +31,8 @@ from tqdm import tqdm
 
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
-from util.atomic import write_text
 from util.benchmark_names import method_name
-from util.benchmark_tables import Column, mean_and_error, write_tables
+from util.benchmark_tables import Column, mean_and_error, write_mesh_errors, write_tables
 from util.errors import InputError
 from util.point_fits import fit_similarity
 from util.text import decode_text
@@ -115,9 +114,7 @@ def evaluate_m3dfb(options: ParsedOptions) -> None:
     numbers = [n for column in table.T for n in mean_and_error(column)]
     row = M3dfbRow(name, digest.hexdigest()[:12], len(names), *numbers)
     text = write_tables(out / "m3dfb", [row], M3dfbRow, COLUMNS)
-    lines = ["mesh,e1,e12"]
-    lines += [f'"{n}",{a:.4f},{b:.4f}' for n, (a, b) in zip(names, errors, strict=True)]
-    write_text(out / name / "meshes.csv", "\n".join(lines) + "\n")
+    write_mesh_errors(out / name / "meshes.csv", "e1,e12", names, table)
     print(f"\nM3DFB (standard errors)\n{text}\nTables in {out}")
 
 

@@ -30,9 +30,8 @@ from data.images import list_images
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
-from util.atomic import write_text
 from util.benchmark_names import method_name
-from util.benchmark_tables import Column, mean_and_error, write_tables
+from util.benchmark_tables import Column, mean_and_error, write_mesh_errors, write_tables
 from util.errors import InputError
 from util.mesh_reader import ENDINGS, find_mesh
 from util.photo_shapes import BenchmarkPhoto, PhotoShapes
@@ -96,8 +95,7 @@ def evaluate_micc(options: ParsedOptions) -> None:
     spread = float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
     row = MiccRow(method, data, len(errors), *mean_and_error(errors), spread)
     table = write_tables(out / "micc", [row], MiccRow, COLUMNS)
-    lines = ["mesh,rmse_mm", *(f'"{n}",{e:.4f}' for n, e in zip(names, errors, strict=True))]
-    write_text(out / method / "meshes.csv", "\n".join(lines) + "\n")
+    write_mesh_errors(out / method / "meshes.csv", "rmse_mm", names, errors)
     print(f"\nMICC: point-to-plane RMSE (standard error)\n{table}\nTables in {out}")
 
 

@@ -405,8 +405,7 @@ def region_error(
 
 def nearest_moved(surface: SurfaceTree, motion: Similarity, points: np.ndarray) -> np.ndarray:
     """The nearest points (P, 3) of a surface that was moved."""
-    back = (points - motion.shift) @ motion.rotation / motion.scale
-    return motion(surface.nearest(back).mix(surface.vertices))
+    return motion(surface.nearest(motion.back(points)).mix(surface.vertices))
 
 
 def _row(method: str, data: str, errors: np.ndarray) -> RealyRow:

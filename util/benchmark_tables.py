@@ -49,6 +49,22 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(error)
 
 
+def write_mesh_errors(path: Path, columns: str, names: Sequence[str], errors: np.ndarray) -> None:
+    """Write the errors of each mesh as csv, names in quotes.
+
+    Args:
+        path: the .csv.
+        columns: titles of the numbers, with commas between.
+        names: of the M meshes.
+        errors: (M,) or (M, columns).
+    """
+    lines = [f"mesh,{columns}"]
+    for name, numbers in zip(names, errors.reshape(len(names), -1).tolist(), strict=True):
+        quoted = name.replace('"', '""')
+        lines.append(",".join([f'"{quoted}"', *(f"{number:.4f}" for number in numbers)]))
+    write_text(path, "\n".join(lines) + "\n")
+
+
 def merge_table(path: Path, rows: Sequence[Any], kind: type) -> list:
     """Add a method's rows to a .csv, in place of its earlier ones.
 

@@ -21,6 +21,10 @@ class Similarity:
         """Move points (..., 3)."""
         return self.scale * points @ self.rotation.T + self.shift
 
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Where moved points (..., 3) came from."""
+        return (points - self.shift) @ self.rotation / self.scale
+
 
 @dataclass(frozen=True)
 class Sphere:

@@ -18,6 +18,7 @@ from models.face_model import FaceModel
 from models.lighting import light_coefficients
 from util.face_gltf import unit_deltas
 from util.face_result import FaceResult
+from util.report_parts import jpeg_bytes, jpeg_uri
 
 NEGLIGIBLE_DM = 0.001
 """What a unit moves by less stays where it is."""
@@ -86,13 +87,11 @@ class TexturePacker:
         }
 
     def pack(self, picture: bytes, quality: int) -> dict[str, Any]:
-        """A texture (the bytes of a picture file) as `loadTexture` of page.js reads it."""
+        """A texture (the bytes of a picture file) as `loadTexture` of face.js reads it."""
         with Image.open(io.BytesIO(picture)) as image:
             small = image.convert("RGB").resize((TEXTURE_PX, TEXTURE_PX), Image.Resampling.BOX)
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality)
-        text = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return {**self._shared, "picture": f"data:image/jpeg;base64,{text}"}
+        content = jpeg_bytes(np.asarray(small), TEXTURE_PX, quality)
+        return {**self._shared, "picture": jpeg_uri(content)}
 
 
 class MeshPacker:

@@ -149,7 +149,8 @@ class ResultWriter:
         self._pool.shutdown(wait=True)
         for writing in self._pending:
             self._collect(writing)
-        self._finish_outputs()
+        for named in self._outputs:
+            named.output.close()
         forget_photos()
         self._write_summary()
         self._collect_outputs()
@@ -240,16 +241,6 @@ class ResultWriter:
         """Photos with a face, and photos in all."""
         ok = {row.image for row in self.rows if row.status == "ok"}
         return len(ok), len({row.image for row in self.rows})
-
-    def _finish_outputs(self) -> None:
-        """Let outputs list the faces that they wrote."""
-        for named in self._outputs:
-            names = named.output.names
-            stems = [row.files for row in self.rows if names(row.files)[0] in self._extras]
-            try:
-                named.output.finish(self.folder, stems)
-            except (OSError, ValueError) as error:
-                tqdm.write(f"--save {named.name}: {error}")
 
     def _collect_outputs(self) -> None:
         """Let all kinds list the faces that the folder holds now, those of earlier runs too."""

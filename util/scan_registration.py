@@ -81,8 +81,7 @@ def _look(
     points: np.ndarray, surface: SurfaceTree, motion: Similarity
 ) -> tuple[SurfacePoints, np.ndarray]:
     """Nearest points, found in the frame of the mesh, where it stays as it is."""
-    back = (points - motion.shift) @ motion.rotation / motion.scale
-    found = surface.nearest(back)
+    found = surface.nearest(motion.back(points))
     return found, motion.scale * found.distances
 
 

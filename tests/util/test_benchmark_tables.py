@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from util.benchmark_tables import Column, mean_and_error, text_table, write_tables
+from util.benchmark_tables import (
+    Column,
+    mean_and_error,
+    text_table,
+    write_mesh_errors,
+    write_tables,
+)
 from util.errors import InputError
 
 
@@ -94,3 +101,15 @@ def test_standard_errors():
     # By hand: variance ((4/3)^2 + (1/3)^2 + (5/3)^2) / 2 over three.
     assert (mean, error) == pytest.approx((7 / 3, np.sqrt((16 + 1 + 25) / 9 / 2 / 3)))
     assert np.isnan(mean_and_error(values[:1])[1]) and np.isnan(mean_and_error(values[:0])[0])
+
+
+def test_errors_of_meshes_with_any_name(tmp_path: Path):
+    names = ['a "b", c', "plain"]
+    write_mesh_errors(tmp_path / "m.csv", "e1,e2", names, np.array([[1, 2], [0.12345, 3]]))
+    with (tmp_path / "m.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["mesh", "e1", "e2"],
+        [names[0], "1.0000", "2.0000"],
+        ["plain", "0.1235", "3.0000"],
+    ]

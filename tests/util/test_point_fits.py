@@ -17,6 +17,7 @@ def test_similarities_are_recovered():
     assert found.scale == pytest.approx(1.7)
     np.testing.assert_allclose(found.rotation, rotation, atol=1e-12)
     np.testing.assert_allclose(found(np.zeros((1, 3))), [[1, 2, 3]], atol=1e-12)
+    np.testing.assert_allclose(found.back(found(points)), points, atol=1e-12)
 
 
 def test_rigid_motions_keep_the_size():

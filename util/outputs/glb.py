@@ -23,6 +23,7 @@ from util.gltf_file import (
     without_seams,
     write_glb,
 )
+from util.outputs.meshes import resting_head
 from util.outputs.output import Output, OutputSource
 
 EXPRESSION = "photo"
@@ -120,9 +121,8 @@ class GlbOutput(Output):
 
     def _at_rest(self, face: FaceResult) -> tuple[np.ndarray, np.ndarray]:
         """Vertices (V, 3) float64 of the head without expression, decimetres, and its normals."""
-        model, coefficients = self.source.face_model, face.coefficients
+        model = self.source.face_model
+        rest = resting_head(model, face)
         with torch.no_grad():
-            identity = coefficients.identity.to(model.mean_shape)
-            rest = model.shape(identity, torch.zeros_like(coefficients.expression).to(identity))
             normals = model.normals(rest)[0].cpu().numpy()
         return rest[0].double().cpu().numpy(), normals

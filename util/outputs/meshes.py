@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
@@ -95,9 +96,14 @@ class PlyOutput(Output):
         )
 
 
-def resting_vertices(face_model: FaceModel, face: FaceResult) -> np.ndarray:
-    """(V, 3) float64 decimetres of the head without expression and pose."""
+def resting_head(face_model: FaceModel, face: FaceResult) -> Tensor:
+    """(1, V, 3) decimetres of the head without expression and pose, on the model's device."""
     identity = face.coefficients.identity.to(face_model.mean_shape)
     still = torch.zeros_like(face.coefficients.expression).to(identity)
     with torch.no_grad():
-        return face_model.shape(identity, still)[0].double().cpu().numpy()
+        return face_model.shape(identity, still)
+
+
+def resting_vertices(face_model: FaceModel, face: FaceResult) -> np.ndarray:
+    """(V, 3) float64 of `resting_head`."""
+    return resting_head(face_model, face)[0].double().cpu().numpy()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -120,13 +119,8 @@ class Output(ABC):
             OSError: no space, no permission.
         """
 
-    def finish(self, folder: Path, stems: Sequence[str]) -> None:  # noqa: B027 (most list nothing)
-        """Write what lists the folder's faces, if this kind has such a file.
-
-        Args:
-            folder: of the results, which may hold faces of earlier runs too.
-            stems: of the faces whose files this run has written.
-        """
+    def close(self) -> None:  # noqa: B027 (most keep nothing)
+        """Let go of what is kept of the run's faces; `write` may be called again."""
 
 
 @lru_cache(maxsize=2)

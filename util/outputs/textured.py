@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from util.face_result import FaceResult
@@ -57,6 +56,6 @@ class TextureOutput(Output):
             remark=mesh_remark(face, options),
         )
 
-    def finish(self, folder: Path, stems: Sequence[str]) -> None:
+    def close(self) -> None:
         """Keep nothing of the last face: where face models stay loaded, so does this."""
         self._textures.forget()
