@@ -142,7 +142,7 @@ def test_removing_a_job_stops_it_and_leaves_nothing(server: LiveServer, work: Ma
     for job_id in (waiting, running):
         assert server.ask("DELETE", f"/api/jobs/{job_id}")[0] == 204
         assert server.ask("GET", f"/api/jobs/{job_id}")[0] == 404
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while folders(server) > before and time.monotonic() < until:
         time.sleep(0.02)
     assert folders(server) == before and work.done == done
@@ -225,7 +225,7 @@ def test_what_is_too_large_is_refused_declared_or_not(server: LiveServer):
         assert status == 413 and "0.1 megabytes" in answer["error"]
     assert server.ask("POST", "/api/videos", MP4 + bytes(150_000))[0] == 202
     assert server.ask("POST", "/api/videos", MP4 + bytes(250_000))[0] == 413
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while folders(server) > before + 1 and time.monotonic() < until:
         time.sleep(0.02)
 
@@ -241,7 +241,7 @@ def test_an_upload_that_stops_gives_its_place_back(
         assert b" 408 " in silent.recv(1000).splitlines()[0]
     with socket.create_connection(("127.0.0.1", server.port), 10) as broken:
         broken.sendall(f"{head}Content-Length: 90000\r\n\r\n".encode() + JPEG)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while folders(server) > before and time.monotonic() < until:
         time.sleep(0.02)
     assert folders(server) <= before  # finished ones may have gone meanwhile
@@ -257,7 +257,7 @@ def test_an_upload_that_trickles_gives_its_place_back(
     with socket.create_connection(("127.0.0.1", server.port), 10) as slow:
         slow.sendall(f"{head}Content-Length: 90000\r\n\r\n".encode() + JPEG[:20])
         slow.settimeout(0.05)
-        answer, until = b"", time.monotonic() + 10
+        answer, until = b"", time.monotonic() + 60
         while not answer and time.monotonic() < until:
             slow.sendall(b"x")
             try:
@@ -265,7 +265,7 @@ def test_an_upload_that_trickles_gives_its_place_back(
             except TimeoutError:
                 continue
     assert b" 408 " in answer.splitlines()[0]
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while folders(server) > before and time.monotonic() < until:
         time.sleep(0.02)
     assert folders(server) <= before
@@ -281,7 +281,7 @@ def test_open_connections_are_limited(
             for _ in range(4):
                 held.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
             assert server.ask("GET", "/api/state")[0] == 503
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while server.ask("GET", "/api/state")[0] != 200:
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -366,7 +366,7 @@ def test_two_hundred_at_once_are_served_or_refused(server: LiveServer, work: Mad
     for status, answer in answers:
         assert isinstance(answer, dict)
         if status == 202:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while server.line.get(answer["id"]) and server.job(answer["id"])["state"] != "done":
                 assert time.monotonic() < until
                 time.sleep(0.02)
