@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions, results_folder
-from util.benchmarks import BENCHMARKS
 from util.command import run_command
 from util.errors import InputError
+from util.evaluation.benchmarks import BENCHMARKS
 
 
 def benchmark_of(given: Mapping[str, str]) -> str:

@@ -43,11 +43,11 @@ from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_mod
 from util.command import run_command
 from util.devices import one_thread
 from util.errors import InputError
+from util.evaluation.head_correspondence import frontal_area
+from util.evaluation.surface_fit import SurfaceFitter
 from util.face_transfer import mean_landmarks, shape_landmarks
-from util.head_correspondence import frontal_area
 from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
-from util.surface_fit import SurfaceFitter
 
 HEAD_SEED = 2000
 """Far from the seeds of the heads that calibrated the model."""

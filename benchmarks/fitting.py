@@ -45,7 +45,7 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.head_correspondence import HeadCorrespondence, HeadPoints
+from util.evaluation.head_correspondence import HeadCorrespondence, HeadPoints
 from util.photo_fitting import to_fit_batch
 from util.studio import Pictures, Render, Studio
 from util.video_fitting import VideoFitting, VideoJob

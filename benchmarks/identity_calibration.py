@@ -22,7 +22,7 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.head_correspondence import corresponding_points, frontal_area
+from util.evaluation.head_correspondence import corresponding_points, frontal_area
 from util.point_fits import fit_similarity
 
 POINTS = 1000

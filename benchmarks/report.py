@@ -1,4 +1,4 @@
-"""How long reports take to write, and how large they are: of a face, a video, a training.
+"""How long reports take to write, and how large they are: of faces, videos, trainings, evaluations.
 
 python -m benchmarks.report
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.example_faces import (
@@ -27,6 +28,11 @@ from options.base_options import BaseOptions
 from options.flags import parse_command
 from options.train_options import LoaderOptions, TrainOptions
 from util.assets import OPEN_FACE_MODEL
+from util.evaluation.error_picture import ErrorMesh
+from util.evaluation.evaluation_report import REPORT, write_report
+from util.evaluation.ict import COLUMNS, HeadErrors, HeadRow
+from util.evaluation.shown_meshes import FIRST, WORST, ShownMeshes
+from util.evaluation.tables import write_tables
 from util.face_model_file import read_face_model
 from util.report_parts import REPORT_ENDING
 from util.run_history import RunHistory
@@ -46,6 +52,7 @@ def main() -> None:
         time_face(face_model, Path(folder))
         time_video(face_model, Path(folder))
         time_training(Path(folder))
+        time_evaluation(face_model, Path(folder) / "evaluation")
 
 
 def time_face(face_model: FaceModel, folder: Path) -> None:
@@ -84,6 +91,32 @@ def time_training(folder: Path) -> None:
         "a training",
         lambda: report.write(Progress(seconds=60.0), 20, 0.5, "finished"),
         folder / TRAINING_REPORT,
+    )
+
+
+def time_evaluation(face_model: FaceModel, folder: Path) -> None:
+    """Three methods on ten scans, the worst of which are others for each."""
+    random = np.random.default_rng(0)
+    triangles = face_model.triangles.cpu().numpy()
+    mean = face_model.mean_shape.reshape(-1, 3).double().cpu().numpy()
+
+    def face(name: str) -> ErrorMesh:
+        errors = random.uniform(0, 5, len(mean))
+        return ErrorMesh(name, mean * random.uniform(0.95, 1.05, 3), triangles, errors)
+
+    first = [face(f"first {number}") for number in range(FIRST)]
+    rows = [HeadErrors(*[np.ones(2)] * 4).row(name, "", "heads", 1) for name in "abc"]
+    write_tables(folder / "heads", rows, HeadRow, COLUMNS)
+    for row in rows:
+        shown = ShownMeshes(row.method, "")
+        worst = [face(f"worst {number} of {row.method}") for number in range(WORST)]
+        for mesh in (*first, *worst):
+            shown.offer(1, lambda mesh=mesh: mesh)
+        shown.write(folder)
+    show(
+        "an evaluation of three methods",
+        lambda: write_report(folder, "Evaluation", "heads", HeadRow, COLUMNS),
+        folder / REPORT,
     )
 
 

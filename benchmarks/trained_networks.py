@@ -44,17 +44,17 @@ from options import parse_command
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.face_transfer import shape_landmarks
-from util.head_correspondence import (
+from util.evaluation.head_correspondence import (
     POINTS,
     corresponding_points,
     frontal_area,
     mean_distance_mm,
 )
+from util.evaluation.surface_fit import SurfaceFitter
+from util.face_transfer import shape_landmarks
 from util.photo_fitting import to_fit_batch
 from util.point_fits import fit_similarity
 from util.studio import Render, Studio
-from util.surface_fit import SurfaceFitter
 from util.trained_model import load_reconstruction_model
 
 MAX_YAW_DEG = 50.0

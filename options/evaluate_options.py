@@ -9,7 +9,9 @@ from typing import Literal
 from data.synthetic.rendering import Looks
 from util.errors import InputError
 
-BenchmarkName = Literal["aflw2000", "ict", "now", "realy", "micc", "facewarehouse", "m3dfb"]
+BenchmarkName = Literal[
+    "aflw2000", "ict", "now", "realy", "micc", "facewarehouse", "facescape", "m3dfb"
+]
 MeshUnit = Literal["mm", "cm", "dm", "m", "unknown"]
 
 
@@ -18,7 +20,7 @@ class EvaluateOptions:
     """What is compared, with what."""
 
     benchmark: BenchmarkName = "aflw2000"
-    """Benchmark, a key of util.benchmarks.BENCHMARKS."""
+    """Benchmark, a key of util.evaluation.benchmarks.BENCHMARKS."""
     benchmark_root: str = ""
     """Folder of the benchmark's files (docs/evaluation.md); empty is aflw2000_data for
     aflw2000."""
@@ -35,7 +37,8 @@ class EvaluateOptions:
     eval_batch_size: int = 64
     """Images that go through a network at once."""
     pictures: bool = True
-    """Draw the first 50 images and the 20 worst; errors of meshes as colours."""
+    """Draw the first 50 images and the 20 worst; of meshes, write the report with errors as
+    colours."""
 
     def __post_init__(self) -> None:
         """Refuse a batch of nothing."""
@@ -88,11 +91,50 @@ class ScanBenchmarkOptions:
     mesh_unit: MeshUnit = "unknown"
     """Unit of the meshes in --predictions; unknown leaves out what needs their size. Meshes that
     this program writes are in millimetres."""
+
+
+@dataclass(frozen=True)
+class NowOptions:
+    """NoW (`--benchmark now`)."""
+
     image_set: Literal["validation", "test"] = "validation"
-    """Of NoW: validation is scored; for test, the folder to submit is written."""
+    """Validation is scored; for test, the folder to submit is written."""
+
+
+@dataclass(frozen=True)
+class RealyOptions:
+    """REALY (`--benchmark realy`)."""
+
     image_folder: str = ""
-    """Folder of photos, where the benchmark's copy has several of them (REALY)."""
-    topology: str = ""
-    """Of the meshes in --predictions: for realy the name of the template (<name>.obj and the 85
-    key points <name>.txt), for facewarehouse the file of vertex numbers that are compared, for
-    m3dfb the file (.json) that describes the mesh."""
+    """Folder of photos, of which the benchmark's copy has several; empty is REALY_image in
+    --benchmark_root."""
+    template: str = ""
+    """Name of the template of the meshes in --predictions: <name>.obj and its 85 key points
+    <name>.txt, beside them or in --benchmark_root."""
+
+
+@dataclass(frozen=True)
+class FaceWarehouseOptions:
+    """FaceWarehouse (`--benchmark facewarehouse`)."""
+
+    compared_vertices: str = ""
+    """File of the numbers of the predictions' vertices that are compared, from 0; empty is all in
+    NoW's sphere about the face."""
+
+
+@dataclass(frozen=True)
+class FaceScapeOptions:
+    """FaceScape (`--benchmark facescape`)."""
+
+    photo_set: Literal["wild", "lab"] = "wild"
+    """Photos in the wild, or renders of the lab's scans."""
+    image_folder: str = ""
+    """Folder of the set's photos in FaceScape's data, needed unless --predictions is given."""
+
+
+@dataclass(frozen=True)
+class M3dfbOptions:
+    """M3DFB (`--benchmark m3dfb`)."""
+
+    mesh_info: str = ""
+    """M3DFB's file (.json) about the meshes in --predictions: lmk_indices and mean_face_shape."""

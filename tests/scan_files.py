@@ -6,13 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import trimesh
 
 from tests.conftest import barycentric_points, grid_mesh, landmark_plan
+from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
+from util.evaluation.shape_methods import SEVEN
 from util.mesh_reader import TriangleMesh
-from util.scan_predictions import write_plain_obj
-from util.shape_methods import SEVEN
-
-MM_PER_DM = 100.0
 
 
 def dome(columns: int = 56, rows: int = 62) -> TriangleMesh:
@@ -21,6 +20,13 @@ def dome(columns: int = 56, rows: int = 62) -> TriangleMesh:
     return TriangleMesh(
         MM_PER_DM * mesh.vertices.numpy().astype(np.float64), mesh.triangles.numpy().astype(int)
     )
+
+
+@lru_cache
+def sphere_mesh(radius_mm: float) -> TriangleMesh:
+    """About the origin; triangles of about a fifteenth of the radius, turned outwards."""
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=radius_mm)
+    return TriangleMesh(np.array(ball.vertices), np.array(ball.faces))
 
 
 @lru_cache

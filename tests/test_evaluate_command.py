@@ -24,9 +24,9 @@ from options import parse_command
 from tests.aflw2000_files import YAWS, write_aflw2000
 from tests.commands import load_script
 from tests.synergy_files import save_random_synergy
-from util import benchmark_methods
-from util.benchmark_methods import NetworkMethod, mean_face_points
 from util.errors import InputError
+from util.evaluation import aflw2000_methods
+from util.evaluation.aflw2000_methods import NetworkMethod, mean_face_points
 from util.training_state import Progress, save_training
 
 command = load_script("evaluate")
@@ -222,7 +222,7 @@ class TestBox:
         for origin in ("centre", "index"):
             method = NetworkMethod(turning_network(open_face_model, origin))
             for rounds in (1, 2):
-                monkeypatch.setattr(benchmark_methods, "ROUNDS", rounds)
+                monkeypatch.setattr(aflw2000_methods, "ROUNDS", rounds)
                 predictions = method.predict(data, [0, 1])
                 found[origin, rounds] = to_crop(predictions.landmarks - 0.5, data.boxes[:2])[0]
                 assert predictions.angles_deg is not None

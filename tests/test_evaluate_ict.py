@@ -19,15 +19,16 @@ from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
 from options.evaluate_options import IctBenchmarkOptions
 from tests.test_train_command import load_script
-from util import benchmark_ict
 from util.assets import OPEN_FACE_MODEL
-from util.benchmark_ict import HeadErrors, Heads, HeadScorer
 from util.errors import InputError
+from util.evaluation import ict, ict_heads
+from util.evaluation.ict import HeadErrors, HeadScorer
+from util.evaluation.ict_heads import Heads
+from util.evaluation.predicted_meshes import write_prediction
+from util.evaluation.shape_methods import MeanShape, face_shapes
 from util.face_model_file import read_face_model, write_face_model
 from util.ict_file import CONVERTED
 from util.photo_fitting import face_fitter
-from util.scan_predictions import write_prediction
-from util.shape_methods import MeanShape, face_shapes
 from util.studio import Pictures
 
 command = load_script("evaluate")
@@ -119,8 +120,9 @@ def test_one_command_for_the_table(
     coarse: FaceModelData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     write_ict(coarse)
-    monkeypatch.setattr(benchmark_ict, "PHOTOS_EACH", (1, 2))
-    monkeypatch.setattr(benchmark_ict, "_SPARE", 1)
+    for module in (ict, ict_heads):
+        monkeypatch.setattr(module, "PHOTOS_EACH", (1, 2))
+    monkeypatch.setattr(ict_heads, "_SPARE", 1)
     few = ["--heads", "2", "--people", "1", "--looks", "plain"]
     command.main([*RUN, *few, *COARSE, "--preset", "fast"])
     table = {(row["method"], row["of"], row["photos"]): row for row in rows()}
@@ -167,3 +169,32 @@ def test_folders_and_flags_that_do_not_fit(tmp_path: Path):
         command.main(["--ict", "empty", "--model", "synergy"])
     with pytest.raises(InputError, match="--benchmark nothing is unknown; choose one of"):
         command.main(["--benchmark", "nothing"])
+
+
+def test_heads_that_the_detector_misses_are_named(
+    coarse: FaceModelData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Printed, in the errors of each head, and in the report; the bar says what is done."""
+    write_ict(coarse)
+    detector = create_detector(DetectionOptions())
+    seen: list[int] = []
+
+    class Blind:
+        def detect(self, image: np.ndarray, *, largest_only: bool) -> list:
+            seen.append(1)
+            return [] if len(seen) == 1 else detector.detect(image, largest_only=largest_only)
+
+    monkeypatch.setattr(ict, "create_detector", lambda options: Blind())
+    command.main([*RUN, *FEW, *COARSE, "--preset", "fast"])
+    said = capsys.readouterr()
+    assert "The detector misses the heads 000." in said.out and "1 of 2 heads" in said.out
+    assert "fit fast, heads" in said.err and "left of the whole" in said.err
+    with Path("out/errors_fit_fast.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["head"], line["found"]) for line in lines] == [("000", "no"), ("001", "yes")]
+    assert lines[0]["rigid_mm"] == "" and float(lines[1]["surface_mm"]) > 0
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "The detector misses the heads 000." in page and '"name":"001"' in page
+    assert len(page) < 1_500_000
+    (mean,) = [row for row in rows() if row["method"] == "fit fast"]
+    assert mean["surface_mm"] == lines[1]["surface_mm"]

@@ -26,10 +26,10 @@ from tests.test_evaluate_command import mean_face_crop, save_network, turning_ne
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
+from util.evaluation.shape_methods import SEVEN
 from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
 from util.mesh_reader import TriangleMesh, read_mesh
-from util.shape_methods import SEVEN
 
 command = load_script("evaluate")
 RUN = ["--benchmark", "now", "--benchmark_root", "now", "--out", "out", "--gpu_ids", "-1"]
@@ -188,6 +188,8 @@ class TestPredictions:
         table = rows()
         assert float(table["metrical", "all"]["mean_mm"]) < 1e-3
         assert Path("out/mean/errors.png").is_file()
+        page = Path("out/report.html").read_text(encoding="utf-8")
+        assert "A_1/multiview_neutral/IMG_1" in page and '"name":"mean"' in page
         # The same folder, given as that of others.
         command.main(
             [*RUN, "--predictions", str(folder), "--method_name", "again", "--mesh_unit", "mm"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from scipy.spatial.transform import Rotation
 from data.images import write_image
 from models.face_model import FaceModelData
 from tests.scan_files import (
-    MM_PER_DM,
     dome,
     dome_landmarks,
     rough,
@@ -24,16 +25,17 @@ from tests.scan_files import (
 )
 from tests.test_evaluate_command import mean_face_crop
 from tests.test_train_command import load_script
-from util import benchmark_m3dfb as m3dfb
-from util import benchmark_micc as micc
 from util.assets import OPEN_FACE_MODEL
-from util.benchmark_realy import ALIGNED_BY, KEYPOINTS, REGIONS, read_template
 from util.errors import InputError
+from util.evaluation import m3dfb, micc
+from util.evaluation.predicted_meshes import MM_PER_DM
+from util.evaluation.realy import ALIGNED_BY, KEYPOINTS, REGIONS, read_template
+from util.evaluation.regions import kept_triangles
+from util.evaluation.scans import Scan
+from util.evaluation.shown_meshes import BEYOND, LEVELS
 from util.face_model_file import read_face_model
 from util.face_transfer import mean_landmarks
 from util.mesh_reader import TriangleMesh, read_mesh
-from util.scan_crops import kept_triangles
-from util.scan_files import Scan
 from util.surface import nearest_on_surface
 
 command = load_script("evaluate")
@@ -55,6 +57,19 @@ def row(path: str) -> dict[str, str]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         (only,) = csv.DictReader(file)
     return only
+
+
+def check_report(method: str, name: str, expected: float, rel: float = 0.05) -> None:
+    """The page is there, and the colours of a mesh are of errors of about this size."""
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert 'class="soft"></p>' not in page.split("</section>")[0], "what the columns mean"
+    assert f'"name":"{method}"' in page and Path(f"out/{method}/errors.png").is_file()
+    shown = json.loads(Path(f"out/shown/{method}.json").read_text(encoding="utf-8"))
+    (face,) = [face for face in shown["faces"] if face["name"] == name]
+    packed = zlib.decompress(base64.b64decode(face["errors"]))
+    errors = np.frombuffer(packed, "u1") * BEYOND * shown["limit"] / LEVELS
+    assert errors.mean() == pytest.approx(expected, rel=rel)
+    assert len(errors) == shown["meshes"][face["mesh"]]["vertex_count"]
 
 
 def turned(mesh: TriangleMesh, scale: float) -> TriangleMesh:
@@ -124,7 +139,7 @@ class TestRealy:
         write_template(Path("theirs/dome"), mesh)
         for name in ("1", "2_left"):
             write_mesh(Path(f"theirs/{name}.obj"), turned(mesh, 0.7))
-        evaluate("realy", "--predictions", "theirs", "--topology", "dome")
+        evaluate("realy", "--predictions", "theirs", "--template", "dome")
         found = row("out/realy.csv")
         for region in REGIONS:
             assert float(found[f"{region}_mm"]) == pytest.approx(1, abs=0.12), region
@@ -133,13 +148,14 @@ class TestRealy:
         assert float(found["all_mm"]) == pytest.approx(np.mean(means), abs=1e-4)
         assert found["images"] == "2" and "REALY" in capsys.readouterr().out
         assert len(Path("out/theirs/images.csv").read_text().splitlines()) == 3
+        check_report("theirs", "2_left", 1, rel=0.12)
 
     def test_the_scan_itself_and_wrong_files(self):
         mesh = SCAN
         write_realy(Path("root"), mesh, (1,))
         write_template(Path("theirs/dome"), mesh)
         write_mesh(Path("theirs/1.obj"), turned(mesh, 2.0))
-        run = ["--predictions", "theirs", "--topology", "dome"]
+        run = ["--predictions", "theirs", "--template", "dome"]
         evaluate("realy", *run)
         assert float(row("out/realy.csv")["all_mm"]) < 0.02
 
@@ -147,7 +163,7 @@ class TestRealy:
             with pytest.raises(InputError, match=match):
                 evaluate("realy", *run, *more)
 
-        refused("--topology other: there is no theirs/other.txt", "--topology", "other")
+        refused("--template other: there is no theirs/other.txt", "--template", "other")
         write_mesh(Path("theirs/face.obj"), mesh)
         refused(r"face.obj is named after no scan")
         Path("theirs/face.obj").unlink()
@@ -224,6 +240,7 @@ class TestMicc:
         write_predicted(Path("theirs/a/indoor"), mesh, seven.vertices)
         evaluate("micc", "--predictions", "theirs")
         assert float(row("out/micc.csv")["rmse_mm"]) == pytest.approx(1, abs=0.03)
+        check_report("theirs", "a/indoor", 1)
         write_picked_points(Path("root/scans/a.pp"), self.POINTS[:7])
         with pytest.raises(InputError, match=r"a.pp holds 7 points, expected 8.*nose tip 30"):
             evaluate("micc", "--predictions", "theirs")
@@ -263,8 +280,8 @@ class TestMicc:
 
     def test_distance_to_the_plane(self):
         """A point beside a triangle is as far from its plane as it is high above it."""
+        from util.evaluation.registration import plane_distances
         from util.point_fits import Similarity
-        from util.scan_registration import plane_distances
         from util.surface import SurfaceTree
 
         surface = SurfaceTree(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
@@ -284,10 +301,11 @@ class TestFaceWarehouse:
         write_predicted(Path("theirs/a"), predicted, seven)
         evaluate("facewarehouse", "--predictions", "theirs")
         assert float(row("out/facewarehouse.csv")["mean_mm"]) == pytest.approx(2, abs=0.06)
+        check_report("theirs", "a", 2)
 
         inside = np.flatnonzero((np.abs(mesh.vertices[:, :2]) < 40).all(axis=1))
         Path("region.txt").write_text(" ".join(map(str, inside)))
-        run = ["--predictions", "theirs", "--topology", "region.txt", "--out", "other"]
+        run = ["--predictions", "theirs", "--compared_vertices", "region.txt", "--out", "other"]
         evaluate("facewarehouse", *run)
         assert float(row("other/facewarehouse.csv")["mean_mm"]) == pytest.approx(2, abs=0.1)
         Path("region.txt").write_text("99999")
@@ -344,7 +362,7 @@ class TestM3dfb:
         np.savetxt("theirs/a.txt", points)
         info = {"lmk_indices": numbers.tolist(), "mean_face_shape": cloud()[0].tolist()}
         Path("info.json").write_text(json.dumps(info))
-        return ["--predictions", "theirs", "--topology", "info.json"]
+        return ["--predictions", "theirs", "--mesh_info", "info.json"]
 
     def test_the_truth_moved_has_no_error(self):
         points, numbers = cloud()
@@ -363,6 +381,7 @@ class TestM3dfb:
         true = np.linalg.norm(five - points, axis=1).mean()
         assert abs(float(found["e12"]) - true) < 0.15 * true
         assert float(found["e1"]) < 0.85 * true
+        check_report("theirs", "a", float(found["e12"]))
 
     def test_wrong_files(self):
         points, numbers = cloud()

@@ -147,7 +147,12 @@ class Pictures:
         )
         return cls(tuple(kept), batch, np.array(numbers))
 
+    def part(self, begin: int, end: int) -> Pictures:
+        """Some of them; those that are there."""
+        some = slice(begin, end)
+        batch = self.batch.rows(torch.arange(len(self.renders))[some])
+        return Pictures(self.renders[some], batch, self.numbers[some])
+
     def first(self, count: int) -> Pictures:
         """The first of them."""
-        batch = self.batch.rows(torch.arange(count))
-        return Pictures(self.renders[:count], batch, self.numbers[:count])
+        return self.part(0, count)

@@ -19,8 +19,8 @@ from data.images import read_image, write_image
 from options import parse_command
 from options.evaluate_options import EvaluateOptions, results_folder
 from options.public_synergy import benchmark_call
-from util.benchmark_names import method_name
 from util.command import run_command
+from util.evaluation.method_names import method_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:

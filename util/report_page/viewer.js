@@ -81,20 +81,34 @@ class FaceViewer {
   constructor(canvas, face) {
     const gl = canvas.getContext('webgl2', { antialias: true, alpha: true });
     if (!gl) throw new Error('no WebGL2');
-    Object.assign(this, { canvas, gl, face, mode: 'photo', showLandmarks: false, hidden: false });
+    Object.assign(this, { canvas, gl, mode: 'photo', showLandmarks: false, hidden: false });
     this.pose = null; // or {rotation: 9 numbers by rows, shift: 3}
-    this.strengths = new Float32Array(face.units.length);
     this.lamp = { x: -0.35, y: 0.45 };
+    this.onChange = () => {};
+    this.prepare();
+    this.replace(face);
+    this.reset();
+    this.listen();
+    new ResizeObserver(() => this.redraw()).observe(canvas);
+  }
+
+  /* Another face, seen from where the one before was. */
+  replace(face) {
+    const gl = this.gl;
+    this.face = face;
+    this.strengths = new Float32Array(face.units.length);
     this.copies = face.texture?.copies ?? [];
     this.shape = new Float32Array(face.vertices.length + 3 * this.copies.length);
     this.normals = new Float32Array(this.shape.length);
-    this.onChange = () => {};
     this.measure();
-    this.prepare();
-    this.reset();
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.albedo);
+    gl.bufferData(gl.ARRAY_BUFFER, face.albedo, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.triangles);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, face.triangles, gl.STATIC_DRAW);
+    gl.deleteBuffer(this.buffers.edges ?? null);
+    this.buffers.edges = null;
+    if (face.texture) this.prepareTexture(face.texture);
     this.morph();
-    this.listen();
-    new ResizeObserver(() => this.redraw()).observe(canvas);
   }
 
   /* Middle and size of the face, which the camera goes around. */
@@ -114,13 +128,7 @@ class FaceViewer {
     this.surface = program(gl, SURFACE_VERTEX, SURFACE_FRAGMENT);
     this.flat = program(gl, FLAT_VERTEX, FLAT_FRAGMENT);
     this.buffers = {};
-    for (const name of ['shape', 'normals', 'albedo', 'points']) this.buffers[name] = gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.albedo);
-    gl.bufferData(gl.ARRAY_BUFFER, this.face.albedo, gl.STATIC_DRAW);
-    this.buffers.triangles = gl.createBuffer();
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.triangles);
-    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, this.face.triangles, gl.STATIC_DRAW);
-    if (this.face.texture) this.prepareTexture(this.face.texture);
+    for (const name of ['shape', 'normals', 'albedo', 'points', 'triangles']) this.buffers[name] = gl.createBuffer();
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);

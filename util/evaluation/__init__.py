@@ -1,0 +1,1 @@
+"""Benchmarks of 3D faces: what `evaluate.py` measures, and the methods that it measures."""

@@ -1,0 +1,97 @@
+"""AFLW2000-3D: landmarks and head poses of a method, beside those of earlier ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.aflw2000 import Aflw2000, read_aflw2000
+from models.landmark_scores import yaw_bins
+from options.base_options import BaseOptions
+from options.evaluate_options import EvaluateOptions, results_folder
+from options.flags import ParsedOptions
+from util.errors import InputError
+from util.evaluation.aflw2000_methods import METHODS, Method
+from util.evaluation.aflw2000_predictions import Predictions, read_predictions, write_predictions
+from util.evaluation.aflw2000_report import (
+    POSE_COLUMNS,
+    LandmarkRow,
+    PoseRow,
+    draw_pictures,
+    landmark_columns,
+    landmark_rows,
+    pose_rows,
+    write_image_errors,
+)
+from util.evaluation.method_names import method_name
+from util.evaluation.tables import write_tables
+
+EXPLANATION = """\
+NME: mean distance of the 68 points in the photo, in percent of
+  box        sqrt(w h) of the box of the labels compared with, as in published tables
+  outer_eye  the distance of the outer eye corners of the original labels, in 3D
+balanced and std: mean and standard deviation of the three bins' means; all: mean over all images"""
+
+_POSE = """\
+Head pose, mean absolute error in degrees over {kept} images; {excluded} with an angle beyond 99 \
+degrees are left out, as is the custom
+{table}
+yaw formula public: as SynergyNet's code takes it from the rotation matrix, which is exact only \
+without roll
+"""
+
+
+def evaluate_aflw2000(options: ParsedOptions) -> None:
+    """Score one method on AFLW2000-3D; print and write the tables with all earlier ones."""
+    chosen = options[EvaluateOptions]
+    data = read_aflw2000(Path(chosen.benchmark_root or "aflw2000_data"))
+    out = results_folder(chosen)
+    predictions = find_predictions(data, options)
+    if rows := landmark_rows(data, predictions):
+        counts = np.bincount(yaw_bins(data.yaw_deg), minlength=3).tolist()
+        table = write_tables(out / "landmarks", rows, LandmarkRow, landmark_columns(counts))
+        print(f"AFLW2000-3D, {len(data)} images\n{table}\n{EXPLANATION}\n")
+    if rows := pose_rows(data, predictions):
+        table = write_tables(out / "pose", rows, PoseRow, POSE_COLUMNS)
+        print(_POSE.format(kept=len(data.kept), excluded=data.excluded, table=table))
+    if data.angles_deg is None:
+        print("The benchmark's two files of angles are not there: no pose error")
+    folder = out / predictions.method
+    write_image_errors(folder / "images.csv", data, predictions)
+    if chosen.save_predictions and not chosen.predictions:
+        write_predictions(folder / "predictions.npz", predictions, data)
+    if chosen.pictures:
+        draw_pictures(folder, data, predictions)
+    print(f"Tables in {out}, errors of each image and pictures in {folder}")
+
+
+def find_predictions(data: Aflw2000, options: ParsedOptions) -> Predictions:
+    """Those of the file that `--predictions` names, or of the model."""
+    chosen = options[EvaluateOptions]
+    if chosen.predictions:
+        return read_predictions(Path(chosen.predictions), method_name(options), data)
+    method = METHODS[options[BaseOptions].model].create(options)
+    return predict_all(method, data, chosen.eval_batch_size, method_name(options))
+
+
+def predict_all(method: Method, data: Aflw2000, at_once: int, name: str) -> Predictions:
+    """What a method says about every image."""
+    parts = []
+    with tqdm(total=len(data), unit="image") as bar:
+        for first in range(0, len(data), at_once):
+            numbers = range(first, min(first + at_once, len(data)))
+            parts.append(method.predict(data, numbers))
+            bar.update(len(numbers))
+    landmarks = np.concatenate([part.landmarks for part in parts])
+    if (bad := np.flatnonzero(~np.isfinite(landmarks).all(axis=(1, 2)))).size:
+        raise InputError(
+            f"the model's landmarks of {data.images[bad[0]]} are not finite; take another --epoch"
+        )
+    return Predictions(
+        name,
+        landmarks,
+        np.concatenate([part.angles_deg for part in parts if part.angles_deg is not None]),
+        np.concatenate([p.public_angles_deg for p in parts if p.public_angles_deg is not None]),
+    )

@@ -1,0 +1,204 @@
+"""FaceWarehouse: 180 posed meshes (9 people, 20 expressions), as far as its users describe it.
+
+    <root>/meshes/<name>.obj|.ply        millimetres
+    <root>/meshes/<name>.pp|.txt         seven landmarks
+    <root>/images/<name>.jpg             what a method sees
+
+A prediction is `<name>.obj` (or `.ply`) with expression and seven landmarks; every mesh needs one.
+The part that counts is a list of vertices of the prediction (`--compared_vertices`: numbers from 0,
+separated by white space), as the authors of Deep3DFaceReconstruction share theirs (issue 65);
+without it all vertices inside NoW's sphere do.
+
+1. The meshes are laid over each other by the landmarks, then by the distances from the prediction's
+   compared vertices to the true surface, with a free size.
+2. Mean distance of these vertices from the true surface; mean over meshes.
+
+The published figures use correspondences of MoFA's authors and refined meshes, neither of which is
+public: figures of this module are comparable among themselves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.images import list_images
+from options.evaluate_options import FaceWarehouseOptions
+from options.flags import ParsedOptions
+from util.errors import InputError
+from util.evaluation.comparison import PredictedMesh, error_mesh
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
+from util.evaluation.photo_shapes import BenchmarkPhoto
+from util.evaluation.predicted_meshes import check_meshes, write_prediction
+from util.evaluation.regions import face_sphere, inside_sphere
+from util.evaluation.registration import refine
+from util.evaluation.scans import Scan, read_scan
+from util.evaluation.tables import Column, mean_and_error
+from util.mesh_reader import ENDINGS, find_mesh
+from util.point_fits import fit_similarity
+from util.surface import SurfaceTree
+from util.text import decode_text
+
+COLUMNS = (
+    Column("method", "method"),
+    Column("meshes", "meshes"),
+    Column("mean mm", "mean_mm", "mean_error", best="least"),
+)
+
+
+@dataclass(frozen=True)
+class FaceWarehouseRow:
+    """One method."""
+
+    method: str
+    data: str
+    """Fingerprint of the meshes' names and of the compared part."""
+    meshes: int
+    mean_mm: float
+    mean_error: float
+    """Its standard error over meshes."""
+
+
+class FaceWarehouse(MeshBenchmark):
+    """One posed face of each photo."""
+
+    title = "FaceWarehouse: distance from the true surface (standard error)"
+    explanation = (
+        "Compared vertices of the mesh against the true surface, with the size free. Mean over "
+        "meshes. Comparable among themselves alone, not with published figures."
+    )
+    name, row, columns = "facewarehouse", FaceWarehouseRow, COLUMNS
+    measures = ("mean_mm",)
+
+    def __init__(self, root: Path, options: ParsedOptions) -> None:
+        """See `MeshBenchmark`; reads which vertices count."""
+        super().__init__(root, options)
+        listed = options[FaceWarehouseOptions].compared_vertices
+        self._region = read_region(Path(listed)) if listed else None
+        self._meshes = true_names(root)
+
+    def predict(self, folder: Path) -> None:
+        """Write a mesh of every photo."""
+        photos = photos_of(self.root, self._meshes)
+        shapes, _ = self.shapes(neutral=False)
+        for found in shapes(photos):
+            write_prediction(folder / found.photo.name, found.shape)
+        shapes.print_missed()
+
+    def expected(self, folder: Path) -> list[str]:
+        """See `MeshBenchmark`."""
+        check_meshes(folder, self._meshes)
+        return self._meshes
+
+    def compared_part(self) -> bytes:
+        """See `MeshBenchmark`."""
+        return b" " + (b"" if self._region is None else self._region.tobytes().hex().encode())
+
+    def score(self, name: str, folder: MeshFolder) -> Score:
+        """See `MeshBenchmark`."""
+        predicted = folder.read(name)
+        part = compared(predicted, self._region)
+        errors = distances_mm(find_scan(self.root, name), predicted, part)
+        mean = float(errors.mean())
+        return Score(
+            mean, (mean,), lambda: error_mesh(name, predicted.mesh, predicted.seven, errors, part)
+        )
+
+    def rows(
+        self, method: str, data: str, names: Sequence[str], scores: Sequence[Score]
+    ) -> list[FaceWarehouseRow]:
+        """See `MeshBenchmark`."""
+        errors = np.array([score.figure for score in scores])
+        return [FaceWarehouseRow(method, data, len(errors), *mean_and_error(errors))]
+
+
+def true_names(root: Path) -> list[str]:
+    """The names of all meshes.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = {path.stem for ending in ENDINGS for path in (root / "meshes").glob(f"*{ending}")}
+    if not names:
+        raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
+    return sorted(names)
+
+
+def photos_of(root: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
+    """The photos of some meshes.
+
+    Raises:
+        InputError: one has none.
+    """
+    place = root / "images"
+    photos = {path.stem: path for path in list_images(place)}
+    if missing := [name for name in names if name not in photos]:
+        raise InputError(
+            f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "
+            f"{missing[0]}.jpg"
+        )
+    return [BenchmarkPhoto(photos[name], name) for name in names]
+
+
+def find_scan(root: Path, name: str) -> Scan:
+    """A true mesh with its seven landmarks."""
+    stem = root / "meshes" / name
+    text = stem.parent / f"{name}.txt"
+    points = text if text.is_file() else stem.parent / f"{name}.pp"
+    return read_scan(find_mesh(stem), points)
+
+
+def read_region(path: Path) -> np.ndarray:
+    """Numbers of the compared vertices, from 0.
+
+    Raises:
+        InputError: no such file, or no numbers.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"--compared_vertices {path} does not exist; it lists the compared vertices"
+        )
+    try:
+        numbers = np.array(decode_text(path.read_bytes()).split(), np.int64)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"--compared_vertices {path} is no list of vertex numbers ({error})"
+        ) from error
+    if not len(numbers) or numbers.min() < 0:
+        raise InputError(f"--compared_vertices {path} must list vertices by numbers from 0")
+    return np.unique(numbers)
+
+
+def compared(predicted: PredictedMesh, region: np.ndarray | None) -> np.ndarray:
+    """Which vertices of a prediction count: (V,) bool.
+
+    Args:
+        predicted: the mesh.
+        region: numbers of vertices; none are those inside NoW's sphere.
+
+    Raises:
+        InputError: the mesh has fewer.
+    """
+    vertices = predicted.mesh.vertices
+    if region is None:
+        return inside_sphere(vertices, *face_sphere(predicted.seven))
+    if region.max() >= len(vertices):
+        raise InputError(
+            f"--compared_vertices names vertex {region.max()}, but a mesh has {len(vertices)}; it "
+            "is of another topology"
+        )
+    part = np.zeros(len(vertices), bool)
+    part[region] = True
+    return part
+
+
+def distances_mm(scan: Scan, predicted: PredictedMesh, part: np.ndarray) -> np.ndarray:
+    """Distances of the compared vertices from the true surface."""
+    # The true surface is moved to the prediction, whose vertices are the points.
+    surface = SurfaceTree(scan.mesh.vertices, scan.mesh.triangles)
+    start = fit_similarity(scan.seven, predicted.seven)
+    found = refine(predicted.mesh.vertices[part], surface, start)
+    return found.distances / found.motion.scale

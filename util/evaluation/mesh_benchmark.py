@@ -1,0 +1,183 @@
+"""What all benchmarks of meshes do: predict, check, score, write the table, the errors, the report.
+
+A benchmark is a `MeshBenchmark` that says what is its own: which predictions there must be, how far
+one of them is off, and what its rows hold. `evaluate_meshes` does the rest, for all alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data.detection import DetectionOptions, create_detector
+from models.face_model import FaceModelData
+from options.base_options import BaseOptions
+from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
+from options.flags import ParsedOptions
+from util.evaluation.comparison import PredictedMesh
+from util.evaluation.error_picture import ErrorMesh
+from util.evaluation.evaluation_report import write_report
+from util.evaluation.method_names import method_name
+from util.evaluation.photo_shapes import PhotoShapes
+from util.evaluation.shape_methods import SHAPE_METHODS
+from util.evaluation.shown_meshes import ShownMeshes
+from util.evaluation.tables import Column, write_mesh_errors, write_tables
+
+
+@dataclass(frozen=True)
+class MeshFolder:
+    """The predictions of one method."""
+
+    path: Path
+    unit: str
+    """Of the meshes; `unknown` leaves their size open."""
+
+    def read(self, name: str) -> PredictedMesh:
+        """A mesh with its seven landmarks; see `PredictedMesh.read`."""
+        return PredictedMesh.read(self.path / name, self.unit)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far one prediction is off."""
+
+    figure: float
+    """In one number, which the report shows; it tells which are the worst. Not a number where
+    there is no prediction, and a benchmark allows it."""
+    errors: tuple[float, ...]
+    """As the benchmark's `measures` name them."""
+    show: Callable[[], ErrorMesh]
+    """Makes the errors as colours, where they are shown."""
+    details: Any = None
+    """What the benchmark's rows need beside."""
+
+
+class MeshBenchmark(ABC):
+    """What one benchmark has of its own."""
+
+    title: str
+    """Above its table."""
+    explanation: str
+    """In the report: what columns and colours mean."""
+    name: str
+    """Of its tables' files."""
+    row: type
+    """Class of its rows."""
+    columns: Sequence[Column]
+    each: str = "mesh"
+    """What is scored one by one; its errors are in `<method>/<each>.csv`, in the plural."""
+    show_unit: str = "mm"
+    """Of the errors that colours show."""
+    measures: Sequence[str] = ()
+    """Titles of a score's errors; see `titles`."""
+    written_to: str = "predictions"
+    """Where, in the method's folder, the meshes of `--model` go."""
+    mesh_unit: str = "unknown"
+    """Of the meshes that are scored, where the benchmark asks."""
+
+    def __init__(self, root: Path, options: ParsedOptions) -> None:
+        """Take the user's copy of the data.
+
+        Args:
+            root: its folder.
+            options: with the benchmark's own.
+        """
+        self.root, self.options = root, options
+
+    @abstractmethod
+    def predict(self, folder: Path) -> None:
+        """Write the meshes of `--model`."""
+
+    @abstractmethod
+    def expected(self, folder: Path) -> list[str]:
+        """Names of the predictions in the folder; all are scored.
+
+        Raises:
+            InputError: one that must be there is not.
+        """
+
+    @abstractmethod
+    def score(self, name: str, folder: MeshFolder) -> Score:
+        """How far one prediction is off."""
+
+    @abstractmethod
+    def rows(self, method: str, data: str, names: Sequence[str], scores: Sequence[Score]) -> list:
+        """What the table says of all."""
+
+    def titles(self) -> Sequence[str]:
+        """Of a score's errors."""
+        return self.measures
+
+    def unscored(self, folder: Path) -> str:
+        """Why predictions are only written; empty where they are scored."""
+        return ""
+
+    def compared_part(self) -> bytes:
+        """What errors depend on beside the predictions' names, such as a region."""
+        return b""
+
+    def fingerprint(self, names: Sequence[str]) -> str:
+        """Of what is compared: only rows that share it share a table."""
+        digest = hashlib.sha256(" ".join(names).encode() + self.compared_part())
+        return digest.hexdigest()[:12]
+
+    def shapes(self, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
+        """The method of `--model`, ready for photos, and its face model."""
+        method, data = SHAPE_METHODS[self.options[BaseOptions].model].create(self.options)
+        detector = create_detector(self.options[DetectionOptions])
+        at_once = self.options[EvaluateOptions].eval_batch_size
+        return PhotoShapes(method, detector, at_once, neutral=neutral), data
+
+
+def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
+    """Score one method on a benchmark, as the command line says."""
+    chosen = options[EvaluateOptions]
+    method, out = method_name(options), results_folder(chosen)
+    benchmark = kind(Path(chosen.benchmark_root), options)
+    if chosen.predictions:
+        folder = MeshFolder(Path(chosen.predictions), options[ScanBenchmarkOptions].mesh_unit)
+    else:
+        folder = MeshFolder(out / method / benchmark.written_to, "mm")
+        benchmark.predict(folder.path)
+    benchmark.mesh_unit = folder.unit
+    if reason := benchmark.unscored(folder.path):
+        print(reason)
+        return
+    names = benchmark.expected(folder.path)
+    data = benchmark.fingerprint(names)
+    shown = ShownMeshes(method, data, benchmark.show_unit)
+    scores = []
+    for name in tqdm(names, unit=benchmark.each):
+        score = benchmark.score(name, folder)
+        if chosen.pictures and not math.isnan(score.figure):
+            shown.offer(score.figure, score.show)
+        # The meshes behind it need not stay in memory.
+        scores.append(replace(score, show=_forgotten))
+    rows = benchmark.rows(method, data, names, scores)
+    table = write_tables(out / benchmark.name, rows, benchmark.row, benchmark.columns)
+    each = np.array([score.errors for score in scores])
+    plural = {"mesh": "meshes", "image": "images"}[benchmark.each]
+    place = out / method / f"{plural}.csv"
+    write_mesh_errors(place, ",".join(benchmark.titles()), names, each, title=benchmark.each)
+    print(f"\n{benchmark.title}\n{table}\n")
+    if chosen.pictures:
+        shown.write(out)
+        shown.draw(out / method / "errors.png")
+        write_report(
+            *(out, benchmark.title, benchmark.name, benchmark.row, benchmark.columns),
+            benchmark.explanation,
+        )
+    written = "Tables and report" if chosen.pictures else "Tables"
+    print(f"{written} in {out}, errors of each {benchmark.each} in {out / method}")
+
+
+def _forgotten() -> ErrorMesh:
+    raise AssertionError("only meshes that are scored now are shown")

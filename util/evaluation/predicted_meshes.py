@@ -1,0 +1,107 @@
+"""Files of predicted meshes, as the benchmarks' own tools read and want them.
+
+<name>.obj           positions and faces, no colours: NoW's loader refuses them
+<name>.npy | .txt    (7, 3) landmarks: iBUG's 36, 39, 42, 45, 33, 48, 54
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from util.atomic import write_bytes
+from util.errors import InputError
+from util.evaluation.shape_methods import SEVEN, FaceShape
+from util.mesh_file import face_lines
+from util.mesh_reader import ENDINGS
+from util.safe_pickle import read_npy
+
+MM_PER_DM = 100.0
+_NAMED = 5
+"""Missing meshes in a message."""
+_REMEDY = (
+    "it must hold 7 x 3 numbers: iBUG's landmarks 36, 39, 42, 45 (eye corners), 33 (nose bottom), "
+    "48, 54 (mouth corners), in the mesh's frame"
+)
+
+
+def write_prediction(stem: Path, shape: FaceShape) -> None:
+    """Write `<stem>.obj` and `<stem>.npy`, in millimetres.
+
+    Raises:
+        ValueError: a number is not finite; nothing is written.
+    """
+    seven = (MM_PER_DM * shape.landmarks[list(SEVEN)]).astype(np.float32)
+    if not np.isfinite(seven).all():
+        raise ValueError(f"{stem.name}: the landmarks are not finite")
+    write_plain_obj(stem.parent / f"{stem.name}.obj", MM_PER_DM * shape.vertices, shape.triangles)
+    buffer = io.BytesIO()
+    np.save(buffer, seven)
+    write_bytes(stem.parent / f"{stem.name}.npy", buffer.getvalue())
+
+
+def write_plain_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
+    """Write positions (V, 3) and faces (F, 3) alone.
+
+    Raises:
+        ValueError: a vertex is not finite; nothing is written.
+    """
+    if not np.isfinite(vertices).all():
+        raise ValueError(f"{path.name}: the mesh has non-finite vertices")
+    text = ("v %.5f %.5f %.5f\n" * len(vertices)) % tuple(vertices.ravel().tolist())
+    faces = face_lines(np.ascontiguousarray(triangles, dtype=np.int32).tobytes())
+    write_bytes(path, text.encode("ascii") + faces)
+
+
+def check_meshes(folder: Path, names: Sequence[str]) -> None:
+    """See that every name has a mesh.
+
+    Raises:
+        InputError: some lack; the first ones are named.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
+    missing = [
+        name
+        for name in names
+        if not any((folder / f"{name}{ending}").is_file() for ending in ENDINGS)
+    ]
+    if missing:
+        more = ", ..." if len(missing) > _NAMED else ""
+        raise InputError(
+            f"{folder} lacks the meshes ({' or '.join(ENDINGS)}) of {len(missing)} of "
+            f"{len(names)}: {', '.join(missing[:_NAMED])}{more}; every one is needed, since those "
+            "that a method leaves out are the difficult ones"
+        )
+
+
+def read_seven(stem: Path) -> np.ndarray:
+    """The seven landmarks (7, 3) beside a predicted mesh.
+
+    Raises:
+        InputError: no file, another count, or no finite numbers.
+    """
+    array, text = stem.parent / f"{stem.name}.npy", stem.parent / f"{stem.name}.txt"
+    if array.is_file():
+        points, path = np.asarray(read_npy(array, _REMEDY)), array
+    elif text.is_file():
+        points, path = _read_text(text), text
+    else:
+        raise InputError(f"{array} (or .txt) does not exist; {_REMEDY}")
+    if points.shape == (1, 7, 3):
+        points = points[0]
+    if points.shape != (7, 3) or points.dtype.kind not in "iuf":
+        raise InputError(f"{path} has the shape {points.shape}; {_REMEDY}")
+    if not np.isfinite(points).all():
+        raise InputError(f"{path} has landmarks that are not finite; {_REMEDY}")
+    return points.astype(np.float64)
+
+
+def _read_text(path: Path) -> np.ndarray:
+    try:
+        return np.array([line.split() for line in path.read_text().splitlines() if line], float)
+    except ValueError as error:
+        raise InputError(f"{path} does not hold numbers ({error}); {_REMEDY}") from error
