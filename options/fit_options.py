@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.fitting.adam import AdamSchedule
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.fitter import Preset
+from models.fitting.tracking import KNOWN_FACE, TrackWeights
 from options.flags import ParsedOptions
 from util.errors import InputError
 
@@ -163,3 +164,12 @@ def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
                 "adam takes it"
             )
     return None
+
+
+def chosen_track(options: ParsedOptions) -> TrackWeights:
+    """The weights of the tracking; with `--weights public`, frames weigh what photos do."""
+    given = options[TrackWeights]
+    if options[FitOptions].weights == "own":
+        return given
+    same = {name: 1.0 for name in KNOWN_FACE if not options.given(name)}
+    return replace(given, **same)

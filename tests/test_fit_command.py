@@ -18,10 +18,11 @@ from data.landmarks import read_landmarks, write_landmarks
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelOptions
 from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
-from options.fit_options import chosen_weights
+from options.fit_options import chosen_track, chosen_weights
 from tests.commands import load_script
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from util.assets import load_face_model
@@ -177,6 +178,14 @@ def test_the_public_solver_takes_its_steps(
     assert "has no effect" not in capsys.readouterr().out
     command.main(argv)
     assert "--first_nrf_iters has no effect" in capsys.readouterr().out
+
+
+def test_frames_of_a_video_weigh_what_photos_do_with_public_weights():
+    groups = list(command.GROUPS)
+    assert chosen_track(parse_command(groups, ["--smoothing", "5"])) == TrackWeights(smoothing=5.0)
+    line = ["--weights", "public", "--known_colour", "2", "--smoothing", "5"]
+    public = chosen_track(parse_command(groups, line))
+    assert public == TrackWeights(smoothing=5.0, known_colour=2.0, known_expression=1.0)
 
 
 def test_chosen_weights_are_a_set_with_single_replacements():

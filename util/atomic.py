@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,8 +50,57 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
         raise
 
 
+@contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Hand out an empty folder, whose files take their places in `folder` together at the end.
+
+    After an exception, of the block or while files take their places, those that were in `folder`
+    are there as they were; what the system refuses bears the name of the file in `folder`.
+
+    Args:
+        folder: of the files; made if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # In the same file system, so that files take their places by a rename.
+    staging = folder / f".{secrets.token_hex(8)}.part"
+    new, earlier = staging / "new", staging / "earlier"
+    try:
+        new.mkdir(parents=True)
+        earlier.mkdir()
+        yield new
+        _replace_all(folder, new, earlier)
+    except BaseException as error:
+        place = Path(str(getattr(error, "filename", None) or ""))
+        if isinstance(error, OSError) and error.errno is not None and staging in place.parents:
+            raise OSError(error.errno, error.strerror, str(folder / place.name)) from error
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace_all(folder: Path, new: Path, earlier: Path) -> None:
+    """Move all files of `new` into `folder`, or none.
+
+    What they replace is moved to `earlier`: a file that is open elsewhere may refuse to be replaced
+    (on Windows) when others are already.
+    """
+    names = sorted(path.name for path in new.iterdir())
+    try:
+        for name in names:
+            with suppress(FileNotFoundError):
+                (folder / name).rename(earlier / name)
+            (new / name).rename(folder / name)
+    except BaseException:
+        for name in names:
+            if not (new / name).exists():
+                (folder / name).rename(new / name)
+            if (earlier / name).exists():
+                (earlier / name).rename(folder / name)
+        raise
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of processes that were killed while they wrote.
+    """Delete the temporary files and folders of processes that were killed while they wrote.
 
     Call it only where nothing else is writing into this folder.
     """
@@ -58,7 +108,10 @@ def remove_leftovers(folder: Path) -> None:
         return
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from data.images import write_image
 from options.output_options import OutputOptions
-from util.atomic import write_text
+from util.atomic import atomic_files, write_text
 from util.coefficient_file import write_mat
 from util.contact_sheet import CONTACT_SHEET, write_contact_sheet
 from util.face_file import write_face_file
@@ -137,6 +136,9 @@ class ResultWriter:
         """Names of the reports that this run has written, or will have."""
         self._extras: set[str] = set()
         """Names of overlays, reports and outputs that this run has written, or will have."""
+        self._unwritten: set[str] = set()
+        """Lower-case stems of faces that could not be written; what earlier runs wrote of them
+        stays."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -230,6 +232,9 @@ class ResultWriter:
                 message = f"{row.message}; {problem}" if row.message else problem
                 row = replace(row, message=message)
             else:
+                if (self.folder / f"{row.files}.json").is_file():
+                    problem = f"{problem}; the files of an earlier run are as they were"
+                self._unwritten.add(row.files.casefold())
                 row = SummaryRow(row.image, "failed", row.face, row.files, message=problem)
             self.rows[writing.row] = row
             tqdm.write(f"{row.image}: {problem}")
@@ -267,6 +272,8 @@ class ResultWriter:
             by_photo[_photo(row.image)].append(cells)
         named = {cells["files"].casefold() for rows in by_photo.values() for cells in rows}
         for photo, cells in earlier:
+            if cells["files"].casefold() in self._unwritten:
+                continue
             self._remove_stale(photo.name, cells["files"], cells["face"] == "1", named)
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
@@ -306,20 +313,15 @@ class ResultWriter:
 def write_face(folder: Path, face: FaceResult, options: OutputOptions | None = None) -> None:
     """Write `<stem>.obj`, `.mat`, `.json`, `.png`; of fits `<stem>_fit.json` and `_views.png` too.
 
-    All of them, or none: what is there of an earlier run goes where this face cannot be written, or
-    does not have it.
+    All of them, or none: where one cannot be written, what is there of an earlier run stays as it
+    is. Where all are, what that run had and this face has not goes.
 
     Raises:
         ValueError: a number is not finite.
         OSError: no space, no permission.
     """
-    try:
-        _write_files(folder, face, options or OutputOptions())
-    except BaseException:
-        for ending in _FACE_ENDINGS:
-            with suppress(OSError):
-                (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
-        raise
+    with atomic_files(folder) as staging:
+        _write_files(staging, face, options or OutputOptions())
     stale = [] if face.fit is not None else ["_fit.json"]
     stale += [] if face.views is not None else ["_views.png"]
     for ending in stale:

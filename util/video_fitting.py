@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -62,12 +62,14 @@ from util.folder_lock import LOCK_NAME, FolderLock
 from util.folders import make_folder
 from util.photo_fitting import face_fitter, inside_photo
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Of the parts; raise it when what they hold or how they are made changes."""
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
 FIRST_RULES = StepRules(most=10)
 NEXT_RULES = StepRules(most=3, least_decrease=3e-3)
+TRACK_STRIDE: Mapping[Preset, int] = {"fast": 4, "balanced": 4, "best": 2}
+"""Side of the squares of pixels that tracking looks at. A lid is hardly wider than one of 4."""
 MOST_APPROACH = 1.5
 """Largest over smallest size of a face along a video whose focal length is looked for: that of the
 crops is one, so that of the frames is it divided by their magnification."""
@@ -278,7 +280,7 @@ class VideoFitting:
         ]
         work = _Track(self._tools)
         return self._in_parts(
-            "track", "tracking", work, parts, items, leave=("certainty", "motion")
+            "track", "tracking", work, parts, items, leave=("certainty", "motion", "pull")
         )
 
     def _smooth(self, tracked: Arrays, found: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -297,27 +299,27 @@ class VideoFitting:
                 window = range(
                     max(core.start - margin, run.start), min(core.stop + margin, run.stop)
                 )
-                motion, certainty = self._motion(window)
-                smoothed = smooth(motion, certainty, stiffness)
+                smoothed = smooth(*self._motion(window), stiffness)
                 inside = slice(core.start - window.start, core.stop - window.start)
                 coefficients[core.start : core.stop, columns] = smoothed[inside]
         return coefficients
 
-    def _motion(self, window: range) -> tuple[np.ndarray, np.ndarray]:
-        """Motion and certainties of some frames, out of the parts that hold them."""
-        motions, certainties = [], []
+    def _motion(self, window: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Motion, certainty and pull of some frames, out of the parts that hold them."""
+        names = ("motion", "certainty", "pull")
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for number, part in enumerate(self._split()):
             low, high = max(part.core.start, window.start), min(part.core.stop, window.stop)
             if low < high:
                 saved = self._cache.read(f"track_{number:05d}")
                 assert saved is not None
                 inside = slice(low - part.core.start, high - part.core.start)
-                motions.append(saved["motion"][inside])
-                certainties.append(saved["certainty"][inside])
-        return (
-            np.concatenate(motions).astype(np.float64),
-            np.concatenate(certainties).astype(np.float64),
+                for name in names:
+                    pieces[name].append(saved[name][inside])
+        motion, certainty, pull = (
+            np.concatenate(pieces[name]).astype(np.float64) for name in names
         )
+        return motion, certainty, pull
 
     def _in_parts(
         self,
@@ -568,9 +570,10 @@ class _Track:
         self._tools = tools
 
     def __call__(self, item: _TrackItem) -> Arrays:
-        """Coefficients, motion, certainty and its diagonal, colour distance; a row each frame."""
+        """Coefficients, motion, certainty and its diagonal, pull, colour distance; a row each."""
         fitter, core = self._tools.fitter(item.number), item.part.core
         fitter = fitter.seen_by(fitter.camera.refocused(item.focal_scale))
+        fitter = fitter.weighing(self._tools.job.track.of_known_face(fitter.weights))
         device = fitter.camera.focal_px.device
         person = Coefficients(
             **{name: torch.from_numpy(block).to(device) for name, block in item.person.items()}
@@ -582,6 +585,7 @@ class _Track:
             "motion": np.zeros((len(core), size), np.float32),
             "certainty": np.zeros((len(core), size, size), np.float32),
             "sureness": np.zeros((len(core), size), np.float32),
+            "pull": np.zeros((len(core), size), np.float32),
             "photo": np.zeros(len(core), np.float32),
         }
         last: Coefficients | None = None
@@ -603,7 +607,8 @@ class _Track:
             else:
                 start, rules = last, NEXT_RULES
             if schedule is None:
-                tracked = track(fitter, start, batch, rules, weights)
+                stride = TRACK_STRIDE[self._tools.job.preset]
+                tracked = track(fitter, start, batch, rules, weights, stride)
             else:
                 tracked = track_adam(fitter, start, batch, schedule, weights, is_first=is_first)
             last = tracked.minimum.evaluation.coefficients
@@ -614,6 +619,7 @@ class _Track:
                 certainty = tracked.certainty.cpu().numpy()
                 arrays["certainty"][place] = certainty
                 arrays["sureness"][place] = certainty.diagonal()
+                arrays["pull"][place] = tracked.pull.cpu().numpy()
                 arrays["photo"][place] = _colour_distance(tracked, fitter)
         return arrays
 

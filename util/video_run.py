@@ -9,10 +9,15 @@ import torch
 from data.detection import DetectionOptions
 from models.camera import CameraOptions
 from models.face_model import FaceModelOptions
-from models.fitting.tracking import TrackWeights
 from models.renderer import Renderer, RenderOptions
 from options.base_options import BaseOptions
-from options.fit_options import FitOptions, VideoFitOptions, chosen_schedule, chosen_weights
+from options.fit_options import (
+    FitOptions,
+    VideoFitOptions,
+    chosen_schedule,
+    chosen_track,
+    chosen_weights,
+)
 from options.flags import ParsedOptions
 from options.record import write_options
 from util.assets import choose_face_model
@@ -49,7 +54,7 @@ def fit_video(options: ParsedOptions) -> None:
         render=options[RenderOptions],
         detection=options[DetectionOptions],
         weights=chosen_weights(options),
-        track=options[TrackWeights],
+        track=chosen_track(options),
         preset=fit.preset,
         frames_for_shape=video.nframes_shape,
         focal=fit.fit_focal,

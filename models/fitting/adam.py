@@ -181,7 +181,8 @@ def descend(
 ) -> tuple[Coefficients, StageReport]:
     """Steps of Adam down a sum of terms; each coefficient of each face has its own scale.
 
-    A face whose step leads to what is not finite goes back before it, and stays there.
+    A face whose step leads to what is not finite goes back before it, and stays there: it takes no
+    further step, whatever the others do. The steps end where no face goes on.
 
     Args:
         name: of the stage.
@@ -202,22 +203,30 @@ def descend(
     optimiser = torch.optim.Adam(moving, lr=rate)
     energies = _energies(terms, _of_all(blocks, count))
     last = _detached(_of_all(blocks, count), energies)
-    first, going = last.total, last.total.isfinite()
+    first, going = last.total, _are_finite(last.coefficients, last.energies)
+    if shared:
+        going = going.all().expand(count)  # what one cannot follow, none does
+    tried = torch.zeros_like(first, dtype=torch.int64)
     for _ in range(steps):
+        if not going.any():
+            break
         optimiser.zero_grad()
-        torch.stack(list(energies.values())).sum().backward()
+        # Of a face that stopped, the gradient may be anything.
+        torch.stack(list(energies.values())).sum(dim=0)[going].sum().backward()
         optimiser.step()
-        energies = _energies(terms, _of_all(blocks, count))
-        going = going & _are_finite(_of_all(blocks, count), energies)
-        if shared:
-            going = going.all().expand(count)  # what one cannot follow, none does
+        tried += going
         if not going.all():
             _put_back(blocks, last.coefficients, ~going)
+        energies = _energies(terms, _of_all(blocks, count))
+        stop = going & ~_are_finite(_of_all(blocks, count), energies)
+        if stop.any():
+            stop = stop.any().expand(count) if shared else stop
+            _put_back(blocks, last.coefficients, stop)
             energies = _energies(terms, _of_all(blocks, count))
+            going = going & ~stop
         last = _detached(_of_all(blocks, count), energies)
         if watch is not None:
             watch(name, last)
-    tried = torch.full_like(first, steps, dtype=torch.int64)
     never = torch.zeros_like(first, dtype=torch.bool)
     return last.coefficients, StageReport(name, last.energies, first, tried, never)
 

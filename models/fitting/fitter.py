@@ -219,6 +219,13 @@ class FaceFitter:
         other.camera = camera
         return other
 
+    def weighing(self, weights: FitWeights) -> FaceFitter:
+        """A fitter that shares the tables of this one, with other weights."""
+        other = copy(self)
+        other.weights = weights
+        other._of_all, other._priors = priors(self.face_model, weights), {}
+        return other
+
     @torch.no_grad()
     def pose(self, landmarks_px: Float[Tensor, "batch 68 2"]) -> Coefficients:
         """The mean face in the pose of the inner landmarks, under the constant light."""

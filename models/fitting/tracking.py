@@ -2,13 +2,15 @@
 
 1. Each frame starts from the one before it and is held near to it: expression, pose and light are
    fitted, identity and albedo stay (`track`).
-2. All frames together are then smoothed: every frame is as certain as the curvature of its energy,
-   H_t, with the light eliminated, says, and motion should have small second differences,
+2. All frames together are then smoothed: every frame has its own energy, to the second order about
+   the tracked motion y_t, with the light eliminated, and motion should have small second
+   differences,
 
-       min  sum_t (x_t - y_t)^T H_t (x_t - y_t) + sum_t (x_t-1 - 2 x_t + x_t+1)^T S (same),
+       min  sum_t (x_t - y_t)^T H_t (x_t - y_t) - 2 p_t^T (x_t - y_t)
+          + sum_t (x_t-1 - 2 x_t + x_t+1)^T S (same),
 
-   one banded system (`smooth`). y_t are the tracked frames, x_t = (expression, angles,
-   translation).
+   one banded system (`smooth`). x_t = (expression, angles, translation). The pull p_t is where the
+   frame would go if nothing held it to the one before, so that it does not lag behind quick motion.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from models.batch import FaceBatch
 from models.fitting.adam import POSE, AdamSchedule, costs, descend
+from models.fitting.energy import FitWeights
 from models.fitting.fitter import LANDMARK_RULES, FaceFitter, FitTerms
 from models.fitting.gauss_newton import Minimum, StepRules
 from models.fitting.priors import Nearness, step_rates
@@ -35,12 +38,15 @@ TRACKED = ("expression", "angles_rad", "gamma", "translation_dm", "joints_rad")
 MOTION = ("expression", "angles_rad", "translation_dm", "joints_rad")
 """What of it is motion."""
 
+KNOWN_FACE = ("known_colour", "known_expression")
+"""Factors of `TrackWeights` on the weights of a fit."""
+
 
 @dataclass(frozen=True)
 class TrackWeights:
     """How closely frames are held to the frame before them, and how stiff their motion is."""
 
-    near_expression: float = 0.015
+    near_expression: float = 1.5e-3
     """Squared change of the expression in standard deviations."""
     near_rotation: float = 5.0
     """Squared change of the angles in radians."""
@@ -51,12 +57,27 @@ class TrackWeights:
     smoothing: float = 3.0
     """Stiffness of the motion against the certainty of a usual frame; motion of periods below
     2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
+    known_colour: float = 3.0
+    """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
+    skin is known, what differs is a lid or a lip more often than a hand."""
+    known_expression: float = 0.25
+    """Multiplies w_expression meanwhile: there is no identity that it could be mistaken for."""
 
     def __post_init__(self) -> None:
         """Refuse weights that reward jumps."""
         for name, value in vars(self).items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
+        if self.known_colour == 0:
+            raise ValueError(f"--known_colour is {self.known_colour}; it must be above 0")
+
+    def of_known_face(self, weights: FitWeights) -> FitWeights:
+        """The weights of a fit as they are while its person is followed."""
+        return replace(
+            weights,
+            robust_colour=self.known_colour * weights.robust_colour,
+            w_expression=self.known_expression * weights.w_expression,
+        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,9 @@ class TrackedFrame:
     motion: Float[Tensor, " motion"]
     """Expression, angles, translation."""
     certainty: Float[Tensor, "motion motion"]
-    """Half the curvature of the energy about it, light eliminated."""
+    """Half the curvature of the frame's own energy about it, light eliminated."""
+    pull: Float[Tensor, " motion"]
+    """Half its negative gradient there: what the nearness to the frame before held back."""
 
 
 def track(
@@ -133,21 +156,24 @@ def track_adam(
     found, stage = descend("all", every, posed, further, schedule.rate, TRACKED)
     evaluation = FitProblem(terms.layout, terms.by_name).evaluate(found)
     minimum = Minimum(evaluation, stage.first, stage.tried, stage.converged)
-    return _with_certainty(terms, minimum)
+    tracked = _with_certainty(terms, minimum)
+    # So many steps end anywhere: what is left of the slope is not only what the nearness left.
+    return replace(tracked, pull=torch.zeros_like(tracked.pull))
 
 
 @torch.no_grad()
 def _with_certainty(terms: FitTerms, minimum: Minimum) -> TrackedFrame:
     # Of what the frame itself says: smoothing brings its own tie to the neighbours.
     problem = FitProblem(terms.layout, terms.by_name)
-    hessian = problem.linearise(minimum.evaluation).hessian[0]
+    equations = problem.linearise(minimum.evaluation)
     found = minimum.evaluation.coefficients
     to_step = torch.linalg.inv(step_rates(terms.layout, found)[0].double())
-    curvature = to_step.mT @ hessian.double() @ to_step
+    curvature = to_step.mT @ equations.hessian[0].double() @ to_step
+    gradient = to_step.mT @ equations.gradient[0].double()
+    curvature, gradient = eliminate_light(curvature, gradient, terms.layout)
+    like = equations.gradient
     return TrackedFrame(
-        minimum,
-        motion_of(found)[0],
-        eliminate_light(curvature, terms.layout).to(hessian) / 2,
+        minimum, motion_of(found)[0], curvature.to(like) / 2, -gradient.to(like) / 2
     )
 
 
@@ -190,23 +216,30 @@ def motion_of(coefficients: Coefficients) -> Float[Tensor, "batch motion"]:
 
 
 def eliminate_light(
-    hessian: Float[Tensor, "parameters parameters"], layout: ParameterLayout
-) -> Float[Tensor, "motion motion"]:
-    """The curvature by the motion where the light follows it: a Schur complement."""
+    hessian: Float[Tensor, "parameters parameters"],
+    gradient: Float[Tensor, " parameters"],
+    layout: ParameterLayout,
+) -> tuple[Float[Tensor, "motion motion"], Float[Tensor, " motion"]]:
+    """Curvature and gradient by the motion where the light follows it: a Schur complement."""
     light = torch.zeros(layout.size, dtype=torch.bool)
     light[layout.slices["gamma"]] = True
     of_light, of_motion = hessian[light][:, light], hessian[~light][:, ~light]
     coupling = hessian[light][:, ~light]
     floor = 1e-9 * of_light.diagonal().mean() * torch.eye(len(of_light)).to(of_light)
-    return of_motion - coupling.mT @ torch.linalg.solve(of_light + floor, coupling)
+    right = torch.cat([coupling, gradient[light, None]], dim=1)
+    reduced = coupling.mT @ torch.linalg.solve(of_light + floor, right)
+    return of_motion - reduced[:, :-1], gradient[~light] - reduced[:, -1]
 
 
-def smooth(motion: np.ndarray, certainty: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
+def smooth(
+    motion: np.ndarray, certainty: np.ndarray, pull: np.ndarray, stiffness: np.ndarray
+) -> np.ndarray:
     """The smoothest motion near the tracked one.
 
     Args:
         motion: (N, K) of consecutive frames.
         certainty: (N, K, K) positive semi-definite.
+        pull: (N, K) as in `TrackedFrame`.
         stiffness: (K,) weight of each coefficient's squared second differences, S; the same for
             all windows of a video, or they would not meet.
 
@@ -232,5 +265,5 @@ def smooth(motion: np.ndarray, certainty: np.ndarray, stiffness: np.ndarray) -> 
             for first in range(count - 2):
                 column = (first + b) * size + np.arange(size)
                 band[upper - (b - a) * size, column] += value
-    right = np.einsum("nij,nj->ni", certainty, motion) + 1e-9 * scale[:, None] * motion
+    right = np.einsum("nij,nj->ni", certainty, motion) + 1e-9 * scale[:, None] * motion + pull
     return solveh_banded(band, right.ravel()).reshape(count, size)

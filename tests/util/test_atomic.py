@@ -15,6 +15,7 @@ import pytest
 
 from util.atomic import (
     atomic_file,
+    atomic_files,
     interrupts_deferred,
     remove_leftovers,
     write_bytes,
@@ -74,6 +75,59 @@ def test_a_failed_first_write_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_take_their_places_together(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+    with atomic_files(tmp_path / "new folder") as staging:
+        write_text(staging / "c.txt", "new")
+    with atomic_files(tmp_path) as staging:
+        write_text(staging / "a.txt", "new")
+        write_text(staging / "b.txt", "new")
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "new folder"]
+    for name in ("a.txt", "b.txt", "new folder/c.txt"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_set_that_is_not_complete_changes_nothing(tmp_path: Path, error: type[BaseException]):
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+    with pytest.raises(error), atomic_files(tmp_path) as staging:
+        write_text(staging / "a.txt", "new")
+        raise error
+    with pytest.raises(OSError, match="No space left") as raised, atomic_files(tmp_path) as staging:
+        write_text(staging / "a.txt", "new")
+        with atomic_file(staging / "b.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "b.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.parametrize("refused", ["b.txt", "c.txt"])
+@pytest.mark.parametrize("on_its_way", ["new", "earlier"])
+def test_a_file_that_refuses_to_be_replaced_keeps_the_others_too(
+    tmp_path: Path, refused: str, on_its_way: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        moving = {"new": self, "earlier": target}[on_its_way]
+        if self.name == refused and moving.parent.name == on_its_way:
+            raise PermissionError(errno.EACCES, "in use", str(self))
+        return rename(self, target)
+
+    with pytest.raises(PermissionError, match="in use") as raised:  # noqa: SIM117
+        with atomic_files(tmp_path) as staging:
+            for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
+                write_text(staging / name, "new")
+            monkeypatch.setattr(Path, "rename", refuse)
+    assert raised.value.filename == str(tmp_path / refused)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "c.txt"]
+    assert all(path.read_text(encoding="utf-8") == "old" for path in tmp_path.iterdir())
+
+
 def test_readers_see_the_old_content_until_the_end(tmp_path: Path):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
@@ -107,6 +161,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     for name in [*kept, ".0123456789abcdef.part"]:
         (tmp_path / name).write_text("x", encoding="utf-8")
     (tmp_path / "sub").mkdir()
+    write_text(tmp_path / ".0123456789abcde0.part" / "new" / "a.txt", "x")
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "sub"}
     remove_leftovers(tmp_path / "nowhere")

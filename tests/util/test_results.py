@@ -117,20 +117,28 @@ def test_a_face_that_cannot_be_written_is_reported_and_the_others_stay(tmp_path:
 
 
 def test_a_face_has_all_of_its_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Also those of an earlier run: a failed row has no files."""
+    """Where they cannot be written, those of an earlier run stay, with all that belongs to them."""
+    named = replace(row("a"), files="a")
     with ResultWriter(tmp_path) as writer:
-        writer.add(face("a"), row("a"))
-    assert (tmp_path / "a.obj").is_file()
+        writer.add(face("a"), named)
+        writer.add_overlay("a", 0, lambda: np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a.obj").touch()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("util.results.write_image", full)
     with ResultWriter(tmp_path) as writer:
-        writer.add(face("a"), row("a"))
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
-    (line,) = summary(tmp_path)
-    assert line["status"] == "failed" and "a.png" in line["message"]
+        writer.add(face("a", seed=1), named)
+        writer.add(face("b"), replace(row("b"), files="b"))
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(after) == {"a.json", "a.mat", "a.obj", "a.png", "a_photo.jpg", "summary.csv"}
+    assert {**after, "summary.csv": b""} == {**before, "summary.csv": b""}
+    again, other = summary(tmp_path)
+    assert again["status"] == other["status"] == "failed"
+    assert str(tmp_path / "a.png") in again["message"] and "as they were" in again["message"]
+    assert str(tmp_path / "b.png") in other["message"] and "as they were" not in other["message"]
 
 
 def test_what_a_face_no_longer_has_goes(tmp_path: Path):

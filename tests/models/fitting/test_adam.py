@@ -180,21 +180,25 @@ def test_photos_of_one_person_share_its_face(tiny_face_model: FaceModel, photo: 
 class Wall:
     """A slope that ends in what is not a number, for each face at another place."""
 
+    def __init__(self, *walls: float) -> None:
+        self._walls = torch.tensor(walls)
+        self.looks = 0
+
     def look(self, coefficients: Coefficients) -> Tensor:
+        self.looks += 1
         return coefficients.identity[:, 0]
 
     def energy(self, view: Tensor) -> Tensor:
-        walls = torch.tensor([1.0, 100.0])
-        return torch.where(view > walls, math.nan, -view)
+        return torch.where(view > self._walls, math.nan, -view)
 
 
 def test_what_is_not_finite_is_never_kept(tiny_face_model: FaceModel):
-    """The face that meets it stays before it; the other goes on."""
+    """The face that meets it stays before it, where it was; the other goes on as if alone."""
     seen: list[Evaluation] = []
-    start = random_face(tiny_face_model, 2, size=0.0)
+    start, wall = random_face(tiny_face_model, 2, size=0.0), Wall(1.0, 100.0)
     found, report = descend(
         "wall",
-        {"wall": Wall()},
+        {"wall": wall},
         start,
         30,
         0.1,
@@ -207,6 +211,31 @@ def test_what_is_not_finite_is_never_kept(tiny_face_model: FaceModel):
     assert 0.5 < found.identity[0, 0] <= 1.0
     assert found.identity[1, 0] > 2.5
     assert report.energies["wall"].isfinite().all()
+    alone, _ = descend("wall", {"wall": Wall(100.0)}, start.item(1), 30, 0.1)
+    assert torch.equal(alone.identity[0], found.identity[1])
+    stop, steps = report.tried.tolist()
+    assert 5 < stop < 20 and steps == 30
+    for evaluation in seen[stop - 1 :]:
+        assert torch.equal(evaluation.coefficients.identity[0], found.identity[0])
+    # The start, each step, and once more for the step that was taken back.
+    assert wall.looks == 1 + 30 + 1
+
+
+def test_steps_end_where_no_face_goes_on(tiny_face_model: FaceModel):
+    start = random_face(tiny_face_model, 2, size=0.0)
+    wall = Wall(0.5, 1.0)
+    found, report = descend("wall", {"wall": wall}, start, 1000, 0.1)
+    assert wall.looks < 30 and max(report.tried.tolist()) < 20
+    assert (found.identity[:, 0] <= torch.tensor([0.5, 1.0])).all()
+    # Of one person: where one photo's energy ends, all do.
+    wall = Wall(0.5, 100.0)
+    found, report = descend("wall", {"wall": wall}, start, 1000, 0.1, shared=("identity",))
+    assert found.identity[0, 0] == found.identity[1, 0] <= 0.5
+    assert wall.looks < 20 and report.tried[0] == report.tried[1] < 20
+    # A start that is no face's is not led anywhere.
+    lost = replace(start, identity=torch.full_like(start.identity, math.nan))
+    found, report = descend("wall", {"wall": Wall(1.0, 1.0)}, lost, 10, 0.1)
+    assert report.tried.tolist() == [0, 0]
 
 
 def test_the_schedule_is_the_public_one():

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
+from models.fitting.adam import AdamSchedule, fit_adam
 from models.fitting.derivatives import FaceDerivatives, LandmarkTables
-from models.fitting.energy import FitWeights
-from models.fitting.fitter import PRESETS, FaceFitter
+from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.fitting.fitter import PRESETS, FaceFitter, Fit
+from models.fitting.gauss_newton import StepRules
 from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.priors import priors
 from models.fitting.problem import FitProblem
@@ -144,6 +146,23 @@ def test_an_open_jaw_is_found(model: FaceModel):
     assert (drawn - batch.landmarks_px).norm(dim=-1).mean() < 0.3
     for stage in fit.stages:
         assert (torch.stack(list(stage.energies.values())).sum(dim=0) <= stage.first).all()
+
+
+def test_presets_are_ordered_by_energy_and_pass_the_public_steps(model: FaceModel):
+    """As without joints, though their derivatives are made anew for every step."""
+    fitter = FaceFitter(model, Camera.rnet(), Renderer(), PUBLIC_WEIGHTS)
+    batch = photo_of(model, turned(model, 1))
+
+    def energy(fit: Fit) -> float:
+        whole = fitter.photo_terms(batch, 1)
+        return float(fitter.minimise(fit.coefficients, whole, StepRules(most=0)).first)
+
+    ends = [energy(fitter.fit(batch, PRESETS[name])) for name in ("fast", "balanced", "best")]
+    assert ends[2] <= 1.001 * ends[1] <= 1.001**2 * ends[0]
+    steps = AdamSchedule(rigid_steps=60, steps=60, rigid_rate=0.02, rate=0.02)
+    public = fit_adam(fitter, batch, steps, stride=2)
+    assert public.coefficients.joints_rad is not None and public.coefficients.joints_rad.any()
+    assert max(ends) < energy(public)
 
 
 def test_joints_are_followed_from_frame_to_frame(model: FaceModel):

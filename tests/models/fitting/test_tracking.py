@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles, rotation_matrix
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelOptions
+from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.fitter import FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.priors import step_rates
@@ -22,9 +25,12 @@ from models.fitting.tracking import (
     smooth,
     track,
 )
+from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.skeleton import rotation_from_axis_angle
 from models.stages import reconstruct
+from util.assets import load_face_model
+from util.video_fitting import NEXT_RULES, TRACK_STRIDE
 
 
 def random_certainties(count: int, size: int) -> np.ndarray:
@@ -34,7 +40,7 @@ def random_certainties(count: int, size: int) -> np.ndarray:
 
 def test_the_smoother_solves_its_system():
     count, size, smoothing = 7, 3, 2.0
-    motion = np.random.default_rng(0).normal(size=(count, size))
+    motion, pull = np.random.default_rng(0).normal(size=(2, count, size))
     certainty = random_certainties(count, size)
     second = np.zeros((count - 2, count))
     for row in range(count - 2):
@@ -45,39 +51,45 @@ def test_the_smoother_solves_its_system():
     for frame in range(count):
         part = slice(frame * size, (frame + 1) * size)
         dense[part, part] += certainty[frame]
-        right[part] = certainty[frame] @ motion[frame]
+        right[part] = certainty[frame] @ motion[frame] + pull[frame]
     expected = np.linalg.solve(dense, right).reshape(count, size)
-    np.testing.assert_allclose(smooth(motion, certainty, stiffness), expected, rtol=1e-6)
+    np.testing.assert_allclose(smooth(motion, certainty, pull, stiffness), expected, rtol=1e-6)
 
 
 def test_straight_motion_stays_and_uncertain_frames_follow_their_neighbours():
     count, size = 20, 2
     line = np.linspace(0, 1, count)[:, None] * [1.0, -2.0]
     certainty = np.tile(np.eye(size), (count, 1, 1))
-    np.testing.assert_allclose(smooth(line, certainty, np.full(size, 50.0)), line, atol=1e-6)
+    none = np.zeros_like(line)
+    np.testing.assert_allclose(smooth(line, certainty, none, np.full(size, 50.0)), line, atol=1e-6)
     spoilt = line.copy()
     spoilt[9] += 5.0
     certainty[9] *= 1e-6
-    np.testing.assert_allclose(smooth(spoilt, certainty, np.ones(size)), line, atol=1e-4)
+    np.testing.assert_allclose(smooth(spoilt, certainty, none, np.ones(size)), line, atol=1e-4)
 
 
 def test_too_little_to_smooth_stays():
     motion = np.random.default_rng(0).normal(size=(2, 3))
-    np.testing.assert_array_equal(smooth(motion, random_certainties(2, 3), np.full(3, 5.0)), motion)
+    still = smooth(motion, random_certainties(2, 3), motion, np.full(3, 5.0))
+    np.testing.assert_array_equal(still, motion)
     longer = np.random.default_rng(0).normal(size=(5, 3))
-    np.testing.assert_array_equal(smooth(longer, random_certainties(5, 3), np.zeros(3)), longer)
+    still = smooth(longer, random_certainties(5, 3), longer, np.zeros(3))
+    np.testing.assert_array_equal(still, longer)
 
 
 def test_eliminating_the_light_is_minimising_over_it(tiny_face_model: FaceModel):
     layout = tiny_face_model.layout.only(("expression", "angles_rad", "gamma", "translation_dm"))
     root = torch.randn(layout.size, layout.size, dtype=torch.float64)
     hessian = root @ root.T + torch.eye(layout.size)
-    reduced = eliminate_light(hessian, layout)
+    gradient = torch.randn(layout.size, dtype=torch.float64)
+    curvature, slope = eliminate_light(hessian, gradient, layout)
     light = torch.zeros(layout.size, dtype=torch.bool)
     light[layout.slices["gamma"]] = True
     # The inverse of a Schur complement is the block of the inverse.
     expected = torch.linalg.inv(torch.linalg.inv(hessian)[~light][:, ~light])
-    torch.testing.assert_close(reduced, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(curvature, expected, rtol=1e-6, atol=1e-6)
+    step = torch.linalg.solve(hessian, gradient)[~light]
+    torch.testing.assert_close(torch.linalg.solve(curvature, slope), step, rtol=1e-6, atol=1e-6)
 
 
 def test_rates_of_steps_are_those_of_the_angles(tiny_face_model: FaceModel):
@@ -154,6 +166,131 @@ def test_nearness_holds_a_frame_to_the_one_before(tiny_face_model: FaceModel, ph
     torch.testing.assert_close(term.energy(other), (2 / sigma.square()).sum()[None])
 
 
+def test_the_pull_leads_to_where_the_frame_would_be_alone(tiny_face_model: FaceModel, photo):
+    """In one step, though the frame is held near to another one."""
+    fitter, batch, flat = photo
+    layout = tiny_face_model.layout
+    elsewhere = flat.clone()
+    elsewhere[:, layout.slices["angles_rad"]] += torch.tensor([[0.0, 0.04, 0.0]])
+    start = layout.split(elsewhere)
+    rules = StepRules(most=20, least_decrease=1e-6)
+    free = TrackWeights(
+        near_expression=0.0, near_rotation=0.0, near_translation=0.0, near_light=0.0
+    )
+    alone = track(fitter, start, batch, rules, free)
+    held = track(fitter, start, batch, rules, replace(free, near_rotation=30.0))
+    led = held.motion + torch.linalg.solve(held.certainty, held.pull)
+    yaw = tiny_face_model.layout.only(MOTION).slices["angles_rad"].start + 1
+    lag = abs(float(held.motion[yaw] - alone.motion[yaw]))
+    assert lag > 0.004 and abs(float(led[yaw] - alone.motion[yaw])) < 0.3 * lag
+    # Nothing is left of the slope where nothing held it.
+    assert float(alone.pull.abs().max()) < 0.3 * float(held.pull.abs().max())
+
+
+BLINK = (0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 0.8, 0.4, 0.0, 0.0, 0.0)
+"""Of five frames, and how far the lids are closed in each."""
+
+
+@pytest.fixture(scope="module")
+def blink() -> tuple[FaceModel, torch.Tensor, list[FaceBatch]]:
+    """A person of the open model who blinks; detected landmarks show 0.7 of it, as dlib's do."""
+    model = load_face_model(FaceModelOptions("open@0", jaw_landmarks="silhouette"))
+    layout, closing = model.layout, torch.tensor(BLINK)[:, None]
+    draw = torch.Generator().manual_seed(3)
+    flat = torch.zeros(len(BLINK), layout.size)
+    for name in ("identity", "texture"):
+        flat[:, layout.slices[name]] = 0.8 * torch.randn(1, 80, generator=draw)
+    lids = model.units({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0})
+    flat[:, layout.slices["angles_rad"].start + 1] = 0.1
+    less = flat.clone()
+    flat[:, layout.slices["expression"]] = closing * lids
+    less[:, layout.slices["expression"]] = 0.7 * closing * lids
+    seen, marked = (
+        reconstruct(model, Renderer(), Camera.rnet(), layout.split(faces)) for faces in (flat, less)
+    )
+    assert seen.rendering.image is not None
+    images = torch.where(seen.rendering.mask > 0, seen.rendering.image.clamp(0, 1), 0.4)
+    noise = torch.randn(marked.posed.landmarks_px.shape, generator=draw)
+    points = marked.posed.landmarks_px + 0.7 * noise
+    batches = [
+        FaceBatch(images[k : k + 1], ("",), points[k : k + 1], skin_mask=torch.ones(1, 1, 224, 224))
+        for k in range(len(BLINK))
+    ]
+    return model, flat, batches
+
+
+def depth_of_blink(model: FaceModel, flat: torch.Tensor) -> float:
+    """How much less the eyes are open at its height than before, over their width."""
+    faces = model.layout.split(flat)
+    points = model.landmarks(model.shape(faces.identity, faces.expression))
+
+    def distance(one: int, other: int) -> torch.Tensor:
+        return (points[:, one] - points[:, other]).norm(dim=1)
+
+    gaps = distance(37, 41) + distance(38, 40) + distance(43, 47) + distance(44, 46)
+    opening = gaps / (2 * (distance(36, 39) + distance(42, 45)))
+    return float(opening[:3].mean() - opening.min())
+
+
+def follow(
+    model: FaceModel,
+    batches: list[FaceBatch],
+    person: Coefficients,
+    weights: TrackWeights,
+    stride: int = 4,
+) -> torch.Tensor:
+    """The tracked and smoothed coefficients."""
+    fitter = FaceFitter(model, Camera.rnet(), Renderer())
+    fitter = fitter.weighing(weights.of_known_face(fitter.weights))
+    last, frames = begin(fitter, person, batches[0]), []
+    for batch in batches:
+        frames.append(track(fitter, last, batch, NEXT_RULES, weights, stride))
+        last = frames[-1].minimum.evaluation.coefficients
+    motion, certainty, pull = (
+        torch.stack([getattr(frame, name) for frame in frames]).double().numpy()
+        for name in ("motion", "certainty", "pull")
+    )
+    usual = np.median(certainty.diagonal(axis1=1, axis2=2), axis=0)
+    smoothed = smooth(motion, certainty, pull, weights.smoothing * usual)
+    flat = model.layout.join(last).repeat(len(batches), 1)
+    flat[:, model.layout.slices["expression"]] = torch.from_numpy(smoothed[:, :64]).float()
+    return flat
+
+
+def test_a_blink_is_followed(blink: tuple[FaceModel, torch.Tensor, list[FaceBatch]]):
+    """Though the frames before it hold the lids open, and the landmarks a little."""
+    model, flat, batches = blink
+    person, true = model.layout.split(flat[:1]), depth_of_blink(model, flat)
+    assert true > 0.2
+    depth = depth_of_blink(model, follow(model, batches, person, TrackWeights()))
+    assert depth > 0.55 * true
+    closer = follow(model, batches, person, TrackWeights(), TRACK_STRIDE["best"])
+    assert depth_of_blink(model, closer) > 1.1 * depth
+    # As frames were once held: what a change of these weights would bring back.
+    held = TrackWeights(near_expression=0.015, known_colour=1.0, known_expression=1.0)
+    assert depth_of_blink(model, follow(model, batches, person, held)) < 0.45 * true
+
+
 def test_weights_that_reward_jumps_are_refused():
     with pytest.raises(ValueError, match=r"--smoothing is -1\.0"):
         TrackWeights(smoothing=-1.0)
+    with pytest.raises(ValueError, match=r"--known_colour is 0\.0; it must be above 0"):
+        TrackWeights(known_colour=0.0)
+
+
+def test_frames_of_a_known_face_weigh_otherwise(tiny_face_model: FaceModel):
+    weights = FitWeights(robust_colour=0.2, w_expression=0.4)
+    changed = TrackWeights(known_colour=2.0, known_expression=0.5)
+    known = changed.of_known_face(weights)
+    assert known == FitWeights(robust_colour=0.4, w_expression=0.2)
+    assert changed.of_known_face(PUBLIC_WEIGHTS).robust_colour == float("inf")
+    fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer(), weights)
+    layout = tiny_face_model.layout
+    other = fitter.weighing(known)
+    assert other.tables is fitter.tables and fitter.weights == weights
+    face = layout.split(torch.ones(1, layout.size))
+    costs = [
+        float(term.energy(term.look(face)))
+        for term in (one.priors_of(layout)["expression"] for one in (fitter, other))
+    ]
+    assert costs[1] == pytest.approx(0.5 * costs[0])
