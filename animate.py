@@ -11,18 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import fit
-from models.one_euro import SmoothingOptions
 from options import parse_command
-from options.animate_options import AnimateOptions
-from util.animation_run import TRACKING, run_animation
+from options.animate_options import AnimateOptions, check_animation
+from options.fitting_weights import SmoothingOptions
+from options.groups import TRACKING_GROUPS
 from util.command import run_command
 
-GROUPS = (AnimateOptions, SmoothingOptions, *TRACKING)
+GROUPS = (AnimateOptions, SmoothingOptions, *TRACKING_GROUPS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Animate, as the command line says."""
-    run_animation(parse_command(GROUPS, argv, __doc__ or ""), fit.main)
+    options = parse_command(GROUPS, argv, __doc__ or "")
+    check_animation(options[AnimateOptions])
+    # What computes takes seconds to import: only now that the command line is sound.
+    from util.animation_run import run_animation
+
+    run_animation(options, fit.main)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from options import parse_command
 from options.app_options import AppOptions
-from options.flags import parse_command
+from options.groups import APP_GROUPS
 from util.command import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     typed = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(typed):
-        from util.app.work import GROUPS
-
-        parse_command(GROUPS, typed, __doc__ or "")
-    # The other flags belong to modules that take seconds to import; the page does not wait.
-    options = parse_command([AppOptions], typed, partial=True)[AppOptions]
+    options = parse_command(APP_GROUPS, typed, __doc__ or "")[AppOptions]
+    # What computes takes seconds to import; the page does not wait for it.
     from util.app.serving import serve
 
     serve(options, typed)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.detection import DetectionOptions
 from data.fitted_labels import FaceLabeller
 from data.merging import merge_shards
 from data.preparation import PreparationOptions, find_folders, prepare_folders
@@ -24,6 +23,8 @@ from data.prepared_files import LIST_NAMES, lines_of
 from data.sharding import Shard
 from data.tar_shards import PackingOptions, PackSummary, pack_photos
 from options import ParsedOptions, parse_command
+from options.data_options import DetectionOptions
+from options.face_options import FaceModelOptions
 from util.command import run_command
 
 
@@ -51,11 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def option_groups(given: dict[str, str]) -> list[type]:
-    """The options; those of the face model where one is fitted, since loading torch takes long."""
+    """The options; those of the face model where one is fitted."""
     groups: list[type] = [PreparationOptions, DetectionOptions, PackingOptions]
     if "fit" in given:
-        from models.face_model import FaceModelOptions
-
         groups.append(FaceModelOptions)
     return groups
 
@@ -65,7 +64,6 @@ def labeller_of(parsed: ParsedOptions) -> FaceLabeller | None:
     options = parsed[PreparationOptions]
     if not options.fit:
         return None
-    from models.face_model import FaceModelOptions
     from util.photo_labeller import PhotoLabeller
 
     if not parsed.given("jaw_landmarks"):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from util.command import run_command
+from util.errors import InputError
 from util.installation import Finding, broken, installed
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\nWorks now: nothing, packages are missing; install them with: pip install .")
         sys.exit(1)
     try:
-        groups = import_groups()
+        options = read_options(argv)  # a flag may be wrong: print nothing yet
+        # Without its packages the program could not even be imported. With the checks comes all
+        # that they need, which takes seconds: only now that the command line is sound.
+        importlib.import_module("util.diagnosis")
+    except InputError:
+        raise
     except Exception as error:
         # Whatever a package raises that is there, but damaged or of another system.
         show("Installed", packages)
         show("Broken", [broken(error)])
         print("\nWorks now: nothing, a package cannot be imported")
         sys.exit(1)
-    from options import parse_command
-
-    options = parse_command(groups, argv, __doc__ or "")  # a flag may be wrong: print nothing yet
     show("Installed", packages)
     sound, sentence = diagnose(options)
     print(f"\n{sentence}")
@@ -47,26 +50,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def import_groups() -> tuple[type, ...]:
-    """Import the program, which needs its packages; the groups of its commands' flags."""
-    # Only now: without its packages the program could not even be imported. With the checks comes
-    # all that they need.
-    importlib.import_module("util.diagnosis")
-    from data.detection import DetectionOptions
-    from models.face_model import FaceModelOptions
-    from models.networks.recognition import RecognitionOptions
-    from models.networks.reconstruction import ReconstructionNetOptions
-    from models.renderer import RenderOptions
+def read_options(argv: Sequence[str] | None) -> ParsedOptions:
+    """The flags of the program's commands that say what they would use."""
+    from options import parse_command
     from options.base_options import BaseOptions
+    from options.data_options import DetectionOptions
+    from options.face_options import FaceModelOptions, RenderOptions
+    from options.network_options import RecognitionOptions, ReconstructionNetOptions
 
-    return (
-        BaseOptions,
-        FaceModelOptions,
-        RenderOptions,
-        DetectionOptions,
-        RecognitionOptions,
-        ReconstructionNetOptions,
+    groups = (
+        *(BaseOptions, FaceModelOptions, RenderOptions, DetectionOptions),
+        *(RecognitionOptions, ReconstructionNetOptions),
     )
+    return parse_command(groups, argv, __doc__ or "")
 
 
 def diagnose(options: ParsedOptions) -> tuple[bool, str]:

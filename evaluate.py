@@ -14,30 +14,33 @@ from collections.abc import Mapping, Sequence
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions, results_folder
+from options.groups import BENCHMARK_GROUPS
 from util.command import run_command
 from util.errors import InputError
-from util.evaluation.benchmarks import BENCHMARKS
+from util.folders import check_folder
 
 
 def benchmark_of(given: Mapping[str, str]) -> str:
     """The benchmark: the one that is named, or the one that `--ict` means."""
     name = given.get("benchmark", "ict" if "ict" in given else EvaluateOptions.benchmark)
-    if name not in BENCHMARKS:
-        raise InputError(f"--benchmark {name} is unknown; choose one of {', '.join(BENCHMARKS)}")
+    if name not in BENCHMARK_GROUPS:
+        raise InputError(
+            f"--benchmark {name} is unknown; choose one of {', '.join(BENCHMARK_GROUPS)}"
+        )
     return name
 
 
 def groups(given: Mapping[str, str]) -> tuple[type, ...]:
     """The options of the chosen benchmark and method, beside those of all."""
     name = benchmark_of(given)
-    benchmark = BENCHMARKS[name]
+    benchmark = BENCHMARK_GROUPS[name]
     model = given.get("model", benchmark.model)
     if model not in benchmark.methods:
         raise InputError(
             f"--model {model} cannot be evaluated on {name}; choose one of "
             f"{', '.join(benchmark.methods)}"
         )
-    chosen = (*benchmark.groups, *benchmark.methods[model].groups)
+    chosen = (*benchmark.own, *benchmark.methods[model])
     return (EvaluateOptions, BaseOptions, *dict.fromkeys(chosen))
 
 
@@ -46,7 +49,7 @@ def settled(options: ParsedOptions) -> ParsedOptions:
     given = {name: str(value) for name, value in options.flat().items() if options.given(name)}
     name = benchmark_of(given)
     options = options.with_values(EvaluateOptions, benchmark=name)
-    model = given.get("model", BENCHMARKS[name].model)
+    model = given.get("model", BENCHMARK_GROUPS[name].model)
     return options.with_values(BaseOptions, model=model)
 
 
@@ -54,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, as the command line says."""
     options = settled(parse_command(groups, argv, __doc__ or ""))
     chosen = options[EvaluateOptions]
+    check_folder(results_folder(chosen), "out")
+    # What computes takes seconds to import: only now that the command line is sound.
+    from util.evaluation.benchmarks import BENCHMARKS
+
     BENCHMARKS[chosen.benchmark].run(options)
     write_options(options, results_folder(chosen), "evaluate")
 

@@ -12,22 +12,33 @@ from collections.abc import Mapping, Sequence
 from options import parse_command
 from options.base_options import BaseOptions
 from options.export_options import ExportOptions
+from options.groups import EXPORT_GROUPS
 from util.command import run_command
 from util.errors import InputError
-from util.export_run import EXPORTERS, export_network
+from util.folders import check_file
+from util.run_choice import find_trained
 
 
 def groups(given: Mapping[str, str]) -> tuple[type, ...]:
     """The options of the chosen network, beside those of all."""
     name = given.get("model", BaseOptions.model)
-    if name not in EXPORTERS:
-        raise InputError(f"--model {name} cannot be exported; choose one of {', '.join(EXPORTERS)}")
-    return (ExportOptions, BaseOptions, *EXPORTERS[name].groups)
+    if name not in EXPORT_GROUPS:
+        raise InputError(
+            f"--model {name} cannot be exported; choose one of {', '.join(EXPORT_GROUPS)}"
+        )
+    return (ExportOptions, BaseOptions, *EXPORT_GROUPS[name])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, as the command line says."""
-    export_network(parse_command(groups, argv, __doc__ or ""))
+    options = parse_command(groups, argv, __doc__ or "")
+    find_trained(options)
+    if path := options[ExportOptions].export_path:
+        check_file(path, "export_path")
+    # What computes takes seconds to import: only now that the command line is sound.
+    from util.export_run import export_network
+
+    export_network(options)
 
 
 if __name__ == "__main__":

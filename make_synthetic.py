@@ -11,33 +11,28 @@ As an array job of any scheduler: the same with `--shard 0/16` ... `--shard 15/1
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from data.synthetic.datatool_layout import (
-    TAG,
-    VALIDATION_TAG,
-    generate_datatool,
-    validation_options,
-)
-from data.synthetic.ddfa_layout import (
-    BENCHMARK,
-    IMAGES,
-    benchmark_options,
-    generate_benchmark,
-    generate_ddfa,
-)
-from data.synthetic.generate import Made, SynthesisOptions, generate
-from data.synthetic.photographer import refuse_head
-from models.face_model import FaceModel, FaceModelOptions
 from options import parse_command
-from util.assets import choose_face_model
+from options.face_options import FaceModelOptions, refuse_head
+from options.synthesis_options import SynthesisOptions
 from util.command import run_command
+from util.folders import check_folder
+
+if TYPE_CHECKING:
+    from data.synthetic.generate import Made
+    from models.face_model import FaceModel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the training faces and, unless --n_val is 0, the validation faces."""
     options = parse_command([SynthesisOptions, FaceModelOptions], arguments, __doc__ or "")
     wanted = options[SynthesisOptions]
+    check_folder(wanted.out, "out")
     refuse_head(options[FaceModelOptions])
+    # What computes takes seconds to import: only now that the command line is sound.
+    from util.assets import choose_face_model
+
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
     for made, where in make(wanted, face_model):
@@ -50,21 +45,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make(wanted: SynthesisOptions, face_model: FaceModel) -> Iterator[tuple[Made, str]]:
     """Make each set of faces of a layout; yields what was done, and where it lies."""
+    from data.synthetic.datatool_layout import (
+        TAG,
+        VALIDATION_TAG,
+        generate_datatool,
+        validation_options,
+    )
+    from data.synthetic.ddfa_layout import (
+        BENCHMARK,
+        IMAGES,
+        benchmark_options,
+        generate_benchmark,
+        generate_ddfa,
+    )
+    from data.synthetic.generate import generate
+
     if wanted.layout == "aflw2000":
         yield generate_benchmark(wanted, face_model), f"{wanted.out}/{BENCHMARK}"
     elif wanted.layout == "ddfa":
         yield generate_ddfa(wanted, face_model), f"{wanted.out}/{IMAGES}"
-        if wanted.n_val:
+        if wanted.validation_count:
             heads = benchmark_options(wanted)
             yield generate_benchmark(heads, face_model), f"{wanted.out}/{BENCHMARK}"
     elif wanted.layout == "datatool":
         yield generate_datatool(wanted, face_model, TAG), f"{wanted.out}/{TAG}"
-        if wanted.n_val:
+        if wanted.validation_count:
             faces = validation_options(wanted)
             done = generate_datatool(faces, face_model, VALIDATION_TAG)
             yield done, f"{wanted.out}/{VALIDATION_TAG}"
     else:
-        for part in [wanted, wanted.validation()] if wanted.n_val else [wanted]:
+        for part in [wanted, wanted.validation()] if wanted.validation_count else [wanted]:
             yield generate(part, face_model), part.out
             if not part.shard:
                 print(f"Lists: datalist/{part.list_name}")

@@ -24,11 +24,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from models.camera import Camera, rotate, rotation_matrix
-from models.face_model import FaceModel, FaceModelData, FaceRegion
+from models.face_model import FaceModel, FaceModelData
 from models.lighting import irradiance
 from models.renderer import Fragments, interpolate, rasterize
 from models.texture import AlbedoTexture, corner_coordinates, sample_texture
 from options import parse_command
+from options.face_options import FaceRegion
 from util.assets import OPEN_FACE_MODEL
 from util.atomic import atomic_file
 from util.command import run_command

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.face_model import FaceModelOptions
 from options import parse_command
+from options.face_options import FaceModelOptions
 from util.assets import read_chosen_face_model
 from util.bfm_file import write_bfm_model
 from util.command import run_command

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import compare
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.reconstruction import create_reconstruction_net
 from models.parameters import ParameterLayout
-from models.schedule import OptimiserOptions, create_optimizer
+from models.schedule import create_optimizer
+from options.network_options import OptimiserOptions, ReconstructionNetOptions
 from util.checkpoint import load_checkpoint, save_checkpoint
 
 

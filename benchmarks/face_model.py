@@ -34,11 +34,12 @@ from benchmarks.face_model_identity import IdentityFigureOptions
 from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.landmark_transfer import PARTS
 from benchmarks.timing import compare
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from models.landmarks import INNER
-from models.networks.recognition import RecognitionOptions
-from models.objective import ObjectiveOptions
 from options import ParsedOptions, parse_command
+from options.face_options import FaceModelOptions
+from options.loss_options import ObjectiveOptions
+from options.network_options import RecognitionOptions
 from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_model
 from util.command import run_command
 from util.devices import one_thread

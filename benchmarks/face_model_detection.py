@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from BFM.open_model.landmarks import DETECTOR_OFFSETS
-from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.detection import LandmarkDetector, create_detector
 from data.landmarks import MIRROR_ORDER
-from data.synthetic.rendering import Looks
-from models.camera import CROP_PX
 from models.face_model import FaceModel
 from models.landmarks import INNER
+from options.data_options import DetectionOptions
+from options.face_options import CROP_PX
+from options.synthesis_options import Looks
 from util.errors import InputError
 from util.studio import Backdrop, Render, Studio
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from models.camera import CROP_PX
 from models.face_model import FaceModel
 from models.landmarks import five_from_68, to_index
 from models.networks.recognition import RecognitionNet
 from models.similarity import estimate_similarity
+from options.face_options import CROP_PX
 from util.errors import InputError
 from util.studio import Studio
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.images import list_images
 from data.photo_folder import PhotoFace, PhotoFolder
 from models.batch import FaceBatch
@@ -25,10 +25,12 @@ from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
 from models.landmarks import five_from_68, normalised_error
 from models.losses import photometric_loss
-from models.objective import ObjectiveOptions, WeakObjective
+from models.objective import WeakObjective
 from models.pose import pose_from_points
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.data_options import DetectionOptions
+from options.loss_options import ObjectiveOptions
 from util.atomic import write_bytes
 from util.errors import InputError
 from util.photo_fitting import to_fit_batch

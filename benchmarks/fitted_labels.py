@@ -28,22 +28,24 @@ import torch
 
 import test as test_command
 from benchmarks.trained_networks import mean_face, with_error
-from data.augmentation import AugmentationOptions
 from data.fitted_labels import read_label
-from data.flist_dataset import FlistDataset, FlistOptions
+from data.flist_dataset import FlistDataset
 from data.loader import FaceLoader
 from data.preparation import PreparationOptions, prepare_folders
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.generate import generate
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
-from models.landmarks import LandmarkOptions, normalised_error
+from models.face_model import FaceModel
+from models.landmarks import normalised_error
 from models.losses import photometric_loss
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
+from options.data_options import AugmentationOptions, FlistOptions
+from options.face_options import FaceModelOptions, LandmarkOptions
+from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from util.assets import load_face_model
 from util.command import run_command

@@ -28,20 +28,21 @@ import torch
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
 from benchmarks.trained_networks import with_error
-from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.detection import LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
-from data.synthetic.rendering import Looks
 from models.batch import FaceBatch
-from models.camera import CROP_PX, Camera, CameraOptions
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
-from models.fitting.fitter import PRESETS, FaceFitter, Preset
-from models.fitting.tracking import TrackWeights
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData
+from models.fitting.fitter import PRESETS, FaceFitter
 from models.landmarks import from_index, normalised_error
 from models.parameters import Coefficients
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
 from models.stages import pose_face, shape_face
 from options import parse_command
+from options.data_options import DetectionOptions
+from options.face_options import CROP_PX, CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, Preset, TrackWeights
+from options.synthesis_options import Looks
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError

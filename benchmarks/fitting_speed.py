@@ -27,9 +27,7 @@ from benchmarks.face_model_photos import PhotoFigureOptions, check, load
 from benchmarks.timing import compare
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModelOptions
-from models.fitting.adam import AdamSchedule, fit_adam
-from models.fitting.energy import PUBLIC_WEIGHTS
+from models.fitting.adam import fit_adam
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.pixel_rows import pixel_rows_reference
@@ -37,7 +35,9 @@ from models.fitting.problem import Evaluation
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from options import parse_command
+from options.face_options import FaceModelOptions
 from options.fit_options import AdamOptions
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule
 from util.assets import choose_face_model
 from util.command import run_command
 from util.errors import InputError

@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks.trained_networks import variation_mm
 from BFM.open_model.geometry_bases import REAL_MEAN, real_sigma
-from models.face_model import FaceModelData, FaceModelOptions
+from models.face_model import FaceModelData
 from options import parse_command
+from options.face_options import FaceModelOptions
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 
 from benchmarks.timing import compare
-from data.augmentation import AugmentationOptions
-from data.flist_dataset import FlistDataset, FlistOptions
+from data.flist_dataset import FlistDataset
 from data.images import write_image
 from data.landmarks import write_landmarks
 from data.portraits import portraits
 from data.prepared_files import PhotoFiles
 from data.skin_mask import skin_mask
 from data.tar_shards import pack_photos
-from data.webdataset_dataset import WebdatasetDataset, WebdatasetOptions, read_sample
-from models.landmarks import LandmarkOptions
+from data.webdataset_dataset import WebdatasetDataset, read_sample
+from options.data_options import AugmentationOptions, FlistOptions, WebdatasetOptions
+from options.face_options import LandmarkOptions
 from util.assets import OPEN_FACE_MODEL
 from util.face_model_file import read_face_model
 

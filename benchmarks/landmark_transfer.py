@@ -13,8 +13,9 @@ import sys
 
 import numpy as np
 
-from models.face_model import FaceModelData, FaceModelOptions
+from models.face_model import FaceModelData
 from options import parse_command
+from options.face_options import FaceModelOptions
 from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
 from util.bfm_h5_file import NAMED_POINTS
 from util.command import run_command

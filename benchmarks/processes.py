@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.images import write_image
 from data.landmarks import write_landmarks
 from models.camera import Camera
-from models.face_model import FaceModelOptions
+from options.face_options import FaceModelOptions
 from util.assets import load_face_model
 from util.cores import usable_cores
 

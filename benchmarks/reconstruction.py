@@ -41,8 +41,9 @@ from models.facerecon_model import FaceReconModel
 from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
 from options.test_options import TestOptions
+from util import network_run
 from util.assets import OPEN_FACE_MODEL, load_assets
-from util.checkpoint import checkpoint_path
+from util.checkpoint_names import checkpoint_path
 from util.coefficient_file import PUBLIC_KEYS
 from util.devices import one_thread
 from util.face_model_file import read_face_model, write_face_model
@@ -138,14 +139,14 @@ class Command:
         options = self.options.with_values(
             TestOptions, img_folder=str(self.root / folder), photo_overlay=overlay
         )
-        return test_command.find_photos(self.model, options)
+        return network_run.find_photos(self.model, options)
 
     def run(self, folder: str, overlay: bool = True) -> None:
         """Reconstruct a folder and write all files."""
         test = self.options.with_values(TestOptions, photo_overlay=overlay)[TestOptions]
         overlay_of = Overlay(self.model.face_model, self.model.camera, self.model.renderer.backend)
         run = PhotoRun(
-            test_command.reconstruction(self.model, test), test.test_batch_size, overlay_of
+            network_run.reconstruction(self.model, test), test.test_batch_size, overlay_of
         )
         with ResultWriter(self.root / "results") as writer:
             run.folder(self.photos(folder, overlay), writer)

@@ -17,20 +17,21 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Timing, compare, threads_and_repeats
-from data.ddfa_dataset import DdfaOptions, augment, black_border
+from data.ddfa_dataset import augment, black_border
 from data.images import read_image, write_image
 from data.square_crop import SquareCrop
 from models.assets import SynergyAssets
 from models.batch import FaceBatch
 from models.export_nets import SynergyExport
-from models.face_model import FaceModelOptions
 from models.networks.folding import fold_batch_norms
-from models.schedule import OptimiserOptions
 from models.synergy.morphable import SynergyFace, face_arrays
 from models.synergy.network import SynergyNetwork
 from models.synergy.parameters import DDFA_LAYOUT, SynergyMeaning, Whitening
-from models.synergy_model import SynergyModel, SynergyOptions
+from models.synergy_model import SynergyModel
 from options import parse_command
+from options.data_options import DdfaOptions
+from options.face_options import FaceModelOptions
+from options.network_options import OptimiserOptions, SynergyOptions
 from util.assets import load_face_model
 from util.errors import InputError
 from util.export_file import load_onnx, smooth_images, write_export

@@ -19,7 +19,8 @@ from data.synthetic.generate import CHUNK, RenderChunk
 from data.synthetic.maps import MapChoice
 from data.synthetic.photographer import Photographer
 from data.worker_pool import map_in_processes
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
+from options.face_options import FaceModelOptions
 from util.assets import load_face_model
 from util.cores import usable_cores
 

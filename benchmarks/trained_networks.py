@@ -33,14 +33,15 @@ from benchmarks.face_model_photos import (
 )
 from models.appearance import solve_appearance
 from models.batch import FaceBatch
-from models.camera import CROP_PX, Camera
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData
 from models.facerecon_model import FaceReconModel
 from models.landmarks import normalised_error
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, reconstruct, shape_face
 from options import parse_command
+from options.face_options import CROP_PX, FaceModelOptions
 from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError

@@ -14,16 +14,19 @@ import torch
 from benchmarks.timing import compare
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
 from models.landmarks import five_from_68, to_index
-from models.networks.recognition import RecognitionNet, RecognitionOptions
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
-from models.objective import ObjectiveOptions, WeakObjective
+from models.networks.recognition import RecognitionNet
+from models.networks.reconstruction import create_reconstruction_net
+from models.objective import WeakObjective
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from models.schedule import OptimiserOptions, create_optimizer
+from models.schedule import create_optimizer
 from models.similarity import estimate_similarity
 from models.stages import pose_face, reconstruct, shape_face
+from options.face_options import FaceModelOptions
+from options.loss_options import ObjectiveOptions
+from options.network_options import OptimiserOptions, RecognitionOptions, ReconstructionNetOptions
 from util.assets import load_face_model
 from util.recognition_file import load_recognition_net
 

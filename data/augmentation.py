@@ -11,37 +11,7 @@ from PIL import Image
 
 from data.base_dataset import FaceSample
 from data.landmarks import MIRROR_ORDER
-from util.errors import InputError
-
-_KINDS = ("shift", "scale", "rot", "flip")
-
-
-@dataclass(frozen=True)
-class AugmentationOptions:
-    """Random changes of training faces."""
-
-    preprocess: str = "shift_scale_rot_flip"
-    """Which changes: any of shift, scale, rot, flip, joined by underscores, or none."""
-    use_aug: bool = True
-    """Change training faces at random."""
-    shift_pixs: float = 10.0
-    """Largest shift in pixels of the crop, drawn uniformly in x and y; whole pixels."""
-    scale_delta: float = 0.1
-    """Largest relative change of the size, drawn uniformly."""
-    rot_angle: float = 10.0
-    """Largest rotation in degrees, drawn uniformly."""
-
-    def __post_init__(self) -> None:
-        """Refuse unknown changes and impossible ranges."""
-        if unknown := set(self.preprocess.split("_")) - {*_KINDS, "none", ""}:
-            raise InputError(
-                f"--preprocess {self.preprocess}: {sorted(unknown)[0]!r} is unknown; join any of "
-                f"{', '.join(_KINDS)} by underscores, or give none"
-            )
-        if not 0 <= self.shift_pixs < math.inf:
-            raise InputError(f"--shift_pixs is {self.shift_pixs}; it must be 0 or more")
-        if not 0 <= self.scale_delta < 1:
-            raise InputError(f"--scale_delta is {self.scale_delta}; it must lie in [0, 1)")
+from options.data_options import AugmentationOptions
 
 
 @dataclass(frozen=True)

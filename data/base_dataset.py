@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models.assets import Assets, SynergyAssets
-from models.landmarks import LandmarkOptions, LandmarkOrigin
+from options.face_options import LandmarkOptions, LandmarkOrigin
 
 
 @dataclass(frozen=True)

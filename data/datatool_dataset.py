@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from PIL import Image
 from data.base_dataset import FaceDataset, FaceSample
 from data.images import read_image
 from models.assets import SynergyAssets
-from models.face_model import FaceModelOptions
+from options.data_options import DatatoolOptions
+from options.groups import DATASET_GROUPS
 from options.train_options import LoaderOptions
 from util.datatool_files import IMAGE_PX, Annotation, read_tags, split_tags
 from util.errors import InputError
@@ -23,26 +23,10 @@ FARTHEST_PX = 5.0
 other conventions explain; more means another face model."""
 
 
-@dataclass(frozen=True)
-class DatatoolOptions:
-    """The datatool's output."""
-
-    datatool_root_dir: str = "datatool"
-    """Folder of the tags, each with dataset.json and sample_files/."""
-    train_tags: str = "HELEN, HELEN_Flip, LFPW, LFPW_Flip"
-    """Tags to train on."""
-    val_tags: str = "AFW, AFW_Flip, IBUG, IBUG_Flip"
-    """Tags to validate on."""
-    bfm_path: str = "bfm_utils/morphable_models/BFM.mat"
-    """The Basel Face Model with expressions; where it is missing --face_model stands in."""
-    debug: bool = False
-    """Take the first batch of each set alone."""
-
-
 class DatatoolDataset(FaceDataset):
     """Whole pictures with whitened parameters; not augmented, as in the public code."""
 
-    option_groups = (DatatoolOptions, FaceModelOptions)
+    option_groups = DATASET_GROUPS["datatool"]
 
     def __init__(self, options: Any, assets: SynergyAssets, is_train: bool) -> None:
         """Read the annotations.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from PIL import Image, ImageEnhance
 from data.base_dataset import FaceDataset, FaceSample
 from data.images import read_image
 from models.assets import SynergyAssets
-from util.ddfa_files import LIST, PARAMETERS, read_labels, read_list
+from options.data_options import DdfaOptions
+from options.groups import DATASET_GROUPS
+from util.ddfa_files import read_labels, read_list
 from util.errors import InputError
 
 _SOURCE = re.compile(r"(.*?_\d+)(?:_\d+)*")
@@ -27,53 +28,10 @@ _SOURCE = re.compile(r"(.*?_\d+)(?:_\d+)*")
 _MASKS = ("left_top", "right_top", "left_bottom", "right_bottom", "left", "right", "centre")
 
 
-@dataclass(frozen=True)
-class DdfaOptions:
-    """3DDFA's crops and labels; relative paths count from data_root."""
-
-    data_root: str = "./"
-    """Folder that train_aug_120x120/ and 3dmm_data/ lie in."""
-    ddfa_images: str = "train_aug_120x120"
-    """Folder of the crops."""
-    ddfa_list: str = f"3dmm_data/{LIST}"
-    """List of the crops, one a line."""
-    ddfa_params: str = f"3dmm_data/{PARAMETERS}"
-    """Their whitened parameters, a pickle or .npy, rows in the order of the list."""
-    mm_folder: str = "3dmm_data"
-    """Folder of the face model and the whitening that the labels were made with."""
-    val_share: float = 0.02
-    """Share of the photos that are kept for validation, with all copies of each."""
-    ddfa_aug: bool = True
-    """Change colours, and now and then cover most of the crop, in training."""
-    ddfa_jitter: float = 0.4
-    """Largest change of brightness, contrast and saturation, as a share."""
-    ddfa_mask_share: float = 0.01
-    """Share of the crops of which only a quarter, a half or the centre is shown."""
-    ddfa_border_px: int = 5
-    """Border that is always black, in training, validation and benchmarks."""
-
-    def __post_init__(self) -> None:
-        """Refuse shares that are none."""
-        if not 0 < self.val_share < 1:
-            raise InputError(
-                f"--val_share is {self.val_share}; it must lie between 0 and 1, such as 0.02: the "
-                "best epoch is chosen by the photos that it keeps back"
-            )
-        for flag in ("ddfa_jitter", "ddfa_mask_share"):
-            if not 0 <= getattr(self, flag) <= 1:
-                raise InputError(f"--{flag} is {getattr(self, flag)}; it must lie in [0, 1]")
-        if self.ddfa_border_px < 0:
-            raise InputError(f"--ddfa_border_px is {self.ddfa_border_px}; it must be 0 or more")
-
-    def path(self, name: str) -> Path:
-        """A path of these options, counted from data_root."""
-        return Path(self.data_root) / getattr(self, name)
-
-
 class DdfaDataset(FaceDataset):
     """Crops with whitened parameters."""
 
-    option_groups = (DdfaOptions,)
+    option_groups = DATASET_GROUPS["ddfa"]
 
     def __init__(self, options: Any, assets: SynergyAssets, is_train: bool) -> None:
         """Read list and labels, and take the photos that are for training, or the others.

@@ -10,39 +10,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from data.landmarks import five_points
+from options.data_options import DetectionOptions
 
 # dlib's detector keeps its image pyramid inside itself and lets other threads run meanwhile: two
 # searches at once return boxes of each other's pictures.
 _one_at_a_time = threading.RLock()
-
-
-@dataclass(frozen=True)
-class DetectionOptions:
-    """How faces are found where no detections are given."""
-
-    detector: Literal["dlib", "tensorflow", "insightface"] = "dlib"
-    """Face detector and landmark predictor: dlib for both; tensorflow takes the landmarks from the
-    public code's 68lm_detector.pb; insightface finds faces by its own detector."""
-    lm_folder: str = "checkpoints/lm_model"
-    """Folder of 68lm_detector.pb, BBRegressorParam_r.mat and test_mean_face.txt (tensorflow)."""
-    insightface_root: str | None = None
-    """Folder of insightface's models, such as ~/.insightface; nothing is downloaded."""
-    detection_upsample: int = 1
-    """How often a small photo is doubled before faces of 80 pixels are searched; 1 finds faces
-    from 40 pixels."""
-
-    def __post_init__(self) -> None:
-        """Refuse what would shrink photos or fill the memory."""
-        if not 0 <= self.detection_upsample <= 3:
-            raise ValueError(
-                f"--detection_upsample is {self.detection_upsample}; it must lie between 0 and 3"
-            )
 
 
 @dataclass(frozen=True)

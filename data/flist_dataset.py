@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceSample, named_files
 from data.fitted_labels import read_label
 from data.images import is_image_name, read_image, read_mask
@@ -25,23 +24,10 @@ from data.prepared_dataset import PreparedDataset
 from data.prepared_files import images_by_stem
 from data.synthetic.coefficients import SyntheticTruth, read_truth
 from models.assets import ModelAssets
-from models.landmarks import LandmarkOptions
-from models.truth import LabelOptions
+from options.data_options import FlistOptions
+from options.groups import DATASET_GROUPS
 from util.errors import InputError
 from util.text import decode_text
-
-
-@dataclass(frozen=True)
-class FlistOptions:
-    """Lists of prepared photos."""
-
-    data_root: str = "./"
-    """Folder from which the paths in the lists count."""
-    flist: str = "datalist/train/masks.txt"
-    """List of the training masks; or several with their shares of an epoch, such as
-    photos.txt:0.7,faces.txt:0.3, without shares all of each."""
-    flist_val: str = "datalist/val/masks.txt"
-    """List of the validation masks; or several, without shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +76,7 @@ class ListedPhoto:
 class FlistDataset(PreparedDataset):
     """Aligned photos with landmarks and skin masks; augmented for training."""
 
-    option_groups = (FlistOptions, AugmentationOptions, LandmarkOptions, LabelOptions)
+    option_groups = DATASET_GROUPS["flist"]
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
         """Read the lists and see which of their files are there.

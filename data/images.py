@@ -11,6 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,19 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise InputError(f"{name} is empty (0 bytes); replace the file")
     return _decode(io.BytesIO(content), name)
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the head of the file, as it lies there; None where that cannot be read.
+
+    Args:
+        path: of the picture.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            return opened.size
+    except Exception:  # whatever Pillow raises; reading the whole says what is wrong
+        return None
 
 
 def read_mask(path: Path | str) -> np.ndarray:
@@ -196,10 +210,39 @@ def find_folder(name: str, data_root: Path, flag: str = "img_folder") -> Path:
         if path.exists():
             return path
     places = " and ".join(dict.fromkeys([str(data_root / name), str(Path(name))]))
+    meant = "the photo by its name" if is_image_name(name) else "the folder that holds the photos"
     raise InputError(
-        f"--{flag} {name} does not exist (looked for {places}); give the folder that holds "
-        "the photos"
+        f"--{flag} {name} does not exist (looked for {places}); give {meant}{_near(Path(name))}"
     )
+
+
+def _near(path: Path) -> str:
+    """What a misspelt path may stand for among its neighbours, as ` (did you mean a.png?)`."""
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return ""
+    found = get_close_matches(path.name, names, 1, cutoff=0.7)
+    return f" (did you mean {path.with_name(found[0])}?)" if found else ""
+
+
+def common_folder(files: Sequence[Path]) -> Path:
+    """The folder that several photos lie in.
+
+    Raises:
+        InputError: one of them is a folder, or they lie in several.
+    """
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder; give it alone, or photos without it")
+    folders = list(dict.fromkeys(file.parent for file in files))
+    if len(folders) > 1:
+        raise InputError(
+            f"{files[0]} and other photos lie in several folders ({folders[0]}, {folders[1]}); "
+            "photos of one call lie in one, since results bear their names: put them into one "
+            "folder, or call once for each"
+        )
+    return folders[0]
 
 
 def stems(paths: Sequence[Path]) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.detection import DetectionOptions, DlibDetector, Face
+from data.detection import DlibDetector, Face
 from data.onnx_model import OnnxModel
+from options.data_options import DetectionOptions
 from util.errors import InputError
 
 _PATTERNS = ("det_*.onnx", "scrfd_*.onnx")

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from data.detection import DetectionOptions, DlibDetector, Face
+from data.detection import DlibDetector, Face
 from data.landmarks import five_points
 from data.onnx_model import OnnxModel
+from options.data_options import DetectionOptions
 from util.atomic import write_bytes
 from util.errors import InputError
 from util.file_kind import foreign_kind

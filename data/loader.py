@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from data.bad_images import BadImages, CollateLoaded, Replacing
 from data.base_dataset import FaceDataset, FaceSample
 from models.batch import FaceBatch
-from models.landmarks import LandmarkOrigin, five_from_68, from_index
+from models.landmarks import five_from_68, from_index
 from models.similarity import estimate_similarity
+from options.face_options import LandmarkOrigin
 from util.cores import usable_cores
 from util.distributed import Place
 from util.errors import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from data.alignment import AlignedFace, align_face
 from data.detection import LandmarkDetector
-from data.images import list_images, read_image, reduce_image, stems
+from data.images import common_folder, list_images, read_image, reduce_image, stems
 from data.photo_landmarks import choose_landmarks, read_checked
 from data.skin_mask import skin_mask
 from util.errors import InputError
@@ -99,11 +99,11 @@ class Photo:
 
 
 class PhotoFolder:
-    """Loads and aligns the photos of a folder, or a single photo."""
+    """Loads and aligns the photos of a folder, or some of them."""
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Sequence[Path],
         standard_points: np.ndarray,
         detector: LandmarkDetector,
         *,
@@ -115,8 +115,9 @@ class PhotoFolder:
         """List the photos; nothing is read yet.
 
         Args:
-            path: folder or image file; `detections/<stem>.txt` and `landmarks/<stem>.txt` beside
-                the images are used where they exist, and name the one face that is meant.
+            path: folder, image file or several of one folder; `detections/<stem>.txt` and
+                `landmarks/<stem>.txt` beside the images are used where they exist, and name the
+                one face that is meant.
             standard_points: (5, 3) alignment points of the face model.
             detector: finds faces and landmarks where no file gives them.
             all_faces: take every face that is found, not only the largest.
@@ -127,10 +128,14 @@ class PhotoFolder:
         Raises:
             InputError: nothing there, no images in it, or several photos and one file of points.
         """
-        self.name = path.resolve().name if path.is_dir() else path.resolve().parent.name
-        self.root = path if path.is_dir() else path.parent
-        self.paths = list_images(path)
-        # A single file keeps the stem that it has among its neighbours.
+        if isinstance(path, Path):
+            self.root = path if path.is_dir() else path.parent
+            self.paths = list_images(path)
+        else:
+            self.root = common_folder(path)
+            self.paths = sorted({photo for file in path for photo in list_images(file)})
+        self.name = self.root.resolve().name
+        # Files keep the stems that they have among their neighbours.
         neighbours = list_images(self.root)
         names = dict(zip(neighbours, stems(neighbours), strict=True))
         self.stems = [names[p] for p in self.paths]
@@ -143,8 +148,8 @@ class PhotoFolder:
         self._landmarks = landmarks
         if landmarks is not None and len(self.paths) > 1:
             raise InputError(
-                f"{landmarks} holds the points of one face, but {path} has {len(self.paths)} "
-                f"photos; put a file for each into {self.root / 'landmarks'}"
+                f"{landmarks} holds the points of one face, but there are {len(self.paths)} photos "
+                f"of {self.root}; put a file for each into {self.root / 'landmarks'}"
             )
         if landmarks is not None and not landmarks.is_file():
             raise InputError(f"the landmark file {landmarks} does not exist")

@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.alignment import Alignment
-from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.detection import LandmarkDetector, create_detector
 from data.fitted_labels import FaceLabeller, FittedLabel, landmark_hash, read_label, write_label
 from data.images import find_folder, read_image, write_image
 from data.landmarks import (
@@ -51,6 +51,7 @@ from data.prepared_files import (
 from data.sharding import FolderPart, Shard, ShardRecord, list_part, shard_folder
 from data.skin_mask import skin_mask
 from data.worker_pool import WorkerDied, map_in_processes
+from options.data_options import DetectionOptions
 from util.cores import usable_cores
 from util.errors import InputError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.alignment import align_face
-from data.augmentation import AugmentationOptions, Warp
+from data.augmentation import Warp
 from data.base_dataset import FaceDataset, FaceSample
 from data.exact_warp import warp_exactly
 from data.fit_warp import warp_fit
@@ -22,7 +22,8 @@ from data.landmarks import check_landmarks, upright_landmarks
 from models.assets import ModelAssets
 from models.camera import Camera
 from models.parameters import ParameterLayout
-from models.truth import LabelOptions
+from options.data_options import AugmentationOptions
+from options.loss_options import LabelOptions
 from util.errors import InputError
 
 

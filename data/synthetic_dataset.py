@@ -22,51 +22,24 @@ from data.base_dataset import FaceDataset, FaceSample, named_files
 from data.exact_warp import turn
 from data.images import read_mask
 from data.synthetic.backgrounds import PictureFolder
-from data.synthetic.coefficients import VALIDATION_COUNT, read_truth
+from data.synthetic.coefficients import read_truth
 from data.synthetic.lighting import brighten
-from data.synthetic.photographer import Photographer, refuse_head
+from data.synthetic.photographer import Photographer
 from models.assets import ModelAssets
-from models.face_model import FaceModel, FaceModelOptions
-from models.landmarks import LandmarkOptions
+from models.face_model import FaceModel
 from models.parameters import ParameterLayout
-from models.truth import LabelOptions
+from options.data_options import SyntheticOptions
+from options.face_options import FaceModelOptions, refuse_head
+from options.groups import DATASET_GROUPS
+from options.loss_options import LabelOptions
+from options.synthesis_options import VALIDATION_COUNT
 from util.errors import InputError
-
-
-@dataclass(frozen=True)
-class SyntheticOptions:
-    """Synthetic faces with true coefficients."""
-
-    synthetic_folder: str = "datasets/synthetic"
-    """Folder of the training faces, made by make_synthetic.py."""
-    synthetic_folder_val: str = "datasets/synthetic_val"
-    """Folder of the validation faces."""
-    synthetic_live: int = 0
-    """Faces that each epoch renders anew, in the processes that load (--num_threads), instead of
-    reading a folder; 0 reads. Validation then renders the same 256 each time."""
-    synthetic_backgrounds: str = ""
-    """Folder of pictures to put behind four of five live faces."""
-    synthetic_masks: bool = True
-    """Read skin masks, which only the photometric loss needs."""
-    synthetic_aug: bool = True
-    """Turn, cover and brighten training faces at random; their truth stays exact."""
-    synthetic_rot_deg: float = 8.0
-    """Standard deviation of the random rotation in degrees."""
-    synthetic_box_share: float = 0.3
-    """Share of the training faces that a random box covers partly."""
-    synthetic_gain: float = 0.08
-    """Standard deviation of the random gain of the brightness."""
-
-    def __post_init__(self) -> None:
-        """Refuse a negative number of faces."""
-        if self.synthetic_live < 0:
-            raise InputError(f"--synthetic_live is {self.synthetic_live}; it must be 0 or more")
 
 
 class SyntheticDataset(FaceDataset):
     """Rendered faces with landmarks, masks and coefficients."""
 
-    option_groups = (SyntheticOptions, LandmarkOptions)
+    option_groups = DATASET_GROUPS["synthetic"]
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
         """Find the faces of the folder, or prepare to render them.

@@ -1,35 +1,27 @@
 """A live template for datasets of your own: the smallest thing `train.py` can train on.
 
-Copy this file, rename the classes, and add yours to `data.registry.DATASETS`; then
+Copy this file, rename the classes, and add yours to `data.registry.DATASETS` and its options, which
+stand in `options/`, to `options.groups.DATASET_GROUPS`; then
 `python train.py --dataset_mode <name>` trains on it. This one draws coloured discs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from data.base_dataset import FaceDataset, FaceSample
 from models.assets import ModelAssets
-
-
-@dataclass(frozen=True)
-class TemplateDatasetOptions:
-    """Options of the template dataset."""
-
-    num_discs: int = 64
-    """Number of training samples; validation has a quarter of it."""
-    disc_size_px: int = 224
-    """Side of the images."""
+from options.groups import DATASET_GROUPS
+from options.template_options import TemplateDatasetOptions
 
 
 class TemplateDataset(FaceDataset):
     """Shows every method that a dataset must have."""
 
     # 1. Name your option dataclasses: their fields become flags.
-    option_groups = (TemplateDatasetOptions,)
+    option_groups = DATASET_GROUPS["template"]
 
     def __init__(self, options: Any, assets: ModelAssets | None, is_train: bool) -> None:
         """2. Find your samples, and complain about missing files now, not in an hour."""

@@ -12,10 +12,11 @@ import numpy as np
 from PIL.Image import Resampling
 from scipy.ndimage import gaussian_filter1d
 
-from data.alignment import CROP_PX, FACE_SCALE_PX, pos
+from data.alignment import FACE_SCALE_PX, pos
 from data.images import resample_box
 from data.landmarks import five_from_68
 from data.video_plan import frame_runs
+from options.face_options import CROP_PX
 
 SMOOTH_FRAMES = 5.0
 """Standard deviation of the Gaussian along the frames."""

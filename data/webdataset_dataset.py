@@ -13,13 +13,11 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceSample, named_files
 from data.fitted_labels import FittedLabel, parse_label
 from data.images import decode_image
@@ -33,8 +31,8 @@ from data.tar_shards import (
     sample_ranges,
 )
 from models.assets import ModelAssets
-from models.landmarks import LandmarkOptions
-from models.truth import LabelOptions
+from options.data_options import WebdatasetOptions
+from options.groups import DATASET_GROUPS
 from util.errors import InputError
 
 _MOST_OPEN = 32
@@ -42,29 +40,10 @@ _LOOKED_AT = 16
 """Samples that are asked for labels before a training starts."""
 
 
-@dataclass(frozen=True)
-class WebdatasetOptions:
-    """Tar shards of prepared photos."""
-
-    tar_shards: str = "datasets/tar/train"
-    """Training faces: a folder of tar files, a pattern such as faces-*.tar or
-    faces-{000000..000099}.tar, or one file."""
-    tar_shards_val: str = "datasets/tar/val"
-    """Validation faces, likewise."""
-    tar_window: int = 16
-    """Tar files whose faces are shuffled among each other; more mix better, fewer keep reads
-    closer together."""
-
-    def __post_init__(self) -> None:
-        """Refuse an empty window."""
-        if self.tar_window < 1:
-            raise InputError(f"--tar_window is {self.tar_window}; it must be at least 1")
-
-
 class WebdatasetDataset(PreparedDataset):
     """The samples of `FlistDataset`, from tar files in the WebDataset layout."""
 
-    option_groups = (WebdatasetOptions, AugmentationOptions, LandmarkOptions, LabelOptions)
+    option_groups = DATASET_GROUPS["webdataset"]
 
     def __init__(self, options: Any, assets: ModelAssets, is_train: bool) -> None:
         """Find the tar files and where their samples lie.

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from models.camera import rotation_angles, rotation_matrix
 from models.face_model import FaceModel
-from models.one_euro import SmoothingOptions, smooth_motion
+from models.one_euro import smooth_motion
 from models.parameters import Coefficients
+from options.fitting_weights import SmoothingOptions
 
 HEAD_WIDTH_DM = 1.5
 """What counts as a motion of 1 where places are smoothed."""

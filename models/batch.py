@@ -38,9 +38,11 @@ class FaceBatch:
     def to(self, device: torch.device | str) -> FaceBatch:
         """Move every tensor to a device, and make numbers in [0, 1] of bytes there.
 
-        From pinned memory the copy runs beside what the device computes.
+        From pinned memory the copy to a GPU runs beside what that computes. The way back waits:
+        what arrives on the CPU is read at once.
         """
-        return self._changed(lambda value: _unit(value.to(device, non_blocking=True)))
+        to_gpu = torch.device(device).type == "cuda"
+        return self._changed(lambda value: _unit(value.to(device, non_blocking=to_gpu)))
 
     def pin_memory(self) -> FaceBatch:
         """Copy every tensor to where a GPU can fetch it by itself; a DataLoader calls this."""

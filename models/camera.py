@@ -15,35 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CROP_PX = 224
-"""Side of the R-Net's aligned crop in pixels."""
-
-
-@dataclass(frozen=True)
-class CameraOptions:
-    """The R-Net's fixed camera; published checkpoints depend on the defaults."""
-
-    focal: float = 1015.0
-    """Focal length in pixels of the 224 crop."""
-    center: float = 112.0
-    """Principal point of the 224 crop in pixels, in x and in y."""
-    camera_d: float = 10.0
-    """Distance of the camera from the object origin in decimetres."""
-    z_near: float = 5.0
-    """Nearest depth that is drawn, in decimetres."""
-    z_far: float = 15.0
-    """Farthest depth that is drawn, in decimetres."""
-
-    def __post_init__(self) -> None:
-        """Refuse cameras that see nothing."""
-        if not (self.focal > 0 and self.camera_d > 0):
-            raise ValueError(
-                f"--focal is {self.focal} and --camera_d {self.camera_d}; both must be above 0"
-            )
-        if not 0 < self.z_near < self.z_far:
-            raise ValueError(
-                f"--z_near is {self.z_near} and --z_far {self.z_far}; needed is 0 < near < far"
-            )
+from options.face_options import CROP_PX, CameraOptions
 
 
 def rotation_matrix(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:

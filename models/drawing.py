@@ -11,10 +11,11 @@ from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.landmarks import LandmarkOrigin, from_index, to_index
+from models.landmarks import from_index, to_index
 from models.parameters import Coefficients
 from models.renderer import Renderer, Rendering
 from models.stages import Reconstruction, pose_face, shape_face
+from options.face_options import LandmarkOrigin
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.camera import CROP_PX, Camera, rotate, rotation_matrix
+from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.networks.reconstruction import ReconstructionNet
 from models.synergy.network import INPUT_RANGES, SynergyNetwork
 from models.synergy.pose import LABEL_ORIGIN_PX, head_pose
+from options.face_options import CROP_PX
 
 SPARSE_OUTPUTS = ("parameters", "landmarks", "rotation")
 DENSE_OUTPUTS = ("vertices", "triangles")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,33 +25,10 @@ from models.landmark_embedding import LandmarkEmbedding, MovingContour
 from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
 from models.skeleton import Skeleton, SkeletonData
+from options.face_options import FaceModelOptions as FaceModelOptions  # what chooses one
 
 NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
 """What `--face_model` knows without a path."""
-
-
-FaceRegion = Literal["face", "head"]
-JawLandmarks = Literal["fixed", "silhouette"]
-
-
-@dataclass(frozen=True)
-class FaceModelOptions:
-    """Which face model gives coefficients their meaning."""
-
-    face_model: str = "auto"
-    """auto, open (comes with the program; open@0 is coarser, open@2 finer), one whose files the
-    user brings (bfm09, bfm17, bfm19: Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path
-    (.npz, .mat, .h5, .pkl, or the folder FaceXModel); auto takes bfm09 where its files are in
-    bfm_folder, else open."""
-    face_region: FaceRegion = "face"
-    """face; or head, with ears, skull and neck, in models that have them."""
-    jaw_landmarks: JawLandmarks = "fixed"
-    """fixed: always the same points of the skin, as in the public code; silhouette: where the
-    turned head ends, as detectors mark them, in models that know it."""
-    bfm_folder: str = "BFM"
-    """Folder of the user's face model files."""
-    bfm_model: str = "BFM_model_front.mat"
-    """The bfm09 file in that folder; made from 01_MorphableModel.mat and Exp_Pca.bin if missing."""
 
 
 @dataclass(frozen=True)

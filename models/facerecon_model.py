@@ -19,25 +19,22 @@ from models import losses
 from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.drawing import side_by_side
-from models.face_model import FaceModelOptions
-from models.landmarks import LandmarkOptions
 from models.losses import LANDMARK_WEIGHTS
 from models.networks.dlib_backbone import DlibBackbone
-from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import (
-    NetworkOutput,
-    ReconstructionNetOptions,
-    create_reconstruction_net,
-)
-from models.objective import ObjectiveOptions, WeakObjective
+from models.networks.reconstruction import NetworkOutput, create_reconstruction_net
+from models.objective import WeakObjective
 from models.parameters import Coefficients
 from models.precision import autocast_dtype, gradient_scaler
-from models.renderer import Renderer, RenderOptions, resolve_backend
-from models.schedule import OptimiserOptions, Schedule, create_optimizer
+from models.renderer import Renderer, resolve_backend
+from models.schedule import Schedule, create_optimizer
 from models.stages import Reconstruction, reconstruct
-from models.truth import LabelOptions, TruthObjective, TruthOptions
+from models.truth import TruthObjective
+from options.face_options import CameraOptions, LandmarkOptions, RenderOptions
+from options.groups import MODEL_GROUPS, RNET_GROUPS
+from options.loss_options import LabelOptions, ObjectiveOptions, TruthOptions
+from options.network_options import OptimiserOptions, ReconstructionNetOptions
 from util.distributed import Share
 from util.errors import InputError
 
@@ -45,21 +42,8 @@ from util.errors import InputError
 class FaceReconModel(BaseModel):
     """Trains and applies an R-Net."""
 
-    inference_groups = (
-        ReconstructionNetOptions,
-        FaceModelOptions,
-        CameraOptions,
-        RenderOptions,
-        LandmarkOptions,
-    )
-    option_groups = (
-        *inference_groups,
-        RecognitionOptions,
-        ObjectiveOptions,
-        TruthOptions,
-        LabelOptions,
-        OptimiserOptions,
-    )
+    inference_groups = RNET_GROUPS
+    option_groups = MODEL_GROUPS["facerecon"]
 
     def __init__(self, options: Any, assets: ModelAssets, device: torch.device) -> None:
         """Build the network around a loaded face model.

@@ -8,15 +8,15 @@ its y-up terms the given y is H - 1 - row. `LandmarkOrigin` "index" keeps that, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LandmarkOrigin = Literal["index", "centre"]
+from options.face_options import LandmarkOrigin
+
 Points = TypeVar("Points", Tensor, np.ndarray)
 
 JAW = slice(0, 17)
@@ -28,15 +28,6 @@ NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT = 30, 48, 54
 
 # (x, y) that an index gains when it enters as a continuous coordinate.
 _SHIFT = {"index": (0.0, 1.0), "centre": (0.5, 0.5)}
-
-
-@dataclass(frozen=True)
-class LandmarkOptions:
-    """Meaning of given landmarks."""
-
-    landmark_origin: LandmarkOrigin = "index"
-    """How given pixel indices are compared with projections: index as in the public code (half a
-    pixel apart), centre exactly."""
 
 
 def from_index(landmarks_index: Points, origin: LandmarkOrigin) -> Points:

@@ -15,44 +15,15 @@ from torch import Tensor, nn
 from models import losses
 from models.batch import FaceBatch
 from models.face_model import FaceModel
-from models.landmarks import LandmarkOrigin, five_from_68, to_index
+from models.landmarks import five_from_68, to_index
 from models.networks.recognition import RecognitionNet
 from models.precision import full_products
 from models.similarity import estimate_similarity
 from models.stages import Reconstruction
+from options.face_options import LandmarkOrigin
+from options.loss_options import ObjectiveOptions
 from util.distributed import WHOLE, Share
 from util.errors import InputError
-
-
-@dataclass(frozen=True)
-class ObjectiveOptions:
-    """Weights of the weakly-supervised losses."""
-
-    w_feat: float = 0.2
-    """Identity: distance of the recognition features of photo and rendering."""
-    w_color: float = 1.92
-    """Photometric: colour distance over the visible skin."""
-    w_reg: float = 3.0e-4
-    """Regularisation of the coefficients, over all blocks."""
-    w_id: float = 1.0
-    """Share of identity in the regularisation."""
-    w_exp: float = 0.8
-    """Share of expression in the regularisation."""
-    w_tex: float = 1.7e-2
-    """Share of texture in the regularisation."""
-    w_gamma: float = 10.0
-    """Colour of the light: variance of gamma over the channels."""
-    w_lm: float = 1.6e-3
-    """Landmarks: weighted squared distance in pixels."""
-    w_reflc: float = 5.0
-    """Reflectance: variance of the skin's albedo."""
-    w_keypoints: float = 0.0
-    """Distance, in pixels, of the given landmarks from where the backbone itself locates them
-    (--net_recon dlib); on also while true coefficients alone supervise."""
-    use_crop_face: bool = True
-    """Photometric loss on the front of the face only, not on the whole mesh."""
-    use_predef_M: bool = False
-    """Crop the rendering for the recognition net by the given landmarks, not the predicted."""
 
 
 @dataclass(frozen=True)

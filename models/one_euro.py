@@ -10,28 +10,10 @@ with the speed, so that rest is calm and fast motion does not lag:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class SmoothingOptions:
-    """How calm the motion of a video is."""
-
-    smooth_min_hz: float = 1.0
-    """Cutoff of the one-euro filter at rest; lower is calmer, 0 leaves the motion as it is."""
-    smooth_beta: float = 4.0
-    """How fast the cutoff rises with the motion, per face width a second; higher lags less."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no filter could be."""
-        if self.smooth_min_hz < 0 or self.smooth_beta < 0:
-            raise ValueError(
-                f"--smooth_min_hz is {self.smooth_min_hz} and --smooth_beta {self.smooth_beta}; "
-                "both must be 0 or more"
-            )
-
+from options.fitting_weights import SmoothingOptions
 
 SPEED_HZ = 1.0
 """Cutoff of the speed."""

@@ -4,75 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import lr_scheduler
 
+from options.network_options import OptimiserOptions
+
 # Clock policy: warm-up, then constant, then linear to zero. Of eight minutes the long descent, at
 # half as high a rate again, left smaller errors than one over the last fifth.
 WARM_UP_SHARE = 0.05
 DECAY_FROM_SHARE = 0.4
-
-
-@dataclass(frozen=True)
-class OptimiserOptions:
-    """Optimiser, learning rate, length of the training."""
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Adam as in the paper, AdamW as in the quick recipe, SGD with Nesterov's momentum as for
-    SynergyNet."""
-    n_epochs: int = 20
-    """Epochs in all."""
-    epoch_count: int = 1
-    """Number of the first epoch; files are named epoch_<number>.pth."""
-    lr: float = 1e-4
-    """Initial learning rate."""
-    lr_policy: Literal["linear", "step", "plateau", "cosine", "milestones", "clock"] = "step"
-    """Schedule by epoch; clock (warm-up, constant, linear to 0) by the share of training done."""
-    lr_decay_epochs: int = 10
-    """Epochs between divisions by 5 under --lr_policy step."""
-    milestones: tuple[int, ...] = (48, 64)
-    """Epochs after which --lr_policy milestones divides by 5."""
-    warmup: int = 5
-    """First epochs at a fifth of the rate under --lr_policy milestones; 0 or less for none."""
-    momentum: float = 0.9
-    """Of SGD."""
-    weight_decay: float | None = None
-    """Pull of weights to zero; none takes the optimiser's default, 0.01 of AdamW and else 0."""
-    beta1: float = 0.9
-    """First-moment decay."""
-    beta2: float = 0.999
-    """Second-moment decay."""
-    grad_clip: float = 0.0
-    """Largest norm of the whole gradient; 0 leaves it as it is."""
-    amp: Literal["none", "bf16", "fp16", "auto"] = "none"
-    """Precision of the R-Net: float32, bfloat16 or, on GPUs, float16 with scaled gradients; auto
-    takes bfloat16 on a CPU that computes it natively. Geometry, rendering and losses stay in
-    float32."""
-    compile: bool = False
-    """Compile the R-Net (torch.compile): a minute at the start and a C++ compiler for faster steps
-    on GPUs."""
-
-    def __post_init__(self) -> None:
-        """Refuse learning rates that diverge or stand still."""
-        if not 0 < self.lr < 10:
-            raise ValueError(f"--lr is {self.lr}; it must lie between 0 and 10, such as 1e-4")
-        for flag in ("n_epochs", "epoch_count", "lr_decay_epochs"):
-            if getattr(self, flag) < 1:
-                raise ValueError(f"--{flag} is {getattr(self, flag)}; it must be at least 1")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"--milestones are {self.milestones}; each must be after the last")
-        if self.weight_decay is not None and not 0 <= self.weight_decay < 1:
-            raise ValueError(f"--weight_decay is {self.weight_decay}; it must lie in [0, 1)")
-        for flag in ("beta1", "beta2", "momentum"):
-            if not 0 <= getattr(self, flag) < 1:
-                raise ValueError(f"--{flag} is {getattr(self, flag)}; it must lie in [0, 1)")
-        # A negative limit would turn the gradient around.
-        if not self.grad_clip >= 0:
-            raise ValueError(f"--grad_clip is {self.grad_clip}; it must be 0 or more")
 
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):

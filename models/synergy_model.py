@@ -7,7 +7,6 @@ decode to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,57 +17,26 @@ from models.base_model import BaseModel
 from models.batch import FaceBatch
 from models.drawing import BLUE, RED, draw_landmarks
 from models.precision import autocast_dtype, gradient_scaler
-from models.schedule import OptimiserOptions, Schedule, create_optimizer
+from models.schedule import Schedule, create_optimizer
 from models.synergy.losses import ParamLoss, WingLoss
 from models.synergy.network import (
-    RESIDUAL_SCALE,
-    Architecture,
     Regression,
     SynergyNetwork,
     SynergyOutput,
 )
 from models.synergy.pose import to_continuous
+from options.groups import MODEL_GROUPS
+from options.network_options import OptimiserOptions, SynergyOptions
 from util.errors import InputError
 
 NETWORK = "net_synergy"
 """Key of the network in checkpoints."""
 
 
-@dataclass(frozen=True)
-class SynergyOptions:
-    """SynergyNet and its losses."""
-
-    arch: Architecture = "mobilenet_v2"
-    """Backbone."""
-    public: bool = False
-    """Train as the public code does, with its slips: refinement and way back end in ReLU, and the
-    losses of the way back compare the wrong numbers."""
-    cycle: bool = True
-    """Refine the landmarks and go back to parameters; False trains the regressor alone."""
-    residual_scale: float = RESIDUAL_SCALE
-    """Pixels that 1 of the refinement moves a landmark."""
-    w_coarse: float = 0.05
-    """Weight of the landmarks of the regressed parameters (wing loss)."""
-    w_refined: float = 0.05
-    """Weight of the refined landmarks (wing loss)."""
-    w_param: float = 0.02
-    """Weight of the regressed parameters."""
-    w_reverse: float = 0.02
-    """Weight of shape and expression from the refined landmarks, against the label."""
-    w_consistency: float = 0.001
-    """Weight of shape and expression from the refined landmarks, against the regressed ones."""
-
-    def __post_init__(self) -> None:
-        """Refuse weights that would turn a loss around."""
-        for flag in ("w_coarse", "w_refined", "w_param", "w_reverse", "w_consistency"):
-            if not getattr(self, flag) >= 0:
-                raise ValueError(f"--{flag} is {getattr(self, flag)}; it must be 0 or more")
-
-
 class SynergyModel(BaseModel):
     """Trains a SynergyNet."""
 
-    option_groups = (SynergyOptions, OptimiserOptions)
+    option_groups = MODEL_GROUPS["synergy"]
     figure_of_merit = "coarse"
 
     def __init__(self, options: Any, assets: SynergyAssets, device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """A live template for models of your own: the smallest thing `train.py` can train.
 
-Copy this file, rename the class, and add it to `models.MODELS`; then
+Copy this file, rename the class, and add it to `models.MODELS` and its options, which stand in
+`options/`, to `options.groups.MODEL_GROUPS`; then
 `python train.py --model <name> --dataset_mode template` trains it. This one learns the mean colour
 of the images: one parameter per channel, pulled towards each pixel by a squared loss.
 """
@@ -8,7 +9,6 @@ of the images: one parameter per channel, pulled towards each pixel by a squared
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,15 +17,10 @@ from torch import Tensor, nn
 from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
-from models.schedule import OptimiserOptions, Schedule, create_optimizer
-
-
-@dataclass(frozen=True)
-class TemplateOptions:
-    """Options of the template model."""
-
-    w_colour: float = 1.0
-    """Weight of the colour loss."""
+from models.schedule import Schedule, create_optimizer
+from options.groups import MODEL_GROUPS
+from options.network_options import OptimiserOptions
+from options.template_options import TemplateOptions
 
 
 class MeanColour(nn.Module):
@@ -45,7 +40,7 @@ class TemplateModel(BaseModel):
     """Shows every method that a model must have."""
 
     # 1. Name your option dataclasses: their fields become flags.
-    option_groups = (TemplateOptions, OptimiserOptions)
+    option_groups = MODEL_GROUPS["template"]
 
     def __init__(self, options: Any, assets: ModelAssets | None, device: torch.device) -> None:
         """2. Build networks, optimisers and schedules."""

@@ -11,8 +11,6 @@ the cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,30 +23,10 @@ from models.lighting import irradiance
 from models.mesh import vertex_areas
 from models.parameters import Coefficients
 from models.precision import full_products
+from options.loss_options import TruthOptions
 
 PROBES = 400
 INNER_LANDMARK_WEIGHT = 2.0
-
-
-@dataclass(frozen=True)
-class TruthOptions:
-    """Weights of the supervision by true coefficients (synthetic faces)."""
-
-    w_truth_shape: float = 0.0
-    """Distance of neutral-pose vertices, per decimetre."""
-    w_truth_pose: float = 0.0
-    """Distance of rotated vertices, per decimetre."""
-    w_truth_px: float = 0.0
-    """Distance of projected vertices and landmarks, per pixel."""
-    w_truth_albedo: float = 0.0
-    """Absolute difference of the albedo."""
-    w_truth_light: float = 0.0
-    """Absolute difference of the light on the true normals."""
-    w_truth_coefficients: float = 0.0
-    """Squared difference of identity, expression and texture in standard deviations."""
-    weak_from: float = 0.0
-    """Share of the training after which the weakly-supervised losses join this supervision; 1
-    leaves them off."""
 
 
 RECIPE = TruthOptions(
@@ -60,31 +38,6 @@ RECIPE = TruthOptions(
     w_truth_coefficients=0.02,
 )
 """The weights of configs/synthetic.yaml: fitted coefficients have them where none are given."""
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """Supervision by coefficients that were fitted to photos."""
-
-    w_coeff: float = 0.0
-    """Weight, at the start, of the supervision by photos' fitted coefficients
-    (data_preparation.py --fit): of the terms of true ones at the weights w_truth_..., or at those
-    of configs/synthetic.yaml where none of them is given."""
-    coeff_until: float = 0.5
-    """Share of the training in which that weight falls to 0, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse weights that reward errors, and ends that no training reaches."""
-        if not 0 <= self.w_coeff < float("inf"):
-            raise ValueError(f"--w_coeff is {self.w_coeff}; it must be 0 or more")
-        if not 0 < self.coeff_until <= 1:
-            raise ValueError(
-                f"--coeff_until is {self.coeff_until}; it must lie above 0 and be at most 1"
-            )
-
-    def weight(self, progress: float) -> float:
-        """The weight when this share of the training is over."""
-        return self.w_coeff * max(0.0, 1 - progress / self.coeff_until)
 
 
 class TruthObjective(nn.Module):

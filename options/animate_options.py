@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NoReturn
 
-from models.animation import Transfer
-from models.fitting.fitter import Preset
+from data.images import is_image_name
+from options.fitting_weights import Preset
 from util.errors import InputError
+from util.folders import check_file, check_folder
+from util.saved_names import find_saved
 
 PARTS = ("expression", "pose")
+WRITTEN = (".mp4", ".glb", ".csv", ".png")
+"""Endings of --out."""
+_FIT = "fit it first: python fit.py"
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,55 @@ class AnimateOptions:
                 "nothing to animate: give --coeffs fits/anna and --with fits/talk.npz, units.csv "
                 "or talk.mp4"
             )
+        ending = Path(self.out).suffix.lower()
+        if ending and ending not in WRITTEN and not Path(self.out).is_dir():
+            raise InputError(
+                f"--out {self.out}: the ending is unknown; it can be {', '.join(WRITTEN)}, or a "
+                "folder's name without a dot"
+            )
         if not self.take:
             raise InputError("--take is empty; it can be expression, pose")
 
-    @property
-    def transfer(self) -> Transfer:
-        """What of the motion is taken."""
-        return Transfer(
-            expression="expression" in self.take,
-            pose="pose" in self.take and self.pose_of != "A",
-            relative=self.relative,
-            neutral=None if self.neutral < 0 else self.neutral,
+
+def check_animation(wanted: AnimateOptions) -> None:
+    """Refuse what there is no file for, and results that cannot be written, before the work.
+
+    Raises:
+        InputError: --coeffs or --with names nothing, or a file of another kind.
+    """
+    if wanted.coeffs and find_saved(Path(wanted.coeffs)) is None:
+        path = Path(wanted.coeffs)
+        if path.suffix.lower() == ".csv":
+            raise InputError(
+                f"--coeffs {path}: units have no identity; give the coefficients of a face, and "
+                "the csv to --with"
+            )
+        _refuse("coeffs", path)
+    path = Path(wanted.with_)
+    if path.suffix.lower() == ".csv":
+        if not path.is_file():
+            raise InputError(f"--with {path}: there is no such file; give a csv of named units")
+        if not wanted.coeffs:
+            raise InputError(f"--with {path}: units have no identity; give --coeffs fits/anna")
+    elif wanted.with_ and find_saved(path) is None:
+        if not path.is_file() or is_image_name(path):
+            _refuse("with", path)
+        check_folder(wanted.res_folder, "res_folder")
+    out = Path(wanted.out or "animations/any.mp4")
+    (check_file if out.suffix.lower() in WRITTEN else check_folder)(out, "out")
+
+
+def _refuse(flag: str, path: Path) -> NoReturn:
+    """Say what a file without coefficients is, and what to do with it."""
+    if path.is_file() and is_image_name(path):
+        raise InputError(f"--{flag} {path} is a photo; {_FIT} {path}, then give fits/{path.stem}")
+    if path.is_file() and flag == "coeffs":
+        raise InputError(
+            f"--{flag} {path}: there are no coefficients beside it; {_FIT} {path}, then give "
+            f"fits/{path.stem}"
         )
+    others = ", a video, or a csv of named units" if flag == "with" else ""
+    raise InputError(
+        f"--{flag} {path}: there is no such file, nor {path.stem}.mat or .npz beside it; give "
+        f"results of fit.py or test.py, such as fits/anna{others}"
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.synthetic.rendering import Looks
+from options.synthesis_options import Looks
 from util.errors import InputError
 
 BenchmarkName = Literal[

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from models.fitting.adam import AdamSchedule
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
-from models.fitting.fitter import Preset
-from models.fitting.tracking import KNOWN_FACE, TrackWeights
+from data.images import common_folder, find_folder, list_images
+from options.fitting_weights import (
+    KNOWN_FACE,
+    PUBLIC_WEIGHTS,
+    AdamSchedule,
+    FitWeights,
+    Preset,
+    TrackWeights,
+)
 from options.flags import ParsedOptions
 from util.errors import InputError
+from util.folders import check_folder
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """What is fitted, and how."""
 
-    img_path: str = ""
-    """A photo, or a folder of photos; detections/<stem>.txt and landmarks/<stem>.txt beside them
-    are used where they are there. A path without a flag means this, or v_path."""
+    img_path: tuple[str, ...] = ()
+    """A photo, several of one folder, or a folder of photos; detections/<stem>.txt and
+    landmarks/<stem>.txt beside them are used where they are there. Paths without a flag mean this,
+    or v_path."""
     v_path: str = ""
     """A video of one person."""
     res_folder: str = "fits"
@@ -56,6 +64,8 @@ class FitOptions:
         """Refuse what contradicts itself."""
         if self.faces_at_once < 0:
             raise InputError(f"--faces_at_once is {self.faces_at_once}; it must be 0 or more")
+        if self.img_path and self.v_path:
+            raise InputError("--img_path and --v_path are both given; fit one after the other")
         if self.same_person and self.faces == "all":
             raise InputError(
                 "--same_person takes the largest face of each photo; leave out --faces all"
@@ -134,6 +144,45 @@ class VideoFitOptions:
         for name, least in (("nframes_shape", 1), ("nworkers", 0), ("ngpus", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+def chosen_input(fit: FitOptions) -> Literal["photos", "video"]:
+    """What is to be fitted, after a look at whether it is there and results can be written.
+
+    Raises:
+        InputError: nothing is named, it does not exist, or results cannot go to --res_folder.
+    """
+    check_folder(fit.res_folder, "res_folder")
+    if fit.v_path:
+        usual = FitOptions()
+        for flag in ("landmarks", "same_person", "faces", "init"):
+            # Believed to work, were it taken. A recorded run gives them too, at their defaults.
+            if getattr(fit, flag) != getattr(usual, flag):
+                raise InputError(f"--{flag} is for photos; leave it out with --v_path")
+        if not Path(fit.v_path).exists():
+            raise InputError(f"--v_path {fit.v_path} does not exist; give a video file")
+        return "video"
+    if not fit.img_path:
+        raise InputError("nothing to fit: give photos, a folder or a video: python fit.py my.jpg")
+    found = chosen_photos(fit)
+    for path in [found] if isinstance(found, Path) else found:
+        list_images(path)
+    if fit.landmarks and not Path(fit.landmarks).is_file():
+        raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
+    return "photos"
+
+
+def chosen_photos(fit: FitOptions) -> Path | list[Path]:
+    """The folder or the photos that `--img_path` names.
+
+    Raises:
+        InputError: one does not exist, or they do not lie together.
+    """
+    found = [find_folder(name, Path("datasets"), "img_path") for name in fit.img_path]
+    if len(found) == 1:
+        return found[0]
+    common_folder(found)
+    return found
 
 
 def chosen_weights(options: ParsedOptions) -> FitWeights:

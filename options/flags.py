@@ -18,7 +18,7 @@ import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -138,8 +138,6 @@ def parse_command(
     groups: Sequence[type] | Callable[[dict[str, str]], Sequence[type]],
     argv: Sequence[str] | None = None,
     description: str = "",
-    *,
-    partial: bool = False,
 ) -> ParsedOptions:
     """Parse a command line into its option groups.
 
@@ -148,8 +146,6 @@ def parse_command(
             them, for commands in which one flag (`--model`) decides which others exist.
         argv: arguments without the program's name; default `sys.argv[1:]`.
         description: first lines of `--help`.
-        partial: leave all other flags, `--help` too, to a later call that knows more groups: for
-            a command that begins before its heavy modules are imported.
 
     Raises:
         InputError: unknown flag or YAML key, value of the wrong type, unreadable config.
@@ -161,9 +157,6 @@ def parse_command(
         classes = list(groups(given) if callable(groups) else groups)
     except ValueError as error:  # a registry does not know a name
         raise InputError(str(error)) from error
-    if partial:
-        own = {section_name(group) for group in classes}
-        entries = [entry for entry in entries if not entry.section or entry.section in own]
     entries = _of_sections(entries, classes)
     arguments = [*_tokens(entries), *rest]
     sources = {entry.name: entry.path for entry in entries}
@@ -171,7 +164,6 @@ def parse_command(
     parser = _Parser(
         description=description,
         allow_abbrev=False,
-        add_help=not partial,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -191,19 +183,17 @@ def parse_command(
             _add_flag(section, field, hints[field.name], help_texts.get(field.name, ""))
 
     for name, path in sources.items():
-        if name not in seen and not partial:
+        if name not in seen:
             raise InputError(
                 f"--config {path}: {name} is no flag of this command"
                 f"{did_you_mean([name], seen)}; run with --help for all flags"
             )
     try:
         namespace, unknown = parser.parse_known_args(arguments)
-        if unknown and not partial:
+        if unknown:
             flags = [token.partition("=")[0] for token in unknown if token.startswith("-")]
-            parser.error(
-                f"unrecognized arguments: {' '.join(unknown)}"
-                f"{did_you_mean(flags, ['config', *seen])}"
-            )
+            hint = did_you_mean(flags, ["config", *seen]) or _flag_of_a_path(unknown, seen)
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         values = vars(namespace)
     except InputError as error:
         for name, path in sources.items():
@@ -267,6 +257,21 @@ def did_you_mean(typed: Iterable[str], names: Iterable[str], dashes: str = "--")
         found |= dict.fromkeys(begun if 0 < len(begun) <= 3 else near)
     meant = " or ".join(f"{dashes}{name}" for name in found)
     return f" (did you mean {meant}?)" if found else ""
+
+
+_BARE = {
+    "img_folder": "photos are given by",
+    "img_path": "photos are given by",
+    "flist": "a list of prepared photos is given by",
+    "out": "the folder of results is given by",
+}
+"""What people type without a flag, by the flag that it may have been meant for."""
+
+
+def _flag_of_a_path(typed: Sequence[str], names: Collection[str]) -> str:
+    """How to give what was typed without a flag, as ` (photos are given by --img_folder x)`."""
+    flag = next((flag for flag in _BARE if flag in names), "")
+    return f" ({_BARE[flag]} --{flag} {typed[0]})" if flag and typed[0][0] != "-" else ""
 
 
 def _say_what_has_no_effect(classes: Sequence[type], typed: dict[str, str]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
+
+from util.errors import InputError
 
 Unit = Literal["dm", "m", "mm"]
 TextureLight = Literal["keep", "remove"]
@@ -12,6 +16,16 @@ UNIT_NAMES: dict[Unit, str] = {"dm": "decimetre", "m": "metre", "mm": "millimetr
 
 MIN_TEXTURE, MAX_TEXTURE = 64, 4096
 """Sides of textures in pixels."""
+
+
+KINDS = (
+    *("glb", "texture", "neutral", "world", "ply", "usdz", "camera"),
+    *("depth", "normals", "mask", "visibility", "eg3d", "panohead"),
+    *("sadtalker", "pirender", "styleheat", "facial", "geneface", "real3dportrait"),
+)
+"""What `--save` chooses from, keys of `util.outputs.OUTPUTS`."""
+NONE = "none"
+"""`--save none` writes no further files."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,8 @@ class OutputOptions:
     """Of --save texture: keep the photo's light, or remove it by the fitted harmonics (albedo)."""
 
     def __post_init__(self) -> None:
-        """Refuse textures that nobody can use."""
+        """Refuse kinds of files that there are not, and textures that nobody can use."""
+        check_names(self.save)
         if not MIN_TEXTURE <= self.texture_size <= MAX_TEXTURE:
             raise ValueError(
                 f"--texture_size {self.texture_size}: it can be {MIN_TEXTURE} to {MAX_TEXTURE}"
@@ -46,3 +61,18 @@ class OutputOptions:
     def units_in_a_dm(self) -> float:
         """What lengths in decimetres are multiplied by."""
         return {"dm": 1.0, "m": 0.1, "mm": 100.0}[self.unit]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse unknown kinds of output, before anything long begins.
+
+    Raises:
+        InputError: a name is unknown, or stands beside `none`.
+    """
+    for name in names:
+        if name not in (*KINDS, NONE):
+            near = get_close_matches(name, (*KINDS, NONE), 1)
+            hint = f"did you mean {near[0]}?" if near else f"it can be {', '.join(KINDS)}, none"
+            raise InputError(f"--save {name}: there is no such kind of file; {hint}")
+    if NONE in names and len(names) > 1:
+        raise InputError(f"--save {' '.join(names)}: none stands alone")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.camera import CROP_PX
+from options.face_options import CROP_PX
 from options.flags import ParsedOptions, did_you_mean, flag_names, no_effect, parse_command
 from util.errors import InputError
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.detection import DetectionOptions
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
 from options.flags import ParsedOptions, config_flags, no_effect, parse_command
+from options.groups import SYNERGY_GROUPS
+from options.network_options import SynergyModelOptions
 from util.errors import InputError
-from util.synergy_trained import SYNERGY_GROUPS, SynergyModelOptions
+from util.run_choice import find_trained
 
 DEMO_WEIGHTS, BENCHMARK_WEIGHTS = "pretrained/best.pth.tar", "models/best.pth.tar"
 _SIZE = "the checkpoint says how large its crops are"
@@ -76,7 +78,15 @@ def demo_options(argv: Sequence[str], description: str = "") -> ParsedOptions:
     """
     options = parse_command(DEMO_GROUPS, long_flags(argv), description)
     given = any(options.given(flag) for flag in ("weights", "name", "epoch"))
-    return options if given else options.with_values(SynergyModelOptions, weights=DEMO_WEIGHTS)
+    if not given:
+        options = options.with_values(SynergyModelOptions, weights=DEMO_WEIGHTS)
+    if not Path(options[PublicDemoOptions].files).exists():
+        raise InputError(
+            f"-f {options[PublicDemoOptions].files} does not exist; name a photo or a folder of "
+            "photos"
+        )
+    find_trained(options)
+    return options
 
 
 def benchmark_call(argv: Sequence[str], evaluate_flags: Mapping[str, str] | None = None):

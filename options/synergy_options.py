@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from data.images import find_folder, list_images
+from options.flags import ParsedOptions
 from util.errors import InputError
+from util.folders import check_folder
+from util.run_choice import find_trained
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,24 @@ class SynergyTestOptions:
                 "--save_mesh textured needs --uv_folder, the folder of the maps; obj colours the "
                 "mesh by the photo"
             )
+
+
+def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
+    """What is to be reconstructed, after a look at whether it is there.
+
+    Raises:
+        InputError: no such photos, video or checkpoint, or results cannot go to --res_folder.
+    """
+    test = options[SynergyTestOptions]
+    if test.v_path:
+        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder"):
+            if options.given(flag):
+                raise InputError(f"--{flag} is for photos; leave it out with --v_path")
+        if not Path(test.v_path).exists():
+            raise InputError(f"--v_path {test.v_path} does not exist; give a video file")
+    else:
+        list_images(find_folder(test.img_folder, Path("datasets")))
+    find_trained(options)
+    if test.res_folder:
+        check_folder(test.res_folder, "res_folder")
+    return "video" if test.v_path else "photos"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from data.images import find_folder, list_images
 from options.base_options import DisplayOptions, DistributedOptions
-from options.flags import no_effect, without_effect
+from options.flags import ParsedOptions, no_effect, without_effect
 from util.errors import InputError
+from util.run_choice import find_trained
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,13 @@ PublicTrainingOptions = without_effect(
     },
 )
 """What the public code shares between training and test."""
+
+
+def check_test_input(options: ParsedOptions) -> None:
+    """Refuse photos and runs that are not there, before the work.
+
+    Raises:
+        InputError: no such photos, or no such checkpoint.
+    """
+    list_images(find_folder(options[TestOptions].img_folder, Path("datasets")))
+    find_trained(options)

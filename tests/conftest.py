@@ -160,7 +160,7 @@ def tiny_face_model(tiny_face_data: FaceModelData) -> FaceModel:
 @pytest.fixture(scope="session")
 def open_face_data() -> FaceModelData:
     """The face model that comes with the program; only for tests that need a real face."""
-    from models.face_model import FaceModelOptions
+    from options.face_options import FaceModelOptions
     from util.assets import read_chosen_face_model
 
     return read_chosen_face_model(FaceModelOptions(face_model="open"))[0]

@@ -13,8 +13,9 @@ import trimesh
 from data.images import read_image
 from data.video import VideoReader
 from models.camera import Camera, rotation_matrix
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from options import parse_command
+from options.face_options import FaceModelOptions
 from tests.glb_reader import Glb
 from tests.gltf_validator import validation_problems
 from tests.saved_faces import random_faces, save_photo, save_video

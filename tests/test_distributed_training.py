@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.generate import generate
 from models.face_model import FaceModel, FaceModelData
+from options.synthesis_options import SynthesisOptions
 from tests.prepared_photos import make_photos
 from tests.train_processes import ended, start, train, train_tiny, train_two, two_places
-from util.checkpoint import list_checkpoints, load_checkpoint
+from util.checkpoint import load_checkpoint
+from util.checkpoint_names import list_checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--disc_size_px", "16"]
@@ -92,6 +95,22 @@ def test_two_processes_train_a_network_on_photos(tmp_path: Path, open_face_data:
     assert whole["sched_00"] == parts["sched_00"]
 
 
+def test_the_first_process_alone_writes(tmp_path: Path):
+    """The other one stands in another folder, where nothing appears."""
+    folders = [tmp_path / "first", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    with two_places() as places:
+        processes = [
+            start(train_tiny, [*FLAGS, "--n_epochs", "1"], folder=folder, environment=place)
+            for folder, place in zip(folders, places, strict=True)
+        ]
+        codes = [ended(process) for process in processes]
+    assert codes == [0, 0], (folders[0] / "process.err").read_text("utf-8")
+    assert list_checkpoints(folders[0] / "checkpoints" / "face_recon") == ["1", "latest"]
+    assert sorted(path.name for path in folders[1].iterdir()) == ["process.err", "process.out"]
+
+
 @pytest.mark.slow
 def test_two_processes_look_at_a_mixture(tmp_path: Path, open_face_data: FaceModelData):
     """At step 10 one of them has a photo, and the other one a face with truth."""
@@ -145,6 +164,38 @@ def test_bad_photos_of_both_processes_are_counted_together(
         assert log_text.count(f"photo {number}.png is damaged") == 1
 
 
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+def test_two_gpus_train_as_one(tmp_path: Path, open_face_data: FaceModelData, amp: str):
+    """By NCCL, started by the command itself: losses as on one GPU, and resumed."""
+    make_photos(tmp_path / "photos", FaceModel(open_face_data), 6)
+    lists = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt", "--data_root", "."]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open", "--lr", "1e-4"]
+    sizes = ["--batch_size", "4", "--batch_size_val", "2", "--use_aug", "False", "--amp", amp]
+    command = [sys.executable, str(ROOT / "train.py"), *lists, *net, *sizes, "--print_freq", "1"]
+    for name, gpus, more in (
+        ("one", "0", []),
+        ("two", "0,1", []),
+        ("two", "0,1", ["--n_epochs", "3", "--continue_train"]),
+    ):
+        run = ["--gpu_ids", gpus, "--num_threads", "1", "--n_epochs", "2", "--name", name, *more]
+        result = subprocess.run(
+            [*command, *run], cwd=tmp_path, capture_output=True, text=True, timeout=280
+        )
+        assert result.returncode == 0, result.stderr
+    assert list_checkpoints(tmp_path / "checkpoints" / "two") == ["1", "2", "3", "latest"]
+    one, two = (
+        load_checkpoint(tmp_path / "checkpoints" / name / "epoch_2.pth")["net_recon"]
+        for name in ("one", "two")
+    )
+    for name, value in one.items():
+        assert torch.isfinite(two[name]).all()
+        if amp == "none":
+            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-3, msg=name)
+
+
 @pytest.mark.slow  # starts five interpreters
 def test_under_torchrun(tmp_path: Path):
     starter = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -165,6 +216,32 @@ def test_under_torchrun(tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.slow  # starts five interpreters
+def test_under_torchrun_on_two_machines(tmp_path: Path):
+    """Each with an agent and one process of its own, as far as one machine can show it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    starter = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    starter += ["--master_addr", "127.0.0.1", "--master_port", port]
+    argv = [*COMMAND, "--name", "run", "--n_epochs", "1"]
+    agents = [
+        subprocess.Popen(
+            [sys.executable, *starter, "--node_rank", str(rank), *argv],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    shown = [agent.communicate(timeout=200) for agent in agents]
+    assert agents[0].returncode == 0, shown[0][1]
+    assert "on 2 processes on cpu" in shown[0][0] and "faces to train on" not in shown[1][0]
+    train_one(tmp_path, "one", "--n_epochs", "1")
+    assert log(tmp_path, "run") == log(tmp_path, "one")
+
+
 def test_a_killed_process_ends_the_training_and_leaves_its_checkpoint(tmp_path: Path):
     argv = ["--name", "killed", "--n_epochs", "100000", "--world_size", "2"]
     process = subprocess.Popen(

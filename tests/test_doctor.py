@@ -18,7 +18,7 @@ from scipy.io import savemat
 
 from data import landmark_graph
 from models.face_model import FaceModelData
-from models.networks.recognition import RecognitionOptions
+from options.network_options import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame, write_ict

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.detection import DetectionOptions, create_detector
-from models.camera import Camera, CameraOptions
+from data.detection import create_detector
+from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
+from options.data_options import DetectionOptions
 from options.evaluate_options import IctBenchmarkOptions
+from options.face_options import CameraOptions
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError

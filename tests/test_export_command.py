@@ -15,10 +15,11 @@ from data.images import write_image
 from models.camera import Camera
 from models.export_nets import RNetExport, SynergyExport
 from models.face_model import FaceModel
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.reconstruction import create_reconstruction_net
 from models.renderer import Renderer
 from models.stages import reconstruct
 from models.synergy.pose import head_pose
+from options.network_options import ReconstructionNetOptions
 from tests.commands import load_script as load_command
 from tests.commands import load_tool
 from tests.synergy_files import save_random_synergy

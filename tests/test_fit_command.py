@@ -16,15 +16,16 @@ from scipy.io import loadmat
 from data.images import read_image, write_image
 from data.landmarks import read_landmarks, write_landmarks
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
-from models.fitting.tracking import TrackWeights
+from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
+from options.face_options import FaceModelOptions
 from options.fit_options import chosen_track, chosen_weights
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from tests.commands import load_script
 from tests.test_test_command import trained  # noqa: F401 - a fixture
+from util import fit_run
 from util.assets import load_face_model
 from util.errors import InputError
 from util.one_person import OnePersonCheck
@@ -199,10 +200,10 @@ def test_chosen_weights_are_a_set_with_single_replacements():
 
 def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
     cases = {
-        (): "nothing to fit: give a photo, a folder or a video",
+        (): "nothing to fit: give photos, a folder or a video",
         ("--img_path", "nowhere"): "--img_path nowhere does not exist",
-        ("--img_path", str(photos), "--landmarks", "p.txt"): "p.txt holds the points of one face",
-        (str(photos / "a.png"), "--landmarks", "p.txt"): "landmark file p.txt does not exist",
+        ("--img_path", str(photos), "--landmarks", __file__): "holds the points of one face",
+        (str(photos / "a.png"), "--landmarks", "p.txt"): "--landmarks p.txt: there is no such file",
         (str(photos), "--same_person", "--faces", "all"): "--same_person takes the largest face",
         (str(photos), "--faces_at_once", "-1"): "--faces_at_once is -1",
         (str(photos), "--fit_focal", "--solver", "adam"): "--solver adam holds the focal length",
@@ -215,7 +216,7 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
             command.main([*argv, *RUN])
     assert not (folder / "fits").exists()
     (folder / "file").touch()
-    with pytest.raises(InputError, match=r"folder file.out cannot be made .*--res_folder"):
+    with pytest.raises(InputError, match=r"--res_folder file.out: file is no folder"):
         command.main([str(photos), *RUN, "--res_folder", "file/out"])
 
 
@@ -290,3 +291,25 @@ def test_other_programs_fit_several_images_with_a_call(photos: Path):
         fit_images(images, [points[0], points[1] + 2000], fitter)
     with pytest.raises(ValueError, match="2 images and landmarks of 1"):
         fit_images(images, points[:1], fitter)
+
+
+def test_several_photos_are_fitted_as_their_folder_would(photos: Path, folder: Path):
+    """Each keeps the name that it has among its neighbours; the others are left out."""
+    shutil.copy(photos / "a.png", photos / "c.png")
+    shutil.copy(photos / "landmarks" / "a.txt", photos / "landmarks" / "c.txt")
+    command.main([str(photos / "b.png"), str(photos / "a.png"), "--res_folder", "out", *RUN])
+    assert set(rows(folder / "out")) == {"a.png", "b.png"}
+    command.main([str(photos), "--res_folder", "all", *RUN])
+    for stem in "ab":
+        one, other = (loadmat(folder / name / f"{stem}.mat")["coeff"] for name in ("out", "all"))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_photo_cannot_have_is_refused_before_the_fit(
+    photos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_image(folder / "wide.png", np.zeros((64, 96, 3), np.uint8))
+    monkeypatch.setattr(fit_run, "face_fitter", None)  # which a fit would call
+    with pytest.raises(InputError, match=r"--save panohead: .* wide\.png is 96 x 64; crop it"):
+        command.main(["wide.png", "--save", "glb", "panohead", *RUN])
+    assert not (folder / "fits").exists()

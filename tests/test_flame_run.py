@@ -13,9 +13,9 @@ from scipy.io import loadmat
 from data.images import write_image
 from data.landmarks import write_landmarks
 from models.camera import Camera
-from models.face_model import FaceModelOptions
 from models.renderer import Renderer
 from models.stages import reconstruct
+from options.face_options import FaceModelOptions
 from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame
 from util.assets import load_face_model

@@ -30,11 +30,10 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 import data.preparation
-from data.augmentation import AugmentationOptions
 from data.base_dataset import FaceDataset
-from data.detection import DetectionOptions, Face
+from data.detection import Face
 from data.fitted_labels import FittedLabel, LabelMaker, read_label, write_label
-from data.flist_dataset import FlistDataset, FlistOptions, read_list
+from data.flist_dataset import FlistDataset, read_list
 from data.images import read_image, read_mask, write_image
 from data.landmarks import check_landmarks, read_landmarks, write_landmarks
 from data.loader import FaceLoader
@@ -45,11 +44,11 @@ from data.sharding import Shard, ShardRecord
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.tar_shards import pack_photos, sample_ranges
 from data.worker_pool import WorkerDied, map_in_processes
-from models.face_model import FaceModelOptions
-from models.landmarks import LandmarkOptions
 from models.networks.iresnet import IResNet
 from options import parse_command
 from options.base_options import BaseOptions
+from options.data_options import AugmentationOptions, DetectionOptions, FlistOptions
+from options.face_options import FaceModelOptions, LandmarkOptions
 from options.train_options import LoaderOptions, TrainOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.util.iresnet_onnx import GraphWriter
@@ -821,7 +820,8 @@ def assets() -> Any:
 
 
 def tar_dataset(path: Path) -> FaceDataset:
-    from data.webdataset_dataset import WebdatasetDataset, WebdatasetOptions
+    from data.webdataset_dataset import WebdatasetDataset
+    from options.data_options import WebdatasetOptions
 
     options = photos_options(tars=WebdatasetOptions(str(path), str(path)))
     return WebdatasetDataset(options, assets(), is_train=True)

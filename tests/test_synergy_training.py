@@ -10,7 +10,8 @@ import torch
 import make_synthetic
 from tests.commands import load_script
 from tests.ddfa_folder import make_ddfa_folder
-from util.checkpoint import list_checkpoints, load_tensors
+from util.checkpoint import load_tensors
+from util.checkpoint_names import list_checkpoints
 from util.errors import InputError
 from util.synergy_checkpoint import FaceFiles, load_synergy
 

@@ -25,6 +25,7 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.commands import load_script
+from util import network_run
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
 from util.face_result import FaceResult
@@ -196,7 +197,7 @@ def test_all_faces_of_a_photo(
     capsys: pytest.CaptureFixture[str],
 ):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
-    monkeypatch.setattr(command, "create_detector", lambda options: TwoFaces(landmarks))
+    monkeypatch.setattr(network_run, "create_detector", lambda options: TwoFaces(landmarks))
     root = photos.parent / "crowd"
     for name in ("b.png", "b_2.png", "c.png"):
         write_image(root / name, np.asarray(Image.open(photos / "a.png")))
@@ -300,7 +301,7 @@ def test_a_network_better_than_the_mean_face_is_not_blamed(
         row = SummaryRow("a.jpg", "ok", nme_inner=error, nme_inner_mean_face=0.04)
         with ResultWriter(tmp_path / "results") as writer:
             writer.rows.append(row)
-        command.report(writer, tmp_path / "results")
+        network_run.report(writer, tmp_path / "results")
         return capsys.readouterr().out
 
     assert "no better than the mean face" not in shown(0.03)

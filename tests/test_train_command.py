@@ -15,7 +15,9 @@ from models.face_model import FaceModel
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
 from tests.util.report_browser import Page
-from util.checkpoint import list_checkpoints, load_checkpoint
+from util import devices, launch
+from util.checkpoint import load_checkpoint
+from util.checkpoint_names import list_checkpoints
 from util.errors import InputError
 from util.training import Training
 
@@ -255,8 +257,8 @@ def test_without_a_run_continue_train_says_so_at_once(monkeypatch: pytest.Monkey
     def late(*_: object) -> None:
         raise AssertionError("something was set up")
 
-    monkeypatch.setattr(train, "choose_device", late)
-    monkeypatch.setattr(train, "run_processes", late)
+    monkeypatch.setattr(devices, "choose_device", late)
+    monkeypatch.setattr(launch, "run_processes", late)
     for more in ([], ["--world_size", "2"]):
         argv = [*TEMPLATE, *SMALL, "--name", "b", "--continue_train", *more]
         with pytest.raises(

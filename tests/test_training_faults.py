@@ -118,7 +118,7 @@ def test_a_read_only_folder_is_named_before_the_training(tmp_path: Path):
         else:
             folder.chmod(0o700)
     assert result.returncode == 2
-    assert f"error: cannot write {folder / 'face_recon'}" in result.stderr
+    assert f"{folder} cannot be written by this user; give another --chec" in result.stderr
     assert "step" not in result.stderr and "Traceback" not in result.stderr
 
 

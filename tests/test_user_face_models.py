@@ -13,10 +13,11 @@ import torch
 
 from data.synthetic.sampling import FaceSampler
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
-from models.truth import TruthOptions
+from options.face_options import FaceModelOptions
+from options.loss_options import TruthOptions
 from tests.face_files import (
     flame_arrays,
     flame_embedding,

@@ -24,7 +24,13 @@ _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods(
 _CONTEXT: Any = multiprocessing.get_context(_METHOD)
 if _METHOD == "forkserver":
     # torch imports _dynamo, in seconds, with the first optimiser.
-    _CONTEXT.set_forkserver_preload(["train", "torch._dynamo", "tests.train_processes"])
+    # train.py imports what computes once its command line is read.
+    _CONTEXT.set_forkserver_preload(
+        [
+            *("train", "data.loader", "data.registry", "models", "util.assets", "util.launch"),
+            *("util.training_start", "util.training", "torch._dynamo", "tests.train_processes"),
+        ]
+    )
 
 
 def start(

@@ -11,11 +11,12 @@ import torch
 from tqdm import tqdm
 
 from data.images import write_image
-from models.camera import CROP_PX, Camera, rotate, rotation_matrix
+from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import PosedFace
+from options.face_options import CROP_PX
 from util.atomic import write_text
 from util.errors import InputError
 from util.face_gltf import face_animation, unit_strengths

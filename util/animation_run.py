@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 
-from data.detection import DetectionOptions
-from data.images import is_image_name
 from data.video import VideoReader
-from models.animation import FaceMotion, animate, calmed, plain_light
-from models.camera import Camera, CameraOptions
-from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelOptions
-from models.one_euro import SmoothingOptions
+from models.animation import FaceMotion, Transfer, animate, calmed, plain_light
+from models.camera import Camera
+from models.face_model import NAMED_FACE_MODELS, FaceModel
 from models.parameters import Coefficients
-from models.renderer import Renderer, RenderOptions
-from options.animate_options import AnimateOptions
+from models.renderer import Renderer
+from options.animate_options import AnimateOptions, check_animation
 from options.base_options import BaseOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions, flag_name, flag_tokens
+from options.groups import TRACKING_GROUPS
 from util.animation_files import (
     Animation,
     Look,
@@ -34,12 +33,9 @@ from util.animation_files import (
 from util.assets import choose_face_model
 from util.devices import choose_device
 from util.errors import InputError
-from util.saved_faces import SavedFaces, find_saved, read_saved_faces
+from util.saved_faces import SavedFaces, read_saved_faces
+from util.saved_names import find_saved
 from util.units_file import read_units
-
-TRACKING = (BaseOptions, DetectionOptions, FaceModelOptions, CameraOptions, RenderOptions)
-"""Options that a fit of a video takes over."""
-_FIT = "fit it first: python fit.py"
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,7 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
         What was written.
     """
     wanted = options[AnimateOptions]
+    check_animation(wanted)
     _refuse_flags_in_vain(options)
     # Device and threads; the model itself stays on the CPU, where everything is drawn.
     choose_device("-1", options[BaseOptions].num_cpu_threads)
@@ -91,31 +88,9 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
 
 
 def _read_person(given: str) -> SavedFaces:
-    path = Path(given)
-    found = find_saved(path)
-    if found is not None:
-        return read_saved_faces(found)
-    if path.suffix.lower() == ".csv":
-        raise InputError(
-            f"--coeffs {path}: units have no identity; give the coefficients of a face, and the "
-            "csv to --with"
-        )
-    _refuse("coeffs", path)
-
-
-def _refuse(flag: str, path: Path) -> NoReturn:
-    """Say what a file without coefficients is, and what to do with it."""
-    if path.is_file() and is_image_name(path):
-        raise InputError(f"--{flag} {path} is a photo; {_FIT} {path}, then give fits/{path.stem}")
-    if path.is_file() and flag == "coeffs":
-        raise InputError(
-            f"--{flag} {path}: there are no coefficients beside it; {_FIT} {path}, then give "
-            f"fits/{path.stem}"
-        )
-    raise InputError(
-        f"--{flag} {path}: there is no such file, nor {path.stem}.mat or .npz beside it; give "
-        "results of fit.py or test.py, such as fits/anna"
-    )
+    found = find_saved(Path(given))
+    assert found is not None  # `check_animation` has seen it
+    return read_saved_faces(found)
 
 
 def _find_driver(wanted: AnimateOptions, options: ParsedOptions) -> _Driver:
@@ -124,16 +99,10 @@ def _find_driver(wanted: AnimateOptions, options: ParsedOptions) -> _Driver:
         return _Driver("itself")
     path = Path(wanted.with_)
     if path.suffix.lower() == ".csv":
-        if not path.is_file():
-            raise InputError(f"--with {path}: there is no such file; give a csv of named units")
-        if not wanted.coeffs:
-            raise InputError(f"--with {path}: units have no identity; give --coeffs fits/anna")
         return _Driver(path.stem, csv=path)
     found = find_saved(path)
     if found is not None:
         return _Driver(found.stem, saved=read_saved_faces(found))
-    if not path.is_file() or is_image_name(path):
-        _refuse("with", path)
     VideoReader(path)  # which says what the file is, if it is no video
     return _Driver(path.stem, video=path)
 
@@ -162,7 +131,7 @@ def _track(
     argv += ["--preset", wanted.preset, "--save_video=False"]
     if wanted.nworkers:
         argv += ["--nworkers", str(wanted.nworkers)]
-    shared = [(group, field) for group in TRACKING for field in fields(group)]
+    shared = [(group, field) for group in TRACKING_GROUPS for field in fields(group)]
     for group, field in shared:
         name = flag_name(field)
         if options.given(name) and name != "face_model":
@@ -178,7 +147,7 @@ def _animation(
     options: ParsedOptions, face_model: FaceModel, person: SavedFaces, driver: _Driver
 ) -> Animation:
     """Coefficients of all frames."""
-    wanted, transfer = options[AnimateOptions], options[AnimateOptions].transfer
+    wanted, transfer = options[AnimateOptions], _transfer(options[AnimateOptions])
     own = person.coefficients(face_model).item(0)
     if wanted.light == "plain":
         own = replace(own, gamma=plain_light(own.gamma))
@@ -206,6 +175,16 @@ def _animation(
         camera=camera,
         strengths=strengths,
         audio=driver.video if driver.video and VideoReader(driver.video).info.has_audio else None,
+    )
+
+
+def _transfer(wanted: AnimateOptions) -> Transfer:
+    """What of the motion is taken."""
+    return Transfer(
+        expression="expression" in wanted.take,
+        pose="pose" in wanted.take and wanted.pose_of != "A",
+        relative=wanted.relative,
+        neutral=None if wanted.neutral < 0 else wanted.neutral,
     )
 
 
@@ -273,11 +252,6 @@ def _write(out: Path, animation: Animation, options: ParsedOptions, *, with_unit
         write_strengths(out, animation)
     elif ending == ".png":
         write_picture(out, animation, look)
-    elif ending and not out.is_dir():
-        raise InputError(
-            f"--out {out}: the ending is unknown; it can be .mp4, .glb, .csv, .png, or a folder's "
-            "name without a dot"
-        )
     else:
         write_frames(out, animation, look, wanted.frames)
     return ""

@@ -6,24 +6,20 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from data.datatool_dataset import DatatoolOptions
-from data.ddfa_dataset import DdfaOptions
 from models.assets import Assets, ModelAssets, SynergyAssets
-from models.face_model import (
-    NAMED_FACE_MODELS,
-    FaceModel,
-    FaceModelData,
-    FaceModelOptions,
-    FaceRegion,
-)
-from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import ReconstructionNetOptions
-from models.objective import ObjectiveOptions
-from models.schedule import OptimiserOptions
+from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
-from models.synergy_model import SynergyOptions
+from options.data_options import DatatoolOptions, DdfaOptions
+from options.face_options import FaceModelOptions, FaceRegion
 from options.flags import ParsedOptions
+from options.loss_options import ObjectiveOptions
+from options.network_options import (
+    OptimiserOptions,
+    RecognitionOptions,
+    ReconstructionNetOptions,
+    SynergyOptions,
+)
 from options.train_options import TrainOptions
 from util import flame_file, ict_file
 from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
@@ -44,6 +40,7 @@ from util.ict_file import convert_ict, find_ict, is_stale
 from util.level_of_detail import LEVELS
 from util.recognition_file import load_recognition_net
 from util.reconstruction_file import read_initial_weights
+from util.run_choice import check_labels
 
 OPEN_FACE_MODEL = Path(__file__).resolve().parent.parent / "BFM" / "open_face_model.npz"
 _LOOK_ALIKES = (".h5", ".tgz", ".gz", ".zip", ".rar", ".7z")
@@ -291,10 +288,7 @@ def _load_synergy_assets(options: ParsedOptions) -> SynergyAssets:
     """The face model and whitening that a dataset's labels are made with."""
     if DatatoolOptions in options:
         return _load_datatool_assets(options)
-    if DdfaOptions not in options:
-        raise InputError(
-            "--model synergy needs --dataset_mode ddfa or datatool, whose labels it learns"
-        )
+    check_labels(options)
     meaning = SynergyMeaning()
     found = read_morphable_folder(options[DdfaOptions].path("mm_folder"), meaning.layout)
     print(f"Face model: {found.arrays.card}, of {options[DdfaOptions].path('mm_folder')}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.insightface_detector import find_detection_model
 from data.landmark_graph import (
     CONVERTED_NAME,
@@ -31,13 +31,14 @@ from data.landmark_graph import (
 )
 from data.onnx_model import OnnxModel
 from models.camera import Camera
-from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelOptions
-from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import ReconstructionNetOptions
-from models.renderer import Renderer, RenderOptions, resolve_backend
+from models.face_model import NAMED_FACE_MODELS, FaceModel
+from models.renderer import Renderer, resolve_backend
 from models.stages import reconstruct
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
+from options.face_options import FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
+from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util import flame_file, ict_file
 from util.assets import choose_face_model, ict_would_be_made
 from util.bfm_conversion import (
@@ -50,13 +51,8 @@ from util.bfm_conversion import (
 from util.bfm_file import NAME as BFM09
 from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
 from util.bfm_h5_file import RELEASES
-from util.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-    load_tensors,
-    read_card,
-    resolve_checkpoint,
-)
+from util.checkpoint import load_checkpoint, load_tensors, read_card
+from util.checkpoint_names import list_checkpoints, resolve_checkpoint
 from util.devices import choose_device
 from util.errors import InputError
 from util.flame_file import find_flame

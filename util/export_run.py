@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from data.images import list_images, read_image
 from models.export_nets import RNetExport, SynergyExport
-from models.facerecon_model import FaceReconModel
 from options.base_options import BaseOptions, run_folder
 from options.export_options import ExportOptions
 from options.flags import ParsedOptions
-from util.checkpoint import resolve_checkpoint
+from options.groups import EXPORT_GROUPS
+from util.checkpoint_names import resolve_checkpoint
 from util.export_file import (
     BATCHES,
     ENDINGS,
@@ -27,7 +27,7 @@ from util.export_file import (
     smooth_images,
     write_export,
 )
-from util.synergy_trained import SYNERGY_GROUPS, load_trained_synergy
+from util.synergy_trained import load_trained_synergy
 from util.trained_model import load_reconstruction_model
 
 CHECKED = 16
@@ -120,6 +120,6 @@ def _load_network(options: ParsedOptions) -> Exportable:
 
 
 EXPORTERS: Mapping[str, ExporterKind] = {
-    "facerecon": ExporterKind(FaceReconModel.inference_groups, _load_network),
-    "synergy": ExporterKind(SYNERGY_GROUPS, _load_synergy),
+    "facerecon": ExporterKind(EXPORT_GROUPS["facerecon"], _load_network),
+    "synergy": ExporterKind(EXPORT_GROUPS["synergy"], _load_synergy),
 }

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from models.face_model import FaceModelData, FaceRegion, array_fingerprint
+from models.face_model import FaceModelData, array_fingerprint
 from models.landmark_embedding import MovingContour
+from options.face_options import FaceRegion
 from util.atomic import atomic_file
 from util.errors import InputError
 from util.file_kind import foreign_to_npz

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.landmarks import five_from_68, to_index
-from models.networks.recognition import RecognitionNet, RecognitionOptions
+from models.networks.recognition import RecognitionNet
 from models.similarity import estimate_similarity
+from options.network_options import RecognitionOptions
 from util.recognition_file import load_recognition_net
 
 STRANGER_DISTANCE = 0.7

@@ -21,15 +21,15 @@ from models.camera import Camera
 from models.drawing import over_photos, turned_views
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
-from models.fitting.adam import AdamSchedule, fit_adam
-from models.fitting.energy import FitWeights
-from models.fitting.fitter import PRESETS, FaceFitter, Fit, Preset
+from models.fitting.adam import fit_adam
+from models.fitting.fitter import PRESETS, FaceFitter, Fit
 from models.fitting.plausibility import left_of_flat
 from models.fitting.problem import Evaluation
 from models.landmarks import from_index
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.fitting_weights import AdamSchedule, FitWeights, Preset
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.fit_record import FitRecord, StageRecord

@@ -11,10 +11,11 @@ import torch
 from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers
 from data.photo_folder import photo_face
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.fitter import Preset
+from models.face_model import FaceModel
 from models.parameters import ParameterLayout
 from models.renderer import Renderer
+from options.face_options import FaceModelOptions
+from options.fitting_weights import Preset
 from util.assets import choose_face_model
 from util.photo_fitting import PhotoFitting, face_fitter
 

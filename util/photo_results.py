@@ -12,15 +12,10 @@ from models.batch import FaceBatch
 from models.camera import Camera, rotate
 from models.drawing import side_by_side
 from models.face_model import FaceModel
-from models.landmarks import (
-    LandmarkOrigin,
-    five_from_68,
-    from_index,
-    normalised_error,
-    to_index,
-)
+from models.landmarks import five_from_68, from_index, normalised_error, to_index
 from models.pose import pose_from_points
 from models.stages import Reconstruction
+from options.face_options import LandmarkOrigin
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera
 from util.results import SummaryRow

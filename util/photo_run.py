@@ -12,11 +12,11 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from data.detection import DetectionOptions
 from data.photo_folder import Photo, PhotoFace, PhotoFolder
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Backend, Renderer
+from options.data_options import DetectionOptions
 from options.flags import ParsedOptions
 from options.record import changed_options
 from util.errors import InputError

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.detection import DetectionOptions
 from data.images import write_image
 from data.photo_folder import Photo
 from models.pixel_view import PixelView
+from options.data_options import DetectionOptions
 from options.flags import ParsedOptions
 from options.public_synergy import PublicDemoOptions
 from util.errors import InputError

@@ -9,12 +9,8 @@ from torch import Tensor
 
 from models.networks.dlib_resnet import DlibResNet
 from models.networks.iresnet import IRESNET_DEPTHS, create_iresnet, iresnet_depth_from_keys
-from models.networks.recognition import (
-    ArcFaceRecognitionNet,
-    DlibRecognitionNet,
-    RecognitionNet,
-    RecognitionOptions,
-)
+from models.networks.recognition import ArcFaceRecognitionNet, DlibRecognitionNet, RecognitionNet
+from options.network_options import RecognitionOptions
 from util.arcface_onnx import read_iresnet_onnx
 from util.checkpoint import load_network, load_tensors, strip_parallel_prefix
 from util.dlib_file import read_dlib_resnet

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from models.networks.dlib_backbone import DlibBackbone
-from models.networks.reconstruction import (
-    RECONSTRUCTION_NETS,
-    ReconstructionNetOptions,
-    pretrained_names,
-)
+from models.networks.reconstruction import RECONSTRUCTION_NETS, pretrained_names
+from options.network_options import ReconstructionNetOptions
 from util.checkpoint import load_tensors, strip_parallel_prefix, with_batch_counters
 from util.dlib_file import installed_dlib_file, read_dlib_resnet
 from util.errors import InputError

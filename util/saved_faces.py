@@ -16,19 +16,14 @@ import numpy as np
 import torch
 
 from data.fit_warp import scale_coefficients, shift_coefficients
-from models.camera import CROP_PX, Camera
+from models.camera import Camera
 from models.face_model import FaceModel
 from models.parameters import Coefficients
+from options.face_options import CROP_PX
 from util.coefficient_file import PUBLIC_KEYS
 from util.errors import InputError
 from util.mat_file import mat_shapes, read_mat
 
-ENDINGS = (".npz", ".mat")
-_BESIDE = (
-    *("_report.html", "_report.json", "_fit.json", "_fit.mp4", "_views.png", "_photo.jpg"),
-    *(".glb", ".obj", ".png", ".json"),
-)
-"""Endings of files that lie beside coefficients, longer ones first."""
 _REMEDY = "give a .mat or .npz that fit.py or test.py wrote"
 _OF_FRAMES = ("found", "time_s", "focal_px", "K", "photo_to_crop")
 """What is read beside the coefficients, where it is there."""
@@ -102,22 +97,6 @@ class SavedFaces:
             right, down = (usual * shift).tolist()
             moved.append(shift_coefficients(held, layout, camera, (right, down)))
         return layout.split(torch.from_numpy(np.stack(moved).astype(np.float32)))
-
-
-def find_saved(path: Path) -> Path | None:
-    """The coefficients that a user means by a file, by one beside them, or by the stem alone.
-
-    Such as fits/anna, fits/anna.glb or fits/anna.mat; None if there are none.
-    """
-    if path.suffix.lower() in ENDINGS and path.is_file():
-        return path
-    stems = [path.name.removesuffix(ending) for ending in ("", *_BESIDE)]
-    for stem in dict.fromkeys(stems):
-        for ending in ENDINGS:
-            found = path.with_name(f"{stem}{ending}")
-            if stem and found.is_file():
-                return found
-    return None
 
 
 def read_saved_faces(path: Path) -> SavedFaces:

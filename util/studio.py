@@ -17,11 +17,12 @@ from data.detection import LandmarkDetector
 from data.skin_mask import skin_mask
 from data.synthetic.compositing import backdrop as plain_backdrop
 from data.synthetic.compositing import collage, develop
-from data.synthetic.rendering import Looks, SceneRenderer
+from data.synthetic.rendering import SceneRenderer
 from data.synthetic.sampling import PICTURE, FaceSampler, SampledFaces, generator
 from models.batch import FaceBatch
 from models.face_model import FaceModel
 from models.landmarks import from_index
+from options.synthesis_options import Looks
 from util.devices import one_thread
 from util.errors import InputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.images import find_folder, read_image, write_image
 from data.landmarks import five_from_68
 from data.photo_folder import FailedFace, Photo, PhotoFolder
@@ -17,6 +17,7 @@ from data.square_crop import SquareCrop
 from models.landmarks import INNER
 from models.pixel_view import PixelView
 from models.synergy.pose import MICROMETRES_PER_DM
+from options.data_options import DetectionOptions
 from options.flags import ParsedOptions
 from options.record import write_options
 from options.synergy_options import SynergyTestOptions

@@ -9,30 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.face_model import FaceModelOptions
 from models.networks.folding import fold_batch_norms
 from models.synergy.network import SynergyNetwork
-from options.base_options import BaseOptions, run_folder
+from options.base_options import BaseOptions
+from options.face_options import FaceModelOptions
 from options.flags import ParsedOptions
-from util.checkpoint import resolve_checkpoint
+from options.groups import SYNERGY_GROUPS as SYNERGY_GROUPS  # what it reads, beside `BaseOptions`
+from options.network_options import SynergyModelOptions
 from util.devices import choose_device
 from util.errors import InputError
+from util.run_choice import find_trained
 from util.synergy_checkpoint import FaceFiles, load_synergy
-
-
-@dataclass(frozen=True)
-class SynergyModelOptions:
-    """Which SynergyNet, and the face model that its numbers mean."""
-
-    weights: str = ""
-    """Checkpoint file, such as SynergyNet's best.pth.tar; else that of --name and --epoch."""
-    mm_folder: str = ""
-    """Folder 3dmm_data: the face model of weights that were trained with it, triangles for meshes,
-    texture coordinates; where it is not given, ./3dmm_data is used if it is there."""
-
-
-SYNERGY_GROUPS = (SynergyModelOptions, FaceModelOptions)
-"""What loading a SynergyNet reads, beside `BaseOptions`."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +58,7 @@ def load_trained_synergy(options: ParsedOptions) -> TrainedSynergy:
         InputError: no such checkpoint, one of another model, or no face model for it.
     """
     base, chosen = options[BaseOptions], options[SynergyModelOptions]
-    if chosen.weights:
-        path = Path(chosen.weights)
-    else:
-        path = resolve_checkpoint(run_folder(options), base.epoch)
+    path = find_trained(options)
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     folder = Path(chosen.mm_folder or "3dmm_data")
     there = folder if chosen.mm_folder or folder.is_dir() else None

@@ -20,14 +20,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.square_crop import SquareCrop
 from data.video import VideoReader
 from data.video_landmarks import LandmarkTracker
 from data.video_plan import frame_runs
-from models.one_euro import SmoothingOptions, smooth_motion
+from models.one_euro import smooth_motion
 from models.pixel_view import PixelView
 from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose, matrix_and_shift
+from options.data_options import DetectionOptions
+from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions
 from options.record import write_options
 from options.synergy_options import SynergyTestOptions
@@ -95,9 +97,6 @@ def reconstruct_video(options: ParsedOptions) -> None:
     """The video of `--v_path`, into a folder of results."""
     test = options[SynergyTestOptions]
     path = Path(test.v_path)
-    for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder"):
-        if options.given(flag):
-            raise InputError(f"--{flag} is for photos; leave it out with --v_path")
     trained = load_trained_synergy(options)
     if test.draw:
         trained.need_triangles()

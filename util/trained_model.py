@@ -6,11 +6,12 @@ from models import MODELS, create_model
 from models.facerecon_model import FaceReconModel
 from models.networks.folding import fold_batch_norms
 from options import ParsedOptions
-from options.base_options import BaseOptions, run_folder
+from options.base_options import BaseOptions
 from util.assets import load_assets
-from util.checkpoint import load_checkpoint, resolve_checkpoint
+from util.checkpoint import load_checkpoint
 from util.devices import choose_device
 from util.errors import InputError
+from util.run_choice import find_trained
 from util.training_state import adopt_card, load_weights
 
 
@@ -24,7 +25,7 @@ def load_reconstruction_model(options: ParsedOptions) -> tuple[FaceReconModel, P
     if not issubclass(MODELS.get(base.model, object), FaceReconModel):
         raise InputError(f"--model {base.model} does not reconstruct faces; take facerecon")
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
-    path = resolve_checkpoint(run_folder(options), base.epoch)
+    path = find_trained(options)
     checkpoint = load_checkpoint(path)
     options = adopt_card(options, checkpoint, path)
     try:

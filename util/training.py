@@ -17,7 +17,7 @@ from models.batch import FaceBatch
 from options.base_options import DisplayOptions
 from options.flags import ParsedOptions
 from options.train_options import LoaderOptions, TrainOptions
-from util.checkpoint import BEST, LATEST, checkpoint_path
+from util.checkpoint_names import BEST, LATEST, checkpoint_path
 from util.distributed import Share
 from util.errors import InputError
 from util.run_log import RunLog, SilentLog

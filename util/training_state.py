@@ -10,20 +10,20 @@ from typing import Any
 from torch import Tensor
 
 from models.base_model import BaseModel
-from models.face_model import NAMED_FACE_MODELS, FaceModelOptions
+from models.face_model import NAMED_FACE_MODELS
 from models.facerecon_model import FaceReconModel
-from models.landmarks import LandmarkOptions
-from models.networks.reconstruction import ReconstructionNetOptions
+from options.face_options import FaceModelOptions, LandmarkOptions
 from options.flags import ParsedOptions
+from options.network_options import ReconstructionNetOptions
 from util.checkpoint import (
     CheckpointCard,
     check_card,
-    epoch_of,
     load_checkpoint,
     load_network,
     read_card,
     save_checkpoint,
 )
+from util.checkpoint_names import epoch_of
 from util.errors import InputError
 from util.random_state import random_state, set_random_state
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.skin_mask import skin_mask
 from data.video import VideoDamage, VideoInfo, VideoReader
 from data.video_crops import FrameCrop, crop_path
@@ -36,16 +36,13 @@ from data.video_landmarks import LandmarkTracker
 from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges
 from data.worker_pool import WorkerDied, map_in_processes
 from models.batch import FaceBatch
-from models.camera import Camera, CameraOptions
-from models.face_model import FaceModelOptions
-from models.fitting.adam import AdamSchedule, fit_adam
-from models.fitting.energy import FitWeights
-from models.fitting.fitter import PRESETS, FaceFitter, Preset
+from models.camera import Camera
+from models.fitting.adam import fit_adam
+from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.tracking import (
     MOTION,
     TrackedFrame,
-    TrackWeights,
     begin,
     motion_of,
     smooth,
@@ -54,7 +51,10 @@ from models.fitting.tracking import (
 )
 from models.landmarks import from_index
 from models.parameters import Coefficients, ParameterLayout
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import AdamSchedule, FitWeights, Preset, TrackWeights
 from util.assets import load_face_model
 from util.atomic import atomic_file, remove_leftovers
 from util.errors import InputError

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from data.video import VideoReader
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.face_model import FaceModel
-from models.renderer import RenderOptions
+from options.face_options import CameraOptions, RenderOptions
 from options.fit_options import FitOptions
 from options.flags import ParsedOptions
 from options.output_options import OutputOptions

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 
-from data.detection import DetectionOptions
-from models.camera import CameraOptions
-from models.face_model import FaceModelOptions
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fit_options import (
     FitOptions,
     VideoFitOptions,
@@ -40,7 +39,6 @@ def fit_video(options: ParsedOptions) -> None:
     """Fit the video of `--v_path` and write everything about it into `--res_folder`."""
     fit, video = options[FitOptions], options[VideoFitOptions]
     path, results = Path(fit.v_path), Path(fit.res_folder)
-    _refuse_flags_of_photos(options)
     schedule = chosen_schedule(options)
     devices = _devices(options)
     face_model, message = choose_face_model(options[FaceModelOptions])
@@ -162,12 +160,3 @@ def _devices(options: ParsedOptions) -> tuple[str, ...]:
         raise InputError(f"--ngpus is {wanted}, but there are {len(numbers)} GPUs to use")
     numbers = numbers[: wanted or None]
     return tuple(f"cuda:{number}" for number in numbers)
-
-
-def _refuse_flags_of_photos(options: ParsedOptions) -> None:
-    """Flags that mean nothing for a video would be believed to work."""
-    fit, usual = options[FitOptions], FitOptions()
-    for flag in ("landmarks", "same_person", "faces", "init"):
-        # A recorded run gives them too, at their defaults.
-        if getattr(fit, flag) != getattr(usual, flag):
-            raise InputError(f"--{flag} is for photos; leave it out with --v_path")

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from models.camera import CROP_PX, Camera, rotation_matrix
+from models.camera import Camera, rotation_matrix
+from options.face_options import CROP_PX
 
 CameraKind = Literal["rnet", "random"]
 FACE_HEIGHT_DM = 2.0

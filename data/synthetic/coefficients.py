@@ -15,8 +15,6 @@ from util.errors import InputError
 from util.file_kind import foreign_to_npz
 
 FORMAT_VERSION = 2
-VALIDATION_COUNT = 256
-"""Faces that are rendered for validation unless another number is wanted."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from data.synthetic.generate import (
     CHUNK,
     Made,
     RenderChunk,
-    SynthesisOptions,
     make_faces,
     open_backgrounds,
     settings_of,
@@ -31,6 +30,7 @@ from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout
 from models.synergy.pose import head_pose
+from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
 from util.datatool_files import IMAGE_PX, stand_in_arrays
 from util.errors import InputError
@@ -95,7 +95,7 @@ def generate_datatool(
 
 def validation_options(options: SynthesisOptions) -> SynthesisOptions:
     """Those of the validation tag: of the next seed."""
-    return replace(options, n=options.n_val, n_val=0, seed=options.seed + 1)
+    return replace(options, n=options.validation_count, n_val=0, seed=options.seed + 1)
 
 
 def _annotations(

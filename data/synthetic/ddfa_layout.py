@@ -23,7 +23,6 @@ from data.synthetic.generate import (
     CHUNK,
     Made,
     RenderChunk,
-    SynthesisOptions,
     make_faces,
     open_backgrounds,
     settings_of,
@@ -32,6 +31,7 @@ from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace, face_arrays
 from models.synergy.parameters import DDFA_LAYOUT, Whitening
 from models.synergy.pose import head_pose
+from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
 from util.ddfa_files import (
     LIST,
@@ -185,4 +185,4 @@ def _lines(names: tuple[str, ...]) -> str:
 
 def benchmark_options(options: SynthesisOptions) -> SynthesisOptions:
     """Those of the heads for evaluation that go with crops for training: of the next seed."""
-    return replace(options, n=options.n_val, n_val=0, seed=options.seed + 1)
+    return replace(options, n=options.validation_count, n_val=0, seed=options.seed + 1)

@@ -13,12 +13,13 @@ from data.synthetic.cameras import CameraKind
 from data.synthetic.compositing import Photograph, compose, compose_plain
 from data.synthetic.lighting import brighten
 from data.synthetic.maps import Surface
-from data.synthetic.rendering import Looks, RenderedFace, SceneRenderer
+from data.synthetic.rendering import RenderedFace, SceneRenderer
 from data.synthetic.sampling import PICTURE, FaceSampler, generator
-from models.camera import CROP_PX, Camera
-from models.face_model import FaceModel, FaceModelOptions
+from models.camera import Camera
+from models.face_model import FaceModel
+from options.face_options import CROP_PX
+from options.synthesis_options import Looks
 from util.devices import one_thread
-from util.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,3 @@ class Photographer:
         return SyntheticFace(
             photograph, coefficients, face.landmarks_px, face.visible & ~covered, camera, surface
         )
-
-
-def refuse_head(options: FaceModelOptions) -> None:
-    """Refuse the whole head of a face model: the scene has a skull and ears of its own."""
-    if options.face_region == "head":
-        raise InputError("--face_region head is for exports; give --face_region face")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -41,8 +40,8 @@ from models.lighting import irradiance
 from models.parameters import Coefficients
 from models.renderer import Fragments, rasterize
 from models.stages import pose_face, shape_face
+from options.synthesis_options import Looks
 
-Looks = Literal["full", "plain"]
 SUPERSAMPLING = 2
 TEXTURE_SIZE = (64, 1024)
 HAIR_REACH = -0.4

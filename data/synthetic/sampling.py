@@ -17,9 +17,10 @@ from data.alignment import FACE_SCALE_PX, pos
 from data.landmarks import five_from_68
 from data.synthetic.cameras import CameraKind, fixed_camera, random_view
 from data.synthetic.environment import Environment, sample_environment
-from models.camera import CROP_PX, Camera, rotation_matrix
+from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.skeleton import Skeleton
+from options.face_options import CROP_PX
 
 # Streams of random numbers of one sample.
 COEFFICIENTS, SCENE, PICTURE, LIGHT, CAMERA = range(5)

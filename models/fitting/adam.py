@@ -12,7 +12,6 @@ what they reach, and those who know the public schedule find it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from models.batch import FaceBatch
 from models.face_model import FaceModel
-from models.fitting.energy import FitWeights, robust
+from models.fitting.energy import robust
 from models.fitting.fitter import FaceFitter, Fit, StageReport
 from models.fitting.photometric import PhotoLevel
 from models.fitting.problem import Evaluation
@@ -29,35 +28,9 @@ from models.parameters import Coefficients
 from models.precision import full_products
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.fitting_weights import AdamSchedule, FitWeights
 
 POSE = ("angles_rad", "translation_dm")
-
-
-@dataclass(frozen=True)
-class AdamSchedule:
-    """How many steps, and how large; the defaults are the public fitter's."""
-
-    rigid_steps: int = 1000
-    """Steps of the pose (public: --first_rf_iters)."""
-    steps: int = 500
-    """Steps of everything (--first_nrf_iters)."""
-    rigid_rate: float = 1e-2
-    """Adam's rate of the first (--rf_lr), in radians and decimetres."""
-    rate: float = 1e-2
-    """And of the second (--nrf_lr), for coefficients of all kinds."""
-    next_rigid_steps: int = 50
-    """Steps of the pose of a video's further frames, from the frame before (--rest_rf_iters)."""
-    next_steps: int = 30
-    """And of everything that changes from frame to frame (--rest_nrf_iters)."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no step can be made with."""
-        for name in ("rigid_steps", "steps", "next_rigid_steps", "next_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ("rigid_rate", "rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
 class PhotoCost:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +21,6 @@ from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
-from models.fitting.energy import FitWeights
 from models.fitting.focal import FOCAL, settle_focal, start_focal, with_focal
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
 from models.fitting.landmark_term import LandmarkTerm
@@ -35,8 +33,7 @@ from models.landmarks import INNER
 from models.parameters import Coefficients, ParameterLayout
 from models.pose import pose_from_points
 from models.renderer import Renderer
-
-Preset = Literal["fast", "balanced", "best"]
+from options.fitting_weights import FitWeights, Preset
 
 
 @dataclass(frozen=True)

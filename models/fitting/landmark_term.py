@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import CROP_PX, Camera, rotate, rotation_matrix
+from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import (
     JOINTS,
@@ -24,10 +24,12 @@ from models.fitting.derivatives import (
     posed_motion,
     shape_columns,
 )
-from models.fitting.energy import FitWeights
+from models.fitting.energy import landmark_shares
 from models.fitting.focal import FOCAL, camera_of
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
+from options.face_options import CROP_PX
+from options.fitting_weights import FitWeights
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class LandmarkTerm:
         self._columns = shape_columns(face_model.layout, layout)
         # Distances count as in a crop of 224 pixels, whatever the size of the image is.
         self._unit = CROP_PX / camera.width
-        self._weights = weights.w_landmarks * weights.landmark_shares().to(landmarks_px)
+        self._weights = weights.w_landmarks * landmark_shares(weights).to(landmarks_px)
 
     def look(self, coefficients: Coefficients) -> LandmarkView:
         """Project the landmarks."""

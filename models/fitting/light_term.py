@@ -18,12 +18,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.fitting.energy import FitWeights, robust
+from models.fitting.energy import robust
 from models.fitting.photometric import PixelView, colour_distance
 from models.fitting.pixel_rows import Mixer
 from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis
 from models.parameters import Coefficients
+from options.fitting_weights import FitWeights
 
 
 @dataclass(frozen=True)

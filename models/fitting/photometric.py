@@ -30,7 +30,7 @@ from torch import Tensor
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS, FaceDerivatives
-from models.fitting.energy import FitWeights, robust
+from models.fitting.energy import robust
 from models.fitting.focal import FOCAL, camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
@@ -38,6 +38,7 @@ from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
 from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Fragments, Renderer, interpolate, rasterize
 from models.stages import PosedFace, ShapedFace, pose_face, shape_face
+from options.fitting_weights import FitWeights
 
 FACES_AT_ONCE = 4
 """Whose Jacobians are in memory together."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from models.camera import angle_rates
 from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS
-from models.fitting.energy import FitWeights
 from models.fitting.focal import FOCAL
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
+from options.fitting_weights import FitWeights
 
 
 @dataclass(frozen=True)

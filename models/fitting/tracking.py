@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,59 +24,18 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from models.batch import FaceBatch
-from models.fitting.adam import POSE, AdamSchedule, costs, descend
-from models.fitting.energy import FitWeights
+from models.fitting.adam import POSE, costs, descend
 from models.fitting.fitter import LANDMARK_RULES, FaceFitter, FitTerms
 from models.fitting.gauss_newton import Minimum, StepRules
 from models.fitting.priors import Nearness, step_rates
 from models.fitting.problem import FitProblem
 from models.parameters import Coefficients, ParameterLayout
+from options.fitting_weights import AdamSchedule, TrackWeights
 
 TRACKED = ("expression", "angles_rad", "gamma", "translation_dm", "joints_rad")
 """What changes from frame to frame; joints of face models that have some."""
 MOTION = ("expression", "angles_rad", "translation_dm", "joints_rad")
 """What of it is motion."""
-
-KNOWN_FACE = ("known_colour", "known_expression")
-"""Factors of `TrackWeights` on the weights of a fit."""
-
-
-@dataclass(frozen=True)
-class TrackWeights:
-    """How closely frames are held to the frame before them, and how stiff their motion is."""
-
-    near_expression: float = 1.5e-3
-    """Squared change of the expression in standard deviations."""
-    near_rotation: float = 5.0
-    """Squared change of the angles in radians."""
-    near_translation: float = 5.0
-    """Squared change of the translation in decimetres."""
-    near_light: float = 0.25
-    """Squared change of the light coefficients."""
-    smoothing: float = 3.0
-    """Stiffness of the motion against the certainty of a usual frame; motion of periods below
-    2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
-    known_colour: float = 3.0
-    """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
-    skin is known, what differs is a lid or a lip more often than a hand."""
-    known_expression: float = 0.25
-    """Multiplies w_expression meanwhile: there is no identity that it could be mistaken for."""
-
-    def __post_init__(self) -> None:
-        """Refuse weights that reward jumps."""
-        for name, value in vars(self).items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
-        if self.known_colour == 0:
-            raise ValueError(f"--known_colour is {self.known_colour}; it must be above 0")
-
-    def of_known_face(self, weights: FitWeights) -> FitWeights:
-        """The weights of a fit as they are while its person is followed."""
-        return replace(
-            weights,
-            robust_colour=self.known_colour * weights.robust_colour,
-            w_expression=self.known_expression * weights.w_expression,
-        )
 
 
 @dataclass(frozen=True)

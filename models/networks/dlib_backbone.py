@@ -25,9 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.camera import CROP_PX
 from models.networks.dlib_resnet import INPUT_SIZE as CHIP_SIZE
 from models.networks.dlib_resnet import DlibTrunk
+from options.face_options import CROP_PX
 
 KEYPOINTS = 68
 """The head locates the landmarks that photos come with."""

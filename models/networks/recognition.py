@@ -7,8 +7,6 @@ but let gradients through to the picture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,18 +17,6 @@ from torch.nn import functional
 from models.networks import dlib_resnet, iresnet
 from models.networks.dlib_resnet import DlibResNet
 from models.networks.iresnet import IResNet
-
-
-@dataclass(frozen=True)
-class RecognitionOptions:
-    """The recognition network of the identity loss."""
-
-    net_recog: Literal["auto", "dlib", "r18", "r34", "r50", "r100", "none"] = "auto"
-    """Network: r18 to r100 are ArcFace's and need net_recog_path, dlib comes with the dependencies;
-    auto takes ArcFace's if the file is there, else dlib; none switches the loss off."""
-    net_recog_path: str = "checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth"
-    """ArcFace weights: insightface's backbone.pth or .onnx, such as w600k_r50.onnx; the file shows
-    which of r18 to r100 it is."""
 
 
 class RecognitionNet(nn.Module, ABC):

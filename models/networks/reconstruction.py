@@ -8,34 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.camera import CROP_PX
 from models.networks.dlib_backbone import DlibBackbone, DlibFeatures
 from models.networks.resnet import ResNet, resnet18, resnet34, resnet50
 from models.parameters import ParameterLayout
-
-
-@dataclass(frozen=True)
-class ReconstructionNetOptions:
-    """The R-Net, which predicts the coefficients."""
-
-    net_recon: Literal["resnet18", "resnet34", "resnet50", "dlib"] = "resnet50"
-    """Architecture: dlib starts from dlib's recognition network and learns most in few minutes."""
-    init_path: str = "checkpoints/init_model/resnet50-0676ba61.pth"
-    """ImageNet weights to start from, in torchvision's file format; without them it starts from
-    random ones. The dlib architecture starts from dlib's installed file instead."""
-    use_last_fc: bool = False
-    """Predict all coefficients by one linear layer instead of seven heads (resnet only)."""
-
-    def __post_init__(self) -> None:
-        """Refuse a combination that no network has."""
-        if self.use_last_fc and self.net_recon == "dlib":
-            raise ValueError("--use_last_fc needs a resnet: --net_recon dlib has heads only")
+from options.face_options import CROP_PX
+from options.network_options import ReconstructionNetOptions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from models.renderer.fragments import (
     resolve_backend,
     visible_triangles,
 )
-from models.renderer.renderer import RasterCamera, Renderer, Rendering, RenderOptions
+from models.renderer.renderer import RasterCamera, Renderer, Rendering
+from options.face_options import RenderOptions
 
 __all__ = [
     "DEFAULT_EPSILON",

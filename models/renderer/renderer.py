@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,18 +17,6 @@ from models.renderer.fragments import (
     rasterize,
     visible_triangles,
 )
-
-
-@dataclass(frozen=True)
-class RenderOptions:
-    """Rasterisation of the reconstructed face."""
-
-    renderer: Literal["auto", "torch", "numba", "nvdiffrast"] = "auto"
-    """Rasteriser: auto takes numba on the CPU, nvdiffrast on CUDA if installed, torch elsewhere."""
-    use_opengl: bool = field(
-        default=True, metadata={"no_effect": "nvdiffrast has no OpenGL context any more"}
-    )
-    """Accepted for public command lines."""
 
 
 @runtime_checkable

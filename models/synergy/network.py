@@ -16,7 +16,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -28,6 +27,7 @@ from models.networks.mobilenet import MobileNetV1, MobileNetV2, initialise
 from models.networks.resnet import resnet50
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import SynergyMeaning, Whitening
+from options.network_options import RESIDUAL_SCALE
 
 SYNERGY_BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
@@ -41,19 +41,8 @@ SYNERGY_BACKBONES: dict[str, Callable[[], nn.Module]] = {
 }
 """What `--arch` chooses from: images to pooled features (B, feature_count)."""
 
-Architecture = Literal[
-    "mobilenet_v2",
-    "mobilenet_2",
-    "mobilenet_1",
-    "mobilenet_075",
-    "mobilenet_05",
-    "mobilenet_025",
-    "resnet50",
-    "ghostnet",
-]
 
 DROPOUT = 0.2
-RESIDUAL_SCALE = 0.05
 
 
 def _as_rgb(images: Tensor) -> Tensor:

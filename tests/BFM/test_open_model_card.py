@@ -12,7 +12,8 @@ import torch
 import trimesh
 from scipy.io import savemat
 
-from models.face_model import FaceModelData, FaceModelOptions, FaceRegion
+from models.face_model import FaceModelData
+from options.face_options import FaceModelOptions, FaceRegion
 from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
 
 FOLDER = Path(__file__).resolve().parents[2] / "BFM"

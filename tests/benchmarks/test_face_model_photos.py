@@ -27,9 +27,9 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import normalised_error
-from models.objective import ObjectiveOptions
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.loss_options import ObjectiveOptions
 from util.errors import InputError
 
 FREE = ObjectiveOptions(w_reflc=0.0, w_gamma=0.0)

@@ -27,11 +27,11 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.fitting import photometric
-from models.fitting.adam import AdamSchedule, fit_adam
-from models.fitting.energy import PUBLIC_WEIGHTS
+from models.fitting.adam import fit_adam
 from models.fitting.fitter import FaceFitter
 from models.fitting.pixel_rows import pixel_rows
 from models.renderer import Renderer
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule
 from tests.models.fitting.faces import photo_of, random_face
 from util.errors import InputError
 from util.face_model_file import write_face_model

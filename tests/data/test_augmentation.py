@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from data.augmentation import AugmentationOptions, Warp
+from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.landmarks import MIRROR_ORDER
+from options.data_options import AugmentationOptions
 from util.errors import InputError
 
 SIZE = (224, 224)

@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datatool_dataset import DatatoolDataset, DatatoolOptions
+from data.datatool_dataset import DatatoolDataset
 from data.synthetic.datatool_layout import generate_datatool
-from data.synthetic.generate import SynthesisOptions
 from models.assets import SynergyAssets
 from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import SynergyLayout, SynergyMeaning
 from options import ParsedOptions
+from options.data_options import DatatoolOptions
+from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from tests.conftest import make_tiny_face_data
 from util.datatool_files import datatool_whitening, stand_in_arrays

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.ddfa_dataset import (
-    DdfaDataset,
-    DdfaOptions,
-    black_border,
-    held_out,
-    jitter,
-    show_only,
-    source_photo,
-)
+from data.ddfa_dataset import DdfaDataset, black_border, held_out, jitter, show_only, source_photo
 from models.assets import SynergyAssets
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import SynergyMeaning
 from options import ParsedOptions
+from options.data_options import DdfaOptions
 from tests.ddfa_folder import make_ddfa_folder
 from util.ddfa_files import read_labels, read_morphable_folder
 from util.errors import InputError

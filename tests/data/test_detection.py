@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.detection import DetectionOptions, DlibDetector, create_detector
+from data.detection import DlibDetector, create_detector
 from data.landmarks import check_landmarks, five_from_68
+from options.data_options import DetectionOptions
 
 
 def outer_eye_px(landmarks: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import AugmentationOptions, Warp
+from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import turn_coefficients
 from data.fit_warp import shift_coefficients, warp_coefficients, warp_fit
@@ -16,6 +16,7 @@ from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.lighting import irradiance
 from models.stages import pose_face, shape_face
+from options.data_options import AugmentationOptions
 
 CAMERA = Camera.rnet()
 SIZE = (CAMERA.width, CAMERA.height)

@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from data.alignment import align_face
-from data.augmentation import AugmentationOptions
-from data.flist_dataset import FlistDataset, FlistOptions, read_list
+from data.flist_dataset import FlistDataset, read_list
 from data.images import read_image, write_image
 from data.landmarks import write_landmarks
 from data.loader import FaceLoader
 from data.sharding import Shard, list_part
 from data.skin_mask import skin_mask
 from data.synthetic.coefficients import read_truth, write_truth
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.generate import generate
 from models.assets import ModelAssets
 from models.face_model import FaceModel
-from models.landmarks import LandmarkOptions, LandmarkOrigin
+from options.data_options import AugmentationOptions, FlistOptions
+from options.face_options import LandmarkOptions, LandmarkOrigin
+from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from tests.conftest import make_tiny_face_data
 from util.errors import InputError

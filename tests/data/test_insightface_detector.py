@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.insightface_detector import InsightfaceDetector, Scrfd, find_detection_model
 from data.landmarks import five_from_68, read_landmarks, write_landmarks
 from data.onnx_model import OnnxModel
+from options.data_options import DetectionOptions
 from util.errors import InputError
 
 onnx = pytest.importorskip("onnx")

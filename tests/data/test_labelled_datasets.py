@@ -11,19 +11,24 @@ import pytest
 import torch
 
 from data.alignment import Alignment
-from data.augmentation import AugmentationOptions
 from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers, write_label
-from data.flist_dataset import FlistDataset, FlistOptions
+from data.flist_dataset import FlistDataset
 from data.landmarks import read_landmarks
 from data.loader import FaceLoader
 from data.prepared_files import PhotoFiles
-from data.synthetic_dataset import SyntheticDataset, SyntheticOptions
+from data.synthetic_dataset import SyntheticDataset
 from data.tar_shards import pack_photos
-from data.webdataset_dataset import WebdatasetDataset, WebdatasetOptions
+from data.webdataset_dataset import WebdatasetDataset
 from models.assets import ModelAssets
 from models.face_model import FaceModel
-from models.landmarks import LandmarkOptions
-from models.truth import LabelOptions
+from options.data_options import (
+    AugmentationOptions,
+    FlistOptions,
+    SyntheticOptions,
+    WebdatasetOptions,
+)
+from options.face_options import LandmarkOptions
+from options.loss_options import LabelOptions
 from options.train_options import LoaderOptions
 from tests.prepared_photos import make_photos
 from util.errors import InputError

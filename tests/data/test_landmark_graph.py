@@ -16,7 +16,7 @@ from scipy.io import savemat
 from torch.nn import functional
 
 from data import landmark_graph
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.landmark_graph import (
     CONVERTED_NAME,
     GRAPH_NAME,
@@ -27,6 +27,7 @@ from data.landmark_graph import (
     read_graph,
 )
 from data.landmarks import five_from_68
+from options.data_options import DetectionOptions
 from util.errors import InputError
 
 FIVE = np.array([[30.0, 30], [50, 31], [41, 40], [33, 50], [48, 51]])

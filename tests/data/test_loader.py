@@ -11,9 +11,10 @@ import torch
 from data import DATASETS, FaceLoader, create_dataset
 from data.base_dataset import FaceDataset, FaceSample
 from data.loader import collate
-from data.template_dataset import TemplateDatasetOptions
-from models.landmarks import LandmarkOptions, LandmarkOrigin, five_from_68, to_index
+from models.landmarks import five_from_68, to_index
 from models.similarity import estimate_similarity
+from options.face_options import LandmarkOptions, LandmarkOrigin
+from options.template_options import TemplateDatasetOptions
 from options.train_options import LoaderOptions
 from util.distributed import Place
 from util.errors import InputError

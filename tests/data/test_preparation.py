@@ -18,7 +18,7 @@ from PIL import Image
 
 import data.preparation
 from data.alignment import Alignment
-from data.detection import DetectionOptions, DlibDetector
+from data.detection import DlibDetector
 from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers, read_label
 from data.images import read_image, read_mask, write_image
 from data.landmarks import five_from_68, read_landmarks, write_landmarks
@@ -31,6 +31,7 @@ from data.preparation import (
 )
 from data.skin_mask import skin_mask
 from data.tar_shards import pack_photos, sample_ranges
+from options.data_options import DetectionOptions
 from util.errors import InputError
 
 

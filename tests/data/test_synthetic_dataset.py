@@ -14,17 +14,19 @@ from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import rotate_picture, turn, turn_coefficients
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.generate import generate
 from data.synthetic.sampling import FaceSampler
-from data.synthetic_dataset import FolderFaces, SyntheticDataset, SyntheticOptions, augment
+from data.synthetic_dataset import FolderFaces, SyntheticDataset, augment
 from models.assets import ModelAssets
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
-from models.landmarks import LandmarkOptions, LandmarkOrigin
+from models.face_model import FaceModel
 from models.lighting import AMBIENT
 from models.renderer import Renderer
 from models.stages import reconstruct
+from options.data_options import SyntheticOptions
+from options.face_options import FaceModelOptions, LandmarkOptions, LandmarkOrigin
+from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from util.errors import InputError
 

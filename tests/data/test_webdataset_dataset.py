@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import AugmentationOptions
-from data.flist_dataset import FlistDataset, FlistOptions
+from data.flist_dataset import FlistDataset
 from data.images import write_image
 from data.landmarks import write_landmarks
 from data.loader import FaceLoader
@@ -20,8 +19,9 @@ from data.prepared_files import PhotoFiles
 from data.sharding import Shard
 from data.skin_mask import skin_mask
 from data.tar_shards import pack_photos, sample_ranges
-from data.webdataset_dataset import WebdatasetDataset, WebdatasetOptions, find_tars
-from models.landmarks import LandmarkOptions
+from data.webdataset_dataset import WebdatasetDataset, find_tars
+from options.data_options import AugmentationOptions, FlistOptions, WebdatasetOptions
+from options.face_options import LandmarkOptions
 from options.train_options import LoaderOptions
 from util.errors import InputError
 

@@ -19,9 +19,9 @@ from models.animation import (
 from models.camera import rotation_matrix
 from models.face_model import FaceModel
 from models.lighting import irradiance
-from models.one_euro import SmoothingOptions
 from models.parameters import Coefficients
 from models.stages import shape_face
+from options.fitting_weights import SmoothingOptions
 
 COUNT = 7
 

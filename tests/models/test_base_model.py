@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from models.base_model import BaseModel
-from models.schedule import OptimiserOptions, Schedule, create_optimizer
+from models.schedule import Schedule, create_optimizer
+from options.network_options import OptimiserOptions
 from util.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -10,14 +10,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from models.camera import (
-    Camera,
-    CameraOptions,
-    angle_rates,
-    rotate,
-    rotation_angles,
-    rotation_matrix,
-)
+from models.camera import Camera, angle_rates, rotate, rotation_angles, rotation_matrix
+from options.face_options import CameraOptions
 
 ANGLES = torch.tensor(
     [[0.3, -0.7, 1.1], [0.0, 0.0, 0.0], [-2.0, 0.4, 3.0], [1e-4, 1.5, -0.2]], dtype=torch.float64

@@ -12,17 +12,13 @@ import torch
 from models import create_model
 from models.assets import ModelAssets
 from models.batch import FaceBatch
-from models.camera import CameraOptions
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from models.facerecon_model import FaceReconModel
-from models.landmarks import LandmarkOptions
-from models.networks.recognition import RecognitionOptions
-from models.networks.reconstruction import NetworkOutput, ReconstructionNetOptions
-from models.objective import ObjectiveOptions
-from models.renderer import RenderOptions
-from models.schedule import OptimiserOptions
-from models.truth import LabelOptions, TruthOptions
+from models.networks.reconstruction import NetworkOutput
+from options.face_options import CameraOptions, FaceModelOptions, LandmarkOptions, RenderOptions
 from options.flags import ParsedOptions
+from options.loss_options import LabelOptions, ObjectiveOptions, TruthOptions
+from options.network_options import OptimiserOptions, RecognitionOptions, ReconstructionNetOptions
 from util.distributed import Ranks, Share
 from util.errors import InputError
 
@@ -303,9 +299,11 @@ def test_a_compiled_network_is_the_same_one(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
 def test_training_on_a_gpu(tiny_face_model: FaceModel, amp: Any):
+    # First the batch: a model moves the face model that it is given.
+    batch = make_batch(make(tiny_face_model), supervised=False)
     model = make(tiny_face_model, OptimiserOptions(lr=1e-4, amp=amp), device="cuda")
     assert (model.scaler is not None) == (amp == "fp16")
-    model.set_input(make_batch(make(tiny_face_model), supervised=False))
+    model.set_input(batch)
     totals = []
     for _ in range(8):
         assert model.optimize_parameters()

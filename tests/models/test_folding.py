@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from models.networks.folding import fold_batch_norms
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.reconstruction import create_reconstruction_net
 from models.parameters import ParameterLayout
+from options.network_options import ReconstructionNetOptions
 
 
 def used(name: str) -> nn.Module:

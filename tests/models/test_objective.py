@@ -15,9 +15,10 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.landmarks import five_from_68, to_index
 from models.networks.recognition import RecognitionNet
-from models.objective import ObjectiveOptions, WeakObjective
+from models.objective import WeakObjective
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.loss_options import ObjectiveOptions
 
 
 class TinyRecognition(RecognitionNet):

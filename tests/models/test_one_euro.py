@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.one_euro import SmoothingOptions, one_euro, smooth_motion
+from models.one_euro import one_euro, smooth_motion
+from options.fitting_weights import SmoothingOptions
 
 TIMES = np.arange(100) / 25
 

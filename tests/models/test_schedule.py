@@ -13,11 +13,11 @@ import torch
 from models.schedule import (
     DECAY_FROM_SHARE,
     WARM_UP_SHARE,
-    OptimiserOptions,
     Schedule,
     clock_factor,
     create_optimizer,
 )
+from options.network_options import OptimiserOptions
 from util.checkpoint import load_checkpoint, save_checkpoint
 
 POLICIES = ("linear", "step", "plateau", "cosine", "clock")

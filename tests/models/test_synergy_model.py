@@ -9,12 +9,12 @@ import torch
 
 from models.assets import SynergyAssets
 from models.batch import FaceBatch
-from models.schedule import OptimiserOptions
 from models.synergy.losses import ParamLoss, WingLoss
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import SynergyLayout, SynergyMeaning
-from models.synergy_model import NETWORK, SynergyModel, SynergyOptions
+from models.synergy_model import NETWORK, SynergyModel
 from options import ParsedOptions
+from options.network_options import OptimiserOptions, SynergyOptions
 from tests.ddfa_folder import make_ddfa_folder
 from util.ddfa_files import read_labels, read_morphable_folder
 from util.errors import InputError

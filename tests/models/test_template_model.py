@@ -7,9 +7,10 @@ import torch
 
 from models import MODELS, create_model, find_model
 from models.batch import FaceBatch
-from models.schedule import OptimiserOptions
-from models.template_model import TemplateModel, TemplateOptions
+from models.template_model import TemplateModel
 from options.flags import ParsedOptions
+from options.network_options import OptimiserOptions
+from options.template_options import TemplateOptions
 
 
 def make(weight: float = 1.0) -> TemplateModel:

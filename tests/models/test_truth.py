@@ -15,7 +15,8 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.lighting import irradiance
 from models.stages import pose_face, shape_face
-from models.truth import RECIPE, LabelOptions, TruthObjective, TruthOptions
+from models.truth import RECIPE, TruthObjective
+from options.loss_options import LabelOptions, TruthOptions
 
 TERMS = {
     "w_truth_shape": "t_shape",

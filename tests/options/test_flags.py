@@ -8,7 +8,6 @@ from typing import Literal
 
 import pytest
 
-from options.app_options import AppOptions
 from options.flags import ParsedOptions, config_flags, field_docs, flag_tokens, parse_command
 from util.errors import InputError
 
@@ -438,12 +437,3 @@ def test_flags_may_be_words_of_python(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "--with " in told and "with_" not in told
     with pytest.raises(InputError, match="with_"):
         parse_command([Reserved], ["--with_", "roller"])
-
-
-def test_the_first_flags_are_read_alone(tmp_path: Path):
-    """From a file too, whose other entries are for a later look."""
-    config = tmp_path / "c.yaml"
-    config.write_text("port: 9\npreset: best\napp:\n  waiting: 3\nfit:\n  solver: adam\n")
-    argv = ["--config", str(config), "--w_jaw", "2", "--waiting=5", "--help"]
-    first = parse_command([AppOptions], argv, partial=True)[AppOptions]
-    assert (first.port, first.preset, first.waiting) == (9, "best", 5)

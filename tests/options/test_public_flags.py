@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from data import DATASETS
-from data.augmentation import AugmentationOptions, Warp
-from data.detection import DetectionOptions
+from data.augmentation import Warp
 from data.preparation import PreparationOptions
 from models import MODELS
 from options import parse_command
 from options.base_options import DistributedOptions
+from options.data_options import AugmentationOptions, DetectionOptions
 from options.flags import NO_EFFECT, ParsedOptions
 from tests.commands import load_script
 from util.errors import InputError

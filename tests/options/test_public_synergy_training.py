@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data.datatool_dataset import DatatoolOptions
-from data.ddfa_dataset import DdfaOptions
-from models.schedule import OptimiserOptions
-from models.synergy_model import SynergyOptions
 from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
+from options.data_options import DatatoolOptions, DdfaOptions
+from options.network_options import OptimiserOptions, SynergyOptions
 from options.public_synergy_training import BONSEYES, CONFIGS, SYNERGYNET, PublicTraining
 from options.train_options import LoaderOptions, TrainOptions
 from tests.commands import load_script, load_tool

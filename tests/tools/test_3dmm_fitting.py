@@ -18,21 +18,22 @@ from scipy.io import loadmat
 
 from data.images import read_image
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
-from models.fitting.tracking import TrackWeights
+from models.face_model import FaceModel
+from models.fitting.energy import landmark_shares
 from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from options.base_options import BaseOptions
+from options.face_options import FaceModelOptions
 from options.fit_options import FitOptions, VideoFitOptions, chosen_schedule, chosen_weights
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from options.flags import NO_EFFECT, ParsedOptions, flag_names
 from options.public_fitting import PHOTO_GROUPS, VIDEO_GROUPS, FitCall, photo_call, video_call
 from tests.bfm_files import SMALL, write_small_sources
 from tests.commands import load_script, load_tool
 from tests.test_fit_command import folder, photos  # noqa: F401 - fixtures
 from tests.video_files import write_file
-from util import assets
+from util import assets, bfm_conversion
 from util.bfm_conversion import convert_bfm09
 from util.errors import InputError
 from util.public_fit_files import write_photo_files
@@ -203,7 +204,7 @@ class TestMeaning:
         shares[28:31] = shares[48:68] = 10
         public = 70 * (shares / shares.sum() * squared / 224**2).sum()
         weights = chosen_weights(understood(photo("--lm_loss_w", "70")))
-        ours = weights.w_landmarks * (weights.landmark_shares().double().numpy() * squared).sum()
+        ours = weights.w_landmarks * (landmark_shares(weights).double().numpy() * squared).sum()
         assert ours == pytest.approx(public, rel=1e-6)
 
     def test_tracking_is_held_to_the_frame_before(self):
@@ -365,7 +366,8 @@ def test_bfm09_is_converted_under_the_public_name(
     with pytest.raises(InputError, match=r"01_MorphableModel\.mat does not exist"):
         convert.main([])
     write_small_sources(bfm)
-    monkeypatch.setattr(convert, "convert_bfm09", partial(convert_bfm09, sizes=SMALL))
+    small = partial(convert_bfm09, sizes=SMALL)
+    monkeypatch.setattr(bfm_conversion, "convert_bfm09", small)
     convert.main([])
     assert "BFM09_model_info.mat is made" in capsys.readouterr().out
     keys = {key for key in loadmat(bfm / "BFM09_model_info.mat") if not key.startswith("__")}

@@ -18,6 +18,7 @@ from data.images import read_image, write_image
 from models.face_model import FaceModel
 from models.synergy.network import SynergyNetwork
 from options.base_options import BaseOptions
+from options.network_options import SynergyModelOptions
 from options.public_synergy import benchmark_call, config_call, demo_options
 from tests.aflw2000_files import write_aflw2000
 from tests.commands import load_tool
@@ -25,7 +26,6 @@ from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
 from util import synergy_photos
 from util.errors import InputError
-from util.synergy_trained import SynergyModelOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from models.networks.iresnet import IResNet, create_iresnet, iresnet_depth_from_keys
-from models.networks.recognition import ArcFaceRecognitionNet, RecognitionOptions
+from models.networks.recognition import ArcFaceRecognitionNet
+from options.network_options import RecognitionOptions
 from tests.util.iresnet_onnx import GraphWriter, randomise
 from util.arcface_onnx import read_iresnet_onnx
 from util.checkpoint import load_network

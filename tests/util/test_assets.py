@@ -11,11 +11,11 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from models.assets import ModelAssets
-from models.face_model import FaceModelOptions
 from models.facerecon_model import FaceReconModel
-from models.networks.recognition import RecognitionOptions
 from models.template_model import TemplateModel
 from options import parse_command
+from options.face_options import FaceModelOptions
+from options.network_options import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
 from util import assets
 from util.assets import choose_face_model, load_assets, load_face_model

@@ -17,24 +17,23 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks.reconstruction import ReconstructionNet, ReconstructionNetOptions
+from models.networks.reconstruction import ReconstructionNet
 from models.parameters import ParameterLayout
+from options.network_options import ReconstructionNetOptions
 from util import checkpoint as checkpoint_module
 from util.checkpoint import (
     FORMAT_VERSION,
     PUBLIC_CARD,
     CheckpointCard,
     check_card,
-    checkpoint_path,
-    list_checkpoints,
     load_checkpoint,
     load_network,
     load_tensors,
     read_card,
-    resolve_checkpoint,
     save_checkpoint,
     strip_parallel_prefix,
 )
+from util.checkpoint_names import checkpoint_path, list_checkpoints, resolve_checkpoint
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -185,7 +185,7 @@ def test_truncated_and_flipped_files_never_pass_for_good(tmp_path: Path, arrays:
 def test_contradicting_arrays_are_input_errors(
     tmp_path: Path, arrays: dict[str, Any], changes: dict[str, Any]
 ):
-    from models.face_model import FaceModelOptions
+    from options.face_options import FaceModelOptions
     from util.assets import load_face_model
 
     path = save(tmp_path / "a.npz", {**arrays, **changes})

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from models.stages import pose_face, shape_face
+from options.face_options import FaceModelOptions
 from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
 from util.errors import InputError
 from util.face_model_file import read_face_model, write_face_model

@@ -8,14 +8,11 @@ import pytest
 import torch
 
 from models.networks.iresnet import create_iresnet
-from models.networks.recognition import (
-    ArcFaceRecognitionNet,
-    DlibRecognitionNet,
-    RecognitionOptions,
-)
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.recognition import ArcFaceRecognitionNet, DlibRecognitionNet
+from models.networks.reconstruction import create_reconstruction_net
 from models.networks.resnet import resnet18, resnet34
 from models.parameters import ParameterLayout
+from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util import recognition_file
 from util.dlib_file import read_dlib_resnet
 from util.errors import InputError

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from data.alignment import Alignment
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.face_model import FaceModel, IdentityCard
 from models.stages import pose_face, shape_face
+from options.face_options import CameraOptions
 from util.face_file import write_face_file
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera, camera_in_photo

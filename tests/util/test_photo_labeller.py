@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data.alignment import align_face
-from data.augmentation import AugmentationOptions, Warp
+from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.fit_warp import warp_fit
 from data.fitted_labels import read_label
@@ -19,10 +19,12 @@ from data.images import write_image
 from data.landmarks import write_landmarks
 from data.preparation import PreparationOptions, prepare_folders
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.data_options import AugmentationOptions
+from options.face_options import FaceModelOptions
 from util.errors import InputError
 from util.face_model_file import write_face_model
 from util.photo_labeller import PhotoLabeller

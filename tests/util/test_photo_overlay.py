@@ -12,8 +12,9 @@ import torch
 from data.alignment import Alignment
 from models.camera import Camera
 from models.drawing import behind_lips
-from models.face_model import FaceModel, FaceModelOptions, IdentityCard
+from models.face_model import FaceModel, IdentityCard
 from models.renderer import Renderer
+from options.face_options import FaceModelOptions
 from util.assets import load_face_model
 from util.face_result import FaceResult
 from util.photo_camera import PhotoCamera

@@ -19,18 +19,19 @@ from models import create_model
 from models.assets import ModelAssets
 from models.face_model import FaceModel, FaceModelData
 from models.facerecon_model import FaceReconModel
-from models.networks.reconstruction import ReconstructionNetOptions, create_reconstruction_net
+from models.networks.reconstruction import create_reconstruction_net
 from models.parameters import ParameterLayout
 from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
+from options.network_options import ReconstructionNetOptions
 from options.train_options import TrainOptions
 from tests.conftest import make_tiny_face_data
 from tests.util.public_layout import PublicNet, imagenet_entries, public_entries, random_state
 from tests.util.test_file_kind import old_tar
-from train import start
 from util.checkpoint import load_checkpoint, load_tensors
 from util.errors import InputError
 from util.reconstruction_file import read_initial_weights
+from util.training_start import start
 from util.training_state import (
     Progress,
     adopt_card,

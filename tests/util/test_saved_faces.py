@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.camera import CROP_PX, Camera
+from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
+from options.face_options import CROP_PX
 from tests.saved_faces import random_faces, save_photo, save_video
 from util.errors import InputError
-from util.saved_faces import find_saved, read_saved_faces
+from util.saved_faces import read_saved_faces
+from util.saved_names import find_saved
 from util.video_results import decode
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.face_model import FaceModelOptions
 from models.synergy.morphable import SynergyFace
 from models.synergy.network import SynergyNetwork
+from options.face_options import FaceModelOptions
 from tests.ddfa_folder import make_ddfa_folder
 from util.ddfa_files import read_morphable_folder
 from util.errors import InputError

@@ -15,7 +15,8 @@ from models.template_model import TemplateModel
 from options import ParsedOptions, parse_command
 from options.base_options import DisplayOptions
 from options.train_options import LoaderOptions, TrainOptions
-from util.checkpoint import list_checkpoints, load_checkpoint
+from util.checkpoint import load_checkpoint
+from util.checkpoint_names import list_checkpoints
 from util.errors import InputError
 from util.training import Training
 from util.training_state import Progress, resume_training

@@ -9,12 +9,12 @@ import torch
 
 from models import create_model
 from models.assets import ModelAssets
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
-from models.landmarks import LandmarkOptions
-from models.networks.reconstruction import ReconstructionNetOptions
 from models.template_model import TemplateModel
 from options import ParsedOptions, parse_command
+from options.face_options import FaceModelOptions, LandmarkOptions
+from options.network_options import ReconstructionNetOptions
 from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
 from util.training_state import (

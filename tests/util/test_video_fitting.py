@@ -15,15 +15,14 @@ import torch
 import trimesh
 from scipy.io import loadmat
 
-from data.detection import DetectionOptions
 from data.video import VideoReader
 from data.worker_pool import WorkerDied
-from models.camera import Camera, CameraOptions
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.adam import AdamSchedule
-from models.fitting.energy import FitWeights
-from models.fitting.tracking import TrackWeights
-from models.renderer import Renderer, RenderOptions
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.renderer import Renderer
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import AdamSchedule, FitWeights, TrackWeights
 from tests.video_faces import FaceVideo, write_face_video
 from util import video_fitting
 from util.assets import load_face_model

@@ -17,8 +17,9 @@ import torch
 
 from benchmarks.example_faces import made_up_fit, video_report_writer
 from models.camera import rotation_matrix
-from models.face_model import FaceModel, FaceModelOptions
+from models.face_model import FaceModel
 from models.stages import shape_face
+from options.face_options import FaceModelOptions
 from tests.util.report_browser import Page, body_after, find_chromium, found_by
 from util.assets import load_face_model
 from util.report_parts import jpeg_bytes

@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from options import parse_command
 from options.public_fitting import BFM_MODEL, PublicConversionOptions, find_bfm_folder
-from util.bfm_conversion import convert_bfm09
 from util.command import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert."""
     options = parse_command([PublicConversionOptions], argv, __doc__ or "")
+    from util.bfm_conversion import convert_bfm09
+
     folder = find_bfm_folder(options[PublicConversionOptions].bfm_folder)
     convert_bfm09(folder, folder / BFM_MODEL)
     print(f"{folder / BFM_MODEL} is made; --face_model bfm09 --bfm_model {BFM_MODEL} takes it")

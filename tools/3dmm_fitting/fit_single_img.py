@@ -19,7 +19,6 @@ from data.images import find_folder, list_images
 from options.flags import flag_names
 from options.public_fitting import PublicFitOptions, PublicPhotoOptions, photo_call
 from util.command import run_command
-from util.public_fit_files import COEFFICIENTS, COMPOSED, MESH, write_photo_files
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     typed = sys.argv[1:] if argv is None else argv
     call = photo_call(typed, flag_names(fit.GROUPS), __doc__ or "")
     fit.main(call.argv)
+    from util.public_fit_files import COEFFICIENTS, COMPOSED, MESH, write_photo_files
+
     photos = find_folder(call.options[PublicPhotoOptions].img_path, Path("datasets"), "img_path")
     folder = Path(call.options[PublicFitOptions].res_folder)
     stems = write_photo_files(folder, list_images(photos))

@@ -18,7 +18,6 @@ import fit
 from options.flags import flag_names
 from options.public_fitting import PublicFitOptions, PublicVideoOptions, video_call
 from util.command import run_command
-from util.public_fit_files import write_video_file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     typed = sys.argv[1:] if argv is None else argv
     call = video_call(typed, flag_names(fit.GROUPS), __doc__ or "")
     fit.main(call.argv)
+    from util.public_fit_files import write_video_file
+
     stem = Path(call.options[PublicVideoOptions].v_path).stem
     print(f"{write_video_file(Path(call.options[PublicFitOptions].res_folder), stem)} too")
 

@@ -20,7 +20,6 @@ from options import parse_command
 from options.evaluate_options import EvaluateOptions, results_folder
 from options.public_synergy import benchmark_call
 from util.command import run_command
-from util.evaluation.method_names import method_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(token in ("-h", "--help") for token in call):
         return
     options = parse_command(evaluate.groups, call)
+    from util.benchmark_names import method_name
+
     out = results_folder(options[EvaluateOptions])
     for picture in sorted((out / method_name(options) / "first").glob("*.jpg")):
         write_image(Path("results") / f"{int(picture.stem)}.png", read_image(picture))

@@ -17,12 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from options.public_synergy import demo_options
 from util.command import run_command
-from util.public_synergy_files import real_faces
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Go through the photos."""
-    count = real_faces(demo_options(sys.argv[1:] if argv is None else argv, __doc__ or ""))
+    options = demo_options(sys.argv[1:] if argv is None else argv, __doc__ or "")
+    from util.public_synergy_files import real_faces
+
+    count = real_faces(options)
     print(f"{count} photos done; results in inference_output")
 
 

@@ -10,20 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.detection import DetectionOptions, Face, create_detector
+from data.detection import Face, create_detector
 from data.images import read_image, reduce_image
 from data.photo_folder import Photo, photo_face, turn_that_shows_a_face
-from models.camera import Camera, CameraOptions
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.energy import FitWeights
-from models.fitting.fitter import LANDMARK_RULES, LIGHT_RULES, PRESETS, FaceFitter, Preset
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.fitting.fitter import LANDMARK_RULES, LIGHT_RULES, PRESETS, FaceFitter
 from models.fitting.problem import Evaluation
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
 from models.stages import reconstruct
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import FitWeights, Preset
 from options.flags import ParsedOptions
-from options.output_options import OutputOptions
+from options.output_options import OutputOptions, check_names
 from util import ict_file
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
@@ -35,7 +37,7 @@ from util.errors import InputError
 from util.face_result import FaceResult
 from util.flame_file import find_flame
 from util.ict_file import find_ict
-from util.outputs import NamedOutput, check_names, create_outputs
+from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource
 from util.photo_fitting import PhotoFitting, face_fitter
 from util.photo_run import PREVIEW_PX, Overlay, PhotoRun

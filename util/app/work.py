@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from data.detection import DetectionOptions
-from models.camera import CameraOptions
-from models.face_model import FaceModelOptions
-from models.fitting.energy import FitWeights
-from models.renderer import RenderOptions
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import FitWeights
 from options.flags import parse_command
 from options.output_options import OutputOptions
 from util.app.jobs import Job, Wish

@@ -22,28 +22,31 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.aflw2000 import CROP_PX, Aflw2000, continuous_to_photo, to_photo
+from data.aflw2000 import Aflw2000, continuous_to_photo, to_photo
 from data.alignment import align_face
 from data.ddfa_dataset import black_border
-from data.detection import DetectionOptions, LandmarkDetector, create_detector
+from data.detection import LandmarkDetector, create_detector
 from data.photo_folder import PhotoFace, photo_face
-from models.camera import Camera, CameraOptions, rotation_matrix
-from models.face_model import FaceModel, FaceModelOptions
+from models.camera import Camera, rotation_matrix
+from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.landmarks import from_index, to_index
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
 from models.stages import pose_face, shape_face
 from models.synergy.pose import HeadPose, head_pose
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
 from options.evaluate_options import BenchmarkFitOptions
+from options.face_options import CROP_PX, CameraOptions, FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
+from options.groups import SYNERGY_GROUPS
 from util.assets import choose_face_model
 from util.devices import choose_device
 from util.errors import InputError
 from util.evaluation.aflw2000_predictions import Predictions
 from util.photo_fitting import face_fitter, to_fit_batch
-from util.synergy_trained import SYNERGY_GROUPS, TrainedSynergy, load_trained_synergy
+from util.synergy_trained import TrainedSynergy, load_trained_synergy
 from util.trained_model import load_reconstruction_model
 
 ROUNDS = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from data.detection import DetectionOptions
+from options.data_options import DetectionOptions
 from options.evaluate_options import (
     FaceScapeOptions,
     FaceWarehouseOptions,

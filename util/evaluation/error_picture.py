@@ -11,9 +11,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from data.images import write_image
-from models.camera import CROP_PX, Camera
+from models.camera import Camera
 from models.mesh import VertexNormals
 from models.renderer import Renderer
+from options.face_options import CROP_PX
 
 LIMIT_MM = 5.0
 """From here on everything is of the last colour."""

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from data.images import write_image
 from models.face_model import FaceModel, FaceModelData
 from models.fitting.fitter import PRESETS
@@ -33,6 +33,7 @@ from models.landmarks import normalised_error, to_index
 from models.parameters import Coefficients
 from models.stages import pose_face, shape_face
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, IctBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
 from util.atomic import write_text

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from data.detection import LandmarkDetector
-from models.camera import CROP_PX
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.face_model import FaceModel, FaceModelData
 from options.evaluate_options import IctBenchmarkOptions
+from options.face_options import CROP_PX, FaceModelOptions
 from util.assets import read_chosen_face_model
 from util.errors import InputError
 from util.evaluation.error_picture import ErrorMesh

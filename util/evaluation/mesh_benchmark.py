@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.detection import DetectionOptions, create_detector
+from data.detection import create_detector
 from models.face_model import FaceModelData
 from options.base_options import BaseOptions
+from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
 from util.evaluation.comparison import PredictedMesh

@@ -7,8 +7,8 @@ from pathlib import Path
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions
 from options.flags import ParsedOptions
+from options.network_options import SynergyModelOptions
 from util.errors import InputError
-from util.synergy_trained import SynergyModelOptions
 
 
 def method_name(options: ParsedOptions) -> str:

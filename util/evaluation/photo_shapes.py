@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.aflw2000 import CROP_PX
 from data.detection import LandmarkDetector
 from data.images import read_image
 from data.photo_folder import PhotoFace, photo_face
 from models.parameters import Coefficients
+from options.face_options import CROP_PX
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import mean_face_points
 from util.evaluation.shape_methods import FaceShape, FitShape, ShapeMethod, face_shapes, stacked

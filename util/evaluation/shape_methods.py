@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from models.batch import FaceBatch
-from models.camera import Camera, CameraOptions
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
+from models.camera import Camera
+from models.face_model import FaceModel, FaceModelData
 from models.facerecon_model import FaceReconModel
-from models.fitting.fitter import PRESETS, FaceFitter, Preset
-from models.landmarks import LandmarkOrigin
+from models.fitting.fitter import PRESETS, FaceFitter
 from models.parameters import Coefficients
-from models.renderer import Renderer, RenderOptions
+from models.renderer import Renderer
 from options.base_options import BaseOptions
 from options.evaluate_options import BenchmarkFitOptions
+from options.face_options import CameraOptions, FaceModelOptions, LandmarkOrigin, RenderOptions
+from options.fitting_weights import Preset
 from options.flags import ParsedOptions
 from util.assets import read_chosen_face_model
 from util.devices import choose_device

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from util.errors import InputError
+from options.output_options import NONE, check_names
 from util.face_result import FaceResult
 from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
@@ -49,8 +48,6 @@ OUTPUTS: dict[str, type[Output]] = {
     "real3dportrait": Real3DPortraitOutput,
 }
 """Name -> class, in the order of documentation."""
-NONE = "none"
-"""`--save none` writes no further files."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +90,12 @@ def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:
     return tuple(NamedOutput(name, OUTPUTS[name](source)) for name in names)
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuse unknown kinds of output, before anything long begins.
+def check_photos(names: Sequence[str], photos: Sequence[Path]) -> None:
+    """Refuse photos that one of the kinds in `--save` can write nothing of.
 
     Raises:
-        InputError: a name is unknown, or stands beside `none`.
+        InputError: what they lack.
     """
     for name in names:
-        if name not in (*OUTPUTS, NONE):
-            near = get_close_matches(name, (*OUTPUTS, NONE), 1)
-            hint = f"did you mean {near[0]}?" if near else f"it can be {', '.join(OUTPUTS)}, none"
-            raise InputError(f"--save {name}: there is no such kind of file; {hint}")
-    if NONE in names and len(names) > 1:
-        raise InputError(f"--save {' '.join(names)}: none stands alone")
+        if name != NONE:
+            OUTPUTS[name].check_photos(photos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -95,6 +96,14 @@ class Output(ABC):
     def names(cls, stem: str) -> tuple[str, ...]:
         """The files of a face within the folder of the results."""
         return tuple(f"{cls.prefix}{stem}{ending}" for ending in cls.endings)
+
+    @classmethod  # noqa: B027 (most take any photo)
+    def check_photos(cls, photos: Sequence[Path]) -> None:
+        """Refuse photos none of which can be written so, before anything is computed.
+
+        Raises:
+            InputError: what they lack.
+        """
 
     @classmethod  # noqa: B027 (most list nothing)
     def collect(cls, folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from data.images import picture_size
 from models.eg3d_camera import camera_pose, label, orbit_pose
+from util.errors import InputError
 from util.face_result import FaceResult
 from util.outputs.label_lists import LABEL_ENDING, LabelledOutput
 
@@ -23,6 +25,23 @@ class PanoHeadOutput(LabelledOutput):
     prefix = "panohead/"
     endings = (LABEL_ENDING,)
     lists = MappingProxyType({"orbit": "dataset.json"})
+
+    @classmethod
+    def check_photos(cls, photos: Sequence[Path]) -> None:
+        """See `Output`: a crop is square."""
+        oblong = None
+        for photo in photos:
+            size = picture_size(photo)
+            if size is not None and size[0] == size[1]:
+                return
+            oblong = oblong or (size and (photo, *size))
+        if oblong:
+            photo, width, height = oblong
+            raise InputError(
+                f"--save panohead: its labels are of PanoHead's own crops, and {photo} is "
+                f"{width} x {height}; crop it with PanoHead's recrop_images.py and give that, or "
+                "leave the kind out"
+            )
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `panohead/<stem>_label.json`.

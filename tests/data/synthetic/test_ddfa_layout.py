@@ -12,10 +12,10 @@ from PIL import Image
 import make_synthetic
 from data.synthetic.coefficients import read_truth
 from data.synthetic.ddfa_layout import generate_ddfa
-from data.synthetic.generate import SynthesisOptions
 from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import head_pose, to_continuous
+from options.synthesis_options import SynthesisOptions
 from util.ddfa_files import read_labels, read_list, read_morphable_folder
 from util.errors import InputError
 

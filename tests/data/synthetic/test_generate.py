@@ -14,7 +14,7 @@ from data.landmarks import five_from_68, read_landmarks
 from data.synthetic import generate as generation
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import background, compose
-from data.synthetic.generate import Made, RenderChunk, SynthesisOptions, generate
+from data.synthetic.generate import Made, RenderChunk, generate
 from data.synthetic.lighting import brighten, lamp_coefficients, turn_light
 from data.synthetic.photographer import Photographer
 from data.synthetic.rendering import RenderedFace, SceneRenderer
@@ -30,6 +30,7 @@ from models.face_model import FaceModel
 from models.lighting import light_coefficients, sh_basis
 from models.renderer import Renderer
 from models.stages import reconstruct
+from options.synthesis_options import SynthesisOptions
 from util.errors import InputError
 
 COUNT = 12

@@ -10,7 +10,7 @@ import torch
 from data.images import read_image, read_mask
 from data.landmarks import read_landmarks
 from data.synthetic.coefficients import SyntheticTruth, read_truth
-from data.synthetic.generate import SynthesisOptions, generate
+from data.synthetic.generate import generate
 from data.synthetic.maps import FACE_PARTS, Part, read_depth, read_normals, read_parts
 from data.synthetic.photographer import Photographer
 from data.synthetic.rendering import SceneRenderer
@@ -20,6 +20,7 @@ from models.face_model import FaceModel
 from models.lighting import light_coefficients, sh_basis
 from models.renderer import Renderer
 from models.stages import reconstruct
+from options.synthesis_options import SynthesisOptions
 from util.errors import InputError
 
 COUNT = 4

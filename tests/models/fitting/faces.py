@@ -12,12 +12,12 @@ from torch import Tensor
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
-from models.fitting.energy import FitWeights
 from models.fitting.problem import FitProblem
 from models.landmark_embedding import MovingContour
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
+from options.fitting_weights import FitWeights
 
 HELD_LOOSELY = FitWeights(
     w_photo=1.6,

@@ -13,13 +13,13 @@ from torch import Tensor
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.fitting.adam import AdamSchedule, costs, descend, fit_adam
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.fitting.adam import costs, descend, fit_adam
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.problem import Evaluation
 from models.parameters import Coefficients
 from models.renderer import Renderer
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule, FitWeights
 from tests.models.fitting.faces import by_steps, moved, photo_of, random_face
 
 LOOK = StepRules(most=0)

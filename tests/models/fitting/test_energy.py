@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.fitting.energy import LEAST_DISTANCE, PUBLIC_WEIGHTS, FitWeights, robust
+from models.fitting.energy import LEAST_DISTANCE, landmark_shares, robust
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 
 
 @pytest.mark.parametrize("tau", [0.02, 0.1, 3.0])
@@ -45,7 +46,7 @@ def test_what_is_far_off_counts_ever_less():
 
 
 def test_shares_of_landmarks():
-    shares = FitWeights(w_jaw=0.5, w_mouth=4.0).landmark_shares()
+    shares = landmark_shares(FitWeights(w_jaw=0.5, w_mouth=4.0))
     assert shares.sum().item() == pytest.approx(1)
     assert (shares[:17] / shares[17]).tolist() == pytest.approx([0.5] * 17)
     strong = [28, 29, 30, *range(48, 68)]
@@ -53,9 +54,9 @@ def test_shares_of_landmarks():
     others = [k for k in range(17, 68) if k not in strong]
     assert (shares[others] == shares[17]).all()
     # Ten times the mouth and the nose bridge, as in the public fitter.
-    public = PUBLIC_WEIGHTS.landmark_shares()
+    public = landmark_shares(PUBLIC_WEIGHTS)
     assert (10 * public[[0, 17]]).tolist() == pytest.approx(public[[28, 67]].tolist())
-    only_inner = FitWeights(w_jaw=0.0).landmark_shares()
+    only_inner = landmark_shares(FitWeights(w_jaw=0.0))
     assert not only_inner[:17].any() and only_inner.sum().item() == pytest.approx(1)
 
 

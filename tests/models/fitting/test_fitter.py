@@ -10,15 +10,16 @@ from torch import Tensor
 
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.face_model import FaceModel, FaceModelData, FaceModelOptions
-from models.fitting.adam import AdamSchedule, fit_adam
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.face_model import FaceModel, FaceModelData
+from models.fitting.adam import fit_adam
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, PyramidLevel, StageReport
 from models.fitting.gauss_newton import StepRules
 from models.fitting.problem import Evaluation, FitProblem
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, shape_face
+from options.face_options import FaceModelOptions
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule, FitWeights
 from tests.models.fitting.faces import (
     HELD_LOOSELY,
     moved,

@@ -12,7 +12,7 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.derivatives import LandmarkTables
-from models.fitting.energy import FitWeights
+from models.fitting.energy import landmark_shares
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.focal import FOCAL, camera_of, settle_focal, start_focal, with_focal
 from models.fitting.landmark_term import LandmarkTerm
@@ -21,6 +21,7 @@ from models.fitting.problem import FitProblem
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, reconstruct, shape_face
+from options.fitting_weights import FitWeights
 from tests.models.fitting.faces import HELD_LOOSELY, random_face
 from tests.models.fitting.test_photometric import Scene, weighted_rows, weights_of
 
@@ -65,7 +66,7 @@ def test_the_landmarks_column_is_that_of_autograd(tiny_face_model: FaceModel):
     torch.testing.assert_close(view.by_focal, expected)
     assert expected.abs().max() > 1  # a pixel, when the focal length grows by a factor of e
     part = layout.slices[FOCAL]
-    shares = 2 * weights.w_landmarks * weights.landmark_shares().double()
+    shares = 2 * weights.w_landmarks * landmark_shares(weights).double()
     equations = term.equations(view)
     torch.testing.assert_close(
         equations.hessian[:, part, part].flatten(),

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
-from models.fitting.adam import AdamSchedule, fit_adam
+from models.fitting.adam import fit_adam
 from models.fitting.derivatives import FaceDerivatives, LandmarkTables
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.fitting.energy import landmark_shares
 from models.fitting.fitter import PRESETS, FaceFitter, Fit
 from models.fitting.gauss_newton import StepRules
 from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.priors import priors
 from models.fitting.problem import FitProblem
-from models.fitting.tracking import TRACKED, TrackWeights, motion_of, track
+from models.fitting.tracking import TRACKED, motion_of, track
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.skeleton import SkeletonData
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule, FitWeights, TrackWeights
 from tests.models.fitting.faces import HELD_LOOSELY, photo_of, random_face, with_contour
 from tests.models.fitting.test_photometric import Scene, weighted_rows, weights_of
 
@@ -78,7 +79,7 @@ def test_landmark_equations_are_those_of_autograd(sliding: bool, tiny_face_data:
     def residuals(step: Tensor) -> Tensor:
         faces = problem.retract(at, step)
         posed = camera_points(model, camera, faces)
-        roots = (weights.w_landmarks * weights.landmark_shares().double()).sqrt()
+        roots = (weights.w_landmarks * landmark_shares(weights).double()).sqrt()
         return ((posed - given) * roots[:, None]).flatten(1)
 
     found = term.equations(term.look(at))

@@ -11,10 +11,11 @@ from torch import Tensor
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.fitting.derivatives import LandmarkTables
-from models.fitting.energy import FitWeights
+from models.fitting.energy import landmark_shares
 from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.problem import FitProblem
 from models.stages import pose_face, shape_face
+from options.fitting_weights import FitWeights
 from tests.models.fitting.faces import random_face, with_contour
 
 WEIGHTS = FitWeights(w_landmarks=0.7, w_jaw=0.25, w_mouth=3.0)
@@ -68,7 +69,7 @@ def test_equations_are_those_of_autograd(kind: str, model: FaceModel):
 
     def weighted(step: Tensor) -> Tensor:
         residuals = term.look(problem.retract(at, step)).residuals
-        roots = (0.7 * WEIGHTS.landmark_shares().double()).sqrt()
+        roots = (0.7 * landmark_shares(WEIGHTS).double()).sqrt()
         return (residuals * roots[:, None]).flatten(1)
 
     def cost(step: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
-from models.fitting.energy import LEAST_DISTANCE, PUBLIC_WEIGHTS, FitWeights
+from models.fitting.energy import LEAST_DISTANCE
 from models.fitting.focal import with_focal
 from models.fitting.photometric import PhotoLevel, PhotometricTerm, PixelView
 from models.fitting.pixel_rows import Mixer
@@ -26,6 +26,7 @@ from models.losses import photometric_loss
 from models.parameters import Coefficients
 from models.renderer import Renderer, interpolate, rasterize
 from models.stages import pose_face, shape_face
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 from tests.models.fitting.faces import by_steps, moved, photo_of, random_face, render
 
 WEIGHTS = FitWeights(w_photo=1.3, robust_colour=0.2)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.face_model import FaceModel
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
 from models.fitting.priors import Nearness, Quadratic, priors, step_rates
 from models.losses import coefficient_regularisation, gamma_loss, reflectance_loss
 from models.parameters import Coefficients
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 from tests.models.fitting.faces import by_steps, random_face
 
 WEIGHTS = FitWeights(

@@ -8,9 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from models.camera import rotation_matrix
 from models.face_model import FaceModel
-from models.fitting.energy import FitWeights
 from models.fitting.priors import priors
 from models.fitting.problem import FitProblem
+from options.fitting_weights import FitWeights
 from tests.models.fitting.faces import random_face
 
 

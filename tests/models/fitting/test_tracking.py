@@ -10,14 +10,12 @@ import torch
 
 from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles, rotation_matrix
-from models.face_model import FaceModel, FaceModelOptions
-from models.fitting.energy import PUBLIC_WEIGHTS, FitWeights
+from models.face_model import FaceModel
 from models.fitting.fitter import FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.priors import step_rates
 from models.fitting.tracking import (
     MOTION,
-    TrackWeights,
     begin,
     eliminate_light,
     motion_of,
@@ -29,6 +27,8 @@ from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.skeleton import rotation_from_axis_angle
 from models.stages import reconstruct
+from options.face_options import FaceModelOptions
+from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from util.assets import load_face_model
 from util.video_fitting import NEXT_RULES, TRACK_STRIDE
 

@@ -11,12 +11,12 @@ from models.networks.dlib_resnet import DlibTrunk
 from models.networks.reconstruction import (
     RECONSTRUCTION_NETS,
     ReconstructionNet,
-    ReconstructionNetOptions,
     create_reconstruction_net,
     head_sizes,
     pretrained_names,
 )
 from models.parameters import ParameterBlock, ParameterLayout
+from options.network_options import ReconstructionNetOptions
 
 LAYOUT = ParameterLayout.for_sizes()
 

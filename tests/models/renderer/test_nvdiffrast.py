@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
 
+from models import facerecon_model
 from models.camera import Camera
 from models.face_model import FaceModel
+from models.renderer import (
+    Renderer,
+    interpolate,
+    nvdiffrast_backend,
+    rasterize,
+    resolve_backend,
+    visible_triangles,
+)
 from models.renderer import fragments as fragments_module
-from models.renderer import interpolate, nvdiffrast_backend, rasterize, resolve_backend
+from options.face_options import RenderOptions
+from options.network_options import OptimiserOptions
+from tests.models.renderer import fake_nvdiffrast
+from tests.models.test_facerecon_model import make, make_batch
 
 SIZE = (224, 224)
 PIXELS_THAT_MAY_DIFFER = 5e-5
@@ -56,6 +69,14 @@ def test_auto_goes_on_without_it_and_says_so_once(broken: None):
     assert resolve_backend("auto", gpu) == "torch"  # another warning would be an error
 
 
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch):
+    """A library of the same interface on the CPU."""
+    fake_nvdiffrast.install(monkeypatch)
+    yield
+    nvdiffrast_backend._context.cache_clear()
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -93,8 +114,82 @@ def assert_alike(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...
         assert float((~near).float().mean()) <= 100 * PIXELS_THAT_MAY_DIFFER
 
 
+def test_what_is_called_is_what_the_library_has(fake: None, open_face_model: FaceModel):
+    """Ids, pixels and gradients, where only the library's own arithmetic is replaced."""
+    clip, triangles, colours = scene(open_face_model, "cpu")
+    clip, colours = clip[:2], colours[:2]
+    ours = drawn(clip, triangles, colours, "torch")
+    theirs = drawn(clip, triangles, colours, "nvdiffrast")
+    assert torch.equal(ours[0], theirs[0])
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def test_the_library_gets_tensors_as_it_demands_them(fake: None, tiny_face_model: FaceModel):
+    """Whatever the caller has: other strides, int64 triangles, half precision, shared colours."""
+    clip, triangles, colours = scene(tiny_face_model, "cpu")
+    plain = drawn(clip, triangles, colours, "nvdiffrast")
+    strided = clip.transpose(0, 1).contiguous().transpose(0, 1)
+    odd = drawn(strided, triangles.long().t().contiguous().t(), colours, "nvdiffrast")
+    assert all(map(torch.equal, plain, odd))
+    found = rasterize(clip, triangles, SIZE, backend="nvdiffrast")
+    shared = interpolate(colours[:1].bfloat16(), triangles, found, backend="nvdiffrast")
+    each = interpolate(
+        colours[:1].bfloat16().expand_as(colours), triangles, found, backend="nvdiffrast"
+    )
+    assert shared.dtype == torch.float32 and torch.equal(shared, each)
+    ids = visible_triangles(clip, triangles, SIZE, backend="nvdiffrast")
+    assert torch.equal(ids, found.triangle_id) and ids.dtype == torch.int32
+    with pytest.raises(ValueError, match=r"computes in float32, got torch.float64"):
+        rasterize(clip.double(), triangles, SIZE, backend="nvdiffrast")
+    with pytest.raises(ValueError, match="fixed epsilon"):
+        rasterize(clip, triangles, SIZE, backend="nvdiffrast", epsilon=0.0)
+
+
+def test_depth_of_each_image_of_a_batch_is_its_own(fake: None, tiny_face_model: FaceModel):
+    """Two axes of attributes would mean range mode, and the first image's depth for all."""
+    camera = Camera.rnet()
+    vertices = camera.from_object(tiny_face_model.mean_shape.reshape(1, -1, 3)).repeat(2, 1, 1)
+    vertices[1, :, 2] += 1.0
+    depths = [
+        Renderer(backend)(vertices, tiny_face_model.triangles, camera).depth_dm
+        for backend in ("torch", "nvdiffrast")
+    ]
+    torch.testing.assert_close(*depths)
+    assert float(depths[1][1].max() - depths[1][0].max()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_a_training_step_through_the_library_is_ours(
+    fake: None, tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch, amp: Any
+):
+    """Losses and updated weights of the same step, drawn by either."""
+    monkeypatch.setattr(facerecon_model, "resolve_backend", lambda *_: None)
+    torch.manual_seed(0)
+    batch = make_batch(make(tiny_face_model), supervised=False)
+    models = [
+        make(tiny_face_model, RenderOptions(renderer=name), OptimiserOptions(lr=1e-3, amp=amp))
+        for name in ("torch", "nvdiffrast")
+    ]
+    models[1].net_recon.load_state_dict(models[0].net_recon.state_dict())
+    for model in models:
+        model.set_input(batch)
+        assert model.optimize_parameters()
+    for name, loss in models[0].losses.items():
+        torch.testing.assert_close(models[1].losses[name], loss, rtol=1e-4, atol=1e-6)
+    gradients = [
+        torch.cat([p.grad.flatten() for p in model.net_recon.parameters() if p.grad is not None])
+        for model in models
+    ]
+    assert float(gradients[0].abs().max()) > 0
+    largest = float(gradients[0].abs().max())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-2, atol=1e-3 * largest)
+
+
 @pytest.mark.gpu
 @needs_gpu
+# Before 0.4 it compiles itself in the test, and torch's compiler warns of this and that.
+@pytest.mark.filterwarnings("ignore")
 def test_nvdiffrast_draws_as_the_torch_backend(open_face_model: FaceModel):
     pytest.importorskip("nvdiffrast", reason="install the cuda extra")
     clip, triangles, colours = scene(open_face_model, "cuda")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.face_model import FaceModelOptions
 from options.app_options import AppOptions
+from options.face_options import FaceModelOptions
 from options.flags import parse_command
 from util.app.jobs import Job, Wish
 from util.app.photos import PhotoWork, offered_face_models

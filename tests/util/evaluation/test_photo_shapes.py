@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.renderer import Renderer
+from options.face_options import CameraOptions
 from util.errors import InputError
 from util.evaluation.photo_shapes import FITTED_TOGETHER, BenchmarkPhoto, PhotoShapes
 from util.evaluation.shape_methods import FitShape, MeanShape

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from models.batch import FaceBatch
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
+from options.face_options import CameraOptions
 from util.evaluation.shape_methods import MeanShape, NetworkShape, face_shapes, mean_of, stacked
 from util.photo_fitting import face_fitter
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from scipy.io import loadmat
 
-from models.camera import Camera, CameraOptions
+from models.camera import Camera
 from models.face_model import FaceModel
+from options.face_options import CameraOptions
 from options.output_options import OutputOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.util.outputs.faces import centred_alignment, output_source, photo_face

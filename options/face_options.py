@@ -1,0 +1,92 @@
+"""Options of face model, camera, renderer and landmarks, which every command shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from util.errors import InputError
+
+CROP_PX = 224
+"""Side of the R-Net's aligned crop in pixels."""
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """The R-Net's fixed camera; published checkpoints depend on the defaults."""
+
+    focal: float = 1015.0
+    """Focal length in pixels of the 224 crop."""
+    center: float = 112.0
+    """Principal point of the 224 crop in pixels, in x and in y."""
+    camera_d: float = 10.0
+    """Distance of the camera from the object origin in decimetres."""
+    z_near: float = 5.0
+    """Nearest depth that is drawn, in decimetres."""
+    z_far: float = 15.0
+    """Farthest depth that is drawn, in decimetres."""
+
+    def __post_init__(self) -> None:
+        """Refuse cameras that see nothing."""
+        if not (self.focal > 0 and self.camera_d > 0):
+            raise ValueError(
+                f"--focal is {self.focal} and --camera_d {self.camera_d}; both must be above 0"
+            )
+        if not 0 < self.z_near < self.z_far:
+            raise ValueError(
+                f"--z_near is {self.z_near} and --z_far {self.z_far}; needed is 0 < near < far"
+            )
+
+
+FaceRegion = Literal["face", "head"]
+JawLandmarks = Literal["fixed", "silhouette"]
+
+
+@dataclass(frozen=True)
+class FaceModelOptions:
+    """Which face model gives coefficients their meaning."""
+
+    face_model: str = "auto"
+    """auto, open (comes with the program; open@0 is coarser, open@2 finer), one whose files the
+    user brings (bfm09, bfm17, bfm19: Basel Face Models; ict: ICT-FaceKit; flame: FLAME), or a path
+    (.npz, .mat, .h5, .pkl, or the folder FaceXModel); auto takes bfm09 where its files are in
+    bfm_folder, else open."""
+    face_region: FaceRegion = "face"
+    """face; or head, with ears, skull and neck, in models that have them."""
+    jaw_landmarks: JawLandmarks = "fixed"
+    """fixed: always the same points of the skin, as in the public code; silhouette: where the
+    turned head ends, as detectors mark them, in models that know it."""
+    bfm_folder: str = "BFM"
+    """Folder of the user's face model files."""
+    bfm_model: str = "BFM_model_front.mat"
+    """The bfm09 file in that folder; made from 01_MorphableModel.mat and Exp_Pca.bin if missing."""
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """Rasterisation of the reconstructed face."""
+
+    renderer: Literal["auto", "torch", "numba", "nvdiffrast"] = "auto"
+    """Rasteriser: auto takes numba on the CPU, nvdiffrast on CUDA if installed, torch elsewhere."""
+    use_opengl: bool = field(
+        default=True, metadata={"no_effect": "nvdiffrast has no OpenGL context any more"}
+    )
+    """Accepted for public command lines."""
+
+
+LandmarkOrigin = Literal["index", "centre"]
+
+
+@dataclass(frozen=True)
+class LandmarkOptions:
+    """Meaning of given landmarks."""
+
+    landmark_origin: LandmarkOrigin = "index"
+    """How given pixel indices are compared with projections: index as in the public code (half a
+    pixel apart), centre exactly."""
+
+
+def refuse_head(options: FaceModelOptions) -> None:
+    """Refuse the whole head of a face model: the scene has a skull and ears of its own."""
+    if options.face_region == "head":
+        raise InputError("--face_region head is for exports; give --face_region face")

@@ -1,0 +1,160 @@
+"""What a fit weighs, and how long it looks: of photos, of videos, of the public solver."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Preset = Literal["fast", "balanced", "best"]
+
+
+@dataclass(frozen=True)
+class FitWeights:
+    """Weights of the terms of a fit."""
+
+    w_photo: float = 8.0
+    """Colour distance over the visible skin, RGB in [0, 1]."""
+    w_landmarks: float = 2e-3
+    """Squared landmark distance in pixels of a 224 crop."""
+    w_jaw: float = 0.1
+    """Weight of each jaw landmark against an inner one: detectors mark a silhouette there."""
+    w_mouth: float = 1.0
+    """Weight of each mouth and nose bridge landmark (28 to 30, 48 to 67, counted from 0) against
+    another inner one."""
+    w_identity: float = 4e-3
+    """Squared identity coefficients, in standard deviations."""
+    w_expression: float = 2e-3
+    """Squared expression coefficients."""
+    w_texture: float = 5e-4
+    """Squared texture coefficients."""
+    w_light_colour: float = 10.0
+    """Variance of the light over the colour channels."""
+    w_light: float = 2.0
+    """Mean square of the light coefficients against the constant light: whether a face is dark
+    or badly lit, a photo does not tell."""
+    w_reflectance: float = 0.0
+    """Variance of the albedo over the skin. It prefers dark skin, whose variance is less: the
+    texture's own prior serves better where the face model has a good one."""
+    w_focal: float = 1e-3
+    """Squared logarithm of the focal length over the given one, in fits that look for it
+    (--fit_focal); counted once for each face, as all priors are."""
+    w_not_skin: float = 0.2
+    """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
+    eyes, but hair and glasses too."""
+    robust_colour: float = 0.1
+    """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that reward errors."""
+        for name, value in vars(self).items():
+            if not value >= 0 or (math.isinf(value) and name != "robust_colour"):
+                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
+        if self.w_not_skin > 1:
+            raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
+        if self.robust_colour == 0:
+            raise ValueError("--robust_colour is 0; it must be above 0, or inf")
+
+
+PUBLIC_WEIGHTS = FitWeights(
+    w_photo=1.6,
+    w_landmarks=100 / 224**2,
+    w_jaw=1.0,
+    w_mouth=10.0,
+    w_identity=1e-3,
+    w_expression=8e-4,
+    w_texture=1.7e-6,
+    w_light_colour=0.0,
+    w_light=0.0,
+    w_reflectance=1.0,
+    w_not_skin=0.0,
+    robust_colour=math.inf,
+)
+"""Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""
+
+
+KNOWN_FACE = ("known_colour", "known_expression")
+"""Factors of `TrackWeights` on the weights of a fit."""
+
+
+@dataclass(frozen=True)
+class TrackWeights:
+    """How closely frames are held to the frame before them, and how stiff their motion is."""
+
+    near_expression: float = 1.5e-3
+    """Squared change of the expression in standard deviations."""
+    near_rotation: float = 5.0
+    """Squared change of the angles in radians."""
+    near_translation: float = 5.0
+    """Squared change of the translation in decimetres."""
+    near_light: float = 0.25
+    """Squared change of the light coefficients."""
+    smoothing: float = 3.0
+    """Stiffness of the motion against the certainty of a usual frame; motion of periods below
+    2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
+    known_colour: float = 3.0
+    """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
+    skin is known, what differs is a lid or a lip more often than a hand."""
+    known_expression: float = 0.25
+    """Multiplies w_expression meanwhile: there is no identity that it could be mistaken for."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that reward jumps."""
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
+        if self.known_colour == 0:
+            raise ValueError(f"--known_colour is {self.known_colour}; it must be above 0")
+
+    def of_known_face(self, weights: FitWeights) -> FitWeights:
+        """The weights of a fit as they are while its person is followed."""
+        return replace(
+            weights,
+            robust_colour=self.known_colour * weights.robust_colour,
+            w_expression=self.known_expression * weights.w_expression,
+        )
+
+
+@dataclass(frozen=True)
+class AdamSchedule:
+    """How many steps, and how large; the defaults are the public fitter's."""
+
+    rigid_steps: int = 1000
+    """Steps of the pose (public: --first_rf_iters)."""
+    steps: int = 500
+    """Steps of everything (--first_nrf_iters)."""
+    rigid_rate: float = 1e-2
+    """Adam's rate of the first (--rf_lr), in radians and decimetres."""
+    rate: float = 1e-2
+    """And of the second (--nrf_lr), for coefficients of all kinds."""
+    next_rigid_steps: int = 50
+    """Steps of the pose of a video's further frames, from the frame before (--rest_rf_iters)."""
+    next_steps: int = 30
+    """And of everything that changes from frame to frame (--rest_nrf_iters)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no step can be made with."""
+        for name in ("rigid_steps", "steps", "next_rigid_steps", "next_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("rigid_rate", "rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class SmoothingOptions:
+    """How calm the motion of a video is."""
+
+    smooth_min_hz: float = 1.0
+    """Cutoff of the one-euro filter at rest; lower is calmer, 0 leaves the motion as it is."""
+    smooth_beta: float = 4.0
+    """How fast the cutoff rises with the motion, per face width a second; higher lags less."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no filter could be."""
+        if self.smooth_min_hz < 0 or self.smooth_beta < 0:
+            raise ValueError(
+                f"--smooth_min_hz is {self.smooth_min_hz} and --smooth_beta {self.smooth_beta}; "
+                "both must be 0 or more"
+            )
