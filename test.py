@@ -29,7 +29,7 @@ GROUPS = (
     *(DetectionOptions, *RNET_GROUPS),
 )
 GROUPS_OF_SYNERGY = (
-    *(BaseOptions, SynergyTestOptions, DetectionOptions, SmoothingOptions),
+    *(BaseOptions, SynergyTestOptions, OutputOptions, DetectionOptions, SmoothingOptions),
     *SYNERGY_GROUPS,
 )
 

@@ -177,7 +177,12 @@ class Camera:
         return outwards - self.distance_dm * nearer
 
     def refocused(self, scale: float) -> Camera:
-        """A camera of another focal length at the same place; planes lie where faces then do."""
+        """A camera of another focal length at the same place; planes lie where faces then do.
+
+        Under weak perspective faces only grow with it, and stay where they are.
+        """
+        if self.kind == "weak":
+            return replace(self, focal_px=self.focal_px * scale)
         moved = self.zoomed(math.log(scale))
         return replace(moved, distance_dm=self.distance_dm)
 

@@ -59,6 +59,30 @@ def opengl_projection(K: np.ndarray, size: tuple[int, int], near: float, far: fl
     return projection
 
 
+def opengl_orthographic(
+    scale: np.ndarray, centre: np.ndarray, size: tuple[int, int], near: float, far: float
+) -> np.ndarray:
+    """The projection matrix (4, 4) of weak perspective, for column vectors: w is 1.
+
+    The pixel is u = s_x x + c_x, v = c_y - s_y y, and z = -1 at the near plane, 1 at the far one:
+
+        x_clip = 2 s_x / W x + 2 c_x / W - 1,   y_clip = 2 s_y / H y + 1 - 2 c_y / H
+
+    Args:
+        scale: (2,) pixels for the unit of the scene.
+        centre: (2,) continuous pixels of the camera's axis.
+        size: width and height of the picture.
+        near: distance of the plane that becomes z = -1, in the unit of the scene.
+        far: of the plane that becomes z = 1.
+    """
+    width, height = size
+    projection = np.eye(4)
+    projection[0, [0, 3]] = 2 * scale[0] / width, 2 * centre[0] / width - 1
+    projection[1, [1, 3]] = 2 * scale[1] / height, 1 - 2 * centre[1] / height
+    projection[2, [2, 3]] = 2 / (near - far), (far + near) / (near - far)
+    return projection
+
+
 def pytorch3d_view(R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """R (3, 3) and T (3,) for row vectors: X R + T."""
     return (_TO_PYTORCH3D @ R).T, _TO_PYTORCH3D @ t

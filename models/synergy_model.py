@@ -56,6 +56,7 @@ class SynergyModel(BaseModel):
             arch=self.options.arch,
             public=self.options.public,
             residual_scale=self.options.residual_scale,
+            use_rot_inv=self.options.use_rot_inv,
         )
         self.net.to(device)
         self.net.regressor.to(memory_format=torch.channels_last)  # pyright: ignore
@@ -148,6 +149,7 @@ class SynergyModel(BaseModel):
             "arch": self.net.arch,
             "public": self.net.public,
             "residual_scale": self.net.residual_scale,
+            "use_rot_inv": self.net.use_rot_inv,
             "face_model": self.net.face.card.record,
         }
 
@@ -157,7 +159,8 @@ class SynergyModel(BaseModel):
         if not isinstance(found, Mapping):
             return "it does not say what its numbers mean; take a checkpoint of --model synergy"
         for name, value in self.record.items():
-            theirs, ours = found.get(name), value
+            # Checkpoints from before the choice have the plain refinement.
+            theirs, ours = found.get(name, False if name == "use_rot_inv" else None), value
             if name == "face_model" and isinstance(theirs, Mapping):
                 theirs, ours = (
                     f"{card.get('name')} ({card.get('fingerprint')})" for card in (theirs, value)

@@ -62,6 +62,8 @@ class SynergyOptions:
     """Refine the landmarks and go back to parameters; False trains the regressor alone."""
     residual_scale: float = RESIDUAL_SCALE
     """Pixels that 1 of the refinement moves a landmark."""
+    use_rot_inv: bool = False
+    """Let the refinement begin with vector neurons, as the datatool's fork does by default."""
     w_coarse: float = 0.05
     """Weight of the landmarks of the regressed parameters (wing loss)."""
     w_refined: float = 0.05

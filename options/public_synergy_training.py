@@ -99,7 +99,6 @@ BONSEYES = PublicTraining(
         "num_lms": "the layout has 77 landmarks",
         "root": "--datatool-root-dir says where the data are",
         "crop_images": "pictures are taken whole, as by default there",
-        "use_rot_inv": "the refinement is the plain one",
         "use_300wlp": "the annotations say what they have",
     },
 )

@@ -54,7 +54,7 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """
     test = options[SynergyTestOptions]
     if test.v_path:
-        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder"):
+        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder", "save"):
             if options.given(flag):
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
         if not Path(test.v_path).exists():

@@ -95,6 +95,47 @@ def test_a_folder_of_photos(network: SynergyNetwork, photos: Path, capsys):
     assert y.min() - 9 < at_rows.min() and at_rows.max() < y.max() + 9
 
 
+def test_further_files_of_each_face(network: SynergyNetwork, photos: Path, capsys):
+    """They are those that --save names, and what an earlier run wrote besides goes."""
+    results = Path("out")
+    run = [*RUN, *MINE, "--img_folder", str(photos), "--res_folder", "out", "--draw", "False"]
+    command.main([*run, "--save", "glb", "ply", "camera"])
+    names = {path.name for path in results.iterdir()}
+    assert names >= {"a.json", "a.obj", "a.glb", "a.ply", "a_camera.json"}
+    camera = json.loads((results / "a_camera.json").read_text())["opencv"]
+    mesh = trimesh.load_mesh(results / "a.ply", process=False, maintain_order=True)
+    posed = mesh.vertices @ np.transpose(camera["mesh_R"]) + camera["mesh_t"]
+    seen = posed[:, :2] * camera["scale"] + camera["centre"] + 0.5
+    of_photo = trimesh.load_mesh(results / "a.obj", process=False, maintain_order=True).vertices
+    np.testing.assert_allclose(seen[:, 0], of_photo[:, 0], atol=1e-3)
+    np.testing.assert_allclose(300 - seen[:, 1], of_photo[:, 1], atol=1e-3)
+    assert rows(results)["a.png"]["message"] == ""
+    command.main([*run, "--save", "mask"])
+    names = {path.name for path in results.iterdir()}
+    assert "a_mask.png" in names and not names & {"a.glb", "a.ply", "a_camera.json"}
+    # Without meshes, the kind that is written unasked is left out too.
+    command.main([*run, "--save_mesh", "none"])
+    assert not {path.name for path in results.iterdir()} & {"a.glb", "a_mask.png"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--save", "world"], "--save world: .*weak perspective"),
+        (["--save", "glbs"], r"--save glbs: .*did you mean glb\?"),
+        (["--save", "texture", "--texture_light", "remove"], "predicts no light"),
+        (["--v_path", "v.mp4", "--save", "ply"], "--save is for photos"),
+    ],
+)
+def test_kinds_that_cannot_be(
+    network: SynergyNetwork, photos: Path, flags: list[str], problem: str
+):
+    place = [] if "--v_path" in flags else ["--img_folder", str(photos)]
+    with pytest.raises(InputError, match=problem):
+        command.main([*RUN, *MINE, *place, "--res_folder", "out", *flags])
+    assert not list(Path("out").glob("*.json"))
+
+
 def test_all_faces(network: SynergyNetwork, photos: Path, monkeypatch: pytest.MonkeyPatch):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     (photos / "landmarks" / "a.txt").unlink()

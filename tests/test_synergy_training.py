@@ -87,9 +87,25 @@ def test_the_datatools_variant_trains_and_infers(monkeypatch: pytest.MonkeyPatch
     make_synthetic.main(flags)
     argv = [*SMALL[:-2], "--dataset_mode", "datatool", "--datatool_root_dir", "tool"]
     argv += ["--train_tags", "SYNTH", "--val_tags", "SYNTH_VAL", "--face_model", "open"]
-    train.main([*argv, "--residual_scale", "1", "--n_epochs", "1", "--name", "tool"])
+    train.main(
+        [
+            *argv,
+            "--residual_scale",
+            "1",
+            "--use_rot_inv",
+            "true",
+            "--n_epochs",
+            "1",
+            "--name",
+            "tool",
+        ]
+    )
     net = load_synergy(Path("checkpoints/tool/epoch_1.pth"))
-    assert net.meaning.layout.sizes == (7, 80, 29) and net.meaning.num_landmarks == 77
+    assert (
+        net.use_rot_inv
+        and net.meaning.layout.sizes == (7, 80, 29)
+        and net.meaning.num_landmarks == 77
+    )
     parameters = net.predict(torch.rand(1, 3, 450, 450))
     assert net.face.landmarks(parameters).shape == (1, 3, 77)
     assert net.face.card.name == "open"

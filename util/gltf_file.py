@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -114,7 +114,7 @@ class GltfPose:
 
 @dataclass(frozen=True)
 class GltfCamera:
-    """A pinhole camera that stands on the z axis and looks along -z.
+    """A pinhole (or weak-perspective) camera that stands on the z axis and looks along -z.
 
     The format has the principal point in the middle of the picture. Where it is elsewhere, the view
     is widened on the nearer sides until it is in the middle; `picture` in the camera's `extras`
@@ -130,6 +130,9 @@ class GltfCamera:
     """From the origin of the object frame."""
     near_dm: float = 1.0
     """Depth of the nearest that is drawn."""
+    kind: Literal["perspective", "weak"] = "perspective"
+    """Weak perspective becomes the format's orthographic camera: K over the distance is then what a
+    decimetre measures."""
 
 
 @dataclass(frozen=True)
@@ -458,7 +461,10 @@ def _animation(
 
 
 def _camera(camera: GltfCamera) -> dict[str, Any]:
-    """A camera by its angle of view: half the height is seen under atan(h / 2 f)."""
+    """A camera by its angle of view: half the height is seen under atan(h / 2 f).
+
+    An orthographic one by half the width and height that it sees.
+    """
     K = np.asarray(camera.K, np.float64)
     width, height = camera.size_px
     if K.shape != (3, 3) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
@@ -466,12 +472,29 @@ def _camera(camera: GltfCamera) -> dict[str, Any]:
     if min(width, height) <= 0 or not (camera.distance_dm > 0 and camera.near_dm > 0):
         raise ValueError("size, distance and nearest depth of the camera must be above 0")
     (left, view_width), (top, view_height) = _centred(K[0, 2], width), _centred(K[1, 2], height)
+    picture = [left, top, width, height]
+    if camera.kind == "weak":
+        pixels_a_metre = K.diagonal()[:2] / (METRES * camera.distance_dm)
+        half = np.array([view_width, view_height]) / 2 / pixels_a_metre
+        orthographic = {
+            "xmag": float(half[0]),
+            "ymag": float(half[1]),
+            "znear": METRES * camera.near_dm,
+            "zfar": METRES * 2 * camera.distance_dm,
+        }
+        extras = {
+            "pixels_a_metre": pixels_a_metre.tolist(),
+            "centre": K[:2, 2].tolist(),
+            "width": width,
+            "height": height,
+            "picture": picture,
+        }
+        return {"type": "orthographic", "orthographic": orthographic, "extras": extras}
     perspective = {
         "yfov": 2 * math.atan(view_height / (2 * K[1, 1])),
         "aspectRatio": float(view_width / K[0, 0] / (view_height / K[1, 1])),
         "znear": METRES * camera.near_dm,
     }
-    picture = [left, top, width, height]
     extras = {"K": K.tolist(), "width": width, "height": height, "picture": picture}
     return {"type": "perspective", "perspective": perspective, "extras": extras}
 

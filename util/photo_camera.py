@@ -8,7 +8,7 @@ alignment, and nothing else changes. The mesh projected by it lies on the face i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ _TO_OPENCV = np.diag([1.0, -1.0, -1.0])
 
 @dataclass(frozen=True)
 class PhotoCamera:
-    """A pinhole camera: `p ~ K (R X + t)`.
+    """A pinhole (or weak-perspective) camera: `p ~ K (R X + t)`.
 
     Axes as in OpenCV: x right, y down, z forward. Pixels are continuous: the centre of the photo's
     first pixel is (0.5, 0.5).
@@ -58,6 +58,14 @@ class PhotoCamera:
     """(3, 3) rotation of the posed mesh, as the .obj holds it, into the camera frame."""
     mesh_t: np.ndarray
     """(3,) likewise, decimetres."""
+    kind: Literal["perspective", "weak"] = "perspective"
+    """Weak perspective divides by the depth `mesh_t[2]` in place of each point's own, which is then
+    no distance: only K over it means something."""
+
+    @property
+    def pixels_a_dm(self) -> np.ndarray:
+        """(2,) pixels of the photo for a decimetre at the depth of the mesh's origin."""
+        return self.K.diagonal()[:2] / self.mesh_t[2]
 
     @classmethod
     def of(cls, camera: Camera, alignment: Window, coefficients: Coefficients) -> PhotoCamera:
@@ -82,6 +90,7 @@ class PhotoCamera:
             t=_TO_OPENCV @ translation + away,
             mesh_R=_TO_OPENCV.copy(),
             mesh_t=away,
+            kind=camera.kind,
         )
 
 

@@ -173,10 +173,25 @@ class ResultWriter:
         number = len(self.rows) - 1
         writing = self._pool.submit(write_face, self.folder, face, self._options)
         self._pending.append(_Writing(number, writing))
+        self._queue_outputs(face, number)
+        return number
+
+    def add_outputs(self, face: FaceResult, row: int) -> None:
+        """Queue what outputs write of a face whose usual files are not those of `write_face`.
+
+        Args:
+            face: to write.
+            row: number of its row, which is there.
+        """
+        while len(self._pending) >= 32:
+            self._collect(self._pending.pop(0))
+        self._queue_outputs(face, row)
+
+    def _queue_outputs(self, face: FaceResult, number: int) -> None:
+        """Each kind on its own: one that fails costs its own files only."""
         for named in self._outputs:
             write = partial(named.write, face=face)
             self._add_extra(named.output.names(face.stem), number, write)
-        return number
 
     def add_overlay(self, stem: str, row: int, draw: Callable[[], np.ndarray]) -> None:
         """Queue `<stem>_photo.jpg`.

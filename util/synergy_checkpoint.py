@@ -211,6 +211,7 @@ def _load_own(content: Mapping[str, Any], path: Path, files: FaceFiles) -> Syner
         meaning, card = SynergyMeaning.from_record(record), dict(record["face_model"])
         whitening = Whitening(state["whitening_mean"], state["whitening_std"])
         settings = {name: record[name] for name in ("arch", "public", "residual_scale")}
+        settings["use_rot_inv"] = bool(record.get("use_rot_inv", False))
         name, fingerprint = str(card["name"]), str(card["fingerprint"])
     except KeyError as error:
         raise InputError(f"{path} lacks {error}; {_REMEDY}") from error

@@ -18,11 +18,14 @@ from models.landmarks import INNER
 from models.pixel_view import PixelView
 from models.synergy.pose import MICROMETRES_PER_DM
 from options.data_options import DetectionOptions
+from options.face_options import FaceModelOptions
 from options.flags import ParsedOptions
+from options.output_options import OutputOptions
 from options.record import write_options
 from options.synergy_options import SynergyTestOptions
 from util.atomic import write_text
 from util.errors import InputError
+from util.face_result import FaceResult
 from util.mesh_file import write_obj
 from util.photo_run import announce_points, in_words
 from util.results import ResultWriter, SummaryRow, results_folder
@@ -34,6 +37,7 @@ from util.synergy_faces import (
     predict_faces,
     y_up,
 )
+from util.synergy_reconstruction import SynergyReconstruction, check_outputs
 from util.synergy_trained import TrainedSynergy, load_trained_synergy
 from util.textured_mesh import read_map, textured_part, write_textured_obj
 
@@ -43,10 +47,19 @@ _WHOLE_PHOTO_PX = 10**6
 
 def reconstruct_photos(options: ParsedOptions) -> None:
     """All photos of `--img_folder`, into a folder of results."""
-    test = options[SynergyTestOptions]
+    test, output_options = options[SynergyTestOptions], options[OutputOptions]
+    # --save_mesh none asks for no meshes: then the one that comes unasked is left out too.
+    with_outputs = check_outputs(output_options) and (
+        test.save_mesh != "none" or options.given("save")
+    )
     trained = load_trained_synergy(options)
-    if test.save_mesh != "none" or test.draw:
+    if test.save_mesh != "none" or test.draw or with_outputs:
         trained.need_triangles()
+    reconstruction = None
+    if with_outputs:
+        reconstruction = SynergyReconstruction(
+            trained.network.face, options[FaceModelOptions], output_options
+        )
     folder, everyone = find_folder(test.img_folder, Path("datasets")), test.faces == "all"
     photos = find_photos(trained, folder, options[DetectionOptions], all_faces=everyone)
     if test.res_folder:
@@ -56,15 +69,18 @@ def reconstruct_photos(options: ParsedOptions) -> None:
         results = results_folder(trained.path.parent, photos.root, photos.name, stem)
     if test.crop == "landmarks":
         announce_points(photos, options[DetectionOptions], all_faces=everyone)
-    write = FaceWriter(trained, results, test)
-    with ResultWriter(results) as writer:
+    write = FaceWriter(trained, results, test, reconstruction)
+    outputs = () if reconstruction is None else reconstruction.outputs
+    with ResultWriter(results, outputs) as writer:
         write_options(options, results, "test")
         # One after the other: drawing and writing take longer than the network.
         for photo in tqdm(_photos(photos, test), total=len(photos), unit="photo"):
             failures = list(photo.failures)
             try:
-                rows = _predict_and_write(trained, photo, write)
-                writer.rows.extend(rows)
+                for row, face in _predict_and_write(trained, photo, write):
+                    writer.rows.append(row)
+                    if face is not None:
+                        writer.add_outputs(face, len(writer.rows) - 1)
             except InputError as error:
                 failures.append(FailedFace(photo.path, str(error)))
             for failed in failures:
@@ -87,8 +103,8 @@ def reconstruct_photos(options: ParsedOptions) -> None:
 
 def _predict_and_write(
     trained: TrainedSynergy, photo: Photo, write: FaceWriter
-) -> list[SummaryRow]:
-    """One photo's faces; no rows where none was found."""
+) -> list[tuple[SummaryRow, FaceResult | None]]:
+    """One photo's faces; none where none was found."""
     if photo.preview is None:
         return []
     crops = face_crops(photo, trained.network.meaning.image_px)
@@ -156,8 +172,20 @@ def face_crops(photo: Photo, crop_px: int) -> list[SquareCrop]:
 class FaceWriter:
     """Writes the faces of photos: `<stem>.json`, `.obj`, and the photo's pictures."""
 
-    def __init__(self, trained: TrainedSynergy, results: Path, test: SynergyTestOptions) -> None:
+    def __init__(
+        self,
+        trained: TrainedSynergy,
+        results: Path,
+        test: SynergyTestOptions,
+        reconstruction: SynergyReconstruction | None = None,
+    ) -> None:
         """Prepare what all photos share.
+
+        Args:
+            trained: the network.
+            results: folder that is written into.
+            test: what is written.
+            reconstruction: makes what the outputs of the run are fed with; None without any.
 
         Raises:
             InputError: textures are wanted of a face model without coordinates.
@@ -165,7 +193,8 @@ class FaceWriter:
         face = trained.network.face
         self._results, self._test = results, test
         self._triangles = face.triangles.cpu().numpy()
-        self.wants_meshes = test.save_mesh != "none" or test.draw
+        self._reconstruction = reconstruction
+        self.wants_meshes = test.save_mesh != "none" or test.draw or reconstruction is not None
         self._view = PixelView(self._triangles, face.vertex_count) if self.wants_meshes else None
         self._part = None
         if test.save_mesh == "textured":
@@ -173,33 +202,35 @@ class FaceWriter:
 
     def __call__(
         self, photo: Photo, image: np.ndarray, faces: Sequence[SynergyResult]
-    ) -> list[SummaryRow]:
+    ) -> list[tuple[SummaryRow, FaceResult | None]]:
         """Write one photo.
 
         Returns:
-            Its rows of the summary.
+            Its rows of the summary, and what outputs write of each face.
         """
         given = photo_landmarks(photo)
-        rows = []
+        written = []
         for number, face in enumerate(faces, start=1):
             stem = photo.faces[number - 1].stem if photo.faces else photo.stem
             record = {"photo": photo.path.name, "face": number, **face.record}
             write_text(self._results / f"{stem}.json", json.dumps(record, indent=1) + "\n")
             message = self._write_mesh(stem, image, face)
             pitch, yaw, roll = face.angles_deg.tolist()
-            rows.append(
-                SummaryRow(
-                    image=str(photo.path),
-                    status="ok",
-                    face=photo.faces[number - 1].number if photo.faces else number,
-                    files=stem,
-                    nme_inner=_inner_error(face, given[number - 1]) if given else None,
-                    pitch_deg=pitch,
-                    yaw_deg=yaw,
-                    roll_deg=roll,
-                    message=message,
-                )
+            row = SummaryRow(
+                image=str(photo.path),
+                status="ok",
+                face=photo.faces[number - 1].number if photo.faces else number,
+                files=stem,
+                nme_inner=_inner_error(face, given[number - 1]) if given else None,
+                pitch_deg=pitch,
+                yaw_deg=yaw,
+                roll_deg=roll,
+                message=message,
             )
+            result = None
+            if self._reconstruction is not None:
+                result = self._reconstruction(face, image, photo.path, number, stem)
+            written.append((row, result))
         if self._test.draw and self._view is not None:
             for name, picture in (
                 ("landmarks", draw_landmarks(image, faces)),
@@ -207,7 +238,7 @@ class FaceWriter:
                 ("overlay", draw_meshes(image, faces, self._view)),
             ):
                 write_image(self._results / f"{photo.stem}_{name}.jpg", picture)
-        return rows
+        return written
 
     def _write_mesh(self, stem: str, image: np.ndarray, face: SynergyResult) -> str:
         """The mesh of one face; says what is missing."""

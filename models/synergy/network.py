@@ -27,6 +27,7 @@ from models.networks.mobilenet import MobileNetV1, MobileNetV2, initialise
 from models.networks.resnet import resnet50
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import SynergyMeaning, Whitening
+from models.synergy.vector_neurons import VectorEncoder
 from options.network_options import RESIDUAL_SCALE
 
 SYNERGY_BACKBONES: dict[str, Callable[[], nn.Module]] = {
@@ -166,6 +167,39 @@ class Refinement(nn.Module):
         return x
 
 
+class VectorRefinement(nn.Module):
+    """The refinement with vector neurons before the maximum, the default of the datatool's fork."""
+
+    def __init__(self, feature_count: int, face_parameters: int, public: bool = False) -> None:
+        """Add up the widths: 192 + 1536 + pooled feature + shape and expression."""
+        super().__init__()
+        width = VectorEncoder.POINT + VectorEncoder.WHOLE + feature_count + face_parameters
+        self.encoder = VectorEncoder()
+        self.layers = nn.ModuleList(
+            [
+                PointLayer(width, 512),
+                PointLayer(512, 256),
+                PointLayer(256, 128),
+                PointLayer(128, 3, activate=public),
+            ]
+        )
+
+    def forward(
+        self,
+        landmarks: Float[Tensor, "batch 3 landmarks"],
+        pooled: Float[Tensor, "batch features"],
+        face_parameters: Float[Tensor, "batch face"],
+    ) -> Float[Tensor, "batch 3 landmarks"]:
+        """Corrections, before their scale."""
+        of_points, of_landmarks = self.encoder(landmarks)
+        of_all = torch.cat([of_landmarks, pooled, face_parameters], dim=1)
+        repeated = of_all[:, :, None].expand(-1, -1, landmarks.shape[2])
+        x = torch.cat([of_points, repeated], dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 class Reverse(nn.Module):
     """Landmarks to whitened parameters, by another PointNet with three heads."""
 
@@ -206,6 +240,7 @@ class SynergyNetwork(nn.Module):
         arch: str = "mobilenet_v2",
         public: bool = False,
         residual_scale: float = RESIDUAL_SCALE,
+        use_rot_inv: bool = False,
     ) -> None:
         """Build with random weights.
 
@@ -217,6 +252,7 @@ class SynergyNetwork(nn.Module):
             arch: key of `SYNERGY_BACKBONES`.
             public: let both point networks end in ReLU.
             residual_scale: pixels of the crop that 1 of the refinement moves a landmark.
+            use_rot_inv: let the refinement begin with vector neurons.
 
         Raises:
             ValueError: unknown names; sizes that contradict each other.
@@ -239,7 +275,9 @@ class SynergyNetwork(nn.Module):
         self.face = face
         self.regressor = Regressor(arch, layout.sizes)
         face_parameters = layout.shape + layout.expression
-        self.refinement = Refinement(self.regressor.feature_count, face_parameters, public)
+        self.use_rot_inv = use_rot_inv
+        refinement = VectorRefinement if use_rot_inv else Refinement
+        self.refinement = refinement(self.regressor.feature_count, face_parameters, public)
         self.reverse = Reverse(layout.sizes, public)
         self.register_buffer("whitening_mean", whitening.mean.clone())
         self.register_buffer("whitening_std", whitening.std.clone())

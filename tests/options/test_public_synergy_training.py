@@ -67,13 +67,16 @@ def test_flags_as_the_forks_users_write_them():
     options = parse(BONSEYES, *typed, "-vb", "8", "--batch-size", "4")
     d = options[DatatoolOptions]
     assert (d.datatool_root_dir, d.train_tags, d.val_tags) == ("out", "AFW, IBUG", "HELEN")
+    assert not options[SynergyOptions].use_rot_inv
+    rotated = parse(BONSEYES, "--use-rot-inv", "true")
+    assert rotated[SynergyOptions].use_rot_inv
     assert d.debug and options[BaseOptions].name == "mine"
     assert options[BaseOptions].gpu_ids == "-1" and options[TrainOptions].save_epoch_freq == 2
     assert options[LoaderOptions].batch_size_val == 8
 
 
 def test_what_means_nothing_here_says_so(capsys: pytest.CaptureFixture[str]):
-    argv = BONSEYES.argv(["--img_size", "450", "--use-rot-inv", "true", "--resume", ""])
+    argv = BONSEYES.argv(["--img_size", "450", "--crop-images", "false", "--resume", ""])
     assert argv == ["--config", str(CONFIGS / "bonseyes.yaml")]
     shown = capsys.readouterr().out
     assert "--img_size has no effect: the data say" in shown and shown.count("\n") == 2

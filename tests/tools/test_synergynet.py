@@ -54,16 +54,26 @@ def photos(folder: Path, open_face_model: FaceModel) -> Path:
     return write_photos(folder / "photos", open_face_model)
 
 
+@pytest.fixture()
+def named_files(folder: Path) -> None:
+    """What the command lines below name: they are refused where it does not exist."""
+    for name in ("img/a.jpg", "pretrained/best.pth.tar", "a.pth", "checkpoints/mine/epoch_1.pth"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 class TestFlags:
+    @pytest.mark.usefixtures("named_files")
     def test_public_spellings_and_defaults(self):
         options = demo_options(["-f", "img", "--png", "-b", "4", "-num_img", "3"])
         flat = options.flat()
         assert (flat["files"], flat["png"], flat["num_img"]) == ("img", True, 3)
         assert flat["weights"] == "pretrained/best.pth.tar" and flat["img_size"] == 120
         assert demo_options(["--files=img", "-w", "a.pth"])[SynergyModelOptions].weights == "a.pth"
-        mine = demo_options(["-f", "img", "--name", "mine"])
+        mine = demo_options(["-f", "img", "--name", "mine", "--epoch", "1"])
         assert mine[SynergyModelOptions].weights == "" and mine[BaseOptions].name == "mine"
 
+    @pytest.mark.usefixtures("named_files")
     def test_what_has_no_effect_is_said(self, capsys: pytest.CaptureFixture[str]):
         demo_options(["-f", "img", "--batch-size", "4", "--img_size", "128"])
         shown = capsys.readouterr().out

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(token in ("-h", "--help") for token in call):
         return
     options = parse_command(evaluate.groups, call)
-    from util.benchmark_names import method_name
+    from util.evaluation.method_names import method_name
 
     out = results_folder(options[EvaluateOptions])
     for picture in sorted((out / method_name(options) / "first").glob("*.jpg")):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from options.output_options import NONE, check_names
+from util.errors import InputError
 from util.face_result import FaceResult
 from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
@@ -81,12 +82,18 @@ def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:
     """The outputs that `--save` names, each once.
 
     Raises:
-        InputError: a name is unknown, or the face model cannot be written so.
+        InputError: a name is unknown, or the face model or the camera cannot be written so.
     """
     names = list(dict.fromkeys(source.options.save))
     check_names(names)
     if names == [NONE]:
         return ()
+    for name in names:
+        if source.camera.kind == "weak" and (why := OUTPUTS[name].needs_distance):
+            raise InputError(
+                f"--save {name}: {why}, and this network sees faces in weak perspective, which has "
+                "neither a distance nor a focal length; take fit.py, or leave the kind out"
+            )
     return tuple(NamedOutput(name, OUTPUTS[name](source)) for name in names)
 
 

@@ -94,7 +94,7 @@ class GlbOutput(Output):
             mesh=mesh,
             targets=MorphTargets((EXPRESSION,), expression, np.ones(1)),
             common_targets=common.units,
-            camera=GltfCamera(face.camera.K, (width, height), distance),
+            camera=GltfCamera(face.camera.K, (width, height), distance, kind=face.camera.kind),
             pose=GltfPose(face.head_rotation, face.head_translation_dm),
             extras={
                 "face_model": face.face_model.record,

@@ -81,6 +81,8 @@ class Output(ABC):
     """A few words for lists of files."""
     endings: ClassVar[tuple[str, ...]]
     """Of the files of a face, `<stem><ending>`; the first one is there whenever it was written."""
+    needs_distance: ClassVar[str] = ""
+    """Why it cannot be written of faces under weak perspective; "" where it can."""
     prefix: ClassVar[str] = ""
     """Before the stem: the folder, within that of the results, of formats that want their own."""
 

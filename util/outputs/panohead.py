@@ -22,6 +22,7 @@ class PanoHeadOutput(LabelledOutput):
     """
 
     what = "label for PanoHead, listed in panohead/dataset.json"
+    needs_distance = "labels say from where the camera sees the head"
     prefix = "panohead/"
     endings = (LABEL_ENDING,)
     lists = MappingProxyType({"orbit": "dataset.json"})

@@ -38,6 +38,7 @@ class TalkingHead(Output):
 
     program: ClassVar[str]
     """Its name, for messages."""
+    needs_distance = "its numbers are those of the R-Net before its own camera"
     takes_crops: ClassVar[bool] = False
     """Whether its numbers mean frames of 256 x 256: the place of the face in them is among them."""
     takes_squares: ClassVar[bool] = False
