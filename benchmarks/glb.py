@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.example_faces import report_face
 from benchmarks.timing import compare, threads_and_repeats
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
-from tests.util.report_faces import report_face
 from util.assets import OPEN_FACE_MODEL
 from util.face_gltf import unit_deltas
 from util.face_model_file import read_face_model

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.example_faces import report_face
 from benchmarks.timing import compare, threads_and_repeats
 from data.images import write_image
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
-from tests.util.report_faces import report_face
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.face_model_file import read_face_model

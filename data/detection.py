@@ -21,6 +21,8 @@ from options.data_options import DetectionOptions
 # dlib's detector keeps its image pyramid inside itself and lets other threads run meanwhile: two
 # searches at once return boxes of each other's pictures.
 _one_at_a_time = threading.RLock()
+_SAME_FACE = 0.3
+"""Share of their union that two boxes of one face have in common at least."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class LandmarkDetector(Protocol):
         """The faces of an (H, W, 3) uint8 image, largest first; empty where none is found.
 
         With `largest_only`, a face at a coarse scale ends the search, which is several times as
-        fast and enough where one person is meant.
+        fast and enough where one person is meant. The face is the same, in the same box, as among
+        all faces, so that results do not depend on how it was asked for.
         """
         ...
 
@@ -88,13 +91,14 @@ class DlibDetector:
     def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
         """The faces of an (H, W, 3) uint8 image, largest first; empty where none is found.
 
-        Photos are searched at up to 4 megapixels and small ones enlarged (`detection_upsample`);
-        last, a border is added, since the detector misses faces that fill the image.
+        Photos are searched coarsely, then at up to 4 megapixels, and small ones enlarged
+        (`detection_upsample`); last, a border is added, since the detector misses faces that fill
+        the image. A face keeps the box of the search that found it first.
         """
-        budgets = (self.COARSE_PIXELS, self.FINE_PIXELS) if largest_only else (self.FINE_PIXELS,)
-        found: list[tuple[np.ndarray, float]] = []
-        for budget in budgets:
-            found = found or self._search(image, budget)
+        found = self._search(image, self.COARSE_PIXELS)
+        if not (found and largest_only):
+            finer = self._search(image, self.FINE_PIXELS)
+            found += [new for new in finer if not _is_among(new[0], [box for box, _ in found])]
         found = found or self._search(image, self.COARSE_PIXELS, bordered=True)
         found.sort(key=lambda item: np.prod(item[0][2:] - item[0][:2]), reverse=True)
         if largest_only:
@@ -205,6 +209,21 @@ def create_detector(options: DetectionOptions, *, read_only: bool = False) -> La
     if options.detector == "tensorflow":
         return LandmarkGraphDetector(options, convert=not read_only)
     return {"dlib": DlibDetector, "insightface": InsightfaceDetector}[options.detector](options)
+
+
+def _is_among(box: np.ndarray, others: list[np.ndarray]) -> bool:
+    """Whether a box (left, top, right, bottom) marks the face of one of the others.
+
+    Boxes of one face found at two scales share 0.6 of their union and more, those of neighbours
+    hardly anything.
+    """
+    for other in others:
+        low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+        shared = float(np.prod(np.maximum(high - low, 0)))
+        union = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])) - shared
+        if shared > _SAME_FACE * union:
+            return True
+    return False
 
 
 def _crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:

@@ -32,6 +32,9 @@ class AppOptions:
     """Largest video in megabytes."""
     video_minutes: float = 10
     """Longest video in minutes, at up to 60 frames a second; known before it is decoded."""
+    fit_minutes: float = 60
+    """Longest that the fit of one video may take, in minutes; then it is ended, and the next in
+    line has its turn."""
     waiting: int = 8
     """Photos and videos that may wait for their turn; more are refused until one is done."""
     kept: int = 12
@@ -41,7 +44,7 @@ class AppOptions:
         """Refuse what no server could use."""
         if not 0 <= self.port < 65536:
             raise InputError(f"--port is {self.port}; it must be 0 (any free one) or below 65536")
-        for name in ("photo_mb", "photo_megapixels", "video_mb", "video_minutes"):
+        for name in ("photo_mb", "photo_megapixels", "video_mb", "video_minutes", "fit_minutes"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be above 0")
         for name in ("waiting", "kept"):

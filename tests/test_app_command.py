@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import loadmat
 
 pytest.importorskip("fastapi", reason="needs the extra app")
 pytest.importorskip("uvicorn", reason="needs the extra app")
@@ -111,8 +113,10 @@ def test_a_browser_chooses_a_face_and_turns_it(
         # Files can be taken, and the other face is still on offer.
         links = page.run("[...document.querySelectorAll('#files a')].map((a) => a.href)")
         assert links[0].endswith("/files.zip")
-        names = {link.rpartition("/")[2] for link in links[1:]}
-        assert {"face.obj", "face.glb", "face.mat", "face.json", "face_report.html"} <= names
+        names = {unquote(link.rpartition("/")[2]) for link in links[1:]}
+        stem = "größe _b_1_2"  # the second face's
+        endings = (".obj", ".glb", ".mat", ".json", "_report.html")
+        assert {stem + ending for ending in endings} <= names
         size = "then((answer) => answer.arrayBuffer()).then((bytes) => bytes.byteLength)"
         assert page.run(f"fetch('{links[1]}').{size}") > 100
         assert not page.run("$('others').hidden")
@@ -156,7 +160,7 @@ def test_what_save_names_is_among_the_files(
     save: tuple[str, ...], open_face_data: FaceModelData, tmp_path: Path
 ):
     job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
-    job.upload = tmp_path / "photo.png"
+    job.upload = tmp_path / "face.png"
     write_image(job.upload, two_people(FaceModel(open_face_data)))
     PhotoWork(parse_command(GROUPS, [*RUN, *save]))(job)
     files = job.files()
@@ -172,6 +176,29 @@ def test_what_save_names_is_among_the_files(
     if save:
         texture = Image.open(io.BytesIO(files["face_textured.png"].read_bytes()))
         assert texture.size == (128, 128)
+
+
+def test_its_numbers_are_those_of_the_command(open_face_data: FaceModelData, tmp_path: Path):
+    """The same photo, preset and face model give the same coefficients, camera and landmarks."""
+    people = two_people(FaceModel(open_face_data))
+    job = Job(Wish("photo", "open@0", "fast"), tmp_path / "job")
+    job.upload = tmp_path / "photos" / "one.png"
+    write_image(job.upload, people[:, : people.shape[1] // 2].repeat(4, axis=0).repeat(4, axis=1))
+    prepare(RUN)[0](job)
+    argv = [str(job.upload), "--res_folder", str(tmp_path / "fit"), *RUN]
+    load_script("fit").main(argv)
+    ours, theirs = job.files(), tmp_path / "fit"
+    for name in ("one.mat", "one.obj", "one.glb"):
+        kept = ours[name].read_bytes(), (theirs / name).read_bytes()
+        if name == "one.mat":
+            app, fit = (loadmat(io.BytesIO(content)) for content in kept)
+            assert app.keys() == fit.keys()
+            for key in app:
+                if not key.startswith("__"):
+                    np.testing.assert_array_equal(app[key], fit[key], err_msg=key)
+        else:
+            assert kept[0] == kept[1]
+    assert ours["one.json"].read_bytes() == (theirs / "one.json").read_bytes()
 
 
 @pytest.mark.slow

@@ -189,14 +189,16 @@ class ReportWriter:
             f"3D face of the model {face.face_model.name} {face.face_model.version}, "
             f"{'fitted to' if face.fit else 'predicted from'} the photo"
         )
-        mesh, points = self._mesh.pack(face), _points(face)
+        mesh = self._mesh.pack(face)
+        # Most of the page, and the same however small its pictures become.
+        shared = script_json(face.stem, {"points": _points(face), "mesh": mesh})
         json_text = body = page = ""
         for longest_px, quality in PICTURE_STEPS:
             pictures = _pictures(face, photo, longest_px, quality)
             texture = self._mesh.pack_texture(texture_png, quality)
-            data = {"mesh": {**mesh, "texture": texture}, "points": points}
-            json_text = script_json(face.stem, data)
-            body = self._body(face, row, photo_stem, data, pictures)
+            json_text = f'{shared[:-2]},"texture":{script_json(face.stem, texture)}}}}}'
+            shown = {"mesh": {**mesh, "texture": texture}}
+            body = self._body(face, row, photo_stem, shown, pictures)
             page = fill(
                 {
                     "title": escaped(f"{name}{number}"),

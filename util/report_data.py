@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.lighting import light_coefficients
 from util.face_gltf import unit_deltas
@@ -107,6 +108,8 @@ class MeshPacker:
         embedding = face_model.landmark_embedding
         self._wide = face_model.vertex_count > 65536
         self._triangles = packed(triangles.reshape(-1).astype("u4" if self._wide else "u2"))
+        inside = np.flatnonzero(behind_lips(face_model).cpu().numpy())
+        self._inside = packed(inside.astype(np.uint32))
         self._units = _units(face_model)
         self._texture = None
         if face_model.uv is not None and face_model.uv_triangles is not None:
@@ -165,6 +168,7 @@ class MeshPacker:
             "triangles": self._triangles,
             "wide": self._wide,
             "albedo": packed(np.rint(255 * albedo.clip(0, 1)).astype(np.uint8)),
+            "inside": self._inside,
             "landmarks": self._landmarks,
         }
 

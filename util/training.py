@@ -142,7 +142,8 @@ class Training:
         )
         self._watch(good, batch.paths)
         step, train = self.progress.step, self.train
-        printed = step == 1 or self._due(train.print_freq)
+        is_last = step == self.total_steps or self.out_of_time
+        printed = step == 1 or is_last or self._due(train.print_freq)
         losses = self._losses() if good and (printed or step % LOOK_FREQ == 0) else None
         if losses and printed:
             self.log.losses(self.progress.epoch, step, losses, "train", self.model.rate)

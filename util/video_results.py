@@ -20,6 +20,7 @@ from data.video import VideoReader
 from data.video_crops import FrameCrop
 from data.video_plan import frame_runs
 from models.camera import Camera, rotation_matrix
+from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.landmarks import normalised_error
 from models.parameters import Coefficients
@@ -344,6 +345,8 @@ class _Faces:
         coefficients = self._model.layout.split(flat)
         vertices, posed = decode(self._model, self._camera, coefficients)
         lit = (posed.normals @ torch.tensor(_LIGHT)).clamp(min=0)[..., None] * 0.75 + 0.15
+        # No light gets into the mouth: a bright lining would look like a tongue.
+        lit[:, behind_lips(self._model)] *= 0.3
         grey = lit.expand(-1, -1, 3).numpy()
         self._held = {}
         for row, number in enumerate(block.tolist()):

@@ -54,6 +54,18 @@ def test_all_faces_largest_first(detector, astronaut, hopper) -> None:
     assert len(detector.detect(group, largest_only=True)) == 1
 
 
+def test_the_main_face_is_the_same_however_it_is_asked_for(detector, astronaut, hopper) -> None:
+    """Coarse and fine searches find other boxes, from which other landmarks would follow."""
+    for image in (zoomed(astronaut, 2.0), hopper, zoomed(hopper, 1.7)):
+        (one,) = detector.detect(image, largest_only=True)
+        among_all = detector.detect(image)
+        assert among_all[0].box == one.box
+        middles = [np.mean(face.landmarks_px, axis=0) for face in among_all[1:]]
+        far = [np.linalg.norm(m - one.landmarks_px.mean(axis=0)) for m in middles]
+        assert all(distance > outer_eye_px(one.landmarks_px) for distance in far)
+        assert np.array_equal(among_all[0].landmarks_px, one.landmarks_px)
+
+
 def test_a_face_that_fills_the_image(detector, astronaut, astronaut_landmarks) -> None:
     x0, y0 = np.floor(astronaut_landmarks.min(0)).astype(int)
     x1, y1 = np.ceil(astronaut_landmarks.max(0)).astype(int)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import browser
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"),
@@ -59,10 +60,10 @@ class Page(HTMLParser):
 
 def find_chromium() -> str:
     """The browser's command; skips the test where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("needs Chromium (apt-get install chromium)")
+    found = browser.find_chromium()
+    if found is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    return found
 
 
 def body_after(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.example_faces import report_face
 from models.face_model import FaceModel
-from tests.util.report_faces import report_face
 from util.face_track import FaceTrack
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.example_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
 from tests.util.report_browser import Page, body_after, find_chromium, found_by
-from tests.util.report_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from util.face_result import FaceResult
 from util.report import DrawnPhoto, ReportSource, ReportWriter
 from util.report_data import MeshPacker, TexturePacker
@@ -79,6 +79,15 @@ def test_landmarks_that_are_not_finite_write_nothing(tiny_face_model: FaceModel,
             tmp_path, face, report_row(face), drawn_photo(), face.stem
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_grey_is_dark_inside_the_mouth_alone(open_face_data: FaceModelData):
+    model = FaceModel(open_face_data)
+    packed = MeshPacker(model).pack(report_face(model))["inside"]
+    inside = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint32)
+    regions = model.regions
+    expected = regions["mouth_cavity"] & ~regions["mouth_ring"]
+    assert len(inside) and np.array_equal(inside, np.flatnonzero(expected.numpy()))
 
 
 def test_no_name_breaks_out(tiny_face_model: FaceModel):

@@ -56,6 +56,14 @@ def test_steps_are_counted_and_logged(tmp_path: Path):
     assert steps == ["1", "2", "4"]
 
 
+def test_the_last_step_is_logged_whatever_its_number(tmp_path: Path):
+    with start(tmp_path, "--print_freq", "2", "--n_epochs", "1", batches=3) as training:
+        for number in range(3):
+            training.step(batch(number), [])
+    steps = [line.split(", step ")[1].split(",")[0] for line in log_of(tmp_path)]
+    assert steps == ["1", "2", "3"]
+
+
 def test_latest_is_saved_every_so_often(tmp_path: Path):
     with start(tmp_path, "--save_latest_freq", "2") as training:
         training.step(batch(0), [])

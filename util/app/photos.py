@@ -48,8 +48,6 @@ from util.results import ResultWriter, SummaryRow
 MOST_LOADED = 3
 """Face models that stay in memory; the one that was not used for longest goes."""
 FIND, WRITE = "Find the faces", "Write the files"
-STEM = "face"
-"""Of a visitor's files."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +159,11 @@ class PhotoWork:
             stage.share = min(stage.steps / most.get(name, stage.steps), 1.0)
 
         assert job.upload is not None
+        stem = job.upload.stem if number == 1 else f"{job.upload.stem}_{number}"
         face = photo_face(
-            job.upload, image, found.landmarks_px, _standard(fitter), number=number, stem=STEM
+            job.upload, image, found.landmarks_px, _standard(fitter), number=number, stem=stem
         )
-        photo = Photo(job.upload, STEM, (face,), preview=reduce_image(image, PREVIEW_PX))
+        photo = Photo(job.upload, stem, (face,), preview=reduce_image(image, PREVIEW_PX))
         fitting = PhotoFitting(fitter, _preset(wish.preset), watch=watch)
         reports = _ShownReports(fitter.face_model, self._source(wish, loaded.outputs), job)
         kinds = self._options[OutputOptions]

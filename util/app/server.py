@@ -62,13 +62,17 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
 
     @api.post("/api/{kind}s", status_code=202)
     async def upload(
-        request: Request, kind: Literal["photo", "video"], face_model: str = "", preset: str = ""
+        request: Request,
+        kind: Literal["photo", "video"],
+        face_model: str = "",
+        preset: str = "",
+        name: str = "",
     ) -> dict[str, str]:
         most_mb = options.photo_mb if kind == "photo" else options.video_mb
         try:
             job = line.open(_wish(kind, face_model, preset))
             with _removed_on_failure(job):
-                job.upload = await receive(request, kind, job.folder, most_mb)
+                job.upload = await receive(request, kind, job.folder, most_mb, name)
         except (LineFull, Refused):
             await drain(request)
             raise
@@ -126,7 +130,7 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
     @api.get("/api/jobs/{job_id}/files.zip")
     def archive(job_id: str) -> FileResponse:
         job = _job(job_id)
-        return FileResponse(_archive(job, _files(job)), filename=f"{job.wish.kind}.zip")
+        return FileResponse(_archive(job, _files(job)), filename=f"{_stem(job)}.zip")
 
     @api.get("/api/jobs/{job_id}/files/{name:path}")
     def file(job_id: str, name: str) -> FileResponse:
@@ -210,6 +214,10 @@ def _files(job: Job) -> dict[str, Path]:
     if job.state not in FINISHED:
         raise Refused(409, "the files are not written yet")
     return job.files()
+
+
+def _stem(job: Job) -> str:
+    return job.upload.stem if job.upload is not None else job.wish.kind
 
 
 def _sizes(job: Job) -> dict[str, int]:

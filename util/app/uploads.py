@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +18,14 @@ GRACE_S = 120.0
 BYTES_PER_S = 50_000
 DRAINED_BYTES = 32_000_000
 """Of a refused upload that are still read, and dropped: browsers look at the answer only after."""
+
+
+WRITTEN_BYTES = 1_000_000
+"""That arrive before they are written together."""
+STEM_BYTES = 100
+_SIGNS = " ._-+()"
+_DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
+"""Names that Windows keeps for itself."""
 
 
 class Refused(Exception):
@@ -55,20 +65,48 @@ def video_ending(head: bytes) -> str | None:
     return None
 
 
+NAMELESS = {"photo": "face", "video": "video"}
+"""What uploads are called that came without a name, and so their results."""
 KINDS = {
     "photo": (photo_ending, "a JPEG, PNG, WebP or BMP picture"),
     "video": (video_ending, "an MP4, MOV, WebM, Matroska or AVI video"),
 }
 
 
-async def receive(request: Request, kind: str, folder: Path, most_mb: float) -> Path:
-    """Write the body of a request into a folder, under a name of ours.
+def safe_stem(name: str) -> str:
+    """The name of a visitor's file as ours may be called: without folders, ending and odd signs.
+
+    Letters of all scripts stay. What no file system takes, or what means something to shells and
+    web pages, becomes a `_`.
+
+    Returns:
+        At most `STEM_BYTES` as UTF-8; empty where nothing of the name is left.
+    """
+    stem = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    stem = re.sub(r"\.\w{1,5}$", "", stem)
+    stem = "".join(c if c in _SIGNS or _is_of_words(c) else "_" for c in stem)
+    stem = re.sub(r"_{2,}", "_", stem)
+    stem = stem.encode("utf-8", "ignore")[:STEM_BYTES].decode("utf-8", "ignore")
+    stem = stem.strip(" ._-")
+    return f"{stem}_" if _DEVICES.fullmatch(stem.partition(".")[0]) else stem
+
+
+def _is_of_words(character: str) -> bool:
+    """Letters, digits, and the marks that belong to letters."""
+    return unicodedata.category(character)[0] in "LMN"
+
+
+async def receive(
+    request: Request, kind: str, folder: Path, most_mb: float, name: str = ""
+) -> Path:
+    """Write the body of a request into a folder, under a name that is safe.
 
     Args:
         request: whose body is the file itself.
         kind: "photo" or "video".
         folder: for it.
         most_mb: megabytes that it may have.
+        name: of the visitor's file, after which ours is called.
 
     Raises:
         Refused: too large, empty, of another kind, or it stopped arriving.
@@ -90,14 +128,22 @@ async def receive(request: Request, kind: str, folder: Path, most_mb: float) -> 
     ending = ending_of(head)
     if ending is None:
         raise Refused(415, f"the file is not {wanted}, whatever its name says")
-    path, size = folder / f"{kind}{ending}", len(head)
-    with path.open("xb") as file:
-        file.write(head)
+    path, size = folder / f"{safe_stem(name) or NAMELESS[kind]}{ending}", len(head)
+    # Disks may be slow: others are answered meanwhile.
+    file = await asyncio.to_thread(path.open, "xb")
+    try:
+        waiting = bytearray(head)
         async for chunk in chunks:
             size += len(chunk)
             if size > most:
                 break
-            file.write(chunk)
+            waiting += chunk
+            if len(waiting) >= WRITTEN_BYTES:
+                await asyncio.to_thread(file.write, waiting)
+                waiting = bytearray()
+        await asyncio.to_thread(file.write, waiting)
+    finally:
+        await asyncio.to_thread(file.close)
     if size > most:
         raise too_large
     return path

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ class VideoWork:
         """Take over what the command was given."""
         own = vars(options[AppOptions])
         self._minutes = options[AppOptions].video_minutes
+        self._fit_minutes = options[AppOptions].fit_minutes
         given = {n: v for n, v in options.flat().items() if n not in own and options.given(n)}
         given.pop("face_model", None)
         # `fit.py` refuses kinds of a photo; here they are meant for the other tab.
@@ -85,17 +87,21 @@ class VideoWork:
             face_model: that the wish names.
 
         Raises:
-            InputError: it is too long, what `fit.py` says is wrong, or that ended without a word.
+            InputError: it is too long or takes too long, what `fit.py` says is wrong, or that ended
+                without a word.
             JobCancelled: nobody waits any more.
         """
+        assert job.upload is not None
         job.stage("Read the video")
         check = [sys.executable, *self.length_check, str(job.upload), str(self._minutes)]
+        until = time.monotonic() + 60 * self._fit_minutes
         for command in (check, self.command(job, face_model)):
-            self._run(job, command)
-        job.view = json.dumps({"numbers": _numbers(job.results)}).encode()
+            self._run(job, command, until)
+        shown = {"numbers": _numbers(job.results), "video": f"{job.upload.stem}_fit.mp4"}
+        job.view = json.dumps(shown).encode()
 
-    def _run(self, job: Job, command: Sequence[str]) -> None:
-        """Run a command until it ends, or nobody waits any more."""
+    def _run(self, job: Job, command: Sequence[str], until: float) -> None:
+        """Run a command until it ends, its time is over, or nobody waits any more."""
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             command,
@@ -113,6 +119,12 @@ class VideoWork:
         try:
             while process.poll() is None:
                 job.check()
+                if time.monotonic() > until:
+                    raise InputError(
+                        f"the fit takes more than {self._fit_minutes:g} minutes and was ended: cut "
+                        "the video, take the preset fast, or let whoever runs the app give "
+                        "--fit_minutes"
+                    )
                 try:
                     process.wait(0.1)
                 except subprocess.TimeoutExpired:

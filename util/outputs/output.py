@@ -53,6 +53,8 @@ class OutputSource:
         renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
         return cls(face_model, camera.to("cpu"), renderer, options)
 
+    # Threads that write at once may each make the first of these, when nothing is kept in it yet:
+    # then one stays, and the other serves the call that made it. So no lock is held while drawing.
     @cached_property
     def maps(self) -> FaceMaps:
         """Draws faces for all outputs of the run."""

@@ -1,6 +1,6 @@
 /* The app's page: sends a photo or a video, tells how far it is, and shows what came of it.
 
-   Only the file itself is sent, not its name. `app` is what the page is at, for scripts and tests. */
+   The name of a file goes along, since what can be taken is called after it. `app` is what the page is at, for scripts and tests. */
 
 const app = { kind: 'photo', state: 'start', job: null, source: null, faces: [], name: '', most: {} };
 const SECTIONS = ['start', 'shoot', 'progress', 'choose', 'error', 'result'];
@@ -120,7 +120,9 @@ async function send(file, name) {
   $('cancel').focus();
   app.upload = new AbortController();
   const options = { method: 'POST', body: file, headers: { 'content-type': 'application/octet-stream' }, signal: app.upload.signal };
-  await follow(() => ask(`/api/${app.kind}s?${query()}`, options));
+  const wanted = query();
+  wanted.set('name', name);
+  await follow(() => ask(`/api/${app.kind}s?${wanted}`, options));
 }
 
 /* The same photo with other settings, or another face of it. */
@@ -204,7 +206,7 @@ function showVideo(view, id) {
   $('result').append(...made.body.children);
   const video = $('result').querySelector('video');
   video.setAttribute('aria-label', 'Three pictures side by side: the video, the 3D face laid over it, and its shape');
-  video.src = `/api/jobs/${id}/files/video_fit.mp4`;
+  video.src = `/api/jobs/${id}/files/${encodeURIComponent(view.video)}`;
   for (const [name, value] of view.numbers) {
     const row = $('result').querySelector('table').insertRow();
     const head = row.appendChild(document.createElement('th'));

@@ -28,6 +28,7 @@ async function loadHead(mesh, { names, scales, deltas }) {
     vertices: undifference(await unpack(mesh.vertices.steps, Int16Array), mesh.vertices.scale),
     triangles: Uint32Array.from(await unpack(mesh.triangles, mesh.wide ? Uint32Array : Uint16Array)),
     albedo: await unpack(mesh.albedo, Uint8Array),
+    inside: mesh.inside ? await unpack(mesh.inside, Uint32Array) : [],
     landmarks: mesh.landmarks,
     units: scales.map((scale, k) => ({ name: names?.[k], scale, deltas: every.subarray(count * k, count * (k + 1)) })),
   };

@@ -49,12 +49,14 @@ function show(wanted, fromSide = false) {
   $('no-face').hidden = found[frame] === '1';
   for (const chart of curves) chart.point(time);
   for (const thumb of document.querySelectorAll('[data-seek]')) thumb.classList.toggle('now', Number(thumb.dataset.seek) === frame);
-  if (hasSide() && !fromSide) side.currentTime = time + 0.001;
+  if (hasSide() && !fromSide) side.currentTime = time + slack / 2;
   if (viewer) pose();
   document.body.dataset.frame = frame;
 }
 
-const frameAt = (time) => { let i = 0; while (i + 1 < count && times[i + 1] <= time + 0.002) i++; return i; };
+/* Players stop a little before a frame's time; by less than it lasts, however many there are in a second. */
+const slack = Math.min(0.002, ...times.slice(1).map((time, i) => (time - times[i]) / 3));
+const frameAt = (time) => { let i = 0; while (i + 1 < count && times[i + 1] <= time + slack) i++; return i; };
 const seek = (time) => show(frameAt(time));
 
 function play(wanted) {

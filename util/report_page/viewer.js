@@ -43,8 +43,7 @@ void main() {
   vec3 eye = normalize(turn * m);
   float plain = 0.42 + 0.62 * max(dot(eye, lamp), 0.0) + 0.08 * max(eye.z, 0.0);
   vec3 c = colour * lit(normalize(head * m));
-  if (mode == 1) c = colour * plain;
-  if (mode == 2) c = vec3(0.74, 0.73, 0.72) * plain;
+  if (mode == 1 || mode == 2) c = colour * plain;
   if (mode == 3) c = 0.5 * eye + 0.5;
   if (mode == 4) c = backdrop;
   if (mode == 5) c = texture(skin, place).rgb;
@@ -103,6 +102,11 @@ class FaceViewer {
     this.measure();
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.albedo);
     gl.bufferData(gl.ARRAY_BUFFER, face.albedo, gl.STATIC_DRAW);
+    // Clay, but dark inside the mouth: no light gets there, and a bright lining would look like a tongue.
+    const clay = Uint8Array.from(face.albedo, (_, i) => [189, 186, 184][i % 3]);
+    for (const v of face.inside ?? []) clay.fill(50, 3 * v, 3 * v + 3);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.clay);
+    gl.bufferData(gl.ARRAY_BUFFER, clay, gl.STATIC_DRAW);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.triangles);
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, face.triangles, gl.STATIC_DRAW);
     gl.deleteBuffer(this.buffers.edges ?? null);
@@ -128,7 +132,7 @@ class FaceViewer {
     this.surface = program(gl, SURFACE_VERTEX, SURFACE_FRAGMENT);
     this.flat = program(gl, FLAT_VERTEX, FLAT_FRAGMENT);
     this.buffers = {};
-    for (const name of ['shape', 'normals', 'albedo', 'points', 'triangles']) this.buffers[name] = gl.createBuffer();
+    for (const name of ['shape', 'normals', 'albedo', 'clay', 'points', 'triangles']) this.buffers[name] = gl.createBuffer();
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
@@ -285,7 +289,7 @@ class FaceViewer {
     attribute(gl, 0, buffers.shape, gl.FLOAT);
     attribute(gl, 1, buffers.normals, gl.FLOAT);
     if (skin) attribute(gl, 3, buffers.uv, gl.FLOAT, 2);
-    else attribute(gl, 2, buffers.albedo, gl.UNSIGNED_BYTE);
+    else attribute(gl, 2, this.mode === 'grey' ? buffers.clay : buffers.albedo, gl.UNSIGNED_BYTE);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, skin ? buffers.skin : buffers.triangles);
     gl.drawElements(gl.TRIANGLES, face.triangles.length, gl.UNSIGNED_INT, 0);
     for (const place of [1, 2, 3]) gl.disableVertexAttribArray(place);

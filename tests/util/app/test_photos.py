@@ -24,7 +24,7 @@ from util.errors import InputError
 pytest.importorskip("fastapi", reason="needs the extra app")
 
 from util.app.server import PRESETS
-from util.app.uploads import photo_ending, video_ending
+from util.app.uploads import STEM_BYTES, photo_ending, safe_stem, video_ending
 
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0"]
 
@@ -105,6 +105,27 @@ def test_kinds_are_told_by_content():
         assert video_ending(picture(kind)[:16]) is None
     assert photo_ending(picture("GIF")[:16]) is None
     assert photo_ending(picture("TIFF")[:16]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("Großmutter am See.jpeg", "Großmutter am See"),
+        ("顔 (1).png", "顔 (1)"),
+        ("हिन्दी.jpg", "हिन्दी"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\me.tar.png", "me.tar"),
+        ("a\r\nset-cookie: x</script>.png", "script"),
+        ("q\u202egpj.exe<b>'\"$`;|*?.jpg", "q_gpj.exe_b"),
+        ("...", ""),
+        (".jpg", ""),
+        ("NUL.jpg", "NUL_"),
+        ("\ud800x.png", "x"),
+        ("ü" * 300 + ".jpg", "ü" * (STEM_BYTES // 2)),
+    ],
+)
+def test_names_of_visitors_become_safe_names_of_files(name: str, stem: str):
+    assert safe_stem(name) == stem
 
 
 def test_presets_are_the_fitters():

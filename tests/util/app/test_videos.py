@@ -112,6 +112,16 @@ def test_long_videos_are_refused_before_they_are_fitted(
         assert job.view
 
 
+def test_a_fit_that_takes_too_long_is_ended(tiny_face_model: FaceModel, tmp_path: Path):
+    work = VideoWork(parse_command(GROUPS, ["--fit_minutes", "0.005"]))
+    work.program, work.length_check = tmp_path / "program.py", ("-c", "")
+    work.program.write_text("import time; time.sleep(60)", encoding="utf-8")
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"more than 0\.005 minutes.*--fit_minutes"):
+        work(job_of(tmp_path), tiny_face_model)
+    assert time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [

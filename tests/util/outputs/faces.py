@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.example_faces import report_face
 from data.alignment import Alignment
 from data.images import write_image
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
-from tests.util.report_faces import report_face
 from util.face_result import FaceResult
 from util.outputs.output import OutputSource
 from util.photo_camera import PhotoCamera

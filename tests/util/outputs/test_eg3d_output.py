@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.example_faces import report_row
 from data.images import read_image
 from models.eg3d_camera import head_pose, of_label, to_world
 from models.face_model import FaceModel
 from tests.util.outputs.faces import NAME, centred_alignment, output_source, photo_face, pixels_of
-from tests.util.report_faces import report_row
 from util.face_result import FaceResult
 from util.outputs import create_outputs
 from util.outputs.eg3d import Eg3dOutput

@@ -12,12 +12,12 @@ import pytest
 import trimesh
 from PIL import Image
 
+from benchmarks.example_faces import report_face
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from options.output_options import OutputOptions
 from tests.glb_reader import Glb
 from tests.gltf_validator import validation_problems
-from tests.util.report_faces import report_face
 from util.face_gltf import unit_deltas
 from util.face_result import FaceResult
 from util.gltf_file import MorphTargets, glb_bytes

@@ -11,10 +11,10 @@ import pytest
 import torch
 import trimesh
 
+from benchmarks.example_faces import report_face
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions, Unit
-from tests.util.report_faces import report_face
 from util.face_result import FaceResult
 from util.outputs import create_outputs
 from util.outputs.output import OutputSource

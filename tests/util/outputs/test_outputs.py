@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.example_faces import report_face, report_row
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.flags import parse_command
 from options.output_options import OutputOptions
-from tests.util.report_faces import report_face, report_row
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.outputs import OUTPUTS, NamedOutput, create_outputs, output_names

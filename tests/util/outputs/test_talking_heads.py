@@ -12,13 +12,13 @@ import pytest
 import torch
 from scipy.io import loadmat
 
+from benchmarks.example_faces import report_row
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.face_options import CameraOptions
 from options.output_options import OutputOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.util.outputs.faces import centred_alignment, output_source, photo_face
-from tests.util.report_faces import report_row
 from util.bfm_conversion import convert_bfm09
 from util.bfm_file import read_bfm_model
 from util.errors import InputError

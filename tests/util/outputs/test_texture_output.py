@@ -14,12 +14,12 @@ import pytest
 import trimesh
 from PIL import Image
 
+from benchmarks.example_faces import report_face
 from data.images import write_image
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from options.output_options import OutputOptions
 from tests.glb_reader import Glb
-from tests.util.report_faces import report_face
 from util.errors import InputError
 from util.face_result import FaceResult
 from util.outputs import NamedOutput, create_outputs
