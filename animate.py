@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_command(GROUPS, argv, __doc__ or "")
     check_animation(options[AnimateOptions])
     # What computes takes seconds to import: only now that the command line is sound.
-    from util.animation_run import run_animation
+    from util.animation.animation_run import run_animation
 
     run_animation(options, fit.main)
 

@@ -64,7 +64,7 @@ def labeller_of(parsed: ParsedOptions) -> FaceLabeller | None:
     options = parsed[PreparationOptions]
     if not options.fit:
         return None
-    from util.photo_labeller import PhotoLabeller
+    from util.photos.photo_labeller import PhotoLabeller
 
     if not parsed.given("jaw_landmarks"):
         # Detectors mark where a turned head ends.

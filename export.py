@@ -16,7 +16,7 @@ from options.groups import EXPORT_GROUPS
 from util.command import run_command
 from util.errors import InputError
 from util.folders import check_file
-from util.run_choice import find_trained
+from util.training.run_choice import find_trained
 
 
 def groups(given: Mapping[str, str]) -> tuple[type, ...]:

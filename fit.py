@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
     # What computes takes seconds to import: only now that the command line is sound.
     if what == "video":
-        from util.video_run import fit_video
+        from util.videos.video_run import fit_video
 
         fit_video(options)
     else:
-        from util.fit_run import fit_photos
+        from util.photos.fit_run import fit_photos
 
         fit_photos(options)
 

@@ -45,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What computes takes seconds to import: only now that the command line is sound.
     if SynergyTestOptions not in options:
         check_test_input(options)
-        from util.network_run import reconstruct_folder
+        from util.photos.network_run import reconstruct_folder
 
         reconstruct_folder(options)
     elif check_synergy_input(options) == "video":
-        from util.synergy_video import reconstruct_video
+        from util.synergy.synergy_video import reconstruct_video
 
         reconstruct_video(options)
     else:
-        from util.synergy_photos import reconstruct_photos
+        from util.synergy.synergy_photos import reconstruct_photos
 
         reconstruct_photos(options)
 

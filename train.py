@@ -17,12 +17,12 @@ from options.flags import flag_names, without_effect
 from options.groups import DATASET_GROUPS, MODEL_GROUPS, chosen_groups
 from options.train_options import LoaderOptions, TrainOptions
 from util.command import run_command
-from util.run_choice import check_run, protect_earlier_run
+from util.training.run_choice import check_run, protect_earlier_run
 
 if TYPE_CHECKING:
     import torch
 
-    from util.distributed import Place, Ranks
+    from util.training.distributed import Place, Ranks
 
 
 def option_groups(given: dict[str, str]) -> list[type]:
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_run(options)
     # What computes takes seconds to import: only now that the command line is sound.
     from util.devices import choose_device
-    from util.distributed import Place, joined
-    from util.launch import processes_to_start, run_processes
+    from util.training.distributed import Place, joined
+    from util.training.launch import processes_to_start, run_processes
 
     base, several = options[BaseOptions], options[DistributedOptions]
     place = Place.from_environment()
@@ -83,15 +83,15 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     from models import create_model
     from util.assets import load_assets
     from util.atomic import remove_leftovers
-    from util.random_state import seed_everything
-    from util.training import Training
-    from util.training_start import (
+    from util.training.loop import Training
+    from util.training.random_state import seed_everything
+    from util.training.training_start import (
         begin_anew_without_checkpoint,
         finished,
         remove_earlier_run,
         start,
     )
-    from util.training_state import follow_order
+    from util.training.training_state import follow_order
 
     base, folder = options[BaseOptions], run_folder(options)
     options = begin_anew_without_checkpoint(options, folder)

@@ -38,7 +38,7 @@ from options import parse_command
 from util.atomic import atomic_file
 from util.command import run_command
 from util.errors import InputError
-from util.texture_file import texture_arrays
+from util.model_files.texture_file import texture_arrays
 
 ARITHMETIC = {
     "OPENBLAS_NUM_THREADS": "1",

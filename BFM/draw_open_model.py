@@ -34,8 +34,8 @@ from util.assets import OPEN_FACE_MODEL
 from util.atomic import atomic_file
 from util.command import run_command
 from util.errors import InputError
-from util.face_model_file import read_face_model
-from util.texture_file import read_texture
+from util.model_files.face_model_file import read_face_model
+from util.model_files.texture_file import read_texture
 
 SUPERSAMPLING = 3
 LARGEST_BYTES = 100_000

@@ -14,9 +14,9 @@ from pathlib import Path
 from options import parse_command
 from options.face_options import FaceModelOptions
 from util.assets import read_chosen_face_model
-from util.bfm_file import write_bfm_model
 from util.command import run_command
 from util.errors import InputError
+from util.model_files.bfm_file import write_bfm_model
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
 from util.assets import OPEN_FACE_MODEL
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 ROOT = Path(__file__).resolve().parent.parent
 GOALS_S = {"up": 3.0, "3D view": 2.0}

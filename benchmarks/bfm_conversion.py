@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.made_up_bfm import FrontMesh, write_sources
 from benchmarks.meshes import dome
 from models.face_model import FaceModel
-from util.bfm_conversion import BFM09_SIZES, check_sources, convert_bfm09
-from util.bfm_file import read_bfm_model
+from util.model_files.bfm_conversion import BFM09_SIZES, check_sources, convert_bfm09
+from util.model_files.bfm_file import read_bfm_model
 
 VERTICES = 35709
 """Of the published face model; its 70,789 triangles are nearly those of the dome."""

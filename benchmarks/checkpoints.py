@@ -19,7 +19,7 @@ from models.networks.reconstruction import create_reconstruction_net
 from models.parameters import ParameterLayout
 from models.schedule import create_optimizer
 from options.network_options import OptimiserOptions, ReconstructionNetOptions
-from util.checkpoint import load_checkpoint, save_checkpoint
+from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def main() -> None:

@@ -15,14 +15,14 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import pose_face, shape_face
-from util.face_result import FaceResult
-from util.fit_record import FitRecord, StageRecord
-from util.photo_camera import PhotoCamera
-from util.report import DrawnPhoto, ReportSource, ReportWriter
-from util.results import SummaryRow
-from util.video_fitting import VideoFit
-from util.video_report import VideoReportWriter
-from util.video_results import VideoResults
+from util.photos.face_result import FaceResult
+from util.photos.fit_record import FitRecord, StageRecord
+from util.photos.photo_camera import PhotoCamera
+from util.photos.results import SummaryRow
+from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
+from util.reports.video_report import VideoReportWriter
+from util.videos.video_fitting import VideoFit
+from util.videos.video_results import VideoResults
 
 ALIGNMENT = Alignment(
     photo_size=(613, 407),

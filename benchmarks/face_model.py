@@ -46,9 +46,9 @@ from util.devices import one_thread
 from util.errors import InputError
 from util.evaluation.head_correspondence import frontal_area
 from util.evaluation.surface_fit import SurfaceFitter
-from util.face_transfer import mean_landmarks, shape_landmarks
-from util.level_of_detail import LEVELS
-from util.recognition_file import load_recognition_net
+from util.model_files.face_transfer import mean_landmarks, shape_landmarks
+from util.model_files.level_of_detail import LEVELS
+from util.model_files.recognition_file import load_recognition_net
 
 HEAD_SEED = 2000
 """Far from the seeds of the heads that calibrated the model."""

@@ -33,7 +33,7 @@ from options.data_options import DetectionOptions
 from options.loss_options import ObjectiveOptions
 from util.atomic import write_bytes
 from util.errors import InputError
-from util.photo_fitting import to_fit_batch
+from util.photos.photo_fitting import to_fit_batch
 
 RATES = {
     "identity": 0.05,

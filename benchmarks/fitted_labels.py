@@ -50,8 +50,8 @@ from options.train_options import LoaderOptions
 from util.assets import load_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.photo_labeller import PhotoLabeller
-from util.trained_model import load_reconstruction_model
+from util.photos.photo_labeller import PhotoLabeller
+from util.training.trained_model import load_reconstruction_model
 
 ROOT = Path(__file__).resolve().parent.parent
 # The network and the optimiser of configs/quick.yaml; of the losses those that photos have.

@@ -47,10 +47,10 @@ from util.assets import read_chosen_face_model
 from util.command import run_command
 from util.errors import InputError
 from util.evaluation.head_correspondence import HeadCorrespondence, HeadPoints
-from util.photo_fitting import to_fit_batch
+from util.photos.photo_fitting import to_fit_batch
 from util.studio import Pictures, Render, Studio
-from util.video_fitting import VideoFitting, VideoJob
-from util.video_results import VideoResults, jitter
+from util.videos.video_fitting import VideoFitting, VideoJob
+from util.videos.video_results import VideoResults, jitter
 
 MAX_YAW_DEG = 40.0
 PHOTOS_EACH = (2, 4, 8)

@@ -41,7 +41,7 @@ from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule
 from util.assets import choose_face_model
 from util.command import run_command
 from util.errors import InputError
-from util.photo_fitting import to_fit_batch
+from util.photos.photo_fitting import to_fit_batch
 
 WITHOUT_KERNELS = "balanced, torch"
 

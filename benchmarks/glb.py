@@ -20,9 +20,9 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
 from util.assets import OPEN_FACE_MODEL
-from util.face_gltf import unit_deltas
-from util.face_model_file import read_face_model
-from util.gltf_file import GltfScene, MorphTargets, glb_bytes
+from util.mesh_files.face_gltf import unit_deltas
+from util.mesh_files.gltf_file import GltfScene, MorphTargets, glb_bytes
+from util.model_files.face_model_file import read_face_model
 from util.outputs.glb import GlbOutput
 from util.outputs.output import OutputSource
 

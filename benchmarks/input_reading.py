@@ -31,7 +31,7 @@ from data.webdataset_dataset import WebdatasetDataset, read_sample
 from options.data_options import AugmentationOptions, FlistOptions, WebdatasetOptions
 from options.face_options import LandmarkOptions
 from util.assets import OPEN_FACE_MODEL
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 
 def write_folder(root: Path, count: int) -> list[PhotoFiles]:

@@ -17,10 +17,10 @@ from models.face_model import FaceModelData
 from options import parse_command
 from options.face_options import FaceModelOptions
 from util.assets import OPEN_FACE_MODEL, read_chosen_face_model
-from util.bfm_h5_file import NAMED_POINTS
 from util.command import run_command
-from util.face_model_file import read_face_model
-from util.face_transfer import (
+from util.model_files.bfm_h5_file import NAMED_POINTS
+from util.model_files.face_model_file import read_face_model
+from util.model_files.face_transfer import (
     lay_by_eyes_and_nose,
     mean_landmarks,
     transfer_landmarks,

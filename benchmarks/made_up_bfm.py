@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from util.bfm_conversion import MICROMETRES, SourceSizes
-from util.bfm_file import STANDARD_POINTS_FILE, point_buf
+from util.model_files.bfm_conversion import MICROMETRES, SourceSizes
+from util.model_files.bfm_file import STANDARD_POINTS_FILE, point_buf
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.camera import Camera
 from util.assets import OPEN_FACE_MODEL
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 
 def dome(columns: int, rows: int) -> tuple[Tensor, Tensor]:

@@ -21,11 +21,11 @@ from models.face_model import FaceModel
 from options.output_options import OutputOptions
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
-from util.face_model_file import read_face_model
-from util.face_result import FaceResult
+from util.model_files.face_model_file import read_face_model
 from util.outputs import OUTPUTS, create_outputs
 from util.outputs.output import OutputSource
-from util.results import write_face
+from util.photos.face_result import FaceResult
+from util.photos.results import write_face
 
 USUAL = "obj mat png json"
 """What is written of each face whatever `--save` says."""

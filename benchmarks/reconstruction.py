@@ -41,18 +41,18 @@ from models.facerecon_model import FaceReconModel
 from options import ParsedOptions, parse_command
 from options.base_options import BaseOptions
 from options.test_options import TestOptions
-from util import network_run
 from util.assets import OPEN_FACE_MODEL, load_assets
-from util.checkpoint_names import checkpoint_path
-from util.coefficient_file import PUBLIC_KEYS
 from util.devices import one_thread
-from util.face_model_file import read_face_model, write_face_model
-from util.face_result import FaceResult
-from util.photo_reconstruction import reconstruct_faces, to_batch
-from util.photo_run import Overlay, PhotoRun
-from util.results import ResultWriter, write_face
-from util.trained_model import load_reconstruction_model
-from util.training_state import Progress, save_training
+from util.model_files.face_model_file import read_face_model, write_face_model
+from util.photos import network_run
+from util.photos.coefficient_file import PUBLIC_KEYS
+from util.photos.face_result import FaceResult
+from util.photos.photo_reconstruction import reconstruct_faces, to_batch
+from util.photos.photo_run import Overlay, PhotoRun
+from util.photos.results import ResultWriter, write_face
+from util.training.checkpoint_names import checkpoint_path
+from util.training.trained_model import load_reconstruction_model
+from util.training.training_state import Progress, save_training
 
 VERTICES = 35_709
 TARGET, AIM = 3, 5

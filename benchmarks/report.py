@@ -33,12 +33,12 @@ from util.evaluation.evaluation_report import REPORT, write_report
 from util.evaluation.ict import COLUMNS, HeadErrors, HeadRow
 from util.evaluation.shown_meshes import FIRST, WORST, ShownMeshes
 from util.evaluation.tables import write_tables
-from util.face_model_file import read_face_model
-from util.report_parts import REPORT_ENDING
-from util.run_history import RunHistory
-from util.run_pictures import MOST_PICTURES, RunPictures
-from util.training_report import TRAINING_REPORT, TrainingReport
-from util.training_state import Progress
+from util.model_files.face_model_file import read_face_model
+from util.reports.report_parts import REPORT_ENDING
+from util.reports.training_report import TRAINING_REPORT, TrainingReport
+from util.training.run_history import RunHistory
+from util.training.run_pictures import MOST_PICTURES, RunPictures
+from util.training.training_state import Progress
 
 REPETITIONS = 10
 TERMS = ("feat", "color", "lm", "reg", "gamma", "reflc", "t_shape", "t_pose", "t_px", "t_light")

@@ -35,8 +35,8 @@ from options.network_options import OptimiserOptions, SynergyOptions
 from util.assets import load_face_model
 from util.errors import InputError
 from util.export_file import load_onnx, smooth_images, write_export
-from util.synergy_faces import predict_faces
-from util.synergy_trained import TrainedSynergy
+from util.synergy.synergy_faces import predict_faces
+from util.synergy.synergy_trained import TrainedSynergy
 
 BATCH = 64
 REGRESSOR_MS, MESH_MS, PIPELINE_MS = 5.0, 1.0, 15.0

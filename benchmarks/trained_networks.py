@@ -52,11 +52,11 @@ from util.evaluation.head_correspondence import (
     mean_distance_mm,
 )
 from util.evaluation.surface_fit import SurfaceFitter
-from util.face_transfer import shape_landmarks
-from util.photo_fitting import to_fit_batch
+from util.model_files.face_transfer import shape_landmarks
+from util.photos.photo_fitting import to_fit_batch
 from util.point_fits import fit_similarity
 from util.studio import Render, Studio
-from util.trained_model import load_reconstruction_model
+from util.training.trained_model import load_reconstruction_model
 
 MAX_YAW_DEG = 50.0
 BATCH = 20

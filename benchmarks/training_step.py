@@ -28,7 +28,7 @@ from options.face_options import FaceModelOptions
 from options.loss_options import ObjectiveOptions
 from options.network_options import OptimiserOptions, RecognitionOptions, ReconstructionNetOptions
 from util.assets import load_face_model
-from util.recognition_file import load_recognition_net
+from util.model_files.recognition_file import load_recognition_net
 
 BATCH = 8
 TARGET = 0.1

@@ -15,8 +15,8 @@ from models.assets import SynergyAssets
 from options.data_options import DatatoolOptions
 from options.groups import DATASET_GROUPS
 from options.train_options import LoaderOptions
-from util.datatool_files import IMAGE_PX, Annotation, read_tags, split_tags
 from util.errors import InputError
+from util.synergy.datatool_files import IMAGE_PX, Annotation, read_tags, split_tags
 
 FARTHEST_PX = 5.0
 """Mean distance between an annotation's landmarks and those of its parameters that rounding and

@@ -1,8 +1,8 @@
 """Crops of 3DDFA and SynergyNet (`train_aug_120x120`) with whitened parameters as labels.
 
 A text file lists one image a line, the rows of a pickle are their parameters in the same order
-(`util.ddfa_files`). Photos come several times in such a set, turned and mirrored; a photo's copies
-are all trained on or all validated on.
+(`util.synergy.ddfa_files`). Photos come several times in such a set, turned and mirrored; a photo's
+copies are all trained on or all validated on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from data.images import read_image
 from models.assets import SynergyAssets
 from options.data_options import DdfaOptions
 from options.groups import DATASET_GROUPS
-from util.ddfa_files import read_labels, read_list
 from util.errors import InputError
+from util.synergy.ddfa_files import read_labels, read_list
 
 _SOURCE = re.compile(r"(.*?_\d+)(?:_\d+)*")
 """A name up to its first number, if nothing but numbers follow."""

@@ -23,7 +23,7 @@ from data.onnx_model import OnnxModel
 from options.data_options import DetectionOptions
 from util.atomic import write_bytes
 from util.errors import InputError
-from util.file_kind import foreign_kind
+from util.model_files.file_kind import foreign_kind
 
 GRAPH_NAME, CONVERTED_NAME = "68lm_detector.pb", "68lm_detector.onnx"
 REGRESSION_NAME, MEAN_FACE_NAME = "BBRegressorParam_r.mat", "test_mean_face.txt"

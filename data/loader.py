@@ -21,8 +21,8 @@ from models.landmarks import five_from_68, from_index
 from models.similarity import estimate_similarity
 from options.face_options import LandmarkOrigin
 from util.cores import usable_cores
-from util.distributed import Place
 from util.errors import InputError
+from util.training.distributed import Place
 
 if TYPE_CHECKING:
     from options.train_options import LoaderOptions

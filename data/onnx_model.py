@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from util.errors import InputError
-from util.file_kind import foreign_kind
+from util.model_files.file_kind import foreign_kind
 
 
 class OnnxModel:

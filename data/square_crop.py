@@ -21,7 +21,7 @@ DETECTION_FACTOR = 1.2
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """Where a crop lies in its photo; `util.photo_camera.Window` is such."""
+    """Where a crop lies in its photo; `util.photos.photo_camera.Window` is such."""
 
     photo_size: tuple[int, int]
     """Width and height of the photo."""

@@ -21,7 +21,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from util.errors import InputError
-from util.file_kind import foreign_kind, is_text
+from util.model_files.file_kind import foreign_kind, is_text
 
 DECODER_THREADS = 2
 """Of each open video; several are open where processes share the work."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.batch_norm import synchronise_batch_norms
 from models.schedule import Schedule, load_optimizer
-from util.distributed import ALONE, WHOLE, Ranks, Share
+from util.training.distributed import ALONE, WHOLE, Ranks, Share
 
 
 class BaseModel(ABC):
@@ -43,7 +43,7 @@ class BaseModel(ABC):
         self.ranks = ALONE
         """The processes that train this model together."""
         self.share = WHOLE
-        """Which part of its batch this process has; see `util.distributed`."""
+        """Which part of its batch this process has; see `util.training.distributed`."""
         self._kept: list[Tensor] = []
         """The networks' buffers before the current step."""
         self.scaler: torch.amp.GradScaler | None = None  # pyright: ignore

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from util.distributed import Ranks
+from util.training.distributed import Ranks
 
 
 def synchronise_batch_norms(network: nn.Module, ranks: Ranks) -> None:

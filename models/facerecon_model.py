@@ -35,8 +35,8 @@ from options.face_options import CameraOptions, LandmarkOptions, RenderOptions
 from options.groups import MODEL_GROUPS, RNET_GROUPS
 from options.loss_options import LabelOptions, ObjectiveOptions, TruthOptions
 from options.network_options import OptimiserOptions, ReconstructionNetOptions
-from util.distributed import Share
 from util.errors import InputError
+from util.training.distributed import Share
 
 
 class FaceReconModel(BaseModel):
@@ -237,8 +237,8 @@ class FaceReconModel(BaseModel):
     def signs(self) -> dict[str, Tensor]:
         """Rendered share, unweighted losses, and the share of each block beyond 3 sigma.
 
-        Names are the fields of `util.training_watch.Signs`, blocks as `beyond_3_sigma.identity`;
-        always the same ones, since processes add them up.
+        Names are the fields of `util.training.training_watch.Signs`, blocks as
+        `beyond_3_sigma.identity`; always the same ones, since processes add them up.
         """
         size, rendered = len(self.batch), len(self._weak_rows)
         weights, net = self.objective.weights, self.objective.recognition_net

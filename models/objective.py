@@ -22,8 +22,8 @@ from models.similarity import estimate_similarity
 from models.stages import Reconstruction
 from options.face_options import LandmarkOrigin
 from options.loss_options import ObjectiveOptions
-from util.distributed import WHOLE, Share
 from util.errors import InputError
+from util.training.distributed import WHOLE, Share
 
 
 @dataclass(frozen=True)

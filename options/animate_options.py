@@ -10,7 +10,7 @@ from data.images import is_image_name
 from options.fitting_weights import Preset
 from util.errors import InputError
 from util.folders import check_file, check_folder
-from util.saved_names import find_saved
+from util.photos.saved_names import find_saved
 
 PARTS = ("expression", "pose")
 WRITTEN = (".mp4", ".glb", ".csv", ".png")

@@ -16,7 +16,7 @@ from options.flags import ParsedOptions, config_flags, no_effect, parse_command
 from options.groups import SYNERGY_GROUPS
 from options.network_options import SynergyModelOptions
 from util.errors import InputError
-from util.run_choice import find_trained
+from util.training.run_choice import find_trained
 
 DEMO_WEIGHTS, BENCHMARK_WEIGHTS = "pretrained/best.pth.tar", "models/best.pth.tar"
 _SIZE = "the checkpoint says how large its crops are"

@@ -10,7 +10,7 @@ from data.images import find_folder, list_images
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.folders import check_folder
-from util.run_choice import find_trained
+from util.training.run_choice import find_trained
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from data.images import find_folder, list_images
 from options.base_options import DisplayOptions, DistributedOptions
 from options.flags import ParsedOptions, no_effect, without_effect
 from util.errors import InputError
-from util.run_choice import find_trained
+from util.training.run_choice import find_trained
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.made_up_bfm import FrontMesh, write_sources
 from tests.conftest import grid_mesh, landmark_plan
-from util.bfm_conversion import SourceSizes
+from util.model_files.bfm_conversion import SourceSizes
 
 SMALL = SourceSizes(vertices=520, components=83, expression_vertices=410, expression_components=66)
 

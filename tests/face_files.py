@@ -14,7 +14,7 @@ import torch
 from scipy.sparse import csc_matrix
 
 from tests.conftest import barycentric_points, grid_mesh, landmark_plan
-from util.ict_file import IctLayout
+from util.model_files.ict_file import IctLayout
 
 EXPRESSIONS = ("browInnerUp_L", "browInnerUp_R", "eyeBlink_L", "eyeBlink_R", "jawOpen")
 EYE_VERTICES = 8

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from models.face_model import FaceModel
 from models.parameters import Coefficients
-from util.coefficient_file import PUBLIC_KEYS, write_mat
+from util.photos.coefficient_file import PUBLIC_KEYS, write_mat
 
 
 def random_faces(face_model: FaceModel, count: int, seed: int = 0) -> Coefficients:

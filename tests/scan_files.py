@@ -11,7 +11,7 @@ import trimesh
 from tests.conftest import barycentric_points, grid_mesh, landmark_plan
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import SEVEN
-from util.mesh_reader import TriangleMesh
+from util.mesh_files.mesh_reader import TriangleMesh
 
 
 def dome(columns: int = 56, rows: int = 62) -> TriangleMesh:

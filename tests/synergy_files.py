@@ -18,8 +18,8 @@ from models.synergy.network import SynergyNetwork
 from models.synergy.parameters import DDFA_LAYOUT, Whitening
 from models.synergy.pose import label_rotation, pose_numbers
 from tests.ddfa_folder import make_ddfa_folder
-from util.checkpoint import save_checkpoint
-from util.ddfa_files import read_morphable_folder
+from util.synergy.ddfa_files import read_morphable_folder
+from util.training.checkpoint import save_checkpoint
 
 SCALE, SHIFT = 4.8e-4, (58.0, 63.0, -70.0)
 """Pose of the face that a fixed network sees in each crop: turned by YAW_DEG."""

@@ -22,12 +22,12 @@ from tests.saved_faces import random_faces, save_photo, save_video
 from tests.test_train_command import load_script
 from tests.video_faces import write_face_video
 from tests.video_files import Sound, picture, write_file
+from util.animation.units_file import read_units
 from util.assets import load_face_model
 from util.errors import InputError
-from util.face_model_file import read_face_model, write_face_model
-from util.saved_faces import read_saved_faces
-from util.units_file import read_units
-from util.video_results import decode
+from util.model_files.face_model_file import read_face_model, write_face_model
+from util.photos.saved_faces import read_saved_faces
+from util.videos.video_results import decode
 
 COUNT = 5
 command = load_script("animate")

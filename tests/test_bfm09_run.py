@@ -20,10 +20,10 @@ from models.stages import reconstruct
 from tests.bfm_files import front_mesh
 from tests.commands import load_script
 from util import assets
-from util.bfm_conversion import SourceSizes, convert_bfm09
-from util.bfm_file import read_bfm_model
-from util.checkpoint import load_checkpoint
 from util.errors import InputError
+from util.model_files.bfm_conversion import SourceSizes, convert_bfm09
+from util.model_files.bfm_file import read_bfm_model
+from util.training.checkpoint import load_checkpoint
 
 SIZES = SourceSizes(
     vertices=2000, components=81, expression_vertices=1900, expression_components=65

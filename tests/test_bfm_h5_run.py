@@ -12,8 +12,8 @@ from tests.commands import load_script
 from tests.face_files import write_bfm_h5
 from tests.test_user_face_models import RELEASES
 from util import assets
-from util.checkpoint import load_checkpoint
 from util.errors import InputError
+from util.training.checkpoint import load_checkpoint
 
 RUN = ["--gpu_ids=-1", "--num_cpu_threads=1", "--renderer=torch", "--name=basel"]
 MAKE = ["--face_model=bfm17", "--n=2", "--n_val=0", "--num_workers=0", "--out=faces"]

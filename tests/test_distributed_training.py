@@ -19,8 +19,8 @@ from models.face_model import FaceModel, FaceModelData
 from options.synthesis_options import SynthesisOptions
 from tests.prepared_photos import make_photos
 from tests.train_processes import ended, start, train, train_tiny, train_two, two_places
-from util.checkpoint import load_checkpoint
-from util.checkpoint_names import list_checkpoints
+from util.training.checkpoint import load_checkpoint
+from util.training.checkpoint_names import list_checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--disc_size_px", "16"]

@@ -25,12 +25,12 @@ from tests.face_files import flame_embedding, write_embedding, write_flame, writ
 from tests.test_test_command import trained  # noqa: F401 - a fixture
 from util import diagnosis, installation
 from util.assets import OPEN_FACE_MODEL
-from util.bfm_conversion import SOURCE_FILES, check_source
-from util.bfm_file import write_bfm_model
-from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
-from util.ict_file import check_ict
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
+from util.model_files.bfm_conversion import SOURCE_FILES, check_source
+from util.model_files.bfm_file import write_bfm_model
+from util.model_files.ict_file import check_ict
+from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 doctor = load_script("doctor")
@@ -179,7 +179,7 @@ def test_a_package_that_came_another_way_is_there():
 
 
 def test_the_users_model_is_read_and_its_sources_checked(capsys: pytest.CaptureFixture[str]):
-    """What makes each file right or wrong is held by the tests of `util.bfm_conversion`."""
+    """What makes a file right or wrong is held by tests of `util.model_files.bfm_conversion`."""
     Path("BFM").mkdir()
     Path("BFM/BFM_model_front.mat").write_bytes(b"\n<!DOCTYPE html><title>Quota exceeded</title>")
     Path("BFM/std_exp.txt").write_text("0.5 " * 79, encoding="utf-8")

@@ -27,7 +27,7 @@ from tests.synergy_files import save_random_synergy
 from util.errors import InputError
 from util.evaluation import aflw2000_methods
 from util.evaluation.aflw2000_methods import NetworkMethod, mean_face_points
-from util.training_state import Progress, save_training
+from util.training.training_state import Progress, save_training
 
 command = load_script("evaluate")
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--benchmark_root", "data", "--out", "out"]

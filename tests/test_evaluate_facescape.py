@@ -19,7 +19,7 @@ from util.errors import InputError
 from util.evaluation.cylinder_map import CylinderMap
 from util.evaluation.facescape import normal_angles
 from util.evaluation.facescape_photos import PUPILS_MM
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 
 command = load_script("evaluate")
 HALF_MM = 120.0

@@ -27,9 +27,9 @@ from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.evaluation.shape_methods import SEVEN
-from util.face_model_file import read_face_model
-from util.face_transfer import mean_landmarks
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.model_files.face_model_file import read_face_model
+from util.model_files.face_transfer import mean_landmarks
 
 command = load_script("evaluate")
 RUN = ["--benchmark", "now", "--benchmark_root", "now", "--out", "out", "--gpu_ids", "-1"]

@@ -33,9 +33,9 @@ from util.evaluation.realy import ALIGNED_BY, KEYPOINTS, REGIONS, read_template
 from util.evaluation.regions import kept_triangles
 from util.evaluation.scans import Scan
 from util.evaluation.shown_meshes import BEYOND, LEVELS
-from util.face_model_file import read_face_model
-from util.face_transfer import mean_landmarks
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.model_files.face_model_file import read_face_model
+from util.model_files.face_transfer import mean_landmarks
 from util.surface import nearest_on_surface
 
 command = load_script("evaluate")

@@ -8,8 +8,8 @@ import pytest
 
 from BFM import export_mat
 from models.face_model import FaceModelData
-from util.bfm_file import read_bfm_model
 from util.errors import InputError
+from util.model_files.bfm_file import read_bfm_model
 
 
 def test_the_open_model_is_exported(

@@ -25,11 +25,11 @@ from options.fit_options import chosen_track, chosen_weights
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from tests.commands import load_script
 from tests.test_test_command import trained  # noqa: F401 - a fixture
-from util import fit_run
 from util.assets import load_face_model
 from util.errors import InputError
-from util.one_person import OnePersonCheck
-from util.photo_fitting import face_fitter, fit_image, fit_images
+from util.photos import fit_run
+from util.photos.one_person import OnePersonCheck
+from util.photos.photo_fitting import face_fitter, fit_image, fit_images
 
 command = load_script("fit")
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]

@@ -19,8 +19,8 @@ from options.face_options import FaceModelOptions
 from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame
 from util.assets import load_face_model
-from util.checkpoint import load_checkpoint
 from util.errors import InputError
+from util.training.checkpoint import load_checkpoint
 
 FIT = ["--gpu_ids=-1", "--num_cpu_threads=1", "--face_model=flame", "--preset=balanced"]
 RUN = ["--gpu_ids=-1", "--num_cpu_threads=1", "--renderer=torch", "--name=jointed"]

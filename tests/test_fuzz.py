@@ -51,16 +51,28 @@ from options.data_options import AugmentationOptions, DetectionOptions, FlistOpt
 from options.face_options import FaceModelOptions, LandmarkOptions
 from options.train_options import LoaderOptions, TrainOptions
 from tests.bfm_files import SMALL, write_small_sources
-from tests.util.iresnet_onnx import GraphWriter
-from util.arcface_onnx import read_iresnet_onnx
+from tests.util.model_files.iresnet_onnx import GraphWriter
 from util.assets import load_face_model
-from util.bfm_conversion import DEVIATIONS, EXPRESSION, IDENTITY, MODEL_INFO, convert_bfm09
-from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
-from util.checkpoint import load_checkpoint, load_network, load_tensors, read_card, save_checkpoint
-from util.dlib_file import read_dlib_resnet
 from util.errors import InputError
-from util.face_model_file import read_face_model
-from util.results import _read_summary
+from util.model_files.arcface_onnx import read_iresnet_onnx
+from util.model_files.bfm_conversion import (
+    DEVIATIONS,
+    EXPRESSION,
+    IDENTITY,
+    MODEL_INFO,
+    convert_bfm09,
+)
+from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
+from util.model_files.dlib_file import read_dlib_resnet
+from util.model_files.face_model_file import read_face_model
+from util.photos.results import _read_summary
+from util.training.checkpoint import (
+    load_checkpoint,
+    load_network,
+    load_tensors,
+    read_card,
+    save_checkpoint,
+)
 
 SECONDS = 60
 """An input that takes longer counts as a hang; the largest picture that is read, an animated WebP
@@ -372,7 +384,7 @@ def garble_checkpoint(random: np.random.Generator) -> bytes:
 
 
 def dlib_files(_: Path) -> list[bytes]:
-    from util.dlib_file import installed_dlib_file
+    from util.model_files.dlib_file import installed_dlib_file
 
     with installed_dlib_file().open("rb") as file:
         return [file.read(60_000)]
@@ -441,7 +453,7 @@ def read_shard(path: Path) -> None:
 
 
 def result_tables(_: Path) -> list[bytes]:
-    from util.results import _COLUMNS
+    from util.photos.results import _COLUMNS
 
     rows = "".join(f"a{number}.jpg,ok{',0.5' * 6},\n" for number in range(5))
     return [(",".join(_COLUMNS) + "\n" + rows).encode()]

@@ -11,7 +11,7 @@ from models.face_model import FaceModel, FaceModelData
 from tests.data.test_labelled_datasets import add_label
 from tests.prepared_photos import make_photos
 from tests.train_processes import ended, start, train, train_tiny
-from util.face_model_file import read_face_model, write_face_model
+from util.model_files.face_model_file import read_face_model, write_face_model
 
 FACES = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt"]
 NET = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "tiny.npz"]

@@ -294,7 +294,7 @@ def test_colours_are_a_face(model, bases):
 
 
 def test_the_programs_reader_accepts_the_file(model, mean):
-    reader = pytest.importorskip("util.face_model_file")
+    reader = pytest.importorskip("util.model_files.face_model_file")
     data = reader.read_face_model(MODEL_FILE)
     np.testing.assert_allclose(data.mean_shape, mean[: model["face_vertices"]], atol=1e-5)
     assert data.name == "open"
@@ -304,7 +304,7 @@ def test_the_programs_reader_accepts_the_file(model, mean):
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_no_triangle_of_the_layout_is_turned_over(level):
-    reader = pytest.importorskip("util.face_model_file")
+    reader = pytest.importorskip("util.model_files.face_model_file")
     data = reader.read_face_model(MODEL_FILE, level, "head")
     a, b, c = (data.uv[data.uv_triangles[:, i]].astype(float) for i in range(3))
     across, along = b - a, c - a

@@ -11,7 +11,7 @@ from models.face_model import FaceModel
 from tests.commands import load_script
 from tests.test_test_command import photos, trained  # noqa: F401 - fixtures
 from tests.test_train_command import make_photos
-from util.checkpoint_names import list_checkpoints
+from util.training.checkpoint_names import list_checkpoints
 
 train, test = load_script("train"), load_script("test")
 

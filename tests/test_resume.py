@@ -14,8 +14,8 @@ import torch
 from models.face_model import FaceModel, FaceModelData
 from tests.prepared_photos import make_photos
 from tests.train_processes import start, train, train_tiny
-from util.checkpoint import load_checkpoint
-from util.checkpoint_names import list_checkpoints
+from util.training.checkpoint import load_checkpoint
+from util.training.checkpoint_names import list_checkpoints
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX systems do")
 

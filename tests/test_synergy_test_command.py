@@ -19,8 +19,8 @@ from tests.commands import load_script
 from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
 from tests.video_files import write_file
-from util import synergy_photos, synergy_video
 from util.errors import InputError
+from util.synergy import synergy_photos, synergy_video
 
 command = load_script("test")
 RUN = ["--model", "synergy", "--gpu_ids", "-1", "--num_cpu_threads", "1"]

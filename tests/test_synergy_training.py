@@ -10,10 +10,10 @@ import torch
 import make_synthetic
 from tests.commands import load_script
 from tests.ddfa_folder import make_ddfa_folder
-from util.checkpoint import load_tensors
-from util.checkpoint_names import list_checkpoints
 from util.errors import InputError
-from util.synergy_checkpoint import FaceFiles, load_synergy
+from util.synergy.synergy_checkpoint import FaceFiles, load_synergy
+from util.training.checkpoint import load_tensors
+from util.training.checkpoint_names import list_checkpoints
 
 train = load_script("train")
 SMALL = ["--model", "synergy", "--arch", "mobilenet_025", "--gpu_ids", "-1", "--num_threads", "0"]

@@ -25,13 +25,13 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.commands import load_script
-from util import network_run
-from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
-from util.face_result import FaceResult
-from util.photo_run import Overlay
-from util.results import ResultWriter, SummaryRow
-from util.training_state import Progress, save_training
+from util.photos import network_run
+from util.photos.face_result import FaceResult
+from util.photos.photo_run import Overlay
+from util.photos.results import ResultWriter, SummaryRow
+from util.training.checkpoint import load_checkpoint, save_checkpoint
+from util.training.training_state import Progress, save_training
 
 command = load_script("test")
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--name", "faces", "--renderer", "torch"]
@@ -251,7 +251,7 @@ def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
             raise ValueError("no paint")
         return preview
 
-    monkeypatch.setattr("util.photo_run.lay_over", draw)
+    monkeypatch.setattr("util.photos.photo_run.lay_over", draw)
     command.main([*RUN, "--epoch", "20", "--img_folder", str(root)])
     found = rows(trained.parent / "results" / "three" / "epoch_20_000000")
     assert backends == {"torch"}

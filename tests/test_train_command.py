@@ -14,12 +14,13 @@ from data.tar_shards import pack_photos
 from models.face_model import FaceModel
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
-from tests.util.report_browser import Page
-from util import devices, launch
-from util.checkpoint import load_checkpoint
-from util.checkpoint_names import list_checkpoints
+from tests.util.reports.report_browser import Page
+from util import devices
 from util.errors import InputError
-from util.training import Training
+from util.training import launch
+from util.training.checkpoint import load_checkpoint
+from util.training.checkpoint_names import list_checkpoints
+from util.training.loop import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--num_discs", "8"]

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from util import checkpoint as checkpoint_module
-from util.checkpoint import load_checkpoint, save_checkpoint
 from util.errors import InputError
+from util.training import checkpoint as checkpoint_module
+from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--disc_size_px", "16"]

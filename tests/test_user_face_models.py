@@ -28,11 +28,12 @@ from tests.face_files import (
     write_ict,
 )
 from tests.models.test_facerecon_model import make, make_batch
-from util import assets, ict_file
+from util import assets
 from util.assets import choose_face_model, load_face_model
-from util.bfm_h5_file import BfmRelease
 from util.errors import InputError
-from util.ict_file import convert_ict
+from util.model_files import ict_file
+from util.model_files.bfm_h5_file import BfmRelease
+from util.model_files.ict_file import convert_ict
 
 PUBLISHED = (80, 64, 80)
 OF_THE_FILE = (83, 66, 81)

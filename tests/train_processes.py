@@ -27,8 +27,14 @@ if _METHOD == "forkserver":
     # train.py imports what computes once its command line is read.
     _CONTEXT.set_forkserver_preload(
         [
-            *("train", "data.loader", "data.registry", "models", "util.assets", "util.launch"),
-            *("util.training_start", "util.training", "torch._dynamo", "tests.train_processes"),
+            *("train", "data.loader", "data.registry", "models", "util.assets"),
+            *(
+                "util.training.launch",
+                "util.training.training_start",
+                "util.training.loop",
+                "torch._dynamo",
+                "tests.train_processes",
+            ),
         ]
     )
 

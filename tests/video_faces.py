@@ -13,7 +13,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
-from util.video_file import VideoWriter
+from util.videos.video_file import VideoWriter
 
 SIZE = (240, 320)
 """Height and width of the frames; the crop of 224 lies in their middle."""

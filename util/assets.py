@@ -21,26 +21,26 @@ from options.network_options import (
     SynergyOptions,
 )
 from options.train_options import TrainOptions
-from util import flame_file, ict_file
-from util.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
-from util.bfm_file import read_bfm_model
-from util.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
-from util.datatool_files import (
+from util.errors import InputError
+from util.model_files import flame_file, ict_file
+from util.model_files.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
+from util.model_files.bfm_file import read_bfm_model
+from util.model_files.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
+from util.model_files.face_model_file import read_face_model
+from util.model_files.flame_file import find_flame, read_flame
+from util.model_files.ict_file import convert_ict, find_ict, is_stale
+from util.model_files.level_of_detail import LEVELS
+from util.model_files.recognition_file import load_recognition_net
+from util.model_files.reconstruction_file import read_initial_weights
+from util.synergy.datatool_files import (
     IMAGE_PX,
     LANDMARKS,
     datatool_whitening,
     read_bfm_mat,
     stand_in_arrays,
 )
-from util.ddfa_files import read_morphable_folder
-from util.errors import InputError
-from util.face_model_file import read_face_model
-from util.flame_file import find_flame, read_flame
-from util.ict_file import convert_ict, find_ict, is_stale
-from util.level_of_detail import LEVELS
-from util.recognition_file import load_recognition_net
-from util.reconstruction_file import read_initial_weights
-from util.run_choice import check_labels
+from util.synergy.ddfa_files import read_morphable_folder
+from util.training.run_choice import check_labels
 
 OPEN_FACE_MODEL = Path(__file__).resolve().parent.parent / "BFM" / "open_face_model.npz"
 _LOOK_ALIKES = (".h5", ".tgz", ".gz", ".zip", ".rar", ".7z")

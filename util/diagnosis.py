@@ -39,28 +39,28 @@ from options.data_options import DetectionOptions
 from options.face_options import FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
 from options.network_options import RecognitionOptions, ReconstructionNetOptions
-from util import flame_file, ict_file
 from util.assets import choose_face_model, ict_would_be_made
-from util.bfm_conversion import (
+from util.devices import choose_device
+from util.errors import InputError
+from util.installation import Finding
+from util.model_files import flame_file, ict_file
+from util.model_files.bfm_conversion import (
     MODEL_INFO,
     SOURCE_FILES,
     SourceFile,
     check_source,
     missing_sources,
 )
-from util.bfm_file import NAME as BFM09
-from util.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
-from util.bfm_h5_file import RELEASES
-from util.checkpoint import load_checkpoint, load_tensors, read_card
-from util.checkpoint_names import list_checkpoints, resolve_checkpoint
-from util.devices import choose_device
-from util.errors import InputError
-from util.flame_file import find_flame
-from util.ict_file import check_ict, find_ict
-from util.installation import Finding
-from util.mat_file import read_mat
-from util.recognition_file import load_recognition_net
-from util.reconstruction_file import read_initial_weights
+from util.model_files.bfm_file import NAME as BFM09
+from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
+from util.model_files.bfm_h5_file import RELEASES
+from util.model_files.flame_file import find_flame
+from util.model_files.ict_file import check_ict, find_ict
+from util.model_files.mat_file import read_mat
+from util.model_files.recognition_file import load_recognition_net
+from util.model_files.reconstruction_file import read_initial_weights
+from util.training.checkpoint import load_checkpoint, load_tensors, read_card
+from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
 
 def face_model(options: ParsedOptions) -> Iterator[Finding]:

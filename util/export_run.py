@@ -17,7 +17,6 @@ from options.base_options import BaseOptions, run_folder
 from options.export_options import ExportOptions
 from options.flags import ParsedOptions
 from options.groups import EXPORT_GROUPS
-from util.checkpoint_names import resolve_checkpoint
 from util.export_file import (
     BATCHES,
     ENDINGS,
@@ -27,8 +26,9 @@ from util.export_file import (
     smooth_images,
     write_export,
 )
-from util.synergy_trained import load_trained_synergy
-from util.trained_model import load_reconstruction_model
+from util.synergy.synergy_trained import load_trained_synergy
+from util.training.checkpoint_names import resolve_checkpoint
+from util.training.trained_model import load_reconstruction_model
 
 CHECKED = 16
 """Pictures with which parity and quantisation are checked."""

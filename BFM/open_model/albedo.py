@@ -64,9 +64,9 @@ class AlbedoModel:
         parity: (K,) +1 where mirroring leaves a component alone, -1 where it negates it.
         skin: (V,) bool, bare skin.
         regions: name -> (V,) bool.
-        texture: fine maps and their weights; `util.texture_file.texture_arrays` turns them into
-            the arrays of a face model file. They depend on even components only: they are drawn
-            with the irregularity of a person and not mirrored.
+        texture: fine maps and their weights; `util.model_files.texture_file.texture_arrays` turns
+            them into the arrays of a face model file. They depend on even components only: they are
+            drawn with the irregularity of a person and not mirrored.
     """
 
     mean: np.ndarray

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
-from util.subdivision import (
+from util.model_files.subdivision import (
     QuadMesh,
     Refinement,
     bilinear,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from util.subdivision import QuadMesh
+from util.model_files.subdivision import QuadMesh
 
 from .mesh import margin_loop, ring_distance, split_along, tidy_border
 from .source import LANDMARK_BASE_VERTICES, AnnyWheel, BaseMesh, sample_mask

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
-from util.subdivision import QuadMesh, indicator_matrix, symmetric_matrix
+from util.model_files.subdivision import QuadMesh, indicator_matrix, symmetric_matrix
 
 
 def margin_loop(adjacency: sp.csr_matrix, positions: np.ndarray, waypoints: np.ndarray):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse.csgraph as csgraph
 
-from util.subdivision import QuadMesh
+from util.model_files.subdivision import QuadMesh
 
 # How much larger the middle of the face is drawn than an unmagnified island of that width, across
 # and upwards; the rest of the head becomes smaller.

@@ -12,7 +12,7 @@ from data.synthetic.cameras import intrinsics
 from models.camera import Camera
 from util.atomic import atomic_file
 from util.errors import InputError
-from util.file_kind import foreign_to_npz
+from util.model_files.file_kind import foreign_to_npz
 
 FORMAT_VERSION = 2
 

@@ -1,4 +1,4 @@
-"""Synthetic faces in the layout of the datatool: `util.datatool_files` says what lies where.
+"""Synthetic faces in the layout of the datatool, which `util.synergy.datatool_files` describes.
 
 Two tags, one to train on and one to validate on:
 
@@ -32,8 +32,8 @@ from models.synergy.parameters import ANGLE_POSE, SynergyLayout
 from models.synergy.pose import head_pose
 from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
-from util.datatool_files import IMAGE_PX, stand_in_arrays
 from util.errors import InputError
+from util.synergy.datatool_files import IMAGE_PX, stand_in_arrays
 
 TAG, VALIDATION_TAG = "SYNTH", "SYNTH_VAL"
 _WIDENED, _WIDENED_TOP = 0.22, 0.66

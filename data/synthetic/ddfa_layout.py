@@ -6,7 +6,7 @@
     <out>/aflw2000_data/AFLW2000-3D_crop.list
     <out>/aflw2000_data/eval/                           landmarks, boxes and poses of them
 
-The parameters of a crop project its true landmarks exactly (`util.ddfa_files` says in what units).
+The parameters of a crop project its true landmarks exactly (units: `util.synergy.ddfa_files`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from models.synergy.parameters import DDFA_LAYOUT, Whitening
 from models.synergy.pose import head_pose
 from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
-from util.ddfa_files import (
+from util.errors import InputError
+from util.synergy.ddfa_files import (
     LIST,
     PARAMETERS,
     TEXTURE_PARAMETERS,
@@ -41,7 +42,6 @@ from util.ddfa_files import (
     write_morphable_folder,
     write_npy,
 )
-from util.errors import InputError
 
 CROP_PX = 120
 IMAGES, MORPHABLE, BENCHMARK = "train_aug_120x120", "3dmm_data", "aflw2000_data"

@@ -2,7 +2,7 @@
 
 It is King's `dlib_face_recognition_resnet_model_v1` (2017): a ResNet-34 with fewer layers and half
 the filters, whose batch normalisations are frozen into per-channel affine layers. Weights come from
-`util.dlib_file`.
+`util.model_files.dlib_file`.
 """
 
 from __future__ import annotations

@@ -134,8 +134,8 @@ def create_reconstruction_net(
     Args:
         options: architecture.
         layout: blocks and sizes of the coefficients, from the face model.
-        initial_weights: one tensor for each of `pretrained_names` (`util.reconstruction_file` reads
-            them); None leaves the network random.
+        initial_weights: one tensor for each of `pretrained_names`
+            (`util.model_files.reconstruction_file` reads them); None leaves the network random.
 
     Raises:
         ValueError: the weights do not fit the architecture.

@@ -3,9 +3,9 @@
     v = mean + W_shape s + W_expression e      (micrometres, x right, y up, z to the camera)
     V = A v + t,   then y := side + 1 - y      (label coordinates: pixels, y down)
 
-The bases come from a folder `3dmm_data` that the user brings (`util.ddfa_files`), or are the first
-ones of any of our face models (`face_arrays`). Landmarks are linear in the vertices, so that they
-have small bases of their own and need no mesh.
+The bases come from a folder `3dmm_data` that the user brings (`util.synergy.ddfa_files`), or are
+the first ones of any of our face models (`face_arrays`). Landmarks are linear in the vertices, so
+that they have small bases of their own and need no mesh.
 """
 
 from __future__ import annotations

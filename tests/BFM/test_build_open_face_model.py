@@ -21,8 +21,8 @@ from models.face_model import FaceModelData
 from tests.BFM.anny_stand_in import UNIT_NAMES
 from tests.BFM.small_build import SMALL
 from util.errors import InputError
-from util.face_model_file import read_face_model
-from util.texture_file import read_texture
+from util.model_files.face_model_file import read_face_model
+from util.model_files.texture_file import read_texture
 
 pytestmark = pytest.mark.xdist_group("build_open_face_model")
 

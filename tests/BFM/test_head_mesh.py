@@ -13,7 +13,7 @@ from BFM.open_model.head_mesh import HeadMesh, build_head_mesh
 from BFM.open_model.head_parts import LID_CAVITY_RINGS, SHOULDERS_DM, HeadParts, head_parts
 from BFM.open_model.mesh import vertex_normals
 from BFM.open_model.source import LANDMARK_BASE_VERTICES, AnnyWheel, BaseMesh
-from util.subdivision import QuadMesh, coarse_quads, symmetric_matrix
+from util.model_files.subdivision import QuadMesh, coarse_quads, symmetric_matrix
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

@@ -15,7 +15,7 @@ from BFM.open_model.mesh import (
     triangulate,
     vertex_normals,
 )
-from util.subdivision import QuadMesh
+from util.model_files.subdivision import QuadMesh
 
 SIZE = 9  # vertices a side of the grid
 

@@ -12,7 +12,7 @@ from benchmarks import face_model
 from data.images import write_image
 from models.face_model import FaceModelData
 from util.errors import InputError
-from util.face_model_file import write_face_model
+from util.model_files.face_model_file import write_face_model
 
 SPEED = ["--only", "speed", "--repeats", "1"]
 

@@ -34,7 +34,7 @@ from models.renderer import Renderer
 from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule
 from tests.models.fitting.faces import photo_of, random_face
 from util.errors import InputError
-from util.face_model_file import write_face_model
+from util.model_files.face_model_file import write_face_model
 
 SHORT = AdamSchedule(rigid_steps=30, steps=5)
 

@@ -21,7 +21,7 @@ from benchmarks.identity_calibration import (
 from models.face_model import FaceModelData
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.landmark_transfer import PARTS, found_again
 from models.face_model import FaceModelData
-from util.face_transfer import mean_landmarks
+from util.model_files.face_transfer import mean_landmarks
 
 
 def test_a_model_laid_over_itself_is_found_again(open_face_data: FaceModelData):

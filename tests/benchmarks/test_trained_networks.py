@@ -28,8 +28,8 @@ from models.parameters import Coefficients
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.evaluation.head_correspondence import corresponding_points, frontal_area
-from util.face_model_file import read_face_model
-from util.face_transfer import mean_landmarks
+from util.model_files.face_model_file import read_face_model
+from util.model_files.face_transfer import mean_landmarks
 
 SEED = 3
 SLIDING_MM = 0.12

@@ -22,8 +22,8 @@ from options.data_options import DatatoolOptions
 from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from tests.conftest import make_tiny_face_data
-from util.datatool_files import datatool_whitening, stand_in_arrays
 from util.errors import InputError
+from util.synergy.datatool_files import datatool_whitening, stand_in_arrays
 
 
 @pytest.fixture(scope="module")

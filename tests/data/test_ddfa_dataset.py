@@ -16,8 +16,8 @@ from models.synergy.parameters import SynergyMeaning
 from options import ParsedOptions
 from options.data_options import DdfaOptions
 from tests.ddfa_folder import make_ddfa_folder
-from util.ddfa_files import read_labels, read_morphable_folder
 from util.errors import InputError
+from util.synergy.ddfa_files import read_labels, read_morphable_folder
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from models.similarity import estimate_similarity
 from options.face_options import LandmarkOptions, LandmarkOrigin
 from options.template_options import TemplateDatasetOptions
 from options.train_options import LoaderOptions
-from util.distributed import Place
 from util.errors import InputError
+from util.training.distributed import Place
 
 TEMPLATE = np.array(
     [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], dtype=np.float32

@@ -8,7 +8,7 @@ from PIL.Image import Resampling
 
 from data.images import resample_box
 from data.portrait_crop import SIDE_PX, PortraitCrop
-from tests.util.test_photo_camera import make_alignment
+from tests.util.photos.test_photo_camera import make_alignment
 
 
 def blobs(size: tuple[int, int], places: np.ndarray) -> np.ndarray:

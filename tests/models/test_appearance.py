@@ -14,7 +14,7 @@ from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
 from util.assets import OPEN_FACE_MODEL
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 
 def render(model: FaceModel, coefficients: Coefficients) -> Reconstruction:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.base_model import BaseModel
 from models.schedule import Schedule, create_optimizer
 from options.network_options import OptimiserOptions
-from util.checkpoint import load_checkpoint, save_checkpoint
+from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 class NormalisedRegression(BaseModel):

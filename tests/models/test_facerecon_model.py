@@ -19,8 +19,8 @@ from options.face_options import CameraOptions, FaceModelOptions, LandmarkOption
 from options.flags import ParsedOptions
 from options.loss_options import LabelOptions, ObjectiveOptions, TruthOptions
 from options.network_options import OptimiserOptions, RecognitionOptions, ReconstructionNetOptions
-from util.distributed import Ranks, Share
 from util.errors import InputError
+from util.training.distributed import Ranks, Share
 
 WEAK = ["color", "lm", "reg", "gamma", "reflc"]
 TRUTH = ["t_shape", "t_pose", "t_px", "t_albedo", "t_light", "t_coeff"]

@@ -17,7 +17,7 @@ from models.renderer import Renderer
 from models.texel_sight import PhotoView
 from models.texture import corner_coordinates, sample_texture
 from util.assets import OPEN_FACE_MODEL
-from util.face_model_file import read_face_model
+from util.model_files.face_model_file import read_face_model
 
 SIZE = 256
 YAW = 0.45

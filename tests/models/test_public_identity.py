@@ -14,7 +14,7 @@ from models.losses import identity_loss
 from models.networks.iresnet import create_iresnet
 from models.networks.recognition import ArcFaceRecognitionNet
 from models.similarity import estimate_similarity
-from tests.util.iresnet_onnx import randomise
+from tests.util.model_files.iresnet_onnx import randomise
 
 HEIGHT = 224
 

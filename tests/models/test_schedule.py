@@ -18,7 +18,7 @@ from models.schedule import (
     create_optimizer,
 )
 from options.network_options import OptimiserOptions
-from util.checkpoint import load_checkpoint, save_checkpoint
+from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 POLICIES = ("linear", "step", "plateau", "cosine", "clock")
 

@@ -16,8 +16,8 @@ from models.synergy_model import NETWORK, SynergyModel
 from options import ParsedOptions
 from options.network_options import OptimiserOptions, SynergyOptions
 from tests.ddfa_folder import make_ddfa_folder
-from util.ddfa_files import read_labels, read_morphable_folder
 from util.errors import InputError
+from util.synergy.ddfa_files import read_labels, read_morphable_folder
 
 CPU = torch.device("cpu")
 

@@ -33,10 +33,11 @@ from tests.bfm_files import SMALL, write_small_sources
 from tests.commands import load_script, load_tool
 from tests.test_fit_command import folder, photos  # noqa: F401 - fixtures
 from tests.video_files import write_file
-from util import assets, bfm_conversion
-from util.bfm_conversion import convert_bfm09
+from util import assets
 from util.errors import InputError
-from util.public_fit_files import write_photo_files
+from util.model_files import bfm_conversion
+from util.model_files.bfm_conversion import convert_bfm09
+from util.photos.public_fit_files import write_photo_files
 
 ROOT = Path(__file__).resolve().parents[2]
 fit = load_script("fit")

@@ -24,8 +24,8 @@ from tests.aflw2000_files import write_aflw2000
 from tests.commands import load_tool
 from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
-from util import synergy_photos
 from util.errors import InputError
+from util.synergy import synergy_photos
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]

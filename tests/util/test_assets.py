@@ -19,8 +19,8 @@ from options.network_options import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
 from util import assets
 from util.assets import choose_face_model, load_assets, load_face_model
-from util.bfm_conversion import convert_bfm09
 from util.errors import InputError
+from util.model_files.bfm_conversion import convert_bfm09
 
 
 @pytest.mark.parametrize("name", ["auto", "open"])

@@ -22,7 +22,7 @@ from util.command import run_command
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert."""
     options = parse_command([PublicConversionOptions], argv, __doc__ or "")
-    from util.bfm_conversion import convert_bfm09
+    from util.model_files.bfm_conversion import convert_bfm09
 
     folder = find_bfm_folder(options[PublicConversionOptions].bfm_folder)
     convert_bfm09(folder, folder / BFM_MODEL)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     typed = sys.argv[1:] if argv is None else argv
     call = photo_call(typed, flag_names(fit.GROUPS), __doc__ or "")
     fit.main(call.argv)
-    from util.public_fit_files import COEFFICIENTS, COMPOSED, MESH, write_photo_files
+    from util.photos.public_fit_files import COEFFICIENTS, COMPOSED, MESH, write_photo_files
 
     photos = find_folder(call.options[PublicPhotoOptions].img_path, Path("datasets"), "img_path")
     folder = Path(call.options[PublicFitOptions].res_folder)

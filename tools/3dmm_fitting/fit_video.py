@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     typed = sys.argv[1:] if argv is None else argv
     call = video_call(typed, flag_names(fit.GROUPS), __doc__ or "")
     fit.main(call.argv)
-    from util.public_fit_files import write_video_file
+    from util.photos.public_fit_files import write_video_file
 
     stem = Path(call.options[PublicVideoOptions].v_path).stem
     print(f"{write_video_file(Path(call.options[PublicFitOptions].res_folder), stem)} too")

@@ -22,7 +22,7 @@ from util.command import run_command
 def main(argv: Sequence[str] | None = None) -> None:
     """Go through the photos."""
     options = demo_options(sys.argv[1:] if argv is None else argv, __doc__ or "")
-    from util.public_synergy_files import artistic
+    from util.synergy.public_synergy_files import artistic
 
     count = artistic(options)
     print(f"{count} photos done; results in inference_output")

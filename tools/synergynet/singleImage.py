@@ -21,7 +21,7 @@ from util.command import run_command
 def main(argv: Sequence[str] | None = None) -> None:
     """Go through the photos."""
     options = demo_options(sys.argv[1:] if argv is None else argv, __doc__ or "")
-    from util.public_synergy_files import single_image
+    from util.synergy.public_synergy_files import single_image
 
     count = single_image(options)
     print(f"{count} photos done; results in inference_output")

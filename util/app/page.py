@@ -6,7 +6,7 @@ import base64
 import hashlib
 from functools import lru_cache
 
-from util.report_parts import fill, part, script
+from util.reports.report_parts import fill, part, script
 
 
 @lru_cache

@@ -26,24 +26,24 @@ from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import FitWeights, Preset
 from options.flags import ParsedOptions
 from options.output_options import OutputOptions, check_names
-from util import ict_file
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
 from util.atomic import write_text
-from util.bfm_conversion import missing_sources
-from util.bfm_h5_file import RELEASES
 from util.devices import choose_device
 from util.errors import InputError
-from util.face_result import FaceResult
-from util.flame_file import find_flame
-from util.ict_file import find_ict
+from util.model_files import ict_file
+from util.model_files.bfm_conversion import missing_sources
+from util.model_files.bfm_h5_file import RELEASES
+from util.model_files.flame_file import find_flame
+from util.model_files.ict_file import find_ict
 from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource
-from util.photo_fitting import PhotoFitting, face_fitter
-from util.photo_run import PREVIEW_PX, Overlay, PhotoRun
-from util.report import DrawnPhoto, ReportSource, ReportWriter
-from util.report_parts import REPORT_ENDING
-from util.results import ResultWriter, SummaryRow
+from util.photos.face_result import FaceResult
+from util.photos.photo_fitting import PhotoFitting, face_fitter
+from util.photos.photo_run import PREVIEW_PX, Overlay, PhotoRun
+from util.photos.results import ResultWriter, SummaryRow
+from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
+from util.reports.report_parts import REPORT_ENDING
 
 MOST_LOADED = 3
 """Face models that stay in memory; the one that was not used for longest goes."""

@@ -45,9 +45,9 @@ from util.assets import choose_face_model
 from util.devices import choose_device
 from util.errors import InputError
 from util.evaluation.aflw2000_predictions import Predictions
-from util.photo_fitting import face_fitter, to_fit_batch
-from util.synergy_trained import TrainedSynergy, load_trained_synergy
-from util.trained_model import load_reconstruction_model
+from util.photos.photo_fitting import face_fitter, to_fit_batch
+from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
+from util.training.trained_model import load_reconstruction_model
 
 ROUNDS = 2
 """Times that the R-Net looks at a crop."""

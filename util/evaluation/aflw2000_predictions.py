@@ -11,7 +11,7 @@ import numpy as np
 from data.aflw2000 import Aflw2000, to_photo
 from util.atomic import write_bytes
 from util.errors import InputError
-from util.file_kind import foreign_to_npz
+from util.model_files.file_kind import foreign_to_npz
 
 _REMEDY = (
     "a file of predictions (.npz) holds `landmarks_photo` or `landmarks_crop`, N x 68 x 2 (or 3), "

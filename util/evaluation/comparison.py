@@ -14,7 +14,7 @@ from util.evaluation.regions import kept_triangles
 from util.evaluation.registration import Registration, refine
 from util.evaluation.scans import STANDARD_SEVEN, UNIT_MM, Scan, check_face_size
 from util.evaluation.shape_methods import SEVEN, FaceShape
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 from util.point_fits import fit_similarity
 from util.surface import SurfaceTree
 

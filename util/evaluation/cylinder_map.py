@@ -13,7 +13,7 @@ from typing import no_type_check
 import numpy as np
 
 from models.kernels import kernel
-from util.mesh_reader import TriangleMesh
+from util.mesh_files.mesh_reader import TriangleMesh
 
 SIDE = 256
 HALF_HEIGHT = 150.0

@@ -17,8 +17,16 @@ from util.atomic import write_text
 from util.evaluation.error_picture import NOT_COMPARED, RAMP
 from util.evaluation.shown_meshes import BEYOND, LEVELS, read_shown
 from util.evaluation.tables import Column, cell_text, read_table
-from util.report_parts import escaped, file_items, fill, part, script, script_json, table_rows
-from util.report_parts import versions as versions_used
+from util.reports.report_parts import (
+    escaped,
+    file_items,
+    fill,
+    part,
+    script,
+    script_json,
+    table_rows,
+)
+from util.reports.report_parts import versions as versions_used
 
 REPORT = "report.html"
 MESH_BYTES = 5_000_000

@@ -53,7 +53,7 @@ from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShape
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import ShapeMethod
 from util.evaluation.tables import Column
-from util.mesh_reader import ENDINGS, TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import ENDINGS, TriangleMesh, read_mesh
 from util.surface import SurfaceTree
 
 COLUMNS = (

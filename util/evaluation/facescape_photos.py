@@ -17,8 +17,8 @@ import torch
 
 from models.renderer import interpolate, rasterize
 from util.errors import InputError
-from util.mesh_reader import TriangleMesh, read_mesh
-from util.safe_pickle import read_npy
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.model_files.safe_pickle import read_npy
 from util.text import decode_text
 
 PHOTO_PX = 256

@@ -37,7 +37,7 @@ from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.registration import refine
 from util.evaluation.scans import Scan, read_scan
 from util.evaluation.tables import Column, mean_and_error
-from util.mesh_reader import ENDINGS, find_mesh
+from util.mesh_files.mesh_reader import ENDINGS, find_mesh
 from util.point_fits import fit_similarity
 from util.surface import SurfaceTree
 from util.text import decode_text

@@ -17,7 +17,7 @@ from models.camera import Camera
 from models.face_model import FaceModelData
 from models.renderer import rasterize
 from util.evaluation.surface_fit import SurfaceFitter
-from util.face_transfer import mean_landmarks
+from util.model_files.face_transfer import mean_landmarks
 from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 

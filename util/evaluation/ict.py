@@ -54,7 +54,7 @@ from util.evaluation.shape_methods import (
 )
 from util.evaluation.shown_meshes import ShownMeshes, draw_rows
 from util.evaluation.tables import Column, mean_and_error, write_tables
-from util.mesh_reader import read_mesh
+from util.mesh_files.mesh_reader import read_mesh
 from util.studio import Pictures
 
 TITLE = "ICT-FaceKit: faces without expression from renders of heads of known shape"

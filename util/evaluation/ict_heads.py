@@ -22,7 +22,7 @@ from util.evaluation.predicted_meshes import MM_PER_DM
 from util.evaluation.regions import face_sphere, inside_sphere, kept_triangles
 from util.evaluation.registration import Registration, refine
 from util.evaluation.shape_methods import SEVEN, FaceShape
-from util.face_transfer import shape_landmarks
+from util.model_files.face_transfer import shape_landmarks
 from util.point_fits import fit_similarity
 from util.studio import Pictures, Studio
 from util.surface import SurfaceTree

@@ -35,7 +35,7 @@ from util.evaluation.comparison import error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
 from util.evaluation.shape_methods import SEVEN
 from util.evaluation.tables import Column, mean_and_error
-from util.mesh_reader import TriangleMesh
+from util.mesh_files.mesh_reader import TriangleMesh
 from util.point_fits import fit_similarity
 from util.text import decode_text
 

@@ -35,7 +35,7 @@ from util.evaluation.regions import INNER_LEFT, INNER_RIGHT, NOSE_BOTTOM, inside
 from util.evaluation.registration import plane_distances, refine
 from util.evaluation.scans import Scan, read_scan
 from util.evaluation.tables import Column, mean_and_error
-from util.mesh_reader import ENDINGS, find_mesh
+from util.mesh_files.mesh_reader import ENDINGS, find_mesh
 from util.point_fits import fit_similarity
 
 RADIUS_MM = 95.0

@@ -38,7 +38,7 @@ from util.evaluation.predicted_meshes import write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.scans import Scan, only_file, read_scan
 from util.evaluation.tables import Column
-from util.safe_pickle import read_npy
+from util.model_files.safe_pickle import read_npy
 from util.text import decode_text
 
 LISTS = {"validation": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}

@@ -24,7 +24,7 @@ from options.face_options import CROP_PX
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import mean_face_points
 from util.evaluation.shape_methods import FaceShape, FitShape, ShapeMethod, face_shapes, stacked
-from util.photo_fitting import to_fit_batch
+from util.photos.photo_fitting import to_fit_batch
 
 FITTED_TOGETHER = 32
 """Most photos of one person that are fitted together, since all are held in memory at once."""

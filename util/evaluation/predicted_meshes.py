@@ -15,9 +15,9 @@ import numpy as np
 from util.atomic import write_bytes
 from util.errors import InputError
 from util.evaluation.shape_methods import SEVEN, FaceShape
-from util.mesh_file import face_lines
-from util.mesh_reader import ENDINGS
-from util.safe_pickle import read_npy
+from util.mesh_files.mesh_file import face_lines
+from util.mesh_files.mesh_reader import ENDINGS
+from util.model_files.safe_pickle import read_npy
 
 MM_PER_DM = 100.0
 _NAMED = 5

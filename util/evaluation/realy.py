@@ -42,8 +42,8 @@ from util.evaluation.photo_shapes import BenchmarkPhoto
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import SEVEN
 from util.evaluation.tables import Column
-from util.face_transfer import lay_over, mean_landmarks
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.model_files.face_transfer import lay_over, mean_landmarks
 from util.point_fits import Similarity, fit_similarity, nearest_rotation
 from util.surface import SurfaceTree, nearest_on_surface
 from util.text import decode_text

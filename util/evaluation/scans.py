@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from util.errors import InputError
-from util.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 
 UNIT_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 EYE_CORNERS_MM = (60.0, 130.0)

@@ -29,8 +29,8 @@ from options.fitting_weights import Preset
 from options.flags import ParsedOptions
 from util.assets import read_chosen_face_model
 from util.devices import choose_device
-from util.photo_fitting import face_fitter
-from util.trained_model import load_reconstruction_model
+from util.photos.photo_fitting import face_fitter
+from util.training.trained_model import load_reconstruction_model
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
 """The landmarks that scans are annotated with: eye corners, nose bottom, mouth corners."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from util.atomic import write_text
 from util.evaluation.error_picture import LIMIT_MM, ErrorMesh, draw_errors
-from util.report_data import pack_vertices, packed
-from util.report_parts import jpeg_bytes, jpeg_uri
+from util.reports.report_data import pack_vertices, packed
+from util.reports.report_parts import jpeg_bytes, jpeg_uri
 
 FIRST, WORST = 5, 5
 MOST_VERTICES = 8000

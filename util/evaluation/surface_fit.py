@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from models.face_model import FaceModelData
 from models.landmarks import INNER
-from util.face_transfer import mean_landmarks
+from util.model_files.face_transfer import mean_landmarks
 from util.point_fits import fit_similarity
 from util.surface import nearest_on_surface
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from options.output_options import NONE, check_names
 from util.errors import InputError
-from util.face_result import FaceResult
 from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
 from util.outputs.glb import GlbOutput
@@ -26,6 +25,7 @@ from util.outputs.talking_heads import (
 )
 from util.outputs.textured import TextureOutput
 from util.outputs.usdz import UsdzOutput
+from util.photos.face_result import FaceResult
 
 OUTPUTS: dict[str, type[Output]] = {
     "glb": GlbOutput,

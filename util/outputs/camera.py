@@ -18,9 +18,9 @@ from models.camera_conventions import (
     pytorch3d_view,
 )
 from util.atomic import write_text
-from util.face_result import FaceResult
 from util.outputs.output import Output
-from util.photo_camera import PhotoCamera
+from util.photos.face_result import FaceResult
+from util.photos.photo_camera import PhotoCamera
 
 FORMAT_VERSION = 1
 

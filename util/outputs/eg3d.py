@@ -12,9 +12,9 @@ import numpy as np
 from data.images import write_image
 from data.portrait_crop import PortraitCrop
 from models.eg3d_camera import camera_pose, cor_pose, label, mirrored, of_label, orig_pose
-from util.face_result import FaceResult
 from util.outputs.label_lists import LABEL_ENDING, LabelledOutput
 from util.outputs.output import read_photo
+from util.photos.face_result import FaceResult
 
 MIRROR = "mirror"
 """Folder of the mirrored crops."""

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from util.face_gltf import unit_deltas
-from util.face_result import FaceResult
-from util.gltf_file import (
+from util.mesh_files.face_gltf import unit_deltas
+from util.mesh_files.gltf_file import (
     EncodedTargets,
     GltfCamera,
     GltfMesh,
@@ -25,6 +24,7 @@ from util.gltf_file import (
 )
 from util.outputs.meshes import resting_head
 from util.outputs.output import Output, OutputSource
+from util.photos.face_result import FaceResult
 
 EXPRESSION = "photo"
 """Name of the target that is the photo's expression."""

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from util.atomic import write_text
-from util.face_result import FaceResult
 from util.outputs.output import Output
+from util.photos.face_result import FaceResult
 
 LABEL_ENDING = "_label.json"
 _LABEL_NUMBERS = 25

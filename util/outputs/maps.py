@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from util.atomic import write_bytes
-from util.face_result import FaceResult
 from util.outputs.output import Output
-from util.png_file import write_map
+from util.photos.face_result import FaceResult
+from util.photos.png_file import write_map
 
 DEPTH_LEVELS_A_DM = 1000
 """Levels of the 16-bit depth for a decimetre: tenths of a millimetre."""

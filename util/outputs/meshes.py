@@ -10,10 +10,10 @@ from torch import Tensor
 
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
-from util.face_result import FaceResult
-from util.mesh_file import write_obj
+from util.mesh_files.mesh_file import write_obj
+from util.mesh_files.ply_file import write_ply
 from util.outputs.output import Output
-from util.ply_file import write_ply
+from util.photos.face_result import FaceResult
 
 
 def mesh_remark(face: FaceResult, options: OutputOptions, frame: str = "") -> str:

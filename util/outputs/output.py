@@ -18,9 +18,9 @@ from models.face_model import FaceModel
 from models.renderer import Backend, Renderer
 from options.output_options import OutputOptions
 from util.errors import InputError
-from util.face_maps import FaceMaps
-from util.face_result import FaceResult
-from util.face_textures import FaceTextures
+from util.photos.face_maps import FaceMaps
+from util.photos.face_result import FaceResult
+from util.photos.face_textures import FaceTextures
 
 TEXTURE = "texture"
 """The kind whose texture others take where both are asked for."""

@@ -10,8 +10,8 @@ from typing import Any
 from data.images import picture_size
 from models.eg3d_camera import camera_pose, label, orbit_pose
 from util.errors import InputError
-from util.face_result import FaceResult
 from util.outputs.label_lists import LABEL_ENDING, LabelledOutput
+from util.photos.face_result import FaceResult
 
 
 class PanoHeadOutput(LabelledOutput):

@@ -21,12 +21,12 @@ from models.camera import Camera
 from models.parameters import ParameterLayout
 from models.whole_frame import whole_frame_pose
 from util.atomic import write_bytes
-from util.bfm_file import NAME as BFM09
 from util.errors import InputError
-from util.face_result import FaceResult
-from util.face_track import FaceTrack
+from util.model_files.bfm_file import NAME as BFM09
 from util.numpy_pickle import dict_npy
 from util.outputs.output import Output, OutputSource
+from util.photos.face_result import FaceResult
+from util.videos.face_track import FaceTrack
 
 CROP_PX = 256
 """Side of the frames that crop parameters are learned from."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from util.face_result import FaceResult
-from util.mesh_file import DECIMALS
+from util.mesh_files.mesh_file import DECIMALS
+from util.mesh_files.textured_mesh import material_stem, write_textured_obj
 from util.outputs.meshes import mesh_remark
 from util.outputs.output import Output, OutputSource
-from util.textured_mesh import material_stem, write_textured_obj
+from util.photos.face_result import FaceResult
 
 
 class TextureOutput(Output):

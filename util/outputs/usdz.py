@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from util.face_gltf import unit_deltas
-from util.face_result import FaceResult
+from util.mesh_files.face_gltf import unit_deltas
+from util.mesh_files.usdz_file import BlendShapes, UsdMesh, blend_shapes, write_usdz
 from util.outputs.meshes import resting_vertices
 from util.outputs.output import Output
-from util.usdz_file import BlendShapes, UsdMesh, blend_shapes, write_usdz
+from util.photos.face_result import FaceResult
 
 NEUTRAL = "neutral"
 """Name of the blend shape that takes the photo's expression away."""

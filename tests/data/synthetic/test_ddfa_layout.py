@@ -16,8 +16,8 @@ from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import head_pose, to_continuous
 from options.synthesis_options import SynthesisOptions
-from util.ddfa_files import read_labels, read_list, read_morphable_folder
 from util.errors import InputError
+from util.synergy.ddfa_files import read_labels, read_list, read_morphable_folder
 
 COUNT, HEADS = 5, 26
 

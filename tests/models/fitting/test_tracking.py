@@ -30,7 +30,7 @@ from models.stages import reconstruct
 from options.face_options import FaceModelOptions
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from util.assets import load_face_model
-from util.video_fitting import NEXT_RULES, TRACK_STRIDE
+from util.videos.video_fitting import NEXT_RULES, TRACK_STRIDE
 
 
 def random_certainties(count: int, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib import cbook
 from PIL import Image
 
 from models.networks.dlib_resnet import AffineConv2d, DlibResNet, DlibTrunk
-from util.dlib_file import installed_dlib_file, read_dlib_resnet
+from util.model_files.dlib_file import installed_dlib_file, read_dlib_resnet
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from models.synergy.morphable import SynergyFace, face_arrays
 from models.synergy.parameters import SynergyLayout
 from models.synergy.pose import pose_numbers, to_continuous
 from tests.ddfa_folder import made_up_arrays, made_up_parameters, make_ddfa_folder
-from util.ddfa_files import read_morphable_folder
+from util.synergy.ddfa_files import read_morphable_folder
 
 
 @pytest.fixture

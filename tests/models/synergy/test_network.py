@@ -12,7 +12,7 @@ from models.synergy.morphable import SynergyFace
 from models.synergy.network import SYNERGY_BACKBONES, Refinement, Regressor, Reverse, SynergyNetwork
 from models.synergy.parameters import SynergyLayout, SynergyMeaning, Whitening
 from tests.ddfa_folder import make_ddfa_folder
-from util.ddfa_files import read_morphable_folder
+from util.synergy.ddfa_files import read_morphable_folder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.scan_files import sphere_mesh
 from util.evaluation.cylinder_map import HALF_HEIGHT, LARGEST_STEP, SIDE, cylinder_map
-from util.mesh_reader import TriangleMesh
+from util.mesh_files.mesh_reader import TriangleMesh
 
 HEIGHTS = np.linspace(HALF_HEIGHT, -HALF_HEIGHT, SIDE)
 ANGLES = 2 * np.pi * np.arange(SIDE) / (SIDE - 1)

@@ -18,7 +18,7 @@ from options.face_options import CameraOptions
 from util.errors import InputError
 from util.evaluation.photo_shapes import FITTED_TOGETHER, BenchmarkPhoto, PhotoShapes
 from util.evaluation.shape_methods import FitShape, MeanShape
-from util.photo_fitting import face_fitter
+from util.photos.photo_fitting import face_fitter
 
 PHOTOS = [BenchmarkPhoto(Path(f"{name}.png"), name) for name in "abc"]
 

@@ -14,7 +14,7 @@ from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
 from options.face_options import CameraOptions
 from util.evaluation.shape_methods import MeanShape, NetworkShape, face_shapes, mean_of, stacked
-from util.photo_fitting import face_fitter
+from util.photos.photo_fitting import face_fitter
 
 
 def network(face_model: FaceModel, flat: torch.Tensor) -> NetworkShape:

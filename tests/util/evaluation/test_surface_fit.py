@@ -8,7 +8,7 @@ import pytest
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from util.evaluation.surface_fit import SurfaceFitter, rotation_of
-from util.face_transfer import mean_landmarks
+from util.model_files.face_transfer import mean_landmarks
 
 
 def test_a_head_of_the_model_itself_is_found(open_face_data: FaceModelData):

@@ -13,9 +13,9 @@ from data.images import write_image
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions
-from util.face_result import FaceResult
 from util.outputs.output import OutputSource
-from util.photo_camera import PhotoCamera
+from util.photos.face_result import FaceResult
+from util.photos.photo_camera import PhotoCamera
 
 NAME = "größe <b> 1.png"
 """Of a photo, as awkward as file systems take it."""

@@ -12,8 +12,8 @@ import pytest
 
 from models.face_model import FaceModel
 from tests.util.outputs.faces import centred_alignment, output_source, photo_face, pixels_of
-from util.face_result import FaceResult
 from util.outputs.camera import CameraOutput
+from util.photos.face_result import FaceResult
 
 ROOT = Path(__file__).resolve().parents[3]
 

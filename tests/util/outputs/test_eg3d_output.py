@@ -15,10 +15,10 @@ from data.images import read_image
 from models.eg3d_camera import head_pose, of_label, to_world
 from models.face_model import FaceModel
 from tests.util.outputs.faces import NAME, centred_alignment, output_source, photo_face, pixels_of
-from util.face_result import FaceResult
 from util.outputs import create_outputs
 from util.outputs.eg3d import Eg3dOutput
-from util.results import ResultWriter, SummaryRow
+from util.photos.face_result import FaceResult
+from util.photos.results import ResultWriter, SummaryRow
 
 LISTS = ("dataset.json", "dataset_cor.json", "dataset_exact.json")
 

@@ -18,11 +18,11 @@ from models.face_model import FaceModel, FaceModelData
 from options.output_options import OutputOptions
 from tests.glb_reader import Glb
 from tests.gltf_validator import validation_problems
-from util.face_gltf import unit_deltas
-from util.face_result import FaceResult
-from util.gltf_file import MorphTargets, glb_bytes
+from util.mesh_files.face_gltf import unit_deltas
+from util.mesh_files.gltf_file import MorphTargets, glb_bytes
 from util.outputs.glb import GlbOutput
 from util.outputs.output import OutputSource
+from util.photos.face_result import FaceResult
 
 
 def writer(face_model: FaceModel) -> GlbOutput:

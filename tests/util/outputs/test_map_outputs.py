@@ -12,9 +12,9 @@ from PIL import Image
 
 from models.face_model import FaceModel
 from tests.util.outputs.faces import centred_alignment, output_source, photo_face, pixels_of
-from util import face_maps
-from util.face_result import FaceResult
 from util.outputs.maps import DepthOutput, MaskOutput, NormalsOutput, VisibilityOutput
+from util.photos import face_maps
+from util.photos.face_result import FaceResult
 
 KINDS = (DepthOutput, NormalsOutput, MaskOutput, VisibilityOutput)
 

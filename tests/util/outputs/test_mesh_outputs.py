@@ -15,10 +15,10 @@ from benchmarks.example_faces import report_face
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.output_options import OutputOptions, Unit
-from util.face_result import FaceResult
 from util.outputs import create_outputs
 from util.outputs.output import OutputSource
-from util.results import write_face
+from util.photos.face_result import FaceResult
+from util.photos.results import write_face
 
 IN_A_DM = {"dm": 1.0, "m": 0.1, "mm": 100.0}
 

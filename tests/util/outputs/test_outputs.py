@@ -15,11 +15,11 @@ from models.face_model import FaceModel
 from options.flags import parse_command
 from options.output_options import OutputOptions
 from util.errors import InputError
-from util.face_result import FaceResult
 from util.outputs import OUTPUTS, NamedOutput, create_outputs, output_names
 from util.outputs.output import Output, OutputSource
-from util.report import TEXTURE_ENDING, ReportSource
-from util.results import ResultWriter
+from util.photos.face_result import FaceResult
+from util.photos.results import ResultWriter
+from util.reports.face_report import TEXTURE_ENDING, ReportSource
 
 
 def source(face_model: FaceModel, *names: str) -> OutputSource:

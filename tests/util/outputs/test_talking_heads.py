@@ -19,15 +19,15 @@ from options.face_options import CameraOptions
 from options.output_options import OutputOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.util.outputs.faces import centred_alignment, output_source, photo_face
-from util.bfm_conversion import convert_bfm09
-from util.bfm_file import read_bfm_model
 from util.errors import InputError
-from util.face_result import FaceResult
-from util.face_track import FaceTrack
+from util.model_files.bfm_conversion import convert_bfm09
+from util.model_files.bfm_file import read_bfm_model
 from util.outputs import OUTPUTS, create_outputs
 from util.outputs.output import OutputSource
 from util.outputs.talking_heads import TalkingHead
-from util.results import ResultWriter
+from util.photos.face_result import FaceResult
+from util.photos.results import ResultWriter
+from util.videos.face_track import FaceTrack
 
 KINDS = [name for name, kind in OUTPUTS.items() if issubclass(kind, TalkingHead)]
 CROPPED = ["sadtalker", "pirender", "styleheat"]

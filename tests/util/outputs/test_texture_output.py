@@ -21,10 +21,10 @@ from models.face_model import FaceModel, FaceModelData
 from options.output_options import OutputOptions
 from tests.glb_reader import Glb
 from util.errors import InputError
-from util.face_result import FaceResult
 from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource, read_photo
-from util.results import ResultWriter, SummaryRow
+from util.photos.face_result import FaceResult
+from util.photos.results import ResultWriter, SummaryRow
 
 
 def outputs(face_model: FaceModel, *save: str, **options: Any) -> tuple[NamedOutput, ...]:

@@ -1,0 +1,1 @@
+"""Move a face as another one moves, or as named units say."""

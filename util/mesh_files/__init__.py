@@ -1,0 +1,1 @@
+"""Read and write triangle meshes: obj, ply, glb, usdz, with colours, maps and motion."""

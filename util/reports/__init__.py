@@ -1,0 +1,1 @@
+"""Pages that open by double click: of a face, a folder, a video, a training."""

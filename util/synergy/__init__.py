@@ -1,0 +1,1 @@
+"""SynergyNet's files, and photos and videos through it."""

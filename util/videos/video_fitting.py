@@ -1,0 +1,700 @@
+"""Fit one person's face to a video, part by part, in one process or several.
+
+1. Scan: landmarks of every frame, and cuts.
+2. Person: identity and albedo from frames spread over pose and expression, jointly.
+3. Track: expression, pose and light of each frame, from the frame before.
+4. Smooth: all frames together, each as certain as it is.
+
+The video is divided into parts of a fixed length, with some frames before and after each that
+settle what its first frames start from. What a part gives depends on nothing but the video and the
+options: neither on the number of workers, nor on whether a run was stopped and started again. Each
+finished part is a file in the cache, from which a later run goes on. Pictures are held one at a
+time, numbers of all frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data.detection import create_detector
+from data.skin_mask import skin_mask
+from data.video import VideoDamage, VideoInfo, VideoReader
+from data.video_crops import FrameCrop, crop_path
+from data.video_cuts import CutFinder
+from data.video_landmarks import LandmarkTracker
+from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges
+from data.worker_pool import WorkerDied, map_in_processes
+from models.batch import FaceBatch
+from models.camera import Camera
+from models.fitting.adam import fit_adam
+from models.fitting.fitter import PRESETS, FaceFitter
+from models.fitting.gauss_newton import StepRules
+from models.fitting.tracking import (
+    MOTION,
+    TrackedFrame,
+    begin,
+    motion_of,
+    smooth,
+    track,
+    track_adam,
+)
+from models.landmarks import from_index
+from models.parameters import Coefficients, ParameterLayout
+from models.renderer import Renderer
+from options.data_options import DetectionOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.fitting_weights import AdamSchedule, FitWeights, Preset, TrackWeights
+from util.assets import load_face_model
+from util.atomic import atomic_file, remove_leftovers
+from util.errors import InputError
+from util.folder_lock import LOCK_NAME, FolderLock
+from util.folders import make_folder
+from util.photos.photo_fitting import face_fitter, inside_photo
+
+FORMAT_VERSION = 3
+"""Of the parts; raise it when what they hold or how they are made changes."""
+SMOOTHED_FRAMES = 480
+"""Frames that are smoothed at a time, with a fifth of them on either side beside them."""
+FIRST_RULES = StepRules(most=10)
+NEXT_RULES = StepRules(most=3, least_decrease=3e-3)
+TRACK_STRIDE: Mapping[Preset, int] = {"fast": 4, "balanced": 4, "best": 2}
+"""Side of the squares of pixels that tracking looks at. A lid is hardly wider than one of 4."""
+MOST_APPROACH = 1.5
+"""Largest over smallest size of a face along a video whose focal length is looked for: that of the
+crops is one, so that of the frames is it divided by their magnification."""
+_MOST_DEATHS = 3
+"""Of workers on one part; more are no accident."""
+
+Item = TypeVar("Item")
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """All that a worker needs to know; nothing in it is loaded yet."""
+
+    video: Path
+    face_model: FaceModelOptions
+    camera: CameraOptions
+    render: RenderOptions
+    detection: DetectionOptions
+    weights: FitWeights
+    track: TrackWeights
+    preset: Preset
+    frames_for_shape: int
+    focal: bool = False
+    """Whether the key frames tell the focal length too."""
+    schedule: AdamSchedule | None = None
+    """Steps of Adam in place of Gauss-Newton's."""
+    card: str = ""
+    """Identity of the face model: its files may change while its name stays."""
+    devices: tuple[str, ...] = ("cpu",)
+    """Parts take turns on them."""
+    part_frames: int = 120
+    """Length of the parts, about."""
+    overlap_frames: int = 12
+    """Frames before and after a part that it also looks at."""
+
+
+@dataclass(frozen=True)
+class VideoFit:
+    """A fitted video of N frames. Where a frame has no face its rows are zero."""
+
+    info: VideoInfo
+    times_s: np.ndarray
+    """(N,) on the clock of the file."""
+    found: np.ndarray
+    """(N,) bool: whether a frame has a face."""
+    coefficients: np.ndarray
+    """(N, P) float32."""
+    tracked: np.ndarray
+    """(N, P) before smoothing."""
+    camera: Camera
+    """Of the crops, with the focal length that was found, or the given one."""
+    crops: tuple[FrameCrop | None, ...]
+    """Of each frame."""
+    landmarks: np.ndarray
+    """(N, 68, 2) given landmarks, pixel indices of the frame."""
+    starts: np.ndarray
+    """(N,) bool: whether a frame begins something: after a cut, or where the face is another."""
+    photo: np.ndarray
+    """(N,) mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
+    cuts: tuple[int, ...]
+    """First frames of scenes."""
+    key_frames: tuple[int, ...]
+    """That identity and albedo were fitted to."""
+    damage: VideoDamage
+    """What could not be decoded."""
+
+
+class VideoFitting:
+    """Goes through the four steps, and through the cache."""
+
+    def __init__(self, job: VideoJob, cache: Path, workers: int = 1) -> None:
+        """Open the video and the cache.
+
+        Args:
+            job: what is done.
+            cache: folder of finished parts; made if missing.
+            workers: processes; 1 works in this one.
+
+        Raises:
+            InputError: not a video, or a cache of another video or other options.
+        """
+        self._job = job
+        self._workers = workers
+        self.reader = VideoReader(job.video)
+        self._cache = _Cache(cache, job)
+        self._tools = _Tools(job)
+
+    def run(self) -> VideoFit:
+        """All steps."""
+        try:
+            return self._run()
+        except BaseException:
+            self._cache.leave()
+            raise
+
+    def _run(self) -> VideoFit:
+        frame_count = len(self.reader)
+        scan = self._scan(self._split())
+        found, starts = scan["found"], scan["start"]
+        if not found.any():
+            self._cache.forget("scan_*.npz")  # another detector may find what this one did not
+            raise InputError(
+                f"{self._job.video}: no face in any of its {frame_count} frames; is it upright, "
+                "and are faces at least 40 pixels wide?"
+            )
+        cuts = tuple(int(number) for number in np.flatnonzero(scan["cut"]))
+        size = (self.reader.info.width, self.reader.info.height)
+        standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
+        crops = crop_path(scan["landmarks"], found, size, standard, starts)
+        keys, person, focal_scale = self._person(scan, found, crops)
+        tracked = self._track(self._split(cuts), person, focal_scale, scan, crops)
+        coefficients = self._smooth(tracked, found, starts)
+        return VideoFit(
+            info=self.reader.info,
+            times_s=self.reader.times_s,
+            found=found,
+            coefficients=coefficients.astype(np.float32),
+            tracked=tracked["coefficients"],
+            camera=Camera.rnet(self._job.camera).refocused(focal_scale),
+            crops=tuple(crops),
+            landmarks=scan["landmarks"],
+            starts=starts,
+            photo=tracked["photo"],
+            cuts=cuts,
+            key_frames=keys,
+            damage=VideoDamage(
+                tuple(int(number) for number in np.flatnonzero(scan["broken"])),
+                self.reader.damage.lost_at_end,
+            ),
+        )
+
+    def clear_up(self) -> None:
+        """Remove the finished parts: everything is written."""
+        self._cache.remove()
+
+    def _split(self, cuts: Sequence[int] = ()) -> list[VideoPart]:
+        """The parts of the video; cuts bound what parts look at beside their own frames."""
+        count = max(-(-len(self.reader) // self._job.part_frames), 1)
+        return split_ranges(len(self.reader), count, self._job.overlap_frames, cuts)
+
+    def _scan(self, parts: Sequence[VideoPart]) -> Arrays:
+        """Landmarks, cuts and broken frames of the whole video."""
+        work = _Scan(self._tools)
+        return self._in_parts("scan", "finding the face", work, parts, list(parts))
+
+    def _person(
+        self, scan: Arrays, found: np.ndarray, crops: Sequence[FrameCrop | None]
+    ) -> tuple[tuple[int, ...], Coefficients, float]:
+        """Key frames, and what they tell.
+
+        Returns:
+            Their numbers; identity, albedo and mean light of the person; the focal length of the
+            crops, as a multiple of the given camera's.
+        """
+        fitter = self._tools.fitter(0)
+        layout = fitter.face_model.layout
+        saved = self._cache.read("person")
+        if saved is None:
+            if self._job.focal:
+                _check_sizes(crops)
+            features, away = _features(fitter, scan["landmarks"], found, crops)
+            keys = choose_spread(features, self._job.frames_for_shape, away)
+            frames = {frame.number: frame.image for frame in self.reader.read(keys)}
+            batches = [
+                self._tools.batch(frames[key], _crop(crops, key), scan["landmarks"][key])
+                for key in frames
+            ]
+            batch = _join(batches).to(fitter.camera.focal_px.device)
+            if self._job.schedule is not None:
+                fit = fit_adam(fitter, batch, self._job.schedule, one_person=True)
+            else:
+                fit = fitter.fit(
+                    batch, PRESETS[self._job.preset], one_person=True, focal=self._job.focal
+                )
+            flat = layout.join(fit.coefficients).mean(dim=0, keepdim=True)
+            scale = float(fit.camera.focal_px[0, 0] / fitter.camera.focal_px[0, 0])
+            saved = {
+                "keys": np.array(list(frames)),
+                "person": flat.cpu().numpy(),
+                "focal_scale": np.array(scale),
+            }
+            self._cache.write("person", saved)
+        keys = tuple(int(key) for key in saved["keys"])
+        person = layout.split(torch.from_numpy(saved["person"]))
+        return keys, person, float(saved["focal_scale"])
+
+    def _track(
+        self,
+        parts: Sequence[VideoPart],
+        person: Coefficients,
+        focal_scale: float,
+        scan: Arrays,
+        crops: Sequence[FrameCrop | None],
+    ) -> Arrays:
+        """Coefficients of every frame of its own; certainties stay in the cache."""
+        items = [
+            _TrackItem(
+                number=number,
+                part=part,
+                person={name: block.numpy() for name, block in person.items()},
+                focal_scale=focal_scale,
+                landmarks=scan["landmarks"][part.covered.start : part.covered.stop],
+                starts=scan["start"][part.covered.start : part.covered.stop],
+                crops=tuple(crops[part.covered.start : part.covered.stop]),
+            )
+            for number, part in enumerate(parts)
+        ]
+        work = _Track(self._tools)
+        return self._in_parts(
+            "track", "tracking", work, parts, items, leave=("certainty", "motion", "pull")
+        )
+
+    def _smooth(self, tracked: Arrays, found: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Coefficients (N, P) with the motion smoothed, scene by scene."""
+        coefficients = tracked["coefficients"].astype(np.float64)
+        layout = self._tools.fitter(0).face_model.layout
+        columns = np.concatenate(
+            [np.arange(layout.size)[part] for part in _motion_slices(layout).values()]
+        )
+        usual = np.median(tracked["sureness"][found], axis=0)
+        stiffness = self._job.track.smoothing * usual.astype(np.float64)
+        margin = SMOOTHED_FRAMES // 5
+        for run in frame_runs(found, starts):
+            for first in range(run.start, run.stop, SMOOTHED_FRAMES):
+                core = range(first, min(first + SMOOTHED_FRAMES, run.stop))
+                window = range(
+                    max(core.start - margin, run.start), min(core.stop + margin, run.stop)
+                )
+                smoothed = smooth(*self._motion(window), stiffness)
+                inside = slice(core.start - window.start, core.stop - window.start)
+                coefficients[core.start : core.stop, columns] = smoothed[inside]
+        return coefficients
+
+    def _motion(self, window: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Motion, certainty and pull of some frames, out of the parts that hold them."""
+        names = ("motion", "certainty", "pull")
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for number, part in enumerate(self._split()):
+            low, high = max(part.core.start, window.start), min(part.core.stop, window.stop)
+            if low < high:
+                saved = self._cache.read(f"track_{number:05d}")
+                assert saved is not None
+                inside = slice(low - part.core.start, high - part.core.start)
+                for name in names:
+                    pieces[name].append(saved[name][inside])
+        motion, certainty, pull = (
+            np.concatenate(pieces[name]).astype(np.float64) for name in names
+        )
+        return motion, certainty, pull
+
+    def _in_parts(
+        self,
+        name: str,
+        title: str,
+        work: Callable[[Any], Arrays],
+        parts: Sequence[VideoPart],
+        items: Sequence[Any],
+        leave: Sequence[str] = (),
+    ) -> Arrays:
+        """Do the parts that the cache lacks, and join the results of all.
+
+        A part whose worker dies is done again.
+
+        Args:
+            name: of the files in the cache.
+            title: of the progress bar.
+            work: item -> arrays, one row for each frame of the part's core.
+            parts: of the video.
+            items: one for each part.
+            leave: arrays that stay in the cache.
+        """
+        files = [f"{name}_{number:05d}" for number in range(len(parts))]
+        deaths = dict.fromkeys(range(len(parts)), 0)
+        with tqdm(total=len(self.reader), unit="frame", desc=title) as bar:
+            missing = [number for number, file in enumerate(files) if not self._cache.has(file)]
+            bar.update(sum(len(parts[n].core) for n in range(len(parts)) if n not in missing))
+            while missing:
+                again = []
+                numbered = [(number, items[number]) for number in missing]
+                workers = min(self._workers, len(missing))
+                results = map_in_processes(_Numbered(work), numbered, workers if workers > 1 else 0)
+                for (number, _), result in results:
+                    if isinstance(result, WorkerDied):
+                        deaths[number] += 1
+                        if deaths[number] >= _MOST_DEATHS:
+                            raise InputError(
+                                f"{self._job.video}, frames {parts[number].core.start} to "
+                                f"{parts[number].core.stop - 1}: {result}; give fewer --nworkers"
+                            )
+                        again.append(number)
+                        continue
+                    self._cache.write(files[number], result)
+                    bar.update(len(parts[number].core))
+                missing = again
+        every = []
+        for file in files:
+            part = self._cache.read(file, without=leave)
+            if part is None:
+                raise InputError(
+                    f"--cache_folder: {file}.npz is gone; does another run use the same folder? "
+                    "Start again"
+                )
+            every.append(part)
+        return {key: np.concatenate([part[key] for part in every]) for key in every[0]}
+
+
+class _Cache:
+    """A folder of finished parts of one job."""
+
+    def __init__(self, folder: Path, job: VideoJob) -> None:
+        self._folder = folder
+        make_folder(folder, "res_folder or another --cache_folder")
+        marker, mark = folder / "job.json", _fingerprint(job)
+        try:
+            self._lock = FolderLock(folder)
+        except BlockingIOError as error:
+            raise InputError(
+                f"--cache_folder {folder} is in use by another run; wait for it, or give another "
+                "folder"
+            ) from error
+        others = [p for p in folder.iterdir() if p.suffix != ".part" and p.name != LOCK_NAME]
+        if others and not marker.is_file():
+            self._lock.release(remove=True)
+            raise InputError(
+                f"--cache_folder {folder} holds other files; give an empty folder, or a new one"
+            )
+        if marker.is_file():
+            if marker.read_text(encoding="utf-8") != mark:
+                self._lock.release()
+                raise InputError(
+                    f"--cache_folder {folder} holds parts of another video, or of this one fitted "
+                    "with other options; give another folder, or remove it"
+                )
+        else:
+            with atomic_file(marker) as file:
+                file.write(mark.encode())
+        # What a killed run was writing.
+        remove_leftovers(folder)
+
+    def has(self, name: str) -> bool:
+        return (self._folder / f"{name}.npz").is_file()
+
+    def read(self, name: str, without: Sequence[str] = ()) -> Arrays | None:
+        path = self._folder / f"{name}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path) as arrays:
+            return {key: arrays[key] for key in arrays.files if key not in without}
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:
+            raise ValueError(f"{name}: {', '.join(broken)} holds non-finite numbers")
+        with atomic_file(self._folder / f"{name}.npz") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+    def forget(self, pattern: str) -> None:
+        """Delete some parts."""
+        for path in self._folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete what the cache wrote, and the folder if nothing else is in it."""
+        for pattern in ("scan_*.npz", "track_*.npz", "person.npz", "job.json"):
+            self.forget(pattern)
+        self._lock.release(remove=True)
+        with suppress(OSError):  # somebody else's files, or the next run's lock, keep it
+            self._folder.rmdir()
+
+    def leave(self) -> None:
+        """After a failure: finished parts stay for a later run; without any, nothing does."""
+        if any(self._folder.glob("*.npz")):
+            self._lock.release()
+        else:
+            self.remove()
+
+
+def _fingerprint(job: VideoJob) -> str:
+    """What must be equal for parts of two runs to fit together; workers and devices need not."""
+    stat = job.video.stat()
+    video = {"path": str(job.video.resolve()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+    plain = {key: value for key, value in asdict(job).items() if key not in ("video", "devices")}
+    plain["track"].pop("smoothing")  # which comes after the parts
+    plain["format"] = FORMAT_VERSION
+    text = json.dumps({**plain, "video": video}, default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Tools:
+    """What a process loads once: face model, detector, video. Pickles as its job alone."""
+
+    def __init__(self, job: VideoJob) -> None:
+        self.job = job
+        self._fitters: dict[int, FaceFitter] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "_fitters": {}}
+
+    def fitter(self, part: int) -> FaceFitter:
+        """That of the device whose turn it is."""
+        turn = part % len(self.job.devices)
+        if turn not in self._fitters:
+            device = torch.device(self.job.devices[turn])
+            self._fitters[turn] = face_fitter(
+                load_face_model(self.job.face_model).to(device),
+                Camera.rnet(self.job.camera).to(device),
+                Renderer(self.job.render.renderer),
+                self.job.weights,
+            )
+        return self._fitters[turn]
+
+    @cached_property
+    def reader(self) -> VideoReader:
+        return VideoReader(self.job.video)
+
+    def batch(self, image: np.ndarray, crop: FrameCrop, landmarks: np.ndarray) -> FaceBatch:
+        """One frame's crop with landmarks and skin mask."""
+        window = crop.crop_image(image)
+        points = torch.from_numpy(crop.crop_landmarks(landmarks)).float()
+        return FaceBatch(
+            images=torch.from_numpy(window.copy()).permute(2, 0, 1)[None] / 255.0,
+            paths=("",),
+            landmarks_px=from_index(points, "centre")[None],
+            skin_mask=torch.from_numpy(skin_mask(window))[None, None] / 255.0,
+            inside=torch.from_numpy(inside_photo(crop, window.shape))[None, None],
+        )
+
+
+class _Numbered:
+    """Calls the work with the item of (number, item)."""
+
+    def __init__(self, work: Callable[[Any], Arrays]) -> None:
+        self._work = work
+
+    def __call__(self, numbered: tuple[int, Any]) -> Arrays:
+        return self._work(numbered[1])
+
+
+class _Scan:
+    """Finds the face in the frames of a part."""
+
+    def __init__(self, tools: _Tools) -> None:
+        self._tools = tools
+
+    def __call__(self, part: VideoPart) -> Arrays:
+        """Landmarks, found, cut, start and broken for each frame of the core.
+
+        A start is a cut, or a face that is not where the one before it was.
+        """
+        count = len(part.core)
+        landmarks = np.zeros((count, 68, 2), np.float32)
+        found, cut, broken = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
+        start = np.zeros(count, bool)
+        tracker, finder = LandmarkTracker(create_detector(self._tools.job.detection)), CutFinder()
+        cuts: list[int] = []
+        for frame in self._tools.reader.frames(part.covered.start, part.covered.stop):
+            begins = finder.add(frame.number, frame.image)
+            cuts += [] if begins is None else [begins]
+            place = frame.number - part.core.start
+            if frame.number >= part.core.stop:
+                continue  # beyond the core only cuts matter
+            points = tracker(frame.image)
+            if place >= 0:
+                broken[place] = False
+                start[place] = tracker.is_new
+                if points is not None:
+                    landmarks[place], found[place] = points, True
+        for number in (*cuts, *finder.finish()):
+            if number in part.core:
+                cut[number - part.core.start] = True
+        return {
+            "landmarks": landmarks,
+            "found": found,
+            "cut": cut,
+            "start": start | cut,
+            "broken": broken,
+        }
+
+
+@dataclass(frozen=True)
+class _TrackItem:
+    """A part, and what is known of its frames before it is tracked; rows are those it covers."""
+
+    number: int
+    part: VideoPart
+    person: Arrays
+    focal_scale: float
+    landmarks: np.ndarray
+    starts: np.ndarray
+    crops: tuple[FrameCrop | None, ...]
+
+
+class _Track:
+    """Follows the known face through a part."""
+
+    def __init__(self, tools: _Tools) -> None:
+        self._tools = tools
+
+    def __call__(self, item: _TrackItem) -> Arrays:
+        """Coefficients, motion, certainty and its diagonal, pull, colour distance; a row each."""
+        fitter, core = self._tools.fitter(item.number), item.part.core
+        fitter = fitter.seen_by(fitter.camera.refocused(item.focal_scale))
+        fitter = fitter.weighing(self._tools.job.track.of_known_face(fitter.weights))
+        device = fitter.camera.focal_px.device
+        person = Coefficients(
+            **{name: torch.from_numpy(block).to(device) for name, block in item.person.items()}
+        )
+        layout = fitter.face_model.layout
+        size = sum(part.stop - part.start for part in _motion_slices(layout).values())
+        arrays = {
+            "coefficients": np.zeros((len(core), layout.size), np.float32),
+            "motion": np.zeros((len(core), size), np.float32),
+            "certainty": np.zeros((len(core), size, size), np.float32),
+            "sureness": np.zeros((len(core), size), np.float32),
+            "pull": np.zeros((len(core), size), np.float32),
+            "photo": np.zeros(len(core), np.float32),
+        }
+        last: Coefficients | None = None
+        # What comes after the core says nothing about it.
+        for frame in self._tools.reader.frames(item.part.covered.start, core.stop):
+            row = frame.number - item.part.covered.start
+            crop = item.crops[row]
+            if crop is None:
+                last = None
+                continue
+            batch = self._tools.batch(frame.image, crop, item.landmarks[row]).to(device)
+            weights, schedule = self._tools.job.track, self._tools.job.schedule
+            is_first = last is None or bool(item.starts[row])
+            if last is None or is_first:
+                start, rules = begin(fitter, person, batch), FIRST_RULES
+                weights = replace(
+                    weights, near_expression=0.0, near_rotation=0.0, near_translation=0.0
+                )
+            else:
+                start, rules = last, NEXT_RULES
+            if schedule is None:
+                stride = TRACK_STRIDE[self._tools.job.preset]
+                tracked = track(fitter, start, batch, rules, weights, stride)
+            else:
+                tracked = track_adam(fitter, start, batch, schedule, weights, is_first=is_first)
+            last = tracked.minimum.evaluation.coefficients
+            if frame.number in core:
+                place = frame.number - core.start
+                arrays["coefficients"][place] = layout.join(last)[0].cpu().numpy()
+                arrays["motion"][place] = motion_of(last)[0].cpu().numpy()
+                certainty = tracked.certainty.cpu().numpy()
+                arrays["certainty"][place] = certainty
+                arrays["sureness"][place] = certainty.diagonal()
+                arrays["pull"][place] = tracked.pull.cpu().numpy()
+                arrays["photo"][place] = _colour_distance(tracked, fitter)
+        return arrays
+
+
+def _motion_slices(layout: ParameterLayout) -> dict[str, slice]:
+    """Where the blocks of the motion lie, in the order of `motion_of`."""
+    return {name: layout.slices[name] for name in MOTION if name in layout.slices}
+
+
+def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:
+    """The photometric term without its weight."""
+    energy = float(tracked.minimum.evaluation.energies["photo"][0])
+    return energy / fitter.weights.w_photo if fitter.weights.w_photo else 0.0
+
+
+def _check_sizes(crops: Sequence[FrameCrop | None]) -> None:
+    """Refuse to look for one focal length of crops that magnify the frames differently."""
+    scales = [crop.scale for crop in crops if crop is not None]
+    factor = max(scales) / min(scales)
+    if factor > MOST_APPROACH:
+        raise InputError(
+            f"--fit_focal: the face grows or shrinks {factor:.1f} times along the video, and one "
+            f"focal length for all its crops serves up to {MOST_APPROACH:g} times; leave the flag "
+            "out, or fit a part of the video"
+        )
+
+
+def _crop(crops: Sequence[FrameCrop | None], number: int) -> FrameCrop:
+    crop = crops[number]
+    assert crop is not None
+    return crop
+
+
+def _features(
+    fitter: FaceFitter,
+    landmarks: np.ndarray,
+    found: np.ndarray,
+    crops: Sequence[FrameCrop | None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pose and expression of each frame for the choice of key frames; NaN without a face.
+
+    The pose is that of the mean face; what the landmarks are off from it, in the face's own size,
+    stands for the expression.
+
+    Returns:
+        (N, 3 + 102) features; (N,) angle in radians by which the face is turned away.
+    """
+    numbers = np.flatnonzero(found).tolist()
+    points = np.stack([_crop(crops, n).crop_landmarks(landmarks[n]) for n in numbers])
+    given = from_index(torch.from_numpy(points).float(), "centre").to(fitter.camera.focal_px.device)
+    with torch.no_grad():
+        posed = fitter.pose(given)
+        terms = fitter.landmark_terms(given).by_name["landmarks"]
+        residuals = terms.look(posed).residuals[:, 17:].flatten(1).cpu().numpy()
+        angles = posed.angles_rad.cpu().numpy()
+    features = np.full((len(found), 3 + residuals.shape[1]), np.nan)
+    away = np.full(len(found), np.nan)
+    # A turn by 0.2 rad counts as much as landmarks that are off by 3 pixels on average.
+    features[numbers] = np.concatenate(
+        [angles / 0.2, residuals / (3 * np.sqrt(residuals.shape[1]))], axis=1
+    )
+    away[numbers] = np.linalg.norm(angles[:, :2], axis=1)
+    return features, away
+
+
+def _join(batches: Sequence[FaceBatch]) -> FaceBatch:
+    """One batch of several."""
+
+    def cat(name: str) -> torch.Tensor:
+        return torch.cat([getattr(batch, name) for batch in batches])
+
+    return FaceBatch(
+        images=cat("images"),
+        paths=tuple(path for batch in batches for path in batch.paths),
+        landmarks_px=cat("landmarks_px"),
+        skin_mask=cat("skin_mask"),
+        inside=cat("inside"),
+    )
