@@ -23,8 +23,8 @@ from data.images import read_image
 from util.errors import InputError
 from util.text import decode_text
 
-CROP_PX = 120
-"""Side of the crops."""
+SYNERGY_CROP_PX = 120
+"""Side of the crops that 3DDFA and SynergyNet see."""
 IMAGES, LIST = "AFLW2000-3D_crop", "AFLW2000-3D_crop.list"
 YAW = "AFLW2000-3D.pose.npy"
 ORIGINAL = "AFLW2000-3D.pts68.npy"
@@ -86,10 +86,11 @@ class Aflw2000:
         """
         path = self.images[number]
         image = read_image(path)
-        if image.shape != (CROP_PX, CROP_PX, 3):
+        if image.shape != (SYNERGY_CROP_PX, SYNERGY_CROP_PX, 3):
             raise InputError(
                 f"{path} is {image.shape[1]} x {image.shape[0]} pixels; the crops of the benchmark "
-                f"are {CROP_PX} x {CROP_PX}: give the folder {IMAGES} as it was unpacked"
+                f"are {SYNERGY_CROP_PX} x {SYNERGY_CROP_PX}: give the folder {IMAGES} as it was "
+                "unpacked"
             )
         return image
 
@@ -144,7 +145,7 @@ def to_photo(landmarks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     Returns:
         Likewise, in pixels of the photo; depth by the mean of both scales.
     """
-    scales = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64) / CROP_PX
+    scales = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64) / SYNERGY_CROP_PX
     moved = landmarks.astype(np.float64)
     moved[..., :2] = moved[..., :2] * scales[:, None] + boxes[:, None, :2]
     moved[..., 2:] *= scales.mean(axis=1)[:, None, None]
@@ -153,7 +154,7 @@ def to_photo(landmarks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def to_crop(landmarks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """`to_photo` undone, of x and y: (N, P, 2 or more) -> (N, P, 2)."""
-    scales = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64) / CROP_PX
+    scales = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64) / SYNERGY_CROP_PX
     return (landmarks[..., :2] - boxes[:, None, :2]) / scales[:, None]
 
 

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from data.landmarks import five_points
+from options.face_options import CROP_PX
 from util.errors import InputError
 
-CROP_PX = 224
-"""Side of the crop that the R-Net sees."""
 FACE_SCALE_PX = 102.0
 """Pixels of the crop for one decimetre of the 3D face in the plane of the image."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.aflw2000 import SYNERGY_CROP_PX
 from data.synthetic.coefficients import SyntheticTruth
 from data.synthetic.crops import CropKind, CropPhotographer, label_parameters
 from data.synthetic.generate import (
@@ -43,7 +44,6 @@ from util.synergy.ddfa_files import (
     write_npy,
 )
 
-CROP_PX = 120
 IMAGES, MORPHABLE, BENCHMARK = "train_aug_120x120", "3dmm_data", "aflw2000_data"
 LARGEST_ANGLE_DEG = 99.0
 """Heads beyond are left out of pose errors, as is customary on AFLW2000-3D."""
@@ -85,10 +85,10 @@ def generate_benchmark(
 def _make(
     options: SynthesisOptions, face_model: FaceModel, folder: Path, kind: CropKind, progress: bool
 ) -> tuple[Made, SyntheticTruth | None]:
-    if options.size not in (CROP_PX, SynthesisOptions.size) or options.camera != "rnet":
+    if options.size not in (SYNERGY_CROP_PX, SynthesisOptions.size) or options.camera != "rnet":
         raise InputError(
-            f"--layout {options.layout} has crops of {CROP_PX} pixels and a camera of its own; "
-            "leave out --size and --camera"
+            f"--layout {options.layout} has crops of {SYNERGY_CROP_PX} pixels and a camera of its "
+            "own; leave out --size and --camera"
         )
     if options.maps != "none":
         raise InputError(f"--layout {options.layout} has no place for --maps; leave it out")
@@ -99,7 +99,7 @@ def _make(
     pictures = open_backgrounds(options)
     photographer = CropPhotographer(
         face_model,
-        size_px=CROP_PX,
+        size_px=SYNERGY_CROP_PX,
         looks=options.looks,
         pictures=pictures,
         layout=DDFA_LAYOUT,
@@ -117,7 +117,7 @@ def parameters_of(truth: SyntheticTruth, face_model: FaceModel) -> np.ndarray:
     slices, flat = face_model.layout.slices, truth.coefficients.astype(np.float64)
     shape = flat[:, slices["identity"]][:, : DDFA_LAYOUT.shape]
     expression = flat[:, slices["expression"]][:, : DDFA_LAYOUT.expression]
-    return label_parameters(truth.rotation, truth.intrinsics, [shape, expression], CROP_PX)
+    return label_parameters(truth.rotation, truth.intrinsics, [shape, expression], SYNERGY_CROP_PX)
 
 
 def _write_labels(folder: Path, truth: SyntheticTruth, face_model: FaceModel) -> None:
@@ -146,7 +146,7 @@ def _write_evaluation(folder: Path, truth: SyntheticTruth, face_model: FaceModel
     # A crop's label coordinate x lies at x (right - left) / 120 + left in the photo; depth by the
     # mean of both scales.
     size = exact[:, 2:] - exact[:, :2]
-    scale = np.concatenate([size, size.mean(axis=1, keepdims=True)], axis=1) / CROP_PX
+    scale = np.concatenate([size, size.mean(axis=1, keepdims=True)], axis=1) / SYNERGY_CROP_PX
     origin = np.concatenate([exact[:, :2], np.zeros((len(exact), 1))], axis=1)
     points = landmarks * scale[..., None] + origin[..., None]
     pose = head_pose(parameters[:, : DDFA_LAYOUT.pose])

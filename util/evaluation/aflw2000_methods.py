@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.aflw2000 import Aflw2000, continuous_to_photo, to_photo
+from data.aflw2000 import SYNERGY_CROP_PX, Aflw2000, continuous_to_photo, to_photo
 from data.alignment import align_face
 from data.ddfa_dataset import black_border
 from data.detection import LandmarkDetector, create_detector
@@ -38,7 +38,7 @@ from models.synergy.pose import HeadPose, head_pose
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import BenchmarkFitOptions
-from options.face_options import CROP_PX, CameraOptions, FaceModelOptions, RenderOptions
+from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
 from options.groups import SYNERGY_GROUPS
 from util.assets import choose_face_model
@@ -89,8 +89,8 @@ def mean_face_points(face_model: FaceModel, camera: Camera) -> np.ndarray:
         for points in (mean, face_model.alignment_points[None])
     )
     low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-    zoom = CROP_PX / np.sqrt(2) / (high - low).max()
-    return (five - (low + high) / 2) * zoom + CROP_PX / 2 - 0.5
+    zoom = SYNERGY_CROP_PX / np.sqrt(2) / (high - low).max()
+    return (five - (low + high) / 2) * zoom + SYNERGY_CROP_PX / 2 - 0.5
 
 
 class SynergyMethod:
@@ -116,7 +116,7 @@ class SynergyMethod:
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
         """See `Method`."""
         images = [black_border(data.read_crop(n), self._border) for n in numbers]
-        if self._side != CROP_PX:
+        if self._side != SYNERGY_CROP_PX:
             size = (self._side, self._side)
             scaled = (Image.fromarray(i).resize(size, Image.Resampling.BILINEAR) for i in images)
             images = [np.asarray(image) for image in scaled]
@@ -124,7 +124,7 @@ class SynergyMethod:
         face = self._trained.network.face
         landmarks = face.landmarks(parameters.to(face.mean)).double().cpu().transpose(1, 2)
         # Labels count from 1: it is their pixels' centres, half a pixel less, that are scaled.
-        in_crop = (landmarks[..., :2].numpy() - 0.5) * (CROP_PX / self._side) + 0.5
+        in_crop = (landmarks[..., :2].numpy() - 0.5) * (SYNERGY_CROP_PX / self._side) + 0.5
         pose = head_pose(parameters[:, : face.layout.pose])
         return Predictions(
             "",

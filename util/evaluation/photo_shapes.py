@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data.aflw2000 import SYNERGY_CROP_PX
 from data.detection import LandmarkDetector
 from data.images import read_image
 from data.photo_folder import PhotoFace, photo_face
 from models.parameters import Coefficients
-from options.face_options import CROP_PX
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import mean_face_points
 from util.evaluation.shape_methods import FaceShape, FitShape, ShapeMethod, face_shapes, stacked
@@ -165,7 +165,7 @@ class PhotoShapes:
         if overlaps and max(overlaps) >= _SAME_FACE:
             return faces[int(np.argmax(overlaps))].landmarks_px
         side = float((box[2:] - box[:2]).max())
-        centred = (self._five + 0.5 - CROP_PX / 2) * (np.sqrt(2) / CROP_PX)
+        centred = (self._five + 0.5 - SYNERGY_CROP_PX / 2) * (np.sqrt(2) / SYNERGY_CROP_PX)
         five = (box[:2] + box[2:]) / 2 + side * centred - 0.5
         return self._detector.landmarks_from_five(image, five)
 
