@@ -59,6 +59,7 @@ def test_a_course_reaches_an_energy_at_the_first_step_that_is_as_low():
     assert Race(10.0, 0.1, course).ratio == 0
 
 
+@pytest.mark.slow
 def test_the_course_is_that_of_the_finest_preset(fitter: FaceFitter, photo: FaceBatch):
     course = course_of(fitter, photo, repeats=2)
     assert all(np.diff(course.seconds) > 0) and course.seconds[0] > 0
@@ -77,6 +78,7 @@ def test_both_start_from_the_photo_alone_and_are_judged_alike(fitter: FaceFitter
     assert found.adam_energy == pytest.approx(sum(float(term[0]) for term in end), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_presets_take_turns_and_kernels_come_back(fitter: FaceFitter, photo: FaceBatch):
     seconds = time_presets(fitter, [photo], repeats=1)
     assert list(seconds) == ["fast", "balanced", "best", WITHOUT_KERNELS]

@@ -149,6 +149,7 @@ def test_an_open_jaw_is_found(model: FaceModel):
         assert (torch.stack(list(stage.energies.values())).sum(dim=0) <= stage.first).all()
 
 
+@pytest.mark.slow
 def test_presets_are_ordered_by_energy_and_pass_the_public_steps(model: FaceModel):
     """As without joints, though their derivatives are made anew for every step."""
     fitter = FaceFitter(model, Camera.rnet(), Renderer(), PUBLIC_WEIGHTS)

@@ -159,7 +159,7 @@ def test_depth_of_each_image_of_a_batch_is_its_own(fake: None, tiny_face_model: 
     assert float(depths[1][1].max() - depths[1][0].max()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("amp", ["none", "bf16"])
+@pytest.mark.parametrize("amp", ["none", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_training_step_through_the_library_is_ours(
     fake: None, tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch, amp: Any
 ):
