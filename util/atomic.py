@@ -55,7 +55,8 @@ def atomic_files(folder: Path) -> Iterator[Path]:
     """Hand out an empty folder, whose files take their places in `folder` together at the end.
 
     After an exception, of the block or while files take their places, those that were in `folder`
-    are there as they were; what the system refuses bears the name of the file in `folder`.
+    are there as they were; what the system refuses bears the name of the file in `folder`. Should
+    it refuse to put an earlier file back as well, that one stays in a hidden folder there.
 
     Args:
         folder: of the files; made if missing.
@@ -75,28 +76,49 @@ def atomic_files(folder: Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(folder / place.name)) from error
         raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+        with suppress(OSError):
+            earlier.rmdir()  # what could not be put back stays there
+            staging.rmdir()
 
 
 def _replace_all(folder: Path, new: Path, earlier: Path) -> None:
     """Move all files of `new` into `folder`, or none.
 
-    What they replace is moved to `earlier`: a file that is open elsewhere may refuse to be replaced
-    (on Windows) when others are already.
+    A file that is open elsewhere may refuse to be replaced (on Windows) when others are already:
+    `earlier` holds a second name of each file that is replaced until all are. So a process that is
+    killed meanwhile leaves each file old or new, and none is missing.
     """
     names = sorted(path.name for path in new.iterdir())
+    placed: list[str] = []
     try:
         for name in names:
             with suppress(FileNotFoundError):
-                (folder / name).rename(earlier / name)
-            (new / name).rename(folder / name)
+                _keep(folder / name, earlier / name)
+            (new / name).replace(folder / name)
+            placed.append(name)
     except BaseException:
-        for name in names:
-            if not (new / name).exists():
-                (folder / name).rename(new / name)
-            if (earlier / name).exists():
-                (earlier / name).rename(folder / name)
+        for name in placed:
+            with suppress(OSError):  # the others are put back all the same
+                if (earlier / name).exists():
+                    (earlier / name).replace(folder / name)
+                else:
+                    (folder / name).unlink()
+        for name in set(names) - set(placed):
+            (earlier / name).unlink(missing_ok=True)
         raise
+    for name in names:
+        (earlier / name).unlink(missing_ok=True)
+
+
+def _keep(path: Path, second: Path) -> None:
+    """Give a file a second name, or copy it where the file system knows no such thing."""
+    try:
+        second.hardlink_to(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(path, second)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,29 +103,60 @@ def test_a_set_that_is_not_complete_changes_nothing(tmp_path: Path, error: type[
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
 
 
-@pytest.mark.parametrize("refused", ["b.txt", "c.txt"])
-@pytest.mark.parametrize("on_its_way", ["new", "earlier"])
+@pytest.mark.parametrize("refused", ["a.txt", "b.txt", "c.txt"])
+@pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_refuses_to_be_replaced_keeps_the_others_too(
-    tmp_path: Path, refused: str, on_its_way: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, refused: str, links: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("a.txt", "b.txt", "c.txt"):
-        (tmp_path / name).write_text("old", encoding="utf-8")
-    rename = Path.rename
+    replace = Path.replace
 
     def refuse(self: Path, target: Path) -> Path:
-        moving = {"new": self, "earlier": target}[on_its_way]
-        if self.name == refused and moving.parent.name == on_its_way:
+        if self.name == refused and self.parent.name == "new":
             raise PermissionError(errno.EACCES, "in use", str(self))
-        return rename(self, target)
+        return replace(self, target)
 
-    with pytest.raises(PermissionError, match="in use") as raised:  # noqa: SIM117
-        with atomic_files(tmp_path) as staging:
-            for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
-                write_text(staging / name, "new")
-            monkeypatch.setattr(Path, "rename", refuse)
+    def no_links(self: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links here", str(self))
+
+    with pytest.raises(PermissionError, match="in use") as raised:
+        _write_over_three(tmp_path, monkeypatch, refuse, None if links else no_links)
     assert raised.value.filename == str(tmp_path / refused)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "c.txt"]
     assert all(path.read_text(encoding="utf-8") == "old" for path in tmp_path.iterdir())
+
+
+def test_what_cannot_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if (self.name, self.parent.name) in (("c.txt", "new"), ("a.txt", "earlier")):
+            raise PermissionError(errno.EACCES, "in use", str(self))
+        return replace(self, target)
+
+    with pytest.raises(PermissionError, match="in use"):
+        _write_over_three(tmp_path, monkeypatch, refuse)
+    contents = {
+        path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir() if path.is_file()
+    }
+    assert contents == {"a.txt": "new", "b.txt": "old", "c.txt": "old"}
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.glob(".*/earlier/*")] == ["old"]
+
+
+def _write_over_three(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replace: Callable[[Path, Path], Path],
+    hardlink_to: Callable[[Path, Path], None] | None = None,
+) -> None:
+    """Three files and a new one over three, while moves are as told."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (folder / name).write_text("old", encoding="utf-8")
+    with atomic_files(folder) as staging:
+        for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
+            write_text(staging / name, "new")
+        monkeypatch.setattr(Path, "replace", replace)
+        if hardlink_to is not None:
+            monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
 
 
 def test_readers_see_the_old_content_until_the_end(tmp_path: Path):
