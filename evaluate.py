@@ -56,13 +56,12 @@ def settled(options: ParsedOptions) -> ParsedOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, as the command line says."""
     options = settled(parse_command(groups, argv, __doc__ or ""))
-    chosen = options[EvaluateOptions]
-    check_folder(results_folder(chosen), "out")
+    check_folder(results_folder(options), "out")
     # What computes takes seconds to import: only now that the command line is sound.
     from util.evaluation.benchmarks import BENCHMARKS
 
-    BENCHMARKS[chosen.benchmark].run(options)
-    write_options(options, results_folder(chosen), "evaluate")
+    BENCHMARKS[options[EvaluateOptions].benchmark](options)
+    write_options(options, results_folder(options), "evaluate")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from models.landmark_embedding import LandmarkEmbedding, MovingContour
 from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
 from models.skeleton import Skeleton, SkeletonData
-from options.face_options import FaceModelOptions as FaceModelOptions  # what chooses one
 
 NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
 """What `--face_model` knows without a path."""

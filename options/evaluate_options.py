@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from options.flags import ParsedOptions
 from options.synthesis_options import Looks
 from util.errors import InputError
 
@@ -44,11 +45,6 @@ class EvaluateOptions:
         """Refuse a batch of nothing."""
         if self.eval_batch_size < 1:
             raise InputError(f"--eval_batch_size is {self.eval_batch_size}; it must be at least 1")
-
-
-def results_folder(chosen: EvaluateOptions) -> Path:
-    """Where tables and pictures go."""
-    return Path(chosen.out or f"results/{chosen.benchmark}")
 
 
 @dataclass(frozen=True)
@@ -138,3 +134,12 @@ class M3dfbOptions:
 
     mesh_info: str = ""
     """M3DFB's file (.json) about the meshes in --predictions: lmk_indices and mean_face_shape."""
+
+
+def results_folder(options: ParsedOptions) -> Path:
+    """Where tables, report and pictures go: a folder for each set of photos."""
+    chosen = options[EvaluateOptions]
+    name = chosen.benchmark
+    if FaceScapeOptions in options:
+        name += f"_{options[FaceScapeOptions].photo_set}"
+    return Path(chosen.out or f"results/{name}")

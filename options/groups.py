@@ -1,7 +1,7 @@
-"""Which options a model and a dataset have, by the names that --model and --dataset_mode choose.
+"""Which options models, datasets and benchmarks have, by the names that flags choose.
 
-The classes themselves name the same groups (`option_groups`). They stand here so that a command
-line can be read, and refused, before torch and what computes are imported.
+They stand here, and not with what computes, so that a command line can be read, and refused, before
+torch is imported; classes (`option_groups`) take theirs from here.
 """
 
 from __future__ import annotations

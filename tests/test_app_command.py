@@ -29,6 +29,7 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options.app_options import AppOptions
 from options.flags import parse_command
+from options.groups import APP_GROUPS
 from tests.browser import Browser, find_chromium
 from tests.glb_reader import Glb
 from tests.test_train_command import load_script
@@ -37,7 +38,7 @@ from tests.video_faces import write_face_video
 from util.app.guard import is_loopback
 from util.app.jobs import Job, Wish
 from util.app.photos import PhotoWork
-from util.app.work import GROUPS, prepare
+from util.app.work import prepare
 from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,7 +163,7 @@ def test_what_save_names_is_among_the_files(
     job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
     job.upload = tmp_path / "face.png"
     write_image(job.upload, two_people(FaceModel(open_face_data)))
-    PhotoWork(parse_command(GROUPS, [*RUN, *save]))(job)
+    PhotoWork(parse_command(APP_GROUPS, [*RUN, *save]))(job)
     files = job.files()
     glb = Glb.parse(files["face.glb"].read_bytes())
     glb.check()
@@ -290,4 +291,4 @@ def test_help_lists_all_flags(capsys: pytest.CaptureFixture[str]):
 
 
 def test_only_this_computer_unless_asked():
-    assert is_loopback(parse_command(GROUPS, [])[AppOptions].host)
+    assert is_loopback(parse_command(APP_GROUPS, [])[AppOptions].host)

@@ -12,6 +12,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from data.images import read_image, write_image
+from options import parse_command
+from options.evaluate_options import results_folder
 from tests.scan_files import sphere_mesh, write_mesh
 from tests.test_evaluate_command import mean_face_crop
 from tests.test_train_command import load_script
@@ -92,6 +94,17 @@ class TestWild:
         said = capsys.readouterr().out
         assert "wild_gt_mesh holds 1 meshes; the published one has 400" in said
         assert Path("out/report.html").is_file() and Path("out/theirs/errors.png").is_file()
+
+    def test_each_set_has_its_folder(self):
+        chosen = []
+        for flags in ([], ["--photo_set=lab"], ["--photo_set=lab", "--out=mine"]):
+            options = parse_command(command.groups, ["--benchmark=facescape", *flags])
+            chosen.append(results_folder(command.settled(options)))
+        assert chosen == [
+            Path("results/facescape_wild"),
+            Path("results/facescape_lab"),
+            Path("mine"),
+        ]
 
     def test_known_distances(self):
         """What is beside the truth stays there; what is before it is moved back.

@@ -16,7 +16,6 @@ from models.export_nets import RNetExport, SynergyExport
 from options.base_options import BaseOptions, run_folder
 from options.export_options import ExportOptions
 from options.flags import ParsedOptions
-from options.groups import EXPORT_GROUPS
 from util.export_file import (
     BATCHES,
     ENDINGS,
@@ -42,15 +41,6 @@ class Exportable:
     checkpoint: Path
 
 
-@dataclass(frozen=True)
-class ExporterKind:
-    """How a network is loaded."""
-
-    groups: tuple[type, ...]
-    """Option dataclasses that it reads, beside `BaseOptions` and `ExportOptions`."""
-    load: Callable[[ParsedOptions], Exportable]
-
-
 def export_network(options: ParsedOptions) -> Path:
     """Write the file or files, and say how far they are from the network.
 
@@ -58,7 +48,7 @@ def export_network(options: ParsedOptions) -> Path:
         The file.
     """
     chosen = options[ExportOptions]
-    found = EXPORTERS[options[BaseOptions].model].load(options)
+    found = EXPORTERS[options[BaseOptions].model](options)
     net = found.net.cpu().float().eval()
     net.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     net.requires_grad_(False)
@@ -119,7 +109,7 @@ def _load_network(options: ParsedOptions) -> Exportable:
     return Exportable(RNetExport(*parts, options[ExportOptions].dense), path)
 
 
-EXPORTERS: Mapping[str, ExporterKind] = {
-    "facerecon": ExporterKind(EXPORT_GROUPS["facerecon"], _load_network),
-    "synergy": ExporterKind(EXPORT_GROUPS["synergy"], _load_synergy),
+EXPORTERS: Mapping[str, Callable[[ParsedOptions], Exportable]] = {
+    "facerecon": _load_network,
+    "synergy": _load_synergy,
 }

@@ -80,6 +80,7 @@ def track_adam(
     batch: FaceBatch,
     schedule: AdamSchedule,
     weights: TrackWeights,
+    stride: int = 4,
     *,
     is_first: bool = False,
 ) -> TrackedFrame:
@@ -91,9 +92,10 @@ def track_adam(
         batch: likewise.
         schedule: of the steps.
         weights: of the nearness to the frame before.
+        stride: as for `track`; of the pixels that tell how certain the frame is.
         is_first: there is no frame before; the steps are those of a photo.
     """
-    terms = fitter.photo_terms(batch, 4, TRACKED)
+    terms = fitter.photo_terms(batch, stride, TRACKED)
     near = nearness(previous, terms.layout, weights)
     first, further = (
         (schedule.rigid_steps, schedule.steps)

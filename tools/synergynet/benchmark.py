@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import evaluate
 from data.images import read_image, write_image
 from options import parse_command
-from options.evaluate_options import EvaluateOptions, results_folder
+from options.evaluate_options import results_folder
 from options.public_synergy import benchmark_call
 from util.command import run_command
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_command(evaluate.groups, call)
     from util.evaluation.method_names import method_name
 
-    out = results_folder(options[EvaluateOptions])
+    out = results_folder(options)
     for picture in sorted((out / method_name(options) / "first").glob("*.jpg")):
         write_image(Path("results") / f"{int(picture.stem)}.png", read_image(picture))
 

@@ -25,7 +25,7 @@ WRITTEN_BYTES = 1_000_000
 STEM_BYTES = 100
 _SIGNS = " ._-+()"
 _DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
-"""Names that Windows keeps for itself."""
+"""Names that Windows keeps for itself, whatever follows a dot."""
 
 
 class Refused(Exception):
@@ -88,7 +88,7 @@ def safe_stem(name: str) -> str:
     stem = re.sub(r"_{2,}", "_", stem)
     stem = stem.encode("utf-8", "ignore")[:STEM_BYTES].decode("utf-8", "ignore")
     stem = stem.strip(" ._-")
-    return f"{stem}_" if _DEVICES.fullmatch(stem.partition(".")[0]) else stem
+    return f"_{stem}" if _DEVICES.fullmatch(stem.partition(".")[0].strip()) else stem
 
 
 def _is_of_words(character: str) -> bool:

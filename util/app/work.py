@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from options.app_options import AppOptions
-from options.base_options import BaseOptions
-from options.data_options import DetectionOptions
-from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
-from options.fitting_weights import FitWeights
+from options.face_options import FaceModelOptions
 from options.flags import parse_command
-from options.output_options import OutputOptions
+from options.groups import APP_GROUPS
 from util.app.jobs import Job, Wish
 from util.app.photos import PhotoWork, offered_face_models
 from util.app.videos import VideoWork
-
-GROUPS = (
-    *(AppOptions, OutputOptions, FitWeights, BaseOptions, DetectionOptions),
-    *(FaceModelOptions, CameraOptions, RenderOptions),
-)
 
 
 def prepare(argv: Sequence[str]) -> tuple[Callable[[Job], None], tuple[str, ...]]:
@@ -30,7 +22,7 @@ def prepare(argv: Sequence[str]) -> tuple[Callable[[Job], None], tuple[str, ...]
     Raises:
         InputError: as `parse_command`; or the face model cannot be used.
     """
-    options = parse_command(GROUPS, argv)
+    options = parse_command(APP_GROUPS, argv)
     if not options.given("jaw_landmarks"):
         # Detectors mark where a turned head ends.
         options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")

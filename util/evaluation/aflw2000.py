@@ -47,7 +47,7 @@ def evaluate_aflw2000(options: ParsedOptions) -> None:
     """Score one method on AFLW2000-3D; print and write the tables with all earlier ones."""
     chosen = options[EvaluateOptions]
     data = read_aflw2000(Path(chosen.benchmark_root or "aflw2000_data"))
-    out = results_folder(chosen)
+    out = results_folder(options)
     predictions = find_predictions(data, options)
     if rows := landmark_rows(data, predictions):
         counts = np.bincount(yaw_bins(data.yaw_deg), minlength=3).tolist()
@@ -72,7 +72,7 @@ def find_predictions(data: Aflw2000, options: ParsedOptions) -> Predictions:
     chosen = options[EvaluateOptions]
     if chosen.predictions:
         return read_predictions(Path(chosen.predictions), method_name(options), data)
-    method = METHODS[options[BaseOptions].model].create(options)
+    method = METHODS[options[BaseOptions].model](options)
     return predict_all(method, data, chosen.eval_batch_size, method_name(options))
 
 

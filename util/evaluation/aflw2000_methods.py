@@ -14,7 +14,7 @@ The R-Net and the fitter need landmarks, which they do not get from the labels:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +40,6 @@ from options.data_options import DetectionOptions
 from options.evaluate_options import BenchmarkFitOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
-from options.groups import SYNERGY_GROUPS
 from util.assets import choose_face_model
 from util.devices import choose_device
 from util.errors import InputError
@@ -61,15 +60,6 @@ class Method(Protocol):
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
         """Landmarks and angles of some images; the name is left empty."""
         ...
-
-
-@dataclass(frozen=True)
-class MethodKind:
-    """How a method is made of the command line."""
-
-    groups: tuple[type, ...]
-    """Option dataclasses that it reads, beside `BaseOptions`."""
-    create: Callable[[ParsedOptions], Method]
 
 
 def mean_face_points(face_model: FaceModel, camera: Camera) -> np.ndarray:
@@ -281,11 +271,9 @@ def _create_fit(options: ParsedOptions) -> FitMethod:
     return FitMethod(fitter, scored.to(device), detector, options[BenchmarkFitOptions].preset)
 
 
-METHODS: Mapping[str, MethodKind] = {
-    "synergy": MethodKind(SYNERGY_GROUPS, _create_synergy),
-    "facerecon": MethodKind(FaceReconModel.inference_groups, _create_network),
-    "fit": MethodKind(
-        (BenchmarkFitOptions, DetectionOptions, FaceModelOptions, CameraOptions, RenderOptions),
-        _create_fit,
-    ),
+METHODS: Mapping[str, Callable[[ParsedOptions], Method]] = {
+    "synergy": _create_synergy,
+    "facerecon": _create_network,
+    "fit": _create_fit,
 }
+"""What makes a method of the command line."""

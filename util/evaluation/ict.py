@@ -246,7 +246,7 @@ def evaluate_ict(options: ParsedOptions) -> None:
     for line in left:
         print(line)
     data = heads.fingerprint(singles, people)
-    out = results_folder(chosen)
+    out = results_folder(options)
     if chosen.predictions:
         rows, shown = _score_folder(heads, singles, data, options)
     else:
@@ -294,7 +294,7 @@ def _score_model(
     data: str,
     options: ParsedOptions,
 ) -> Scored:
-    method, own = SHAPE_METHODS[options[BaseOptions].model].create(options)
+    method, own = SHAPE_METHODS[options[BaseOptions].model](options)
     scorer = HeadScorer(heads, own, method.face_model, options[IctBenchmarkOptions].head_seed)
     ways = _ways(method, own, options)
     progress = Progress(ways, len(singles.renders), len(people))

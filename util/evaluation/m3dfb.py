@@ -66,7 +66,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class M3dfbRow:
-    """One method, in the unit of the files, which is millimetres in the published ones."""
+    """One method, in the unit of the files, which is micrometres in the published ones."""
 
     method: str
     data: str

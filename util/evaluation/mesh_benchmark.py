@@ -132,7 +132,7 @@ class MeshBenchmark(ABC):
 
     def shapes(self, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
         """The method of `--model`, ready for photos, and its face model."""
-        method, data = SHAPE_METHODS[self.options[BaseOptions].model].create(self.options)
+        method, data = SHAPE_METHODS[self.options[BaseOptions].model](self.options)
         detector = create_detector(self.options[DetectionOptions])
         at_once = self.options[EvaluateOptions].eval_batch_size
         return PhotoShapes(method, detector, at_once, neutral=neutral), data
@@ -141,7 +141,7 @@ class MeshBenchmark(ABC):
 def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     """Score one method on a benchmark, as the command line says."""
     chosen = options[EvaluateOptions]
-    method, out = method_name(options), results_folder(chosen)
+    method, out = method_name(options), results_folder(options)
     benchmark = kind(Path(chosen.benchmark_root), options)
     if chosen.predictions:
         folder = MeshFolder(Path(chosen.predictions), options[ScanBenchmarkOptions].mesh_unit)

@@ -63,16 +63,6 @@ class ShapeMethod(Protocol):
 
 
 @dataclass(frozen=True)
-class ShapeKind:
-    """How a method is made of the command line."""
-
-    groups: tuple[type, ...]
-    """Option dataclasses that it reads, beside `BaseOptions`."""
-    create: Callable[[ParsedOptions], tuple[ShapeMethod, FaceModelData]]
-    """Makes it; and gives the arrays of its face model."""
-
-
-@dataclass(frozen=True)
 class FitShape:
     """The fitter."""
 
@@ -239,9 +229,9 @@ def _create_mean(options: ParsedOptions) -> tuple[MeanShape, FaceModelData]:
     return MeanShape(fitter), data
 
 
-_FIT_GROUPS = (BenchmarkFitOptions, FaceModelOptions, CameraOptions, RenderOptions)
-SHAPE_METHODS: Mapping[str, ShapeKind] = {
-    "fit": ShapeKind(_FIT_GROUPS, _create_fit),
-    "facerecon": ShapeKind(FaceReconModel.inference_groups, _create_network),
-    "mean": ShapeKind(_FIT_GROUPS, _create_mean),
+SHAPE_METHODS: Mapping[str, Callable[[ParsedOptions], tuple[ShapeMethod, FaceModelData]]] = {
+    "fit": _create_fit,
+    "facerecon": _create_network,
+    "mean": _create_mean,
 }
+"""What makes a method of the command line, with the arrays of its face model."""

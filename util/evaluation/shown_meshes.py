@@ -138,10 +138,10 @@ def read_shown(out: Path, method: str, data: str) -> dict[str, Any] | None:
     """What an earlier run kept; None where it kept nothing, or nothing that is of use here."""
     try:
         content = json.loads(shown_path(out, method).read_text(encoding="utf-8"))
-        of_use = content["version"] == VERSION and content["data"] == data
+        found = content["version"], content["method"], content["data"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return content if of_use else None
+    return content if found == (VERSION, method, data) else None
 
 
 def thinned(mesh: ErrorMesh, most: int = MOST_VERTICES) -> ErrorMesh:

@@ -29,6 +29,7 @@ from util.outputs import NONE, NamedOutput, create_outputs
 from util.outputs.output import TEXTURE, OutputSource
 from util.photos.face_result import FaceResult
 from util.photos.photo_camera import PhotoCamera
+from util.point_fits import nearest_rotation
 from util.synergy.synergy_faces import SynergyResult
 
 _DISTANCE_DM = 10.0
@@ -202,7 +203,10 @@ class SynergyReconstruction:
         coefficients = replace(
             coefficients,
             **filled,
-            angles_rad=rotation_angles(_nearest_rotation(pose.rotation)),
+            # Predicted rows have length 1 but need not be orthogonal.
+            angles_rad=rotation_angles(
+                torch.from_numpy(nearest_rotation(pose.rotation.numpy().copy()))
+            ),
             translation_dm=torch.from_numpy(translation)[None],
         )
         colours = self._colours(image, found)
@@ -231,9 +235,3 @@ class SynergyReconstruction:
             tone = colours[seen].mean(axis=0) / usual
             colours = np.where(seen[:, None], colours, (self._albedo * tone).clip(0, 1))
         return colours.astype(np.float32)
-
-
-def _nearest_rotation(matrix: torch.Tensor) -> torch.Tensor:
-    """(1, 3, 3): predicted rows have length 1 but need not be orthogonal."""
-    left, _, right = torch.linalg.svd(matrix)
-    return left @ right

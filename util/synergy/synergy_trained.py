@@ -14,7 +14,6 @@ from models.synergy.network import SynergyNetwork
 from options.base_options import BaseOptions
 from options.face_options import FaceModelOptions
 from options.flags import ParsedOptions
-from options.groups import SYNERGY_GROUPS as SYNERGY_GROUPS  # what it reads, beside `BaseOptions`
 from options.network_options import SynergyModelOptions
 from util.devices import choose_device
 from util.errors import InputError

@@ -606,11 +606,13 @@ class _Track:
                 )
             else:
                 start, rules = last, NEXT_RULES
+            stride = TRACK_STRIDE[self._tools.job.preset]
             if schedule is None:
-                stride = TRACK_STRIDE[self._tools.job.preset]
                 tracked = track(fitter, start, batch, rules, weights, stride)
             else:
-                tracked = track_adam(fitter, start, batch, schedule, weights, is_first=is_first)
+                tracked = track_adam(
+                    fitter, start, batch, schedule, weights, stride, is_first=is_first
+                )
             last = tracked.minimum.evaluation.coefficients
             if frame.number in core:
                 place = frame.number - core.start

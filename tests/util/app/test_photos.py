@@ -16,9 +16,9 @@ from PIL import Image
 from options.app_options import AppOptions
 from options.face_options import FaceModelOptions
 from options.flags import parse_command
+from options.groups import APP_GROUPS
 from util.app.jobs import Job, Wish
 from util.app.photos import PhotoWork, offered_face_models
-from util.app.work import GROUPS
 from util.errors import InputError
 
 pytest.importorskip("fastapi", reason="needs the extra app")
@@ -31,7 +31,7 @@ RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0"]
 
 @pytest.fixture(scope="module")
 def work() -> PhotoWork:
-    return PhotoWork(parse_command(GROUPS, RUN))
+    return PhotoWork(parse_command(APP_GROUPS, RUN))
 
 
 def job_of(content: bytes, folder: Path) -> Job:
@@ -119,7 +119,9 @@ def test_kinds_are_told_by_content():
         ("q\u202egpj.exe<b>'\"$`;|*?.jpg", "q_gpj.exe_b"),
         ("...", ""),
         (".jpg", ""),
-        ("NUL.jpg", "NUL_"),
+        ("NUL.jpg", "_NUL"),
+        ("con.tar.jpg", "_con.tar"),
+        ("COM1.x.png", "_COM1.x"),
         ("\ud800x.png", "x"),
         ("ü" * 300 + ".jpg", "ü" * (STEM_BYTES // 2)),
     ],

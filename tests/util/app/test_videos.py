@@ -11,10 +11,10 @@ import pytest
 
 from models.face_model import FaceModel
 from options.flags import parse_command
+from options.groups import APP_GROUPS
 from tests.video_files import write_file
 from util.app.jobs import Job, JobCancelled, Wish
 from util.app.videos import VideoWork
-from util.app.work import GROUPS
 from util.errors import InputError
 
 if os.name != "posix":
@@ -39,7 +39,7 @@ out = pathlib.Path(flags["res_folder"])
 @pytest.fixture
 def work(tmp_path: Path) -> VideoWork:
     argv = ["--gpu_ids", "-1", "--w_jaw", "0.5", "--port", "0", "--face_model", "open"]
-    work = VideoWork(parse_command(GROUPS, argv))
+    work = VideoWork(parse_command(APP_GROUPS, argv))
     work.program = tmp_path / "program.py"
     work.length_check = ("-c", "")  # uploads are made up
     return work
@@ -83,7 +83,7 @@ def test_bars_become_stages_and_the_report_numbers(
 def test_kinds_of_a_photo_are_not_asked_of_a_video(
     saved: list[str], passed: list[str], tiny_face_model: FaceModel, tmp_path: Path
 ):
-    work = VideoWork(parse_command(GROUPS, ["--save", *saved]))
+    work = VideoWork(parse_command(APP_GROUPS, ["--save", *saved]))
     tokens = work.command(job_of(tmp_path), tiny_face_model)
     at = tokens.index("--save") if "--save" in tokens else len(tokens)
     assert tokens[at:] == passed
@@ -97,7 +97,7 @@ def test_long_videos_are_refused_before_they_are_fitted(
     tiny_face_model: FaceModel, tmp_path: Path, minutes: str, message: str
 ):
     """2.4 seconds of 25 frames each."""
-    work = VideoWork(parse_command(GROUPS, ["--video_minutes", minutes]))
+    work = VideoWork(parse_command(APP_GROUPS, ["--video_minutes", minutes]))
     work.program = tmp_path / "program.py"
     work.program.write_text(GOOD, encoding="utf-8")
     job = job_of(tmp_path)
@@ -113,7 +113,7 @@ def test_long_videos_are_refused_before_they_are_fitted(
 
 
 def test_a_fit_that_takes_too_long_is_ended(tiny_face_model: FaceModel, tmp_path: Path):
-    work = VideoWork(parse_command(GROUPS, ["--fit_minutes", "0.005"]))
+    work = VideoWork(parse_command(APP_GROUPS, ["--fit_minutes", "0.005"]))
     work.program, work.length_check = tmp_path / "program.py", ("-c", "")
     work.program.write_text("import time; time.sleep(60)", encoding="utf-8")
     began = time.monotonic()
