@@ -17,6 +17,9 @@ from torch import Tensor
 # untrained network already renders a plainly lit face.
 AMBIENT = 0.8
 
+# Of the brightest light on a face, and of the brightest channel: what `bounded_irradiance` leaves.
+_LEAST_LIGHT, _LEAST_SHARE = 0.1, 0.25
+
 # Cosine-kernel factors of the bands 0, 1, 2 in the paper's normalisation. They differ from
 # Ramamoorthi's pi, 2 pi / 3, pi / 4 by sqrt(2 l + 1) and a constant, which trained coefficients
 # have absorbed; they must stay.
@@ -91,6 +94,21 @@ def irradiance(
 ) -> Float[Tensor, "batch vertices 3"]:
     """Incoming light at each vertex in RGB; negative where the harmonics overshoot."""
     return sh_basis(normals) @ light_coefficients(gamma)
+
+
+def bounded_irradiance(
+    normals: Float[Tensor, "batch vertices 3"], gamma: Float[Tensor, "batch 27"]
+) -> Float[Tensor, "batch vertices 3"]:
+    """`irradiance` for faces that are seen otherwise than in the photo that the light is from.
+
+    Surfaces that the photo did not show come into sight when a head turns; nothing has told the
+    harmonics how bright they are. Where one channel overshoots below 0 and another does not, the
+    rim of the face is orange, or what colour remains. No light in a photo is so dark or so pure.
+    """
+    light = irradiance(normals, gamma)
+    brightest = light.amax(dim=-1, keepdim=True)
+    least = _LEAST_LIGHT * brightest.amax(dim=1, keepdim=True)
+    return torch.maximum(light, torch.maximum(_LEAST_SHARE * brightest, least))
 
 
 def shade(

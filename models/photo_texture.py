@@ -7,9 +7,10 @@
 A layer that fills in is first made to agree with the seen colours where both are known, by a smooth
 field of log ratios over the mesh, which goes on into the unseen (the minimum of data and gradient
 energy: the membrane of Perez et al., Poisson Image Editing, SIGGRAPH 2003, in logarithms, where
-light is additive); what is left at a border is fine detail, over which the weights fade. All is
-done in albedo, so that light does not cross the nose with the mirrored skin; a texture that keeps
-its light gets it back at the end.
+light is additive); what is left at a border is fine detail, over which the weights fade. A texel
+that looks like another part of a face than its own is not taken, and what is on one side only is
+not mirrored (models.texel_agreement). All is done in albedo, so that light does not cross the nose
+with the mirrored skin; a texture that keeps its light gets it back at the end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.renderer import Renderer
+from models.texel_agreement import TexelAgreement
 from models.texel_sight import DARK, PhotoView, TexelObserver, TexelSight, smoothstep
 from models.texture import AlbedoTexture, TextureData
 from models.texture_surface import TextureSurface
@@ -85,6 +87,7 @@ class PhotoTexture:
         self._mean_albedo = face_model.mean_albedo.cpu()
         self._albedo_basis = face_model.albedo_basis.cpu()
         self._mouth_vertices = behind_lips(face_model).numpy()
+        self._agreement = TexelAgreement(face_model, self.surface)
         self._adjacency = self.surface.adjacency()
         self._degree = np.asarray(self._adjacency.sum(axis=1))[:, 0]
         self._drawn = None
@@ -117,12 +120,15 @@ class PhotoTexture:
         model = np.log(self.model_albedo(texture_coefficients) + DARK)
         model = self._grained(model, seen, weight)
         skin = self._skin((seen + np.log(main.irradiance), seen - model), weight)
-        weight = weight * np.maximum(skin, sure)
+        own = self._agreement.around_mouth(seen, model, weight)
+        skin, weight = skin * own, weight * np.maximum(skin, sure) * own
 
         field = self._matched(seen - model, weight * skin)
         filled = model + field
         if surface.mirror is not None:
-            mirrored = surface.mirrored(np.column_stack([seen, weight * skin]))
+            usual = self._agreement.on_both_sides(seen - model, weight * skin)
+            usual = np.maximum(usual, regions.features)
+            mirrored = surface.mirrored(np.column_stack([seen, weight * skin * usual]))
             other, other_weight = mirrored[:, :3], mirrored[:, 3]
             other_weight = other_weight * self.observe.fading(other_weight > 0)
             other_weight[regions.eyes] = 0  # the other eye looks the other way

@@ -11,6 +11,7 @@ from scipy.special import sph_harm_y
 
 from models.lighting import (
     AMBIENT,
+    bounded_irradiance,
     irradiance,
     light_coefficients,
     sh_basis,
@@ -120,3 +121,32 @@ def test_basis_gradient_is_that_of_the_polynomials():
     expected = torch.func.vmap(torch.func.jacrev(sh_basis))(normals)
     torch.testing.assert_close(sh_basis_gradient(normals), expected)
     assert sh_basis_gradient(normals.reshape(4, 5, 3)).shape == (4, 5, 9, 3)
+
+
+def from_the_left(red: float, others: float) -> torch.Tensor:
+    """Light whose channels fall at different rates to the right, below 0 if they fall enough."""
+    gamma = torch.zeros(1, 3, 9, dtype=torch.float64)
+    gamma[:, 0, 3], gamma[:, 1:, 3] = red, others
+    return gamma.reshape(1, 27)
+
+
+def test_bounded_light_overshoots_in_no_channel():
+    normals, gamma = unit_vectors(500)[None], from_the_left(0.9, 1.3)
+    free, bounded = irradiance(normals, gamma), bounded_irradiance(normals, gamma)
+    mixed = (free > 0).any(dim=-1) & (free < 0).any(dim=-1)
+    assert mixed.any()
+    assert (bounded >= 0.1 * free.max() - 1e-12).all()
+    assert (bounded.amin(dim=-1) >= 0.249 * bounded.amax(dim=-1)).all()
+    bright = (free.amin(dim=-1) > 0.3 * free.amax(dim=-1)) & (free.amin(dim=-1) > 0.2 * free.max())
+    assert bright.sum() > 100 and torch.equal(bounded[bright], free[bright])
+
+
+def test_bounds_follow_the_exposure_of_the_photo():
+    """A photo taken in the dark stays dark."""
+    normals, gamma = unit_vectors(200)[None], from_the_left(0.3, 0.5)
+    total = light_coefficients(gamma) * 0.05
+    total[:, 0] -= AMBIENT
+    dim = total.transpose(1, 2).reshape(1, 27)
+    torch.testing.assert_close(
+        bounded_irradiance(normals, dim), 0.05 * bounded_irradiance(normals, gamma)
+    )

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel, FaceModelData
@@ -153,6 +154,92 @@ def test_weights_fall_as_the_surface_turns_away():
     means = [float(weight[far].mean()) for weight in smaller]
     assert means == sorted(means, reverse=True) and means[-1] < 0.1 < 0.6 < means[0]
     assert all(((weight >= 0) & (weight <= 1)).all() for weight in smaller)
+
+
+def lips() -> np.ndarray:
+    """(H, W) texels of the lips, not of what lies behind them."""
+    model = coarse_model()
+    vertices = model.regions["lips"] & ~model.regions["mouth_cavity"]
+    inside = maker().surface.inside(vertices.numpy())
+    return maker().surface.picture(inside[:, None])[..., 0]
+
+
+def skin_around_mouth() -> np.ndarray:
+    """(H, W) texels beside the corners of the mouth."""
+    rows, columns = np.nonzero(lips())
+    around = np.zeros((SIZE, SIZE), bool)
+    around[rows.min() : rows.max()] = True
+    around[:, columns.min() + 3 : columns.max() - 3] = False
+    return around & ~lips()
+
+
+def own_texture() -> np.ndarray:
+    """(H, W, 3) the model's own, with lips as red as lips are."""
+    own = maker().model_albedo(torch.zeros(1, len(coarse_model().albedo_sigma)))
+    return maker().surface.picture(own.astype(np.float32)).clip(0, 1)
+
+
+def drawn(texture: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(texture).permute(2, 0, 1)[None].float()
+
+
+def middle_of_lips() -> np.ndarray:
+    """The third of the lips at the opening of the mouth, across their whole width."""
+    texels = lips()
+    ring = maker().surface.inside(coarse_model().regions["mouth_ring"].numpy())
+    seam = maker().surface.picture(ring[:, None])[..., 0]
+    away = distance_transform_edt(~seam)
+    return texels & (away < np.quantile(away[texels], 0.3))
+
+
+def test_teeth_that_the_photo_shows_where_lips_should_be_are_not_taken():
+    """A fit whose mouth is less open than the photo's: lips at the opening show teeth."""
+    own, there = own_texture(), middle_of_lips()
+    with_teeth = own.copy()
+    with_teeth[there] = [0.85, 0.8, 0.72]
+    found = made(photographed(0.0, drawn(with_teeth)))
+    error = np.abs(found - own)[there].max(axis=1)
+    assert np.abs(with_teeth - own)[there].max(axis=1).mean() > 0.25
+    assert error.mean() < 0.05 and np.quantile(error, 0.95) < 0.12
+
+
+def test_lips_in_a_colour_of_their_own_keep_it():
+    """Lipstick is no tooth: all of it is of one colour, and redder than the model's."""
+    own, there = own_texture(), lips()
+    painted = own.copy()
+    painted[there] = own[there] * [1.0, 0.6, 0.75]
+    view = photographed(0.0, drawn(painted))
+    seen = there & (weights(view) > 0.95)
+    assert seen.sum() > 0.3 * there.sum()
+    assert np.abs(made(view) - painted)[seen].mean() < 0.03
+
+
+def test_lips_that_the_photo_shows_beside_the_mouth_are_not_taken():
+    """A fit whose mouth is narrower than the photo's."""
+    own, there = own_texture(), lips()
+    beside = binary_dilation(there, iterations=4) & skin_around_mouth()
+    wide = own.copy()
+    wide[there | beside] *= [1.0, 0.6, 0.75]
+    error = np.abs(made(photographed(0.0, drawn(wide))) - own)[beside].max(axis=1)
+    assert error.mean() < 0.5 * np.abs(wide - own)[beside].max(axis=1).mean()
+
+
+def test_what_is_on_one_side_only_is_not_mirrored():
+    """A dark spot on the seen cheek: there it stays, and the hidden cheek has none."""
+    plain = own_texture()
+    view = photographed(YAW, drawn(plain))
+    shown = weights(view)
+    spot = np.zeros((SIZE, SIZE), bool)
+    spot[140:150, 52:62] = True
+    if shown[:, : SIZE // 2].sum() < shown[:, SIZE // 2 :].sum():
+        spot = spot[:, ::-1]
+    with_spot = plain.copy()
+    with_spot[spot] *= 0.45
+    other = spot[:, ::-1]
+    assert shown[spot].min() > 0.4 and shown[other].max() < 0.3
+    found, without = (made(photographed(YAW, drawn(one))) for one in (with_spot, plain))
+    assert np.abs(found - without)[spot].max() > 0.15
+    assert np.abs(found - without)[other].max() < 0.08
 
 
 def test_photos_of_both_sides_show_more_than_one():

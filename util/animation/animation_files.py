@@ -13,6 +13,7 @@ from tqdm import tqdm
 from data.images import write_image
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
+from models.lighting import bounded_irradiance
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import PosedFace
@@ -182,10 +183,12 @@ def pictures(animation: Animation, look: Look) -> Iterator[tuple[int, np.ndarray
     side = FINER * look.size_px
     camera = whole_view(animation, side)
     plain = _BACKGROUNDS[look.background]
+    model, faces = animation.face_model, animation.faces
+    albedo = model.albedo(faces.texture[:1])
     for number, _, posed in _decoded(animation):
-        made = look.renderer(
-            posed.vertices_camera, animation.face_model.triangles, camera, posed.colours
-        )
+        # The photo's light, on a head that turns away from the photo's pose.
+        light = bounded_irradiance(posed.normals, faces.gamma[number : number + 1])
+        made = look.renderer(posed.vertices_camera, model.triangles, camera, albedo * light)
         assert made.image is not None
         image = torch.where(made.mask > 0, made.image.clamp(0, 1), plain)
         small = torch.nn.functional.avg_pool2d(image, FINER)[0].permute(1, 2, 0)

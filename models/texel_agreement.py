@@ -1,0 +1,158 @@
+"""Which texels show what the face model has there, and not another part of the face, or no face.
+
+No fit is exact: lips may lie a few millimetres beside the photo's, so that texels of the lips show
+teeth, and texels beside the mouth show lips. In the photo's own pose this looks right; a mouth that
+closes has teeth on its lips. What gives it away is colour: the difference of the seen albedo's
+logarithm to the model's is about the same everywhere on a part of a face, whoever the person is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from models.drawing import behind_lips
+from models.face_model import FaceModel
+from models.texture_surface import TextureSurface
+
+_LESS_RED, _BRIGHTER, _DARKER = 0.17, 0.5, 0.5
+"""Differences from the usual logarithms of a pair of lips of what is not lips: teeth are less red
+and brighter, the gap between the lips is darker. Lips that are redder than most are lips."""
+_REDDER = 0.3
+"""Share of the lips, the least red, that does not say what is usual: there the teeth are."""
+_LIP_SHARE = (0.35, 0.75)
+"""Of the way from skin's tint to that of lips, between which skin begins to be lips, and is."""
+_LEAST_TINT = 0.1
+"""Length of that way below which the two cannot be told apart, nor would it be seen."""
+_ONE_SIDED_TONE, _ONE_SIDED_TINT = 0.7, 0.25
+"""Differences from a face's usual logarithms, in brightness and between the channels, of what is
+not expected on its other side: jewels, hair, spots. Shading differs by nearly as much."""
+_DETAIL_TONE, _DETAIL_TINT, _AROUND_DM = 0.35, 0.15, 0.35
+"""The same from what is around, and the length over which it is smoothed: smaller things."""
+_BESIDE_MOUTH = 6
+"""Edges of the mesh around lips within which skin may show lips."""
+_BEHIND = 3
+"""Edges behind lips with teeth over which the inside of the mouth has none: it shows in the seam of
+a mouth that closes."""
+_BLUR = 1
+"""Edges of the mesh by which photos are blurred around such things."""
+
+
+class TexelAgreement:
+    """Compares what photos show with one face model. N texels, V vertices."""
+
+    def __init__(self, face_model: FaceModel, surface: TextureSurface) -> None:
+        """Find the parts of the mesh; in models that do not name lips, none disagrees there."""
+        self._surface = surface
+        self._adjacency = surface.adjacency()
+        self._degree = np.asarray(self._adjacency.sum(axis=1))[:, 0]
+        empty = np.zeros(face_model.vertex_count, bool)
+
+        def region(name: str) -> np.ndarray:
+            return face_model.regions[name].numpy() if name in face_model.regions else empty
+
+        self._inside = behind_lips(face_model).numpy()
+        self._lips = (region("lips") | region("mouth_ring")) & ~self._inside
+        """With the ring behind their seam, which a mouth shows that is nearly closed."""
+        near = self._lips.astype(np.float64)
+        for _ in range(_BESIDE_MOUTH):
+            near = np.maximum(near, self._adjacency @ near > 0)
+        self._beside = (near > 0) & ~self._lips & ~region("mouth_cavity")
+
+    def around_mouth(self, seen: np.ndarray, model: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How far texels (N,) of lips show lips, and texels beside the mouth do not; 1 elsewhere.
+
+        Args:
+            seen: (N, 3) logarithms of the albedo that is seen.
+            model: (N, 3) those of the model.
+            weight: (N,) how well the photo shows it.
+        """
+        away, known = self._surface.at_vertices(seen - model, weight)
+        lips, skin = (self._lips & (known > 0.5)), (self._beside & (known > 0.5))
+        own = np.ones(len(known))
+        if lips.sum() < 3 or skin.sum() < 3:
+            return np.ones_like(weight)
+        redness = _redness(away)
+        redder = lips & (redness >= np.quantile(redness[lips], _REDDER))
+        usual = np.median(away[redder], axis=0)
+        own[self._lips] = _lip_likeness(away[self._lips] - usual)
+
+        shown, _ = self._surface.at_vertices(seen, weight)
+        drawn, _ = self._surface.at_vertices(model, np.ones_like(weight))
+        of_skin = np.median(shown[skin], axis=0)
+        way = _tint(np.median(drawn[redder], axis=0) + usual - of_skin)
+        length = float(np.linalg.norm(way))
+        if length > _LEAST_TINT:
+            # The model's own change around lips belongs to skin.
+            change = _tint(away - np.median(away[skin], axis=0))
+            share = change @ way / length**2
+            low, high = _LIP_SHARE
+            rest = 1 - ((share - low) / (high - low)).clip(0, 1)
+            own[self._beside] = rest[self._beside]
+        own[known <= 0] = 1
+        for _ in range(_BEHIND):
+            own = np.where(self._inside, self._least_around(own), own)
+        return self._blurred(own)
+
+    def on_both_sides(self, log_ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How far texels (N,) show what the other side of the face may have too.
+
+        Args:
+            log_ratio: (N, 3) of the albedo that is seen to the model's.
+            weight: (N,) how well the photo shows it.
+        """
+        away, known = self._surface.at_vertices(log_ratio, weight)
+        if not (known > 0.5).any():
+            return np.ones_like(weight)
+        usual = np.median(away[known > 0.5], axis=0)
+        stiffness = (_AROUND_DM / self._surface.edge_dm) ** 2
+        system = sparse.diags(known + 1e-3 + stiffness * self._degree) - stiffness * self._adjacency
+        around = splu(system.tocsc()).solve((known[:, None] * (away - usual)).astype(np.float64))
+        detail = away - usual - around
+        own = _likeness(away - usual, _ONE_SIDED_TONE, _ONE_SIDED_TINT)
+        own = np.minimum(own, _likeness(detail, _DETAIL_TONE, _DETAIL_TINT))
+        own[known <= 0] = 1
+        return self._blurred(own)
+
+    def _blurred(self, own: np.ndarray) -> np.ndarray:
+        """Agreement of vertices at texels (N,), less beside what does not agree."""
+        for _ in range(_BLUR):
+            own = self._least_around(own)
+        for _ in range(_BLUR):
+            own = (own + self._adjacency @ own) / (1 + self._degree)
+        return self._surface.at_texels(own)
+
+    def _least_around(self, own: np.ndarray) -> np.ndarray:
+        """The least value (V,) of each vertex and those that it has edges to."""
+        first, second = self._surface.edges.T
+        least = own.copy()
+        np.minimum.at(least, first, own[second])
+        np.minimum.at(least, second, own[first])
+        return least
+
+
+def _tint(logarithms: np.ndarray) -> np.ndarray:
+    """What of logarithms (..., 3) is between the channels."""
+    return logarithms - logarithms.mean(axis=-1, keepdims=True)
+
+
+def _redness(logarithms: np.ndarray) -> np.ndarray:
+    return logarithms[:, 0] - logarithms[:, 1:].mean(axis=1)
+
+
+def _lip_likeness(away: np.ndarray) -> np.ndarray:
+    """1 where logarithms (V, 3) of lips are as usual, falling towards teeth and darkness."""
+    tone = away.mean(axis=1)
+    less_red = (-_redness(away)).clip(0) / _LESS_RED
+    bright = np.where(tone > 0, tone / _BRIGHTER, tone / _DARKER)
+    # Bright alone is a highlight on moist lips.
+    bright = np.where(tone > 0, bright * less_red.clip(max=1), bright)
+    return 1 / (1 + np.hypot(less_red, bright) ** 4)
+
+
+def _likeness(away: np.ndarray, tone: float, tint: float) -> np.ndarray:
+    """1 where logarithms (V, 3) are about 0, falling where they differ by more than so much."""
+    bright = away.mean(axis=1) / tone
+    coloured = np.linalg.norm(_tint(away), axis=1) / tint
+    return 1 / (1 + np.hypot(bright, coloured) ** 4)
