@@ -136,6 +136,8 @@ def _refuse(flag: str, path: Path) -> NoReturn:
             f"fits/{path.stem}"
         )
     others = ", a video, or a csv of named units" if flag == "with" else ""
+    if beside := [p for p in (path.with_suffix(s) for s in (".npz", ".mat")) if p.is_file()]:
+        raise InputError(f"--{flag} {path}: there is no such file; {beside[0]} would do")
     raise InputError(
         f"--{flag} {path}: there is no such file, nor {path.stem}.mat or .npz beside it; give "
         f"results of fit.py or test.py, such as fits/anna{others}"

@@ -68,7 +68,8 @@ def test_a_folder_of_photos(network: SynergyNetwork, photos: Path, capsys):
     assert "1 of 2 photos reconstructed (1 faces)" in capsys.readouterr().out
     summary = rows(results)
     assert summary["sky.png"]["status"] == "failed" and "no face" in summary["sky.png"]["message"]
-    assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(YAW_DEG, abs=1e-3)
+    # The labels of 300W-LP turn the other way than all other results.
+    assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(-YAW_DEG, abs=1e-3)
     assert float(summary["a.png"]["roll_deg"]) == pytest.approx(0, abs=1e-3)
 
     given = np.loadtxt(photos / "landmarks" / "a.txt")

@@ -11,9 +11,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from data.square_crop import SquareCrop
+from models.camera import rotation_angles
 from models.pixel_view import PixelView
 from models.synergy.pose import LABEL_ORIGIN_PX, head_pose
 from util.errors import InputError
+from util.point_fits import nearest_rotation
 from util.synergy.synergy_trained import TrainedSynergy
 
 _AXES = ((255, 40, 40), (40, 220, 40), (60, 110, 255))
@@ -44,6 +46,13 @@ class SynergyResult:
     """(3,) pitch, yaw, roll as the labels of 300W-LP mean them, exact."""
     public_yaw_deg: float
     """Yaw as SynergyNet's code takes it."""
+
+    @property
+    def own_angles_deg(self) -> np.ndarray:
+        """(3,) pitch, yaw, roll in the convention of all other results (docs/conventions.md)."""
+        # Predicted rows have length 1 but need not be orthogonal.
+        rotation = torch.from_numpy(nearest_rotation(self.rotation.copy()))[None]
+        return torch.rad2deg(rotation_angles(rotation))[0].numpy()
 
     @property
     def size_px(self) -> float:

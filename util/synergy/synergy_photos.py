@@ -215,7 +215,7 @@ class FaceWriter:
             record = {"photo": photo.path.name, "face": number, **face.record}
             write_text(self._results / f"{stem}.json", json.dumps(record, indent=1) + "\n")
             message = self._write_mesh(stem, image, face)
-            pitch, yaw, roll = face.angles_deg.tolist()
+            pitch, yaw, roll = face.own_angles_deg.tolist()
             row = SummaryRow(
                 image=str(photo.path),
                 status="ok",

@@ -16,20 +16,19 @@ import torch
 
 from data.alignment import Alignment
 from data.landmarks import five_from_68
-from models.camera import Camera, rotation_angles
+from models.camera import Camera
 from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
 from models.pixel_view import PixelView
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose
 from options.face_options import FaceModelOptions
-from options.output_options import OutputOptions, check_names
+from options.output_options import NONE, OutputOptions, check_names
 from util.assets import load_face_model
 from util.errors import InputError
-from util.outputs import NONE, NamedOutput, create_outputs
+from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import TEXTURE, OutputSource
 from util.photos.face_result import FaceResult
 from util.photos.photo_camera import PhotoCamera
-from util.point_fits import nearest_rotation
 from util.synergy.synergy_faces import SynergyResult
 
 _DISTANCE_DM = 10.0
@@ -203,10 +202,7 @@ class SynergyReconstruction:
         coefficients = replace(
             coefficients,
             **filled,
-            # Predicted rows have length 1 but need not be orthogonal.
-            angles_rad=rotation_angles(
-                torch.from_numpy(nearest_rotation(pose.rotation.numpy().copy()))
-            ),
+            angles_rad=torch.deg2rad(torch.from_numpy(found.own_angles_deg)[None]),
             translation_dm=torch.from_numpy(translation)[None],
         )
         colours = self._colours(image, found)
