@@ -13,7 +13,7 @@ so that residuals and parameters of the way back cannot be negative; here that i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -126,6 +126,25 @@ def _point_encoder() -> list[PointLayer]:
     return [PointLayer(inputs, outputs) for inputs, outputs in pairs]
 
 
+def _correcting_layers(width: int, public: bool) -> list[PointLayer]:
+    """From what is known of a point and of the whole face to three numbers for the point."""
+    return [
+        PointLayer(width, 512),
+        PointLayer(512, 256),
+        PointLayer(256, 128),
+        PointLayer(128, 3, activate=public),
+    ]
+
+
+def _correct(layers: Iterable[nn.Module], of_points: Tensor, of_all: Sequence[Tensor]) -> Tensor:
+    """Features (B, n, P) of points, and of whole faces (B, m) each, through the last layers."""
+    repeated = torch.cat(list(of_all), dim=1)[:, :, None].expand(-1, -1, of_points.shape[2])
+    x = torch.cat([of_points, repeated], dim=1)
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 class Refinement(nn.Module):
     """Landmarks, image feature and face parameters to a correction of each landmark.
 
@@ -137,15 +156,7 @@ class Refinement(nn.Module):
         """Add up the widths: 64 + 1024 + pooled feature + shape and expression."""
         super().__init__()
         width = _POINT_WIDTHS[2] + _POINT_WIDTHS[-1] + feature_count + face_parameters
-        self.layers = nn.ModuleList(
-            [
-                *_point_encoder(),
-                PointLayer(width, 512),
-                PointLayer(512, 256),
-                PointLayer(256, 128),
-                PointLayer(128, 3, activate=public),
-            ]
-        )
+        self.layers = nn.ModuleList([*_point_encoder(), *_correcting_layers(width, public)])
 
     def forward(
         self,
@@ -160,11 +171,7 @@ class Refinement(nn.Module):
         x = of_points
         for layer in self.layers[2:5]:
             x = layer(x)
-        of_all = torch.cat([x.amax(dim=2), pooled, face_parameters], dim=1)
-        x = torch.cat([of_points, of_all[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
-        for layer in self.layers[5:]:
-            x = layer(x)
-        return x
+        return _correct(self.layers[5:], of_points, [x.amax(dim=2), pooled, face_parameters])
 
 
 class VectorRefinement(nn.Module):
@@ -175,14 +182,7 @@ class VectorRefinement(nn.Module):
         super().__init__()
         width = VectorEncoder.POINT + VectorEncoder.WHOLE + feature_count + face_parameters
         self.encoder = VectorEncoder()
-        self.layers = nn.ModuleList(
-            [
-                PointLayer(width, 512),
-                PointLayer(512, 256),
-                PointLayer(256, 128),
-                PointLayer(128, 3, activate=public),
-            ]
-        )
+        self.layers = nn.ModuleList(_correcting_layers(width, public))
 
     def forward(
         self,
@@ -192,12 +192,7 @@ class VectorRefinement(nn.Module):
     ) -> Float[Tensor, "batch 3 landmarks"]:
         """Corrections, before their scale."""
         of_points, of_landmarks = self.encoder(landmarks)
-        of_all = torch.cat([of_landmarks, pooled, face_parameters], dim=1)
-        repeated = of_all[:, :, None].expand(-1, -1, landmarks.shape[2])
-        x = torch.cat([of_points, repeated], dim=1)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return _correct(self.layers, of_points, [of_landmarks, pooled, face_parameters])
 
 
 class Reverse(nn.Module):
