@@ -337,7 +337,8 @@ def _boolean(text: str) -> bool:
         return True
     if lowered in ("false", "f", "no", "n", "0", "off"):
         return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    hint = "; photos stand before the flags" if Path(text).exists() else ""
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False{hint}")
 
 
 def _optional(inner: type) -> Callable[[str], Any]:

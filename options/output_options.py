@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 from util.errors import InputError
@@ -73,6 +74,8 @@ def check_names(names: Sequence[str]) -> None:
         if name not in (*KINDS, NONE):
             near = get_close_matches(name, (*KINDS, NONE), 1)
             hint = f"did you mean {near[0]}?" if near else f"it can be {', '.join(KINDS)}, none"
+            if Path(name).exists():
+                hint = "photos stand before --save, which takes every name that follows"
             raise InputError(f"--save {name}: there is no such kind of file; {hint}")
     if NONE in names and len(names) > 1:
         raise InputError(f"--save {' '.join(names)}: none stands alone")

@@ -111,6 +111,8 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("fit", photo, "--res_folder", "file/a/b"): "--res_folder file/a/b: file is no folder",
         ("fit", photo, "--save", "panohed"): "--save panohed: .*did you mean panohead",
         ("fit", photo, "--save", "none", "glb"): "none stands alone",
+        ("fit", "--save", "glb", photo): "photos stand before --save",
+        ("fit", "--same_person", photo): "neither True nor False; photos stand before the flags",
         ("fit", photo, "--landmarks", "p.txt"): "--landmarks p.txt: there is no such file",
         ("fit", "--preset", "fast", photo): rf"photos are given by --img_path {photo}",
         ("fit", photo, "--preset", "slow"): "--preset: invalid choice: 'slow' .*fast",

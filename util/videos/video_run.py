@@ -130,9 +130,10 @@ def say(report: VideoReport, results: Path) -> None:
     """Print the outcome in a few lines."""
     print(
         f"{report.frames_with_face} of {report.frames} frames fitted in {results}\n"
-        f"Inner landmarks against the given ones: {100 * report.nme_inner:.1f} % of the outer-eye "
-        f"distance; jitter {report.jitter_px:.2f} pixels, {report.jitter_tracked_px:.2f} before "
-        f"smoothing, {report.jitter_given_px:.2f} of the given landmarks"
+        f"Inner landmarks against the detected ones: {100 * report.nme_inner:.1f} % of the "
+        f"outer-eye distance; jitter {report.jitter_px:.2f} pixels, "
+        f"{report.jitter_tracked_px:.2f} before smoothing, {report.jitter_given_px:.2f} of the "
+        "detected landmarks"
     )
     if report.without_face:
         parts = ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in report.without_face[:8])

@@ -305,8 +305,10 @@ function connectApp() {
     document.addEventListener(event, (e) => {
       e.preventDefault(); // else the browser leaves the page for a file that misses the field
       $('drop').classList.toggle('over', over);
-      const file = event === 'drop' && e.dataTransfer.files[0];
-      if (file && !['sending', 'working'].includes(app.state)) send(file, file.name);
+      const [file, another] = event === 'drop' ? e.dataTransfer.files : [];
+      if (!file || ['sending', 'working'].includes(app.state)) return;
+      if (another) fail(new Error('one file at a time; fit.py takes whole folders'));
+      else send(file, file.name);
     });
   document.addEventListener('paste', (e) => {
     const file = e.clipboardData?.files[0];
