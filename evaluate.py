@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from options import ParsedOptions, parse_command, write_options
 from options.base_options import BaseOptions
 from options.evaluate_options import EvaluateOptions, results_folder
-from options.groups import BENCHMARK_GROUPS
+from options.groups import BENCHMARK_GROUPS, chosen_groups
 from util.command import run_command
 from util.errors import InputError
 from util.folders import check_folder
@@ -23,10 +23,7 @@ from util.folders import check_folder
 def benchmark_of(given: Mapping[str, str]) -> str:
     """The benchmark: the one that is named, or the one that `--ict` means."""
     name = given.get("benchmark", "ict" if "ict" in given else EvaluateOptions.benchmark)
-    if name not in BENCHMARK_GROUPS:
-        raise InputError(
-            f"--benchmark {name} is unknown; choose one of {', '.join(BENCHMARK_GROUPS)}"
-        )
+    chosen_groups("benchmark", name, BENCHMARK_GROUPS)
     return name
 
 

@@ -17,7 +17,7 @@ from options.flags import flag_names, without_effect
 from options.groups import DATASET_GROUPS, MODEL_GROUPS, chosen_groups
 from options.train_options import LoaderOptions, TrainOptions
 from util.command import run_command
-from util.training.run_choice import check_run, protect_earlier_run
+from util.training.run_choice import check_run
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     count = processes_to_start(base.gpu_ids, several.world_size, several.use_ddp, place)
     if count > 1:
         # Saved options name the default too, so that it cannot count as a wish.
-        port = several.ddp_port if several.ddp_port != DistributedOptions.ddp_port else 0
-        port = int(port)
+        port = 0 if several.ddp_port == DistributedOptions.ddp_port else int(several.ddp_port)
         run_processes([str(Path(__file__).resolve()), *arguments], count, port)
         return
     place = place or Place()
@@ -97,7 +96,6 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     options = begin_anew_without_checkpoint(options, folder)
     train = options[TrainOptions]
     seed_everything(base.seed)
-    protect_earlier_run(folder, train)
 
     if not ranks.is_first:
         ranks.barrier()  # the first process may convert the user's face model

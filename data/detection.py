@@ -98,7 +98,7 @@ class DlibDetector:
         found = self._search(image, self.COARSE_PIXELS)
         if not (found and largest_only):
             finer = self._search(image, self.FINE_PIXELS)
-            found += [new for new in finer if not _is_among(new[0], [box for box, _ in found])]
+            found += [new for new in finer if not any(_is_same(new[0], box) for box, _ in found)]
         found = found or self._search(image, self.COARSE_PIXELS, bordered=True)
         found.sort(key=lambda item: np.prod(item[0][2:] - item[0][:2]), reverse=True)
         if largest_only:
@@ -211,19 +211,21 @@ def create_detector(options: DetectionOptions, *, read_only: bool = False) -> La
     return {"dlib": DlibDetector, "insightface": InsightfaceDetector}[options.detector](options)
 
 
-def _is_among(box: np.ndarray, others: list[np.ndarray]) -> bool:
-    """Whether a box (left, top, right, bottom) marks the face of one of the others.
+def overlap(box: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    both = np.prod(np.clip(high - low, 0, None))
+    areas = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])
+    return float(both / max(areas - both, 1e-9))
 
-    Boxes of one face found at two scales share 0.6 of their union and more, those of neighbours
-    hardly anything.
+
+def _is_same(box: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two boxes mark one face.
+
+    Those found at two scales share 0.6 of their union and more, those of neighbours hardly
+    anything.
     """
-    for other in others:
-        low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-        shared = float(np.prod(np.maximum(high - low, 0)))
-        union = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])) - shared
-        if shared > _SAME_FACE * union:
-            return True
-    return False
+    return overlap(box, other) > _SAME_FACE
 
 
 def _crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:

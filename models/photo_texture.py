@@ -20,8 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import sparse
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from models.drawing import behind_lips
@@ -88,8 +86,6 @@ class PhotoTexture:
         self._albedo_basis = face_model.albedo_basis.cpu()
         self._mouth_vertices = behind_lips(face_model).numpy()
         self._agreement = TexelAgreement(face_model, self.surface)
-        self._adjacency = self.surface.adjacency()
-        self._degree = np.asarray(self._adjacency.sum(axis=1))[:, 0]
         self._drawn = None
         if fine is not None:
             triangles, uv, uv_triangles = layout
@@ -198,10 +194,8 @@ class PhotoTexture:
         mean = outside @ ratios / max(float(outside.sum()), 1e-9)
         away = np.where(inside[:, None], ratios, ratios - mean)
         reach = np.where(inside, _REACH_INSIDE_DM, _REACH_DM)
-        stiffness = (_SMOOTH_DM / self.surface.edge_dm) ** 2
-        diagonal = data + (_SMOOTH_DM / reach) ** 2 + stiffness * self._degree
-        system = sparse.diags(diagonal) - stiffness * self._adjacency
-        field = splu(system.tocsc()).solve((data[:, None] * away).astype(np.float64))
+        membrane = self.surface.membrane(data + (_SMOOTH_DM / reach) ** 2, _SMOOTH_DM)
+        field = membrane.solve((data[:, None] * away).astype(np.float64))
         limited = _LARGEST_RATIO * np.tanh(field / _LARGEST_RATIO) + mean
         found = self.surface.at_texels(np.where(inside[:, None], field, limited))
         found[regions.eyes] = found[regions.eyes].clip(max=_EYE_RATIO)
@@ -216,7 +210,7 @@ class PhotoTexture:
             weight: (N,) how well the photo shows it.
         """
         regions = self.observe.regions
-        least = np.full(len(self._degree), np.inf)
+        least = np.full(len(self.surface.degree), np.inf)
         for values in logarithms:
             means, known = self.surface.at_vertices(values, weight)
             if not (known > 0.5).any():
@@ -225,16 +219,12 @@ class PhotoTexture:
             tone = away.mean(axis=1)
             tint = np.linalg.norm(away - tone[:, None], axis=1)
             least = np.minimum(least, np.hypot(tone / _SKIN_TONE, tint / _SKIN_TINT))
-        other = 1 - 1 / (1 + least**4)
+        own = 1 / (1 + least**4)
         for _ in range(_BESIDE_COVER):
-            first, second = self.surface.edges.T
-            spread = other.copy()
-            np.maximum.at(spread, first, other[second])
-            np.maximum.at(spread, second, other[first])
-            other = spread
+            own = self.surface.least_around(own)
         for _ in range(_BESIDE_COVER):
-            other = (other + self._adjacency @ other) / (1 + self._degree)
-        skin = np.maximum(self.surface.at_texels(1 - other), regions.features)
+            own = self.surface.blurred(own)
+        skin = np.maximum(self.surface.at_texels(own), regions.features)
         return np.where(regions.inner, 1, skin).astype(np.float32)
 
     def _grained(self, model: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> np.ndarray:

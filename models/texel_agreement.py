@@ -9,8 +9,6 @@ logarithm to the model's is about the same everywhere on a part of a face, whoev
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from models.drawing import behind_lips
 from models.face_model import FaceModel
@@ -45,8 +43,6 @@ class TexelAgreement:
     def __init__(self, face_model: FaceModel, surface: TextureSurface) -> None:
         """Find the parts of the mesh; in models that do not name lips, none disagrees there."""
         self._surface = surface
-        self._adjacency = surface.adjacency()
-        self._degree = np.asarray(self._adjacency.sum(axis=1))[:, 0]
         empty = np.zeros(face_model.vertex_count, bool)
 
         def region(name: str) -> np.ndarray:
@@ -57,7 +53,7 @@ class TexelAgreement:
         """With the ring behind their seam, which a mouth shows that is nearly closed."""
         near = self._lips.astype(np.float64)
         for _ in range(_BESIDE_MOUTH):
-            near = np.maximum(near, self._adjacency @ near > 0)
+            near = np.maximum(near, surface.adjacency @ near > 0)
         self._beside = (near > 0) & ~self._lips & ~region("mouth_cavity")
 
     def around_mouth(self, seen: np.ndarray, model: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -92,7 +88,7 @@ class TexelAgreement:
             own[self._beside] = rest[self._beside]
         own[known <= 0] = 1
         for _ in range(_BEHIND):
-            own = np.where(self._inside, self._least_around(own), own)
+            own = np.where(self._inside, self._surface.least_around(own), own)
         return self._blurred(own)
 
     def on_both_sides(self, log_ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -106,9 +102,8 @@ class TexelAgreement:
         if not (known > 0.5).any():
             return np.ones_like(weight)
         usual = np.median(away[known > 0.5], axis=0)
-        stiffness = (_AROUND_DM / self._surface.edge_dm) ** 2
-        system = sparse.diags(known + 1e-3 + stiffness * self._degree) - stiffness * self._adjacency
-        around = splu(system.tocsc()).solve((known[:, None] * (away - usual)).astype(np.float64))
+        membrane = self._surface.membrane(known + 1e-3, _AROUND_DM)
+        around = membrane.solve((known[:, None] * (away - usual)).astype(np.float64))
         detail = away - usual - around
         own = _likeness(away - usual, _ONE_SIDED_TONE, _ONE_SIDED_TINT)
         own = np.minimum(own, _likeness(detail, _DETAIL_TONE, _DETAIL_TINT))
@@ -118,18 +113,10 @@ class TexelAgreement:
     def _blurred(self, own: np.ndarray) -> np.ndarray:
         """Agreement of vertices at texels (N,), less beside what does not agree."""
         for _ in range(_BLUR):
-            own = self._least_around(own)
+            own = self._surface.least_around(own)
         for _ in range(_BLUR):
-            own = (own + self._adjacency @ own) / (1 + self._degree)
+            own = self._surface.blurred(own)
         return self._surface.at_texels(own)
-
-    def _least_around(self, own: np.ndarray) -> np.ndarray:
-        """The least value (V,) of each vertex and those that it has edges to."""
-        first, second = self._surface.edges.T
-        least = own.copy()
-        np.minimum.at(least, first, own[second])
-        np.minimum.at(least, second, own[first])
-        return least
 
 
 def _tint(logarithms: np.ndarray) -> np.ndarray:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import sparse
 from scipy.ndimage import binary_erosion, distance_transform_edt, minimum_filter
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from models.camera import Camera
@@ -116,11 +114,10 @@ class TexelRegions:
         mouth = behind_lips(face_model).numpy()
         inner = mouth | region("eyeballs", "lid_cavity")
         features = region("brows", "lids", "lips").astype(np.float64)
-        near = surface.adjacency()
         for _ in range(2):
-            features = np.maximum(features, (near @ features > 0).astype(np.float64))
-        degree = np.asarray(near.sum(axis=1))[:, 0]
-        features = (features + near @ features) / (1 + degree)
+            beside = surface.adjacency @ features > 0
+            features = np.maximum(features, beside.astype(np.float64))
+        features = surface.blurred(features)
         return cls(
             mouth=surface.inside(mouth),
             eyes=surface.inside(region("eyeballs")),
@@ -140,9 +137,7 @@ class TexelObserver:
         self._triangles = face_model.triangles.cpu()
         self._normals_of = VertexNormals(self._triangles, face_model.vertex_count)
         self.regions = TexelRegions.of(face_model, surface)
-        near, stiffness = surface.adjacency(), (_SOFT_DM / surface.edge_dm) ** 2
-        diagonal = 1 + stiffness * np.asarray(near.sum(axis=1))[:, 0]
-        self._soften = splu((sparse.diags(diagonal) - stiffness * near).tocsc())
+        self._soften = surface.membrane(np.ones(face_model.vertex_count), _SOFT_DM)
 
     def __call__(self, view: PhotoView, light_power: float = 1.0) -> TexelSight:
         """What a photo shows of each texel; its light counts by a power of its irradiance."""

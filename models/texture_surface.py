@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy import sparse
 from scipy.ndimage import distance_transform_edt
+from scipy.sparse.linalg import SuperLU, splu
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -50,6 +51,10 @@ class TextureSurface:
         lengths = np.linalg.norm(np.diff(vertices[self.edges], axis=1)[:, 0], axis=1)
         self.edge_dm = float(np.median(lengths))
         """Its usual length."""
+        self.adjacency = _adjacency(self.edges, len(vertices))
+        """(V, V) 1 for the two ends of an edge."""
+        self.degree = np.asarray(self.adjacency.sum(axis=1))[:, 0]
+        """(V,) edges of each vertex."""
 
     def at_texels(self, values: np.ndarray) -> np.ndarray:
         """Values of vertices (V, ...) interpolated at texels, float32."""
@@ -104,12 +109,36 @@ class TextureSurface:
         """Texels (N, C) of a picture (size, size, C)."""
         return picture.reshape(self.size * self.size, -1)[self._texels]
 
-    def adjacency(self) -> sparse.csr_matrix:
-        """(V, V) 1 for the two ends of an edge."""
-        count = len(self._mass)
-        value = np.ones(len(self.edges))
-        upper = sparse.coo_matrix((value, (self.edges[:, 0], self.edges[:, 1])), (count, count))
-        return sparse.csr_matrix(upper + upper.T)
+    def least_around(self, values: np.ndarray) -> np.ndarray:
+        """The least value (V,) of each vertex and those that it has edges to."""
+        first, second = self.edges.T
+        least = values.copy()
+        np.minimum.at(least, first, values[second])
+        np.minimum.at(least, second, values[first])
+        return least
+
+    def blurred(self, values: np.ndarray) -> np.ndarray:
+        """The mean (V,) over each vertex and those that it has edges to."""
+        return (values + self.adjacency @ values) / (1 + self.degree)
+
+    def membrane(self, attachment: np.ndarray, length_dm: float) -> SuperLU:
+        """Solves for values of vertices that are smooth over a length where nothing holds them.
+
+        For f with the least sum of attachment (f - g)^2 and (length / edge)^2 times the squared
+        differences along edges, the right side is attachment * g.
+
+        Args:
+            attachment: (V,) how strongly vertices are held.
+            length_dm: over which values even out, against an attachment of 1.
+        """
+        stiffness = (length_dm / self.edge_dm) ** 2
+        diagonal = attachment + stiffness * self.degree
+        return splu((sparse.diags(diagonal) - stiffness * self.adjacency).tocsc())
+
+
+def _adjacency(edges: np.ndarray, count: int) -> sparse.csr_matrix:
+    upper = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
+    return sparse.csr_matrix(upper + upper.T)
 
 
 def _interpolation(

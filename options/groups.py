@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
@@ -128,7 +129,10 @@ BENCHMARK_GROUPS: Mapping[str, BenchmarkGroups] = {
 }
 
 
-def chosen_groups(flag: str, name: str, table: Mapping[str, Groups]) -> Groups:
+Entry = TypeVar("Entry")
+
+
+def chosen_groups(flag: str, name: str, table: Mapping[str, Entry]) -> Entry:
     """What a table has for the value of a flag.
 
     Raises:

@@ -48,7 +48,8 @@ class TrackedFrame:
     certainty: Float[Tensor, "motion motion"]
     """Half the curvature of the frame's own energy about it, light eliminated."""
     pull: Float[Tensor, " motion"]
-    """Half its negative gradient there: what the nearness to the frame before held back."""
+    """Half its negative gradient there: where it would go on to by itself. After Gauss-Newton's
+    steps that is what the nearness to the frame before held back, but for the last step's rest."""
 
 
 def track(

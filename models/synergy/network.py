@@ -42,7 +42,6 @@ SYNERGY_BACKBONES: dict[str, Callable[[], nn.Module]] = {
 }
 """What `--arch` chooses from: images to pooled features (B, feature_count)."""
 
-
 DROPOUT = 0.2
 
 

@@ -15,7 +15,7 @@ from models.camera import Camera
 from models.face_model import NAMED_FACE_MODELS, FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from options.animate_options import AnimateOptions, check_animation
+from options.animate_options import AnimateOptions
 from options.base_options import BaseOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import SmoothingOptions
@@ -60,7 +60,6 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
         What was written.
     """
     wanted = options[AnimateOptions]
-    check_animation(wanted)
     _refuse_flags_in_vain(options)
     # Device and threads; the model itself stays on the CPU, where everything is drawn.
     choose_device("-1", options[BaseOptions].num_cpu_threads)
@@ -89,7 +88,7 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
 
 def _read_person(given: str) -> SavedFaces:
     found = find_saved(Path(given))
-    assert found is not None  # `check_animation` has seen it
+    assert found is not None  # `check_animation` has seen it, before this was imported
     return read_saved_faces(found)
 
 

@@ -25,7 +25,7 @@ from options.data_options import DetectionOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import FitWeights, Preset
 from options.flags import ParsedOptions
-from options.output_options import OutputOptions, check_names
+from options.output_options import OutputOptions
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
 from util.atomic import write_text
@@ -70,9 +70,8 @@ class PhotoWork:
             options: of the command.
 
         Raises:
-            InputError: `--save` names what there is not, or the detector cannot be used.
+            InputError: the detector cannot be used.
         """
-        check_names(options[OutputOptions].save)
         base = options[BaseOptions]
         self._device = choose_device(base.gpu_ids, base.num_cpu_threads)
         self._options = options

@@ -18,8 +18,6 @@ GRACE_S = 120.0
 BYTES_PER_S = 50_000
 DRAINED_BYTES = 32_000_000
 """Of a refused upload that are still read, and dropped: browsers look at the answer only after."""
-
-
 WRITTEN_BYTES = 1_000_000
 """That arrive before they are written together."""
 STEM_BYTES = 100

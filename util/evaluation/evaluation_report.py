@@ -33,7 +33,8 @@ MESH_BYTES = 5_000_000
 """Of all meshes in a page; of further methods only the table is there."""
 _FILES = {
     "errors*.csv": "errors of each",
-    "*/*es.csv": "errors of each",
+    "*/meshes.csv": "errors of each",
+    "*/images.csv": "errors of each",
     "errors*.png": "the meshes as a picture",
     "*/errors.png": "the meshes as a picture",
 }

@@ -33,7 +33,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.images import list_images
 from models.landmarks import from_index, to_index
 from models.stages import pose_face, shape_face
 from options.evaluate_options import FaceScapeOptions
@@ -49,11 +48,11 @@ from util.evaluation.facescape_photos import (
     wild_photos,
 )
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShape
+from util.evaluation.photo_shapes import PhotoShape, photos_named
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import ShapeMethod
 from util.evaluation.tables import Column
-from util.mesh_files.mesh_reader import ENDINGS, TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import ENDINGS, TriangleMesh, existing_mesh, read_mesh
 from util.surface import SurfaceTree
 
 COLUMNS = (
@@ -129,14 +128,9 @@ class FaceScape(MeshBenchmark):
                 f"--image_folder {place} is no folder; give that of the photos in FaceScape's data "
                 f"({next(iter(self._photos))}.* and so on)"
             )
-        photos = {path.stem: path for path in list_images(place)}
-        if missing := [name for name in self._photos if name not in photos]:
-            raise InputError(
-                f"{place} lacks the photos of {len(missing)} of {len(self._photos)} meshes, such "
-                f"as {missing[0]}.jpg"
-            )
+        photos = photos_named(place, list(self._photos))
         shapes, _ = self.shapes(neutral=False)
-        for found in shapes([BenchmarkPhoto(photos[name], name) for name in self._photos]):
+        for found in shapes(photos):
             stem = folder / found.photo.name
             for ending in ENDINGS:  # of an earlier run
                 stem.with_suffix(ending).unlink(missing_ok=True)
@@ -150,15 +144,15 @@ class FaceScape(MeshBenchmark):
         if not folder.is_dir():
             raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
         names = list(self._photos)
-        if not any(_prediction(folder, name) for name in names):
+        if not any(existing_mesh(folder / name) for name in names):
             raise InputError(f"{folder} holds no <photo>.obj or .ply, such as {names[0]}.obj")
         return names
 
     def score(self, name: str, folder: MeshFolder) -> Score:
         """See `MeshBenchmark`."""
-        path = _prediction(folder.path, name)
+        path = existing_mesh(folder.path / name)
         if path is None:
-            return Score(math.nan, (math.nan,) * len(self.measures), _nothing)
+            return Score(math.nan, (math.nan,) * len(self.measures), None)
         photo = self._photos[name]
         found = agreement(*photo.read(read_mesh(path), path), photo.place, path)
         numbers = (found.chamfer_mm, found.normals_rad, found.complete, found.normals_deg)
@@ -279,16 +273,7 @@ def photo_vertices(found: PhotoShape, method: ShapeMethod) -> np.ndarray:
     return np.stack([photo[:, 0], PHOTO_PX - photo[:, 1], towards], axis=1)
 
 
-def _prediction(folder: Path, name: str) -> Path | None:
-    tried = (folder / f"{name}{ending}" for ending in ENDINGS)
-    return next((path for path in tried if path.is_file()), None)
-
-
 def _shown(name: str, found: Agreement) -> ErrorMesh:
     vertices = found.surface.vertices / MM_PER_DM
     middle = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
     return ErrorMesh(name, vertices - middle, found.surface.triangles, found.distances_mm)
-
-
-def _nothing() -> ErrorMesh:
-    raise AssertionError("a photo without a prediction has no mesh")

@@ -25,13 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import list_images
 from options.evaluate_options import FaceWarehouseOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto
+from util.evaluation.photo_shapes import photos_named
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.registration import refine
@@ -82,7 +81,7 @@ class FaceWarehouse(MeshBenchmark):
 
     def predict(self, folder: Path) -> None:
         """Write a mesh of every photo."""
-        photos = photos_of(self.root, self._meshes)
+        photos = photos_named(self.root / "images", self._meshes)
         shapes, _ = self.shapes(neutral=False)
         for found in shapes(photos):
             write_prediction(folder / found.photo.name, found.shape)
@@ -125,22 +124,6 @@ def true_names(root: Path) -> list[str]:
     if not names:
         raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
     return sorted(names)
-
-
-def photos_of(root: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
-    """The photos of some meshes.
-
-    Raises:
-        InputError: one has none.
-    """
-    place = root / "images"
-    photos = {path.stem: path for path in list_images(place)}
-    if missing := [name for name in names if name not in photos]:
-        raise InputError(
-            f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "
-            f"{missing[0]}.jpg"
-        )
-    return [BenchmarkPhoto(photos[name], name) for name in names]
 
 
 def find_scan(root: Path, name: str) -> Scan:

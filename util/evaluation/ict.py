@@ -40,7 +40,7 @@ from util.atomic import write_text
 from util.evaluation.evaluation_report import write_report
 from util.evaluation.head_correspondence import HeadCorrespondence
 from util.evaluation.ict_heads import PHOTOS_EACH, Heads, read_heads
-from util.evaluation.method_names import method_name
+from util.evaluation.method_names import file_stem, method_name
 from util.evaluation.predicted_meshes import check_meshes, read_seven
 from util.evaluation.shape_methods import (
     SEVEN,
@@ -254,7 +254,7 @@ def evaluate_ict(options: ParsedOptions) -> None:
     table = write_tables(out / "heads", rows, HeadRow, COLUMNS)
     _write_photos(out / "photos", singles)
     for method, (_, errors) in shown.items():
-        write_head_errors(out / f"errors_{method.replace(' ', '_')}.csv", singles, missed, errors)
+        write_head_errors(out / f"errors_{file_stem(method)}.csv", singles, missed, errors)
     print(
         f"\nICT-FaceKit, {len(singles.renders)} of {wanted.heads} heads and {len(people)} of "
         f"{wanted.people} people whose faces were found (standard errors)\n{table}\n"
@@ -263,7 +263,7 @@ def evaluate_ict(options: ParsedOptions) -> None:
         for meshes, _ in shown.values():
             meshes.write(out)
         firsts = {meshes.method: meshes.first for meshes, _ in shown.values()}
-        draw_rows(out / f"errors_{rows[-1].method.replace(' ', '_')}.png", firsts, "mm")
+        draw_rows(out / f"errors_{file_stem(rows[-1].method)}.png", firsts, "mm")
         write_report(out, TITLE, "heads", HeadRow, COLUMNS, " ".join([EXPLANATION, *left]))
     report = " and report" if chosen.pictures else ""
     print(f"Tables, errors of each head, photos{report} in {out}")
@@ -360,11 +360,11 @@ def _score_folder(heads: Heads, singles: Pictures, data: str, options: ParsedOpt
 
 
 def _joined(errors: Sequence[HeadErrors]) -> HeadErrors:
-    names = ("rigid_mm", "similarity_mm", "surface_mm", "inner_percent")
+    names = [field.name for field in fields(HeadErrors)]
     return HeadErrors(*(np.concatenate([getattr(e, name) for e in errors]) for name in names))
 
 
 def _write_photos(folder: Path, singles: Pictures) -> None:
     """The photos of the heads, by the numbers that `--predictions` names them by."""
     for number, render in zip(singles.numbers, singles.renders, strict=True):
-        write_image(folder / f"{number:03d}.png", render.picture)
+        write_image(folder / f"{head_name(number)}.png", render.picture)

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial import Delaunay, KDTree
 
-from options.evaluate_options import EvaluateOptions, M3dfbOptions
+from options.evaluate_options import M3dfbOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import error_mesh
@@ -55,6 +55,11 @@ _NEAR, _CENTRAL = 0.01, 0.48
 """In distances of the outer eye corners: landmarks are never nearer; middle of the face."""
 _EVERY, _ADMM_STEPS, _ADMM_PENALTY = 10, 500, 1.0
 """Every tenth point is watched that none goes too far; steps of the solver, and its penalty."""
+
+_SCORES_FILES = (
+    "--benchmark m3dfb scores files: give --predictions DIR (<id>.txt) and --mesh_info INFO.json "
+    "of M3DFB (lmk_indices and mean_face_shape)"
+)
 
 COLUMNS = (
     Column("method", "method"),
@@ -107,16 +112,17 @@ class M3dfb(MeshBenchmark):
         """See `MeshBenchmark`; reads what the meshes are."""
         super().__init__(root, options)
         info = options[M3dfbOptions].mesh_info
-        if not options[EvaluateOptions].predictions or not info:
-            raise InputError(
-                "--benchmark m3dfb scores files: give --predictions DIR (<id>.txt) and --mesh_info "
-                "INFO.json of M3DFB (lmk_indices and mean_face_shape)"
-            )
+        if not info:
+            raise InputError(_SCORES_FILES)
         self._topology = read_topology(Path(info))
 
     def predict(self, folder: Path) -> None:
-        """Nothing is predicted: photos are no part of it."""
-        raise NotImplementedError
+        """Photos are no part of the benchmark.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(_SCORES_FILES)
 
     def expected(self, folder: Path) -> list[str]:
         """See `MeshBenchmark`."""

@@ -7,7 +7,6 @@ one of them is off, and what its rows hold. `evaluate_meshes` does the rest, for
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -55,8 +54,8 @@ class Score:
     there is no prediction, and a benchmark allows it."""
     errors: tuple[float, ...]
     """As the benchmark's `measures` name them."""
-    show: Callable[[], ErrorMesh]
-    """Makes the errors as colours, where they are shown."""
+    show: Callable[[], ErrorMesh] | None
+    """Makes the errors as colours, where they are shown; None where there is no prediction."""
     details: Any = None
     """What the benchmark's rows need beside."""
 
@@ -81,8 +80,6 @@ class MeshBenchmark(ABC):
     """Titles of a score's errors; see `titles`."""
     written_to: str = "predictions"
     """Where, in the method's folder, the meshes of `--model` go."""
-    mesh_unit: str = "unknown"
-    """Of the meshes that are scored, where the benchmark asks."""
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """Take the user's copy of the data.
@@ -92,6 +89,12 @@ class MeshBenchmark(ABC):
             options: with the benchmark's own.
         """
         self.root, self.options = root, options
+
+    @property
+    def mesh_unit(self) -> str:
+        """Of the meshes that are scored: what is predicted here is written in millimetres."""
+        is_theirs = bool(self.options[EvaluateOptions].predictions)
+        return self.options[ScanBenchmarkOptions].mesh_unit if is_theirs else "mm"
 
     @abstractmethod
     def predict(self, folder: Path) -> None:
@@ -143,12 +146,10 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     chosen = options[EvaluateOptions]
     method, out = method_name(options), results_folder(options)
     benchmark = kind(Path(chosen.benchmark_root), options)
-    if chosen.predictions:
-        folder = MeshFolder(Path(chosen.predictions), options[ScanBenchmarkOptions].mesh_unit)
-    else:
-        folder = MeshFolder(out / method / benchmark.written_to, "mm")
+    place = Path(chosen.predictions or out / method / benchmark.written_to)
+    folder = MeshFolder(place, benchmark.mesh_unit)
+    if not chosen.predictions:
         benchmark.predict(folder.path)
-    benchmark.mesh_unit = folder.unit
     if reason := benchmark.unscored(folder.path):
         print(reason)
         return
@@ -158,16 +159,16 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     scores = []
     for name in tqdm(names, unit=benchmark.each):
         score = benchmark.score(name, folder)
-        if chosen.pictures and not math.isnan(score.figure):
+        if chosen.pictures and score.show is not None:
             shown.offer(score.figure, score.show)
         # The meshes behind it need not stay in memory.
-        scores.append(replace(score, show=_forgotten))
+        scores.append(replace(score, show=None))
     rows = benchmark.rows(method, data, names, scores)
     table = write_tables(out / benchmark.name, rows, benchmark.row, benchmark.columns)
     each = np.array([score.errors for score in scores])
     plural = {"mesh": "meshes", "image": "images"}[benchmark.each]
-    place = out / method / f"{plural}.csv"
-    write_mesh_errors(place, ",".join(benchmark.titles()), names, each, title=benchmark.each)
+    errors = out / method / f"{plural}.csv"
+    write_mesh_errors(errors, ",".join(benchmark.titles()), names, each, title=benchmark.each)
     print(f"\n{benchmark.title}\n{table}\n")
     if chosen.pictures:
         shown.write(out)
@@ -178,7 +179,3 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
         )
     written = "Tables and report" if chosen.pictures else "Tables"
     print(f"{written} in {out}, errors of each {benchmark.each} in {out / method}")
-
-
-def _forgotten() -> ErrorMesh:
-    raise AssertionError("only meshes that are scored now are shown")

@@ -20,6 +20,11 @@ def method_name(options: ParsedOptions) -> str:
     return _checked_name(options[EvaluateOptions].method_name or _default_name(options))
 
 
+def file_stem(method: str) -> str:
+    """A method's name as part of the name of a file."""
+    return method.replace(" ", "_")
+
+
 def _default_name(options: ParsedOptions) -> str:
     """`mine_20`, `best`, `fit`."""
     base, chosen = options[BaseOptions], options[EvaluateOptions]

@@ -17,8 +17,8 @@ import torch
 from tqdm import tqdm
 
 from data.aflw2000 import SYNERGY_CROP_PX
-from data.detection import LandmarkDetector
-from data.images import read_image
+from data.detection import LandmarkDetector, overlap
+from data.images import list_images, read_image
 from data.photo_folder import PhotoFace, photo_face
 from models.parameters import Coefficients
 from util.errors import InputError
@@ -41,6 +41,21 @@ class BenchmarkPhoto:
     """Of its predictions, relative to their folder, without ending."""
     box: np.ndarray | None = None
     """(4,) left, top, right, bottom of the face, where the benchmark says it."""
+
+
+def photos_named(place: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
+    """The photos of a folder that show some meshes, by their common names.
+
+    Raises:
+        InputError: a mesh has none.
+    """
+    photos = {path.stem: path for path in list_images(place)}
+    if missing := [name for name in names if name not in photos]:
+        raise InputError(
+            f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "
+            f"{missing[0]}.jpg"
+        )
+    return [BenchmarkPhoto(photos[name], name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -161,7 +176,7 @@ class PhotoShapes:
         faces = self._detector.detect(image, largest_only=box is None)
         if box is None:
             return faces[0].landmarks_px if faces else None
-        overlaps = [_overlap(np.array(face.box), box) for face in faces]
+        overlaps = [overlap(np.array(face.box), box) for face in faces]
         if overlaps and max(overlaps) >= _SAME_FACE:
             return faces[int(np.argmax(overlaps))].landmarks_px
         side = float((box[2:] - box[:2]).max())
@@ -172,14 +187,6 @@ class PhotoShapes:
 
 def _device(method: ShapeMethod) -> torch.device:
     return method.face_model.mean_shape.device
-
-
-def _overlap(box: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union."""
-    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    both = np.prod(np.clip(high - low, 0, None))
-    areas = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])
-    return float(both / max(areas - both, 1e-9))
 
 
 def _parts(photos: Iterable[BenchmarkPhoto], size: int) -> Iterator[list[BenchmarkPhoto]]:

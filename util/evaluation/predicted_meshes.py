@@ -16,7 +16,7 @@ from util.atomic import write_bytes
 from util.errors import InputError
 from util.evaluation.shape_methods import SEVEN, FaceShape
 from util.mesh_files.mesh_file import face_lines
-from util.mesh_files.mesh_reader import ENDINGS
+from util.mesh_files.mesh_reader import ENDINGS, existing_mesh
 from util.model_files.safe_pickle import read_npy
 
 MM_PER_DM = 100.0
@@ -64,11 +64,7 @@ def check_meshes(folder: Path, names: Sequence[str]) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
-    missing = [
-        name
-        for name in names
-        if not any((folder / f"{name}{ending}").is_file() for ending in ENDINGS)
-    ]
+    missing = [name for name in names if existing_mesh(folder / name) is None]
     if missing:
         more = ", ..." if len(missing) > _NAMED else ""
         raise InputError(

@@ -63,11 +63,10 @@ class ShapeMethod(Protocol):
 
 
 @dataclass(frozen=True)
-class FitShape:
-    """The fitter."""
+class _OfFitter:
+    """What all that a fitter can do have in common."""
 
     fitter: FaceFitter
-    preset: Preset
 
     @property
     def face_model(self) -> FaceModel:
@@ -83,6 +82,13 @@ class FitShape:
     def landmark_origin(self) -> LandmarkOrigin:
         """See `ShapeMethod`."""
         return "centre"
+
+
+@dataclass(frozen=True)
+class FitShape(_OfFitter):
+    """The fitter."""
+
+    preset: Preset
 
     @torch.no_grad()
     def __call__(self, batch: FaceBatch, *, one_person: bool = False) -> Coefficients:
@@ -131,25 +137,8 @@ class NetworkShape:
 
 
 @dataclass(frozen=True)
-class MeanShape:
+class MeanShape(_OfFitter):
     """The mean face in the pose of the landmarks."""
-
-    fitter: FaceFitter
-
-    @property
-    def face_model(self) -> FaceModel:
-        """See `ShapeMethod`."""
-        return self.fitter.face_model
-
-    @property
-    def camera(self) -> Camera:
-        """See `ShapeMethod`."""
-        return self.fitter.camera
-
-    @property
-    def landmark_origin(self) -> LandmarkOrigin:
-        """See `ShapeMethod`."""
-        return "centre"
 
     @torch.no_grad()
     def __call__(self, batch: FaceBatch, *, one_person: bool = False) -> Coefficients:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 
 from util.atomic import write_text
 from util.evaluation.error_picture import LIMIT_MM, ErrorMesh, draw_errors
+from util.evaluation.method_names import file_stem
 from util.reports.report_data import pack_vertices, packed
 from util.reports.report_parts import jpeg_bytes, jpeg_uri
 
@@ -85,11 +86,8 @@ class ShownMeshes:
 
     @property
     def limit(self) -> float:
-        """The error of the last colour: a fixed one in millimetres, else one that suits."""
-        if self._unit == "mm":
-            return LIMIT_MM
-        every = np.concatenate([shown.mesh.errors for shown in (*self.first, *self.worst)])
-        return float(f"{np.nanquantile(every, 0.95):.1g}") or 1.0
+        """The error of the last colour; see `colour_limit`."""
+        return colour_limit([*self.first, *self.worst], self._unit)
 
     def draw(self, path: Path) -> None:
         """Write a picture of them, the worst below the first."""
@@ -100,18 +98,19 @@ class ShownMeshes:
         """Write them beside those of other methods."""
         meshes: dict[str, Any] = {}
         faces = []
+        limit = self.limit
         for kind, some in (("first", self.first), ("worst", self.worst)):
             for shown in some:
                 mesh = pack_mesh(shown.mesh)
                 key = sha256(json.dumps(mesh).encode()).hexdigest()[:16]
                 meshes[key] = mesh
-                faces.append({"kind": kind, "mesh": key, **_pack_errors(shown, self.limit)})
+                faces.append({"kind": kind, "mesh": key, **_pack_errors(shown, limit)})
         content = {
             "version": VERSION,
             "data": self._data,
             "method": self.method,
             "unit": self._unit,
-            "limit": self.limit,
+            "limit": limit,
             "meshes": meshes,
             "faces": faces,
         }
@@ -124,14 +123,21 @@ def draw_rows(path: Path, rows: dict[str, list[ShownMesh]], unit: str) -> None:
         title: [(f"{s.mesh.name}: {s.figure:.2f} {unit}".rstrip(), s.mesh) for s in some]
         for title, some in rows.items()
     }
-    every = np.concatenate([s.mesh.errors for some in rows.values() for s in some])
-    limit = LIMIT_MM if unit == "mm" else float(f"{np.nanquantile(every, 0.95):.1g}") or 1.0
-    draw_errors(path, said, limit, unit)
+    every = [shown for some in rows.values() for shown in some]
+    draw_errors(path, said, colour_limit(every, unit), unit)
+
+
+def colour_limit(every: Sequence[ShownMesh], unit: str) -> float:
+    """The error of the last colour: a fixed one in millimetres, else one that suits."""
+    if unit == "mm":
+        return LIMIT_MM
+    errors = np.concatenate([shown.mesh.errors for shown in every])
+    return float(f"{np.nanquantile(errors, 0.95):.1g}") or 1.0
 
 
 def shown_path(out: Path, method: str) -> Path:
     """Where the meshes of a method are kept."""
-    return out / "shown" / f"{method.replace(' ', '_')}.json"
+    return out / "shown" / f"{file_stem(method)}.json"
 
 
 def read_shown(out: Path, method: str, data: str) -> dict[str, Any] | None:

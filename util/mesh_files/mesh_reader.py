@@ -38,16 +38,20 @@ class TriangleMesh:
     """(F, 3) int64; none in a file of points."""
 
 
+def existing_mesh(stem: Path) -> Path | None:
+    """The `.obj` or `.ply` of a name without ending; None if neither is there."""
+    tried = (stem.parent / (stem.name + ending) for ending in ENDINGS)
+    return next((path for path in tried if path.is_file()), None)
+
+
 def find_mesh(stem: Path) -> Path:
     """The `.obj` or `.ply` of a name without ending.
 
     Raises:
         InputError: neither is there.
     """
-    for ending in ENDINGS:
-        path = stem.parent / (stem.name + ending)
-        if path.is_file():
-            return path
+    if (path := existing_mesh(stem)) is not None:
+        return path
     raise InputError(f"{stem.parent / stem.name}{ENDINGS[0]} (or {ENDINGS[1]}) does not exist")
 
 

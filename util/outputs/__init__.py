@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from options.output_options import NONE, check_names
+from options.output_options import NONE
 from util.errors import InputError
 from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
@@ -82,10 +82,9 @@ def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:
     """The outputs that `--save` names, each once.
 
     Raises:
-        InputError: a name is unknown, or the face model or the camera cannot be written so.
+        InputError: the face model or the camera cannot be written so.
     """
     names = list(dict.fromkeys(source.options.save))
-    check_names(names)
     if names == [NONE]:
         return ()
     for name in names:

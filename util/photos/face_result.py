@@ -25,7 +25,8 @@ class FaceResult:
     stem: str
     """Name of its files."""
     picture: np.ndarray
-    """(H, W, 3) uint8: crop, reconstruction over it, the same with landmarks."""
+    """(H, W, 3) uint8: crop, reconstruction over it, the same with landmarks; of a SynergyNet the
+    crop alone."""
     vertices: np.ndarray
     """(V, 3) decimetres, posed, in the object frame (z = 10 - z_camera)."""
     triangles: np.ndarray
@@ -37,7 +38,8 @@ class FaceResult:
     landmarks_index: np.ndarray
     """(68, 2) predicted pixel indices of the crop, y down."""
     alignment: Alignment
-    """How the photo became the crop."""
+    """How the photo became the crop; of a SynergyNet a window of the photo that begins where the
+    head's origin is seen, in which its weak-perspective camera has its centre."""
     camera: PhotoCamera
     """Of the photo."""
     face_model: IdentityCard
@@ -50,7 +52,8 @@ class FaceResult:
     """(H, W, 3) uint8 photo and fit beside its turned views, below the same of what it started
     from; None where it was not fitted."""
     albedo: np.ndarray | None = None
-    """(V, 3) colours without light, RGB in [0, 1]; what reports show in other light."""
+    """(V, 3) colours without light, RGB in [0, 1]; what reports show in other light. Of a
+    SynergyNet, which knows no light, the lit ones."""
     given_landmarks_index: np.ndarray | None = None
     """(68, 2) detected or given pixel indices of the crop, y down."""
     person: tuple[FaceResult, ...] = ()

@@ -22,7 +22,7 @@ from models.pixel_view import PixelView
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose
 from options.face_options import FaceModelOptions
-from options.output_options import NONE, OutputOptions, check_names
+from options.output_options import NONE, OutputOptions
 from util.assets import load_face_model
 from util.errors import InputError
 from util.outputs import NamedOutput, create_outputs
@@ -119,9 +119,8 @@ def check_outputs(options: OutputOptions) -> bool:
         Whether anything is to be written.
 
     Raises:
-        InputError: unknown kinds; albedo without light.
+        InputError: albedo without light.
     """
-    check_names(options.save)
     if TEXTURE in options.save and options.texture_light == "remove":
         raise InputError(
             "--texture_light remove: a SynergyNet predicts no light that could be divided out; "
