@@ -1,6 +1,6 @@
-"""What fits are worth: on rendered faces of known shape, on photos, and along a video.
+"""What fits are worth: on rendered faces of known shape, and on photos.
 
-python -m benchmarks.fitting --photos FOLDER --video FILE --bfm_folder BFM
+python -m benchmarks.fitting --photos FOLDER --bfm_folder BFM
 
     renders   of the fitted model's own people: landmarks against the true ones, albedo against the
               true one. Landmarks are detected, as in photos.
@@ -8,23 +8,20 @@ python -m benchmarks.fitting --photos FOLDER --video FILE --bfm_folder BFM
               fitted face without expression against the head, corresponding points, after the best
               rigid motion and after the best similarity, beside the mean face; and several photos
               of one person together
-    robust    the first again with a patch over the face, with a bar over the eyes, and turned by 50
-              to 75 degrees; each with and without robust weights. Landmarks are the true ones and
-              2 pixels of noise, since the detector would miss many.
+    robust    the first again with a patch over the face, a bar over the eyes, a face mask, a full
+              beard, and turned by 50 to 75 degrees; each with and without robust weights.
+              Landmarks are the true ones and 2 pixels of noise, since the detector would miss many.
     photos    landmarks against the detected ones, colours against the photo's
-    video     jitter of the inner landmarks in pixels of the video: detected, of a fit to each
-              frame's landmarks, tracked, smoothed
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
 from benchmarks.trained_networks import with_error
@@ -34,13 +31,13 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.fitting.fitter import PRESETS, FaceFitter
-from models.landmarks import from_index, normalised_error
+from models.landmarks import normalised_error
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, shape_face
 from options import parse_command
 from options.data_options import DetectionOptions
-from options.face_options import CROP_PX, CameraOptions, FaceModelOptions, RenderOptions
+from options.face_options import CROP_PX, FaceModelOptions
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, Preset, TrackWeights
 from options.synthesis_options import Looks
 from util.assets import read_chosen_face_model
@@ -49,8 +46,6 @@ from util.errors import InputError
 from util.evaluation.head_correspondence import HeadCorrespondence, HeadPoints
 from util.photos.photo_fitting import to_fit_batch
 from util.studio import Pictures, Render, Studio
-from util.videos.video_fitting import VideoFitting, VideoJob
-from util.videos.video_results import VideoResults, jitter
 
 MAX_YAW_DEG = 40.0
 PHOTOS_EACH = (2, 4, 8)
@@ -71,8 +66,6 @@ class FittingFigures:
     """Of these, with several photos each; 0 leaves them out."""
     photos: str = ""
     """Folder of real photos; none leaves them out."""
-    video: str = ""
-    """A video; none leaves it out."""
     bfm_folder: str = "BFM"
     """Folder of ICT-FaceKit."""
     face_model: str = "open"
@@ -83,7 +76,7 @@ class FittingFigures:
     first_seed: int = 5000
     """Of the random heads. The weights were chosen on heads from 6000 on."""
     preset: Preset = "balanced"
-    """Of several photos together, and of the video."""
+    """Of several photos together."""
 
     def __post_init__(self) -> None:
         """Refuse counts below 0."""
@@ -161,8 +154,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             report_heads(fitters, own, weights, wanted, detector)
         if wanted.photos:
             report_photos(fitters, weights, to_fit_batch(load(fitters.face_model, photos)))
-        if wanted.video:
-            report_video(fitters, chosen, weights, options[TrackWeights], wanted)
 
 
 def report_renders(
@@ -206,6 +197,8 @@ def report_robustness(fitters: Fitters, weights: FitWeights, wanted: FittingFigu
         "nothing hidden": plain,
         "patch over a fifth": [_hidden(render, random, bar=False) for render in plain],
         "bar over the eyes": [_hidden(render, random, bar=True) for render in plain],
+        "face mask": [_masked(render, random) for render in plain],
+        "full beard": [_bearded(render, random) for render in plain],
         "turned by 50 to 75": list(studio.take(numbers, "cluttered", {"angles_rad": turned})),
     }
     ways_ = {
@@ -249,6 +242,37 @@ def _hidden(render: Render, random: np.random.Generator, *, bar: bool) -> Render
     last = np.clip(middle + half, 0, CROP_PX).astype(int)
     picture[first[1] : last[1], first[0] : last[0]] = colour
     return replace(render, picture=picture)
+
+
+def _masked(render: Render, random: np.random.Generator) -> Render:
+    """The render with a face mask from the bridge of the nose to below the chin."""
+    points = render.landmarks_px
+    drop = [0.0, 0.06 * np.ptp(points[:, 1])]
+    outline = [*points[1:4], *(points[4:13] + drop), *points[13:16], points[28]]
+    height, width, _ = render.picture.shape
+    shape = _filled(outline, (height, width))
+    shade = 1 - 0.25 * random.uniform() * np.linspace(0, 1, len(shape))[:, None, None]
+    colour = shade * random.choice([[140, 190, 215], [235, 235, 235], [35, 35, 40]])
+    return replace(render, picture=np.where(shape, colour, render.picture).astype(np.uint8))
+
+
+def _bearded(render: Render, random: np.random.Generator) -> Render:
+    """The render with a dark, grainy beard around the mouth and along the jaw."""
+    points, (height, width, _) = render.landmarks_px, render.picture.shape
+    size = (height, width)
+    nose = points[[31, 35]] * 0.75 + points[[50, 52]] * 0.25
+    outline = [*points[3:14], points[54], *nose[::-1], points[48]]
+    shape = _filled(outline, size) & ~_filled(points[48:60], size)
+    grain = random.uniform(0.55, 1.45, (*size, 1)) * random.choice([30, 55, 90])
+    colour = (0.12 * render.picture + 0.88 * grain * [1.0, 0.85, 0.7]).clip(0, 255)
+    return replace(render, picture=np.where(shape, colour, render.picture).astype(np.uint8))
+
+
+def _filled(outline: Sequence[np.ndarray] | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 1) bool: inside a polygon of continuous pixels."""
+    picture = Image.new("L", (size[1], size[0]))
+    ImageDraw.Draw(picture).polygon([tuple(map(float, point)) for point in outline], fill=1)
+    return np.asarray(picture)[..., None] > 0
 
 
 def report_heads(
@@ -335,59 +359,6 @@ def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> No
         term = judge.photo_terms(batch, 1).by_name["photo"]
         colours = 255 * term.energy(term.look(found)).numpy()
         print(f"{way.name:<26}{with_error(100 * inner):>20}{with_error(colours):>20}")
-
-
-def report_video(
-    fitters: Fitters,
-    chosen: FaceModelOptions,
-    weights: FitWeights,
-    track: TrackWeights,
-    wanted: FittingFigures,
-) -> None:
-    """Jitter and errors of the steps of a video."""
-    path = Path(wanted.video)
-    job = VideoJob(
-        path,
-        chosen,
-        CameraOptions(),
-        RenderOptions(),
-        DetectionOptions(),
-        weights,
-        track,
-        wanted.preset,
-        frames_for_shape=16,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        fit = VideoFitting(job, Path(folder) / "cache").run()
-    fitter = fitters(weights)
-    numbers = np.flatnonzero(fit.found).tolist()
-    breaks = fit.starts
-    results = VideoResults(fitters.face_model, fit.camera, fitter.renderer, fit)
-    of_each = fit.coefficients.copy()
-    for number in numbers:
-        crop = fit.crops[number]
-        assert crop is not None
-        points = torch.from_numpy(crop.crop_landmarks(fit.landmarks[number])).float()[None]
-        alone = fitter.fit(
-            FaceBatch(torch.zeros(1, 3, 1, 1), ("",), from_index(points, "centre")), ()
-        )
-        of_each[number] = fitters.face_model.layout.join(alone.coefficients)[0].numpy()
-    rows = {
-        "each frame's landmarks": of_each,
-        "tracked": fit.tracked,
-        "smoothed": fit.coefficients,
-    }
-    given = fit.landmarks[:, 17:]
-    print(f"\n{path.name}: {len(numbers)} of {len(fit.found)} frames, pixels of the video")
-    print(f"{'':<26}{'jitter':>12}{'inner landmarks, %':>20}")
-    print(f"{'detected':<26}{jitter(given, fit.found, breaks):>12.2f}")
-    for name, flat in rows.items():
-        points = results.landmarks_of(flat)
-        inner = _inner(
-            torch.from_numpy(points[numbers]), torch.from_numpy(fit.landmarks[numbers]).float()
-        )
-        shaking = jitter(points[:, 17:], fit.found, breaks)
-        print(f"{name:<26}{shaking:>12.2f}{100 * inner.mean():>20.2f}")
 
 
 def _inner(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:

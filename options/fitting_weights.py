@@ -73,7 +73,7 @@ PUBLIC_WEIGHTS = FitWeights(
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""
 
 
-KNOWN_FACE = ("known_colour", "known_expression")
+KNOWN_FACE = ("known_colour", "known_expression", "known_landmarks")
 """Factors of `TrackWeights` on the weights of a fit."""
 
 
@@ -83,20 +83,24 @@ class TrackWeights:
 
     near_expression: float = 1.5e-3
     """Squared change of the expression in standard deviations."""
-    near_rotation: float = 5.0
+    near_rotation: float = 1.0
     """Squared change of the angles in radians."""
-    near_translation: float = 5.0
+    near_translation: float = 1.0
     """Squared change of the translation in decimetres."""
     near_light: float = 0.25
     """Squared change of the light coefficients."""
-    smoothing: float = 3.0
+    smoothing: float = 13.0
     """Stiffness of the motion against the certainty of a usual frame; motion of periods below
-    2 pi smoothing^(1/4) frames is damped. 0 leaves the tracked motion as it is."""
+    2 pi smoothing^(1/4) frames is damped, quick motion less. 0 leaves the tracked motion as it
+    is."""
     known_colour: float = 3.0
     """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
     skin is known, what differs is a lid or a lip more often than a hand."""
     known_expression: float = 0.25
     """Multiplies w_expression meanwhile: there is no identity that it could be mistaken for."""
+    known_landmarks: float = 4.0
+    """Multiplies w_landmarks meanwhile: a known face has fewer ways to be bent towards landmarks
+    that are off."""
 
     def __post_init__(self) -> None:
         """Refuse weights that reward jumps."""
@@ -112,6 +116,7 @@ class TrackWeights:
             weights,
             robust_colour=self.known_colour * weights.robust_colour,
             w_expression=self.known_expression * weights.w_expression,
+            w_landmarks=self.known_landmarks * weights.w_landmarks,
         )
 
 

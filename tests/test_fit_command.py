@@ -186,7 +186,9 @@ def test_frames_of_a_video_weigh_what_photos_do_with_public_weights():
     assert chosen_track(parse_command(groups, ["--smoothing", "5"])) == TrackWeights(smoothing=5.0)
     line = ["--weights", "public", "--known_colour", "2", "--smoothing", "5"]
     public = chosen_track(parse_command(groups, line))
-    assert public == TrackWeights(smoothing=5.0, known_colour=2.0, known_expression=1.0)
+    assert public == TrackWeights(
+        smoothing=5.0, known_colour=2.0, known_expression=1.0, known_landmarks=1.0
+    )
 
 
 def test_chosen_weights_are_a_set_with_single_replacements():

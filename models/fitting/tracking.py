@@ -4,17 +4,21 @@
    fitted, identity and albedo stay (`track`).
 2. All frames together are then smoothed: every frame has its own energy, to the second order about
    the tracked motion y_t, with the light eliminated, and motion should have small second
-   differences,
+   differences d_t = x_t-1 - 2 x_t + x_t+1, few large ones rather than many small ones,
 
        min  sum_t (x_t - y_t)^T H_t (x_t - y_t) - 2 p_t^T (x_t - y_t)
-          + sum_t (x_t-1 - 2 x_t + x_t+1)^T S (same),
+          + sum_t sum_b rho_b(d_tb^T S_b d_tb),    rho(q) = 2 r (sqrt(r^2 + q) - r),
 
-   one banded system (`smooth`). x_t = (expression, angles, translation). The pull p_t is where the
-   frame would go if nothing held it to the one before, so that it does not lag behind quick motion.
+   with a sum over the blocks b of x_t = (expression, angles, translation): banded systems in which
+   each difference weighs 1 / sqrt(1 + q / r^2) (`smooth`), so that a blink or a nod bends the
+   motion and the rest of it stays smooth. The pull p_t is where the frame would go if nothing held
+   it to the one before, so that it does not lag behind quick motion.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +40,12 @@ TRACKED = ("expression", "angles_rad", "gamma", "translation_dm", "joints_rad")
 """What changes from frame to frame; joints of face models that have some."""
 MOTION = ("expression", "angles_rad", "translation_dm", "joints_rad")
 """What of it is motion."""
+QUICK_EXPRESSION, QUICK_POSE = 0.1, 0.3
+"""Second differences that smoothing takes for large, over the median of the tracked motion's."""
+SMOOTHING_ROUNDS = 5
+"""Solutions, each weighing the second differences by the one before; further ones change nothing
+that could be seen."""
+SECOND_DIFFERENCE = (1.0, -2.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -192,8 +202,57 @@ def eliminate_light(
     return of_motion - reduced[:, :-1], gradient[~light] - reduced[:, -1]
 
 
+@dataclass(frozen=True)
+class Smoothness:
+    """How smooth the motion of a video should be.
+
+    It is the same in all windows of the video, or they would not meet.
+    """
+
+    stiffness: Float[np.ndarray, " motion"]
+    """Weight of each coefficient's squared second differences, S."""
+    blocks: Mapping[str, slice]
+    """Where the blocks of the motion lie."""
+    usual: Mapping[str, float]
+    """r of each block: second differences of a larger norm, by S, count ever less; inf for none."""
+
+    @classmethod
+    def of(
+        cls,
+        motion: np.ndarray,
+        together: np.ndarray,
+        stiffness: np.ndarray,
+        blocks: Mapping[str, slice],
+    ) -> Smoothness:
+        """From the tracked motion of the whole video.
+
+        Args:
+            motion: (N, K).
+            together: (N - 2,) bool: whether three frames follow one another.
+            stiffness: (K,) S.
+            blocks: where the blocks of the motion lie.
+        """
+        second = _second_differences(motion)[together] * np.sqrt(stiffness)
+        usual = {}
+        for name, part in blocks.items():
+            norms = np.linalg.norm(second[:, part], axis=1)
+            middle = float(np.median(norms)) if len(norms) else 0.0
+            share = QUICK_EXPRESSION if name == "expression" else QUICK_POSE
+            usual[name] = share * middle or math.inf
+        return cls(stiffness, blocks, usual)
+
+    def weights(self, motion: np.ndarray) -> np.ndarray:
+        """(N - 2, K) of the squared second differences of a motion."""
+        second = _second_differences(motion) * np.sqrt(self.stiffness)
+        weights = np.empty_like(second)
+        for name, part in self.blocks.items():
+            excess = np.square(second[:, part]).sum(axis=1, keepdims=True) / self.usual[name] ** 2
+            weights[:, part] = self.stiffness[part] / np.sqrt(1 + excess)
+        return weights
+
+
 def smooth(
-    motion: np.ndarray, certainty: np.ndarray, pull: np.ndarray, stiffness: np.ndarray
+    motion: np.ndarray, certainty: np.ndarray, pull: np.ndarray, smoothness: Smoothness
 ) -> np.ndarray:
     """The smoothest motion near the tracked one.
 
@@ -201,30 +260,36 @@ def smooth(
         motion: (N, K) of consecutive frames.
         certainty: (N, K, K) positive semi-definite.
         pull: (N, K) as in `TrackedFrame`.
-        stiffness: (K,) weight of each coefficient's squared second differences, S; the same for
-            all windows of a video, or they would not meet.
+        smoothness: what is smooth.
 
     Returns:
         (N, K); the same where fewer than three frames leave nothing to smooth.
     """
     count, size = motion.shape
-    if count < 3 or not stiffness.any():
+    if count < 3 or not smoothness.stiffness.any():
         return motion.copy()
     # Upper form of LAPACK's banded storage: entry (i, j) of the matrix lies in row u + i - j.
     upper = 2 * size
-    band = np.zeros((upper + 1, count * size))
+    of_frames = np.zeros((upper + 1, count * size))
     rows, columns = np.triu_indices(size)
     scale = np.maximum(np.trace(certainty, axis1=1, axis2=2) / size, 1e-12)
     for frame in range(count):
         block = certainty[frame] + 1e-9 * scale[frame] * np.eye(size)
         start = frame * size
-        band[upper + rows - columns, start + columns] += block[rows, columns]
-    second = np.array([1.0, -2.0, 1.0])
-    for a in range(3):
-        for b in range(a, 3):
-            value = second[a] * second[b] * stiffness
-            for first in range(count - 2):
-                column = (first + b) * size + np.arange(size)
-                band[upper - (b - a) * size, column] += value
+        of_frames[upper + rows - columns, start + columns] += block[rows, columns]
     right = np.einsum("nij,nj->ni", certainty, motion) + 1e-9 * scale[:, None] * motion + pull
-    return solveh_banded(band, right.ravel()).reshape(count, size)
+    smoothed, weights = motion, np.broadcast_to(smoothness.stiffness, (count - 2, size))
+    for _ in range(SMOOTHING_ROUNDS):
+        band = of_frames.copy()
+        for a, first in enumerate(SECOND_DIFFERENCE):
+            for b, second in enumerate(SECOND_DIFFERENCE[a:], start=a):
+                diagonal = band[upper - (b - a) * size].reshape(count, size)
+                diagonal[b : b + count - 2] += first * second * weights
+        smoothed = solveh_banded(band, right.ravel()).reshape(count, size)
+        weights = smoothness.weights(smoothed)
+    return smoothed
+
+
+def _second_differences(motion: np.ndarray) -> np.ndarray:
+    """Of consecutive frames, (N - 2, K)."""
+    return np.diff(motion, n=2, axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_tables_of_renders(capsys: pytest.CaptureFixture[str]):
     }
     assert {"detector", "mean face", "landmarks", "fast", "balanced", "best"} <= inner.keys()
     assert inner["balanced"] < inner["mean face"]
-    assert {"nothing hidden", "bar over the eyes"} <= inner.keys()
+    assert {"nothing hidden", "bar over the eyes", "face mask", "full beard"} <= inner.keys()
 
 
 def test_heads_that_are_not_there_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -42,6 +43,25 @@ def test_what_hides_a_face_lies_on_it():
     rows, columns = np.nonzero(changed)
     assert columns.min() >= 59 and columns.max() <= 161 and rows.min() >= 59
     assert (render.picture == 250).all()
+
+
+@pytest.mark.parametrize("draw", [fitting._masked, fitting._bearded])
+def test_masks_and_beards_hide_the_chin_and_leave_the_eyes(draw: Callable[..., Render]):
+    chin, nose, eye = (112, 170), (112, 112), (85, 95)
+    angle = np.linspace(0, np.pi, 17)
+    points = np.full((68, 2), nose, float)
+    points[:17] = np.stack([112 - 60 * np.cos(angle), 100 + 75 * np.sin(angle)], axis=1)
+    points[28] = (112, 105)
+    points[31], points[35], points[50], points[52] = (105, 118), (119, 118), (108, 135), (116, 135)
+    around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points[48:60] = np.stack([112 - 18 * np.cos(around), 142 - 7 * np.sin(around)], axis=1)
+    grey = np.full((224, 224, 3), 200, np.uint8)
+    render = Render(grey, np.zeros(1), points, np.ones(68, bool))
+    changed = (draw(render, np.random.default_rng(0)).picture != 200).any(axis=2)
+    assert changed[chin[::-1]]
+    assert not changed[eye[::-1]]
+    assert changed[142, 112] == (draw is fitting._masked), "lips show in a beard"
+    assert not changed[:, :50].any() and not changed[:, 174:].any()
 
 
 def test_counts_below_none_are_refused():

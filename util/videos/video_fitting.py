@@ -42,6 +42,7 @@ from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.tracking import (
     MOTION,
+    Smoothness,
     TrackedFrame,
     begin,
     motion_of,
@@ -235,7 +236,7 @@ class VideoFitting:
             keys = choose_spread(features, self._job.frames_for_shape, away)
             frames = {frame.number: frame.image for frame in self.reader.read(keys)}
             batches = [
-                self._tools.batch(frames[key], _crop(crops, key), scan["landmarks"][key])
+                frame_batch(frames[key], _crop(crops, key), scan["landmarks"][key])
                 for key in frames
             ]
             batch = _join(batches).to(fitter.camera.focal_px.device)
@@ -286,12 +287,15 @@ class VideoFitting:
     def _smooth(self, tracked: Arrays, found: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Coefficients (N, P) with the motion smoothed, scene by scene."""
         coefficients = tracked["coefficients"].astype(np.float64)
-        layout = self._tools.fitter(0).face_model.layout
-        columns = np.concatenate(
-            [np.arange(layout.size)[part] for part in _motion_slices(layout).values()]
-        )
+        blocks = _motion_slices(self._tools.fitter(0).face_model.layout)
+        columns = np.concatenate([np.arange(coefficients.shape[1])[p] for p in blocks.values()])
         usual = np.median(tracked["sureness"][found], axis=0)
-        stiffness = self._job.track.smoothing * usual.astype(np.float64)
+        smoothness = Smoothness.of(
+            coefficients[:, columns],
+            found[:-2] & found[1:-1] & found[2:] & ~starts[1:-1] & ~starts[2:],
+            self._job.track.smoothing * usual.astype(np.float64),
+            _within_motion(blocks),
+        )
         margin = SMOOTHED_FRAMES // 5
         for run in frame_runs(found, starts):
             for first in range(run.start, run.stop, SMOOTHED_FRAMES):
@@ -299,7 +303,7 @@ class VideoFitting:
                 window = range(
                     max(core.start - margin, run.start), min(core.stop + margin, run.stop)
                 )
-                smoothed = smooth(*self._motion(window), stiffness)
+                smoothed = smooth(*self._motion(window), smoothness)
                 inside = slice(core.start - window.start, core.stop - window.start)
                 coefficients[core.start : core.stop, columns] = smoothed[inside]
         return coefficients
@@ -486,17 +490,24 @@ class _Tools:
     def reader(self) -> VideoReader:
         return VideoReader(self.job.video)
 
-    def batch(self, image: np.ndarray, crop: FrameCrop, landmarks: np.ndarray) -> FaceBatch:
-        """One frame's crop with landmarks and skin mask."""
-        window = crop.crop_image(image)
-        points = torch.from_numpy(crop.crop_landmarks(landmarks)).float()
-        return FaceBatch(
-            images=torch.from_numpy(window.copy()).permute(2, 0, 1)[None] / 255.0,
-            paths=("",),
-            landmarks_px=from_index(points, "centre")[None],
-            skin_mask=torch.from_numpy(skin_mask(window))[None, None] / 255.0,
-            inside=torch.from_numpy(inside_photo(crop, window.shape))[None, None],
-        )
+
+def frame_batch(image: np.ndarray, crop: FrameCrop, landmarks: np.ndarray) -> FaceBatch:
+    """One frame's crop with landmarks and skin mask.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the frame.
+        crop: of the face.
+        landmarks: (68, 2) pixel indices of the frame.
+    """
+    window = crop.crop_image(image)
+    points = torch.from_numpy(crop.crop_landmarks(landmarks)).float()
+    return FaceBatch(
+        images=torch.from_numpy(window.copy()).permute(2, 0, 1)[None] / 255.0,
+        paths=("",),
+        landmarks_px=from_index(points, "centre")[None],
+        skin_mask=torch.from_numpy(skin_mask(window))[None, None] / 255.0,
+        inside=torch.from_numpy(inside_photo(crop, window.shape))[None, None],
+    )
 
 
 class _Numbered:
@@ -596,7 +607,7 @@ class _Track:
             if crop is None:
                 last = None
                 continue
-            batch = self._tools.batch(frame.image, crop, item.landmarks[row]).to(device)
+            batch = frame_batch(frame.image, crop, item.landmarks[row]).to(device)
             weights, schedule = self._tools.job.track, self._tools.job.schedule
             is_first = last is None or bool(item.starts[row])
             if last is None or is_first:
@@ -629,6 +640,15 @@ class _Track:
 def _motion_slices(layout: ParameterLayout) -> dict[str, slice]:
     """Where the blocks of the motion lie, in the order of `motion_of`."""
     return {name: layout.slices[name] for name in MOTION if name in layout.slices}
+
+
+def _within_motion(blocks: Mapping[str, slice]) -> dict[str, slice]:
+    """Where the blocks of the motion lie in it."""
+    within, begin = {}, 0
+    for name, part in blocks.items():
+        within[name] = slice(begin, begin + part.stop - part.start)
+        begin = within[name].stop
+    return within
 
 
 def _colour_distance(tracked: TrackedFrame, fitter: FaceFitter) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles, rotation_matrix
@@ -16,6 +17,8 @@ from models.fitting.gauss_newton import StepRules
 from models.fitting.priors import step_rates
 from models.fitting.tracking import (
     MOTION,
+    QUICK_POSE,
+    Smoothness,
     begin,
     eliminate_light,
     motion_of,
@@ -38,6 +41,11 @@ def random_certainties(count: int, size: int) -> np.ndarray:
     return roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(size)
 
 
+def quadratic(stiffness: np.ndarray) -> Smoothness:
+    """All second differences count alike."""
+    return Smoothness(stiffness, {"all": slice(0, len(stiffness))}, {"all": np.inf})
+
+
 def test_the_smoother_solves_its_system():
     count, size, smoothing = 7, 3, 2.0
     motion, pull = np.random.default_rng(0).normal(size=(2, count, size))
@@ -53,27 +61,81 @@ def test_the_smoother_solves_its_system():
         dense[part, part] += certainty[frame]
         right[part] = certainty[frame] @ motion[frame] + pull[frame]
     expected = np.linalg.solve(dense, right).reshape(count, size)
-    np.testing.assert_allclose(smooth(motion, certainty, pull, stiffness), expected, rtol=1e-6)
+    found = smooth(motion, certainty, pull, quadratic(stiffness))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_smoother_nears_the_least_of_what_it_minimises():
+    count, size = 9, 3
+    motion, pull = np.random.default_rng(0).normal(size=(2, count, size))
+    certainty, stiffness = random_certainties(count, size), np.array([2.0, 3.0, 1.0])
+    blocks, usual = {"expression": slice(0, 2), "angles_rad": slice(2, 3)}, (0.8, 0.5)
+
+    def cost(flat: np.ndarray) -> float:
+        moved = flat.reshape(count, size) - motion
+        own = np.einsum("ni,nij,nj", moved, certainty, moved) - 2 * (pull * moved).sum()
+        bent = np.diff(flat.reshape(count, size), n=2, axis=0) ** 2 * stiffness
+        rough = [
+            2 * r * (np.sqrt(r**2 + bent[:, part].sum(axis=1)) - r).sum()
+            for r, part in zip(usual, blocks.values(), strict=True)
+        ]
+        return float(own + sum(rough))
+
+    smoothness = Smoothness(stiffness, blocks, dict(zip(blocks, usual, strict=True)))
+    found = cost(smooth(motion, certainty, pull, smoothness).ravel())
+    least = minimize(cost, motion.ravel(), method="BFGS", options={"gtol": 1e-6}).fun
+    unsmoothed = cost(motion.ravel())
+    assert least < found < least + 0.01 * (unsmoothed - least)
+    alike = cost(smooth(motion, certainty, pull, quadratic(stiffness)).ravel())
+    assert alike > least + 3 * (found - least)
+
+
+def test_a_bend_is_kept_where_noise_is_removed():
+    count = 60
+    bent = np.abs(np.arange(count) - 30.0)[:, None] * 0.5
+    noisy = bent + np.random.default_rng(0).normal(scale=0.1, size=bent.shape)
+    certainty, none = np.ones((count, 1, 1)), np.zeros_like(bent)
+    blocks, together = {"angles_rad": slice(0, 1)}, np.ones(count - 2, bool)
+    stiff = Smoothness.of(noisy, together, np.array([10.0]), blocks)
+    kept = smooth(noisy, certainty, none, stiff) - bent
+    softer = smooth(noisy, certainty, none, quadratic(np.array([10.0]))) - bent
+
+    def shaking(error: np.ndarray) -> float:
+        return float(np.abs(np.diff(error[:25], n=2, axis=0)).mean())
+
+    assert shaking(kept) < shaking(softer)
+    assert abs(kept[28:33]).mean() < abs(softer[28:33]).mean()
+
+
+def test_cuts_do_not_count_as_motion():
+    motion = np.array([0.0, 1, 0, 1, 0, 500, 501, 500, 501])[:, None]
+    together = np.array([True, True, True, False, False, True, True])
+    blocks = {"angles_rad": slice(0, 1)}
+    calm = Smoothness.of(motion, together, np.array([4.0]), blocks)
+    assert calm.usual["angles_rad"] == pytest.approx(QUICK_POSE * 2 * 2)
+    resting = Smoothness.of(np.zeros((5, 1)), np.ones(3, bool), np.ones(1), blocks)
+    assert resting.usual["angles_rad"] == np.inf
 
 
 def test_straight_motion_stays_and_uncertain_frames_follow_their_neighbours():
     count, size = 20, 2
     line = np.linspace(0, 1, count)[:, None] * [1.0, -2.0]
     certainty = np.tile(np.eye(size), (count, 1, 1))
-    none = np.zeros_like(line)
-    np.testing.assert_allclose(smooth(line, certainty, none, np.full(size, 50.0)), line, atol=1e-6)
+    none, smoothness = np.zeros_like(line), quadratic(np.full(size, 50.0))
+    np.testing.assert_allclose(smooth(line, certainty, none, smoothness), line, atol=1e-6)
     spoilt = line.copy()
     spoilt[9] += 5.0
     certainty[9] *= 1e-6
-    np.testing.assert_allclose(smooth(spoilt, certainty, none, np.ones(size)), line, atol=1e-4)
+    smoothness = quadratic(np.ones(size))
+    np.testing.assert_allclose(smooth(spoilt, certainty, none, smoothness), line, atol=1e-4)
 
 
 def test_too_little_to_smooth_stays():
     motion = np.random.default_rng(0).normal(size=(2, 3))
-    still = smooth(motion, random_certainties(2, 3), motion, np.full(3, 5.0))
+    still = smooth(motion, random_certainties(2, 3), motion, quadratic(np.full(3, 5.0)))
     np.testing.assert_array_equal(still, motion)
     longer = np.random.default_rng(0).normal(size=(5, 3))
-    still = smooth(longer, random_certainties(5, 3), longer, np.zeros(3))
+    still = smooth(longer, random_certainties(5, 3), longer, quadratic(np.zeros(3)))
     np.testing.assert_array_equal(still, longer)
 
 
@@ -251,7 +313,10 @@ def follow(
         for name in ("motion", "certainty", "pull")
     )
     usual = np.median(certainty.diagonal(axis1=1, axis2=2), axis=0)
-    smoothed = smooth(motion, certainty, pull, weights.smoothing * usual)
+    blocks = {"expression": slice(0, 64), "pose": slice(64, motion.shape[1])}
+    together = np.ones(len(motion) - 2, bool)
+    smoothness = Smoothness.of(motion, together, weights.smoothing * usual, blocks)
+    smoothed = smooth(motion, certainty, pull, smoothness)
     flat = model.layout.join(last).repeat(len(batches), 1)
     flat[:, model.layout.slices["expression"]] = torch.from_numpy(smoothed[:, :64]).float()
     return flat
@@ -263,12 +328,14 @@ def test_a_blink_is_followed(blink: tuple[FaceModel, torch.Tensor, list[FaceBatc
     person, true = model.layout.split(flat[:1]), depth_of_blink(model, flat)
     assert true > 0.2
     depth = depth_of_blink(model, follow(model, batches, person, TrackWeights()))
-    assert depth > 0.55 * true
+    assert depth > 0.75 * true
     closer = follow(model, batches, person, TrackWeights(), TRACK_STRIDE["best"])
-    assert depth_of_blink(model, closer) > 1.1 * depth
+    assert depth_of_blink(model, closer) > depth
     # As frames were once held: what a change of these weights would bring back.
-    held = TrackWeights(near_expression=0.015, known_colour=1.0, known_expression=1.0)
-    assert depth_of_blink(model, follow(model, batches, person, held)) < 0.45 * true
+    held = TrackWeights(
+        near_expression=0.015, known_colour=1.0, known_expression=1.0, known_landmarks=1.0
+    )
+    assert depth_of_blink(model, follow(model, batches, person, held)) < 0.6 * true
 
 
 def test_weights_that_reward_jumps_are_refused():
@@ -280,9 +347,10 @@ def test_weights_that_reward_jumps_are_refused():
 
 def test_frames_of_a_known_face_weigh_otherwise(tiny_face_model: FaceModel):
     weights = FitWeights(robust_colour=0.2, w_expression=0.4)
-    changed = TrackWeights(known_colour=2.0, known_expression=0.5)
+    changed = TrackWeights(known_colour=2.0, known_expression=0.5, known_landmarks=3.0)
     known = changed.of_known_face(weights)
-    assert known == FitWeights(robust_colour=0.4, w_expression=0.2)
+    three = 3 * weights.w_landmarks
+    assert known == FitWeights(robust_colour=0.4, w_expression=0.2, w_landmarks=three)
     assert changed.of_known_face(PUBLIC_WEIGHTS).robust_colour == float("inf")
     fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer(), weights)
     layout = tiny_face_model.layout
