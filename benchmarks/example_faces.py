@@ -19,7 +19,7 @@ from util.photos.face_result import FaceResult
 from util.photos.fit_record import FitRecord, StageRecord
 from util.photos.photo_camera import PhotoCamera
 from util.photos.results import SummaryRow
-from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
+from util.reports.face_report import OVERLAY_FILES, DrawnPhoto, ReportSource, ReportWriter
 from util.reports.video_report import VideoReportWriter
 from util.videos.video_fitting import VideoFit
 from util.videos.video_results import VideoResults
@@ -92,7 +92,7 @@ def report_row(face: FaceResult, message: str = "") -> SummaryRow:
 
 def report_writer(face_model: FaceModel) -> ReportWriter:
     """As a run of `fit.py` has it."""
-    return ReportWriter(face_model, ReportSource("fit.py", {"preset": "fast"}, with_overlay=True))
+    return ReportWriter(face_model, ReportSource("fit.py", {"preset": "fast"}, OVERLAY_FILES))
 
 
 def drawn_photo() -> DrawnPhoto:

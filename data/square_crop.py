@@ -112,6 +112,11 @@ class SquareCrop:
         scales = np.append(self.scales, self.scales.mean())
         return points * scales + np.array([self.left, self.top, 0.0])
 
+    def from_photo(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of the photo in the crop, as `to_photo` has them."""
+        scales = np.append(self.scales, self.scales.mean())
+        return (points - np.array([self.left, self.top, 0.0])) / scales
+
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The crop (S, S, 3) uint8 of a photo (H, W, 3) uint8."""
         height, width = image.shape[:2]

@@ -58,6 +58,15 @@ class PublicDemoOptions:
 
 
 @dataclass(frozen=True)
+class PublicReportOptions:
+    """singleImage.py alone."""
+
+    report: bool = True
+    """Also write what test.py writes of each face into faces/: <name>_report.html, a page to turn
+    and to read, index.html, which shows all, mesh and numbers."""
+
+
+@dataclass(frozen=True)
 class PublicBenchmarkOptions:
     """benchmark.py."""
 
@@ -68,15 +77,23 @@ class PublicBenchmarkOptions:
 
 
 DEMO_GROUPS = (PublicDemoOptions, BaseOptions, DetectionOptions, *SYNERGY_GROUPS)
+SINGLE_IMAGE_GROUPS = (PublicReportOptions, *DEMO_GROUPS)
 
 
-def demo_options(argv: Sequence[str], description: str = "") -> ParsedOptions:
+def demo_options(
+    argv: Sequence[str], description: str = "", groups: Sequence[type] = DEMO_GROUPS
+) -> ParsedOptions:
     """The command line of a demo; weights where the public code has them unless they are given.
+
+    Args:
+        argv: arguments.
+        description: of the command.
+        groups: its options.
 
     Raises:
         InputError: unknown flag, wrong value, no photos.
     """
-    options = parse_command(DEMO_GROUPS, long_flags(argv), description)
+    options = parse_command(groups, long_flags(argv), description)
     given = any(options.given(flag) for flag in ("weights", "name", "epoch"))
     if not given:
         options = options.with_values(SynergyModelOptions, weights=DEMO_WEIGHTS)

@@ -33,7 +33,10 @@ class SynergyTestOptions:
     uv_folder: str = ""
     """Folder of maps <stem>_fake_B.png or <stem>.png for --save_mesh textured."""
     draw: bool = True
-    """Write the pictures of landmarks, pose and mesh, of a video the video."""
+    """Write the pictures of landmarks, pose and mesh over each photo, of a video the video."""
+    report: bool = True
+    """Of photos: also write <stem>_report.html, a page of each face to turn and to read, and
+    index.html, which shows all; not with --save_mesh none, unless it is asked for."""
     res_folder: str = ""
     """Folder of the results; else results/ beside the checkpoint."""
 
@@ -54,7 +57,7 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """
     test = options[SynergyTestOptions]
     if test.v_path:
-        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder", "save"):
+        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder", "save", "report"):
             if options.given(flag):
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
         if not Path(test.v_path).exists():

@@ -2,7 +2,7 @@
 
 python tools/synergynet/singleImage.py -f img
 
-Writes inference_output/{rendering_overlay,landmarks,poses}.
+Writes inference_output/{rendering_overlay,landmarks,poses}, and a page of each face into faces.
 The weights are pretrained/best.pth.tar, or those of -w, or our run of --name and --epoch.
 """
 
@@ -14,13 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from options.public_synergy import demo_options
+from options.public_synergy import SINGLE_IMAGE_GROUPS, demo_options
 from util.command import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Go through the photos."""
-    options = demo_options(sys.argv[1:] if argv is None else argv, __doc__ or "")
+    given = sys.argv[1:] if argv is None else argv
+    options = demo_options(given, __doc__ or "", SINGLE_IMAGE_GROUPS)
     from util.synergy.public_synergy_files import single_image
 
     count = single_image(options)

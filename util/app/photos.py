@@ -42,7 +42,7 @@ from util.photos.face_result import FaceResult
 from util.photos.photo_fitting import PhotoFitting, face_fitter
 from util.photos.photo_run import PREVIEW_PX, Overlay, PhotoRun
 from util.photos.results import ResultWriter, SummaryRow
-from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
+from util.reports.face_report import OVERLAY_FILES, DrawnPhoto, ReportSource, ReportWriter
 from util.reports.report_parts import REPORT_ENDING
 
 MOST_LOADED = 3
@@ -181,7 +181,7 @@ class PhotoWork:
         options = self._options.with_values(FaceModelOptions, face_model=wish.face_model)
         options = options.with_values(AppOptions, preset=wish.preset)
         flags = ("face_model", "preset")
-        return ReportSource.of("app.py", options, flags, outputs, with_overlay=True)
+        return ReportSource.of("app.py", options, flags, outputs, photo_files=OVERLAY_FILES)
 
 
 class _ShownReports(ReportWriter):

@@ -131,8 +131,9 @@ def write_textured_obj(
     *,
     decimals: int = 4,
     remark: str = "",
+    material: str = "",
 ) -> None:
-    """Write `<stem>.obj`, and the .mtl and .png that `material_stem` names beside it.
+    """Write `<stem>.obj`, and its material (.mtl) and texture (.png) beside it.
 
     Args:
         path: the .obj.
@@ -143,13 +144,14 @@ def write_textured_obj(
         texture: (H, W, 3) uint8, or the content of a PNG file.
         decimals: of coordinates.
         remark: a line, or several, before the mesh, such as its unit.
+        material: name of .mtl and .png, without spaces; else `material_stem` gives it.
 
     Raises:
         ValueError: a number is not finite; nothing is written.
     """
     if not (np.isfinite(vertices).all() and np.isfinite(uv).all()):
         raise ValueError(f"{path.name}: the mesh has non-finite numbers")
-    material = material_stem(path.stem)
+    material = material or material_stem(path.stem)
     lines = [remark_lines(remark), f"mtllib {material}.mtl\nusemtl skin\n"]
     vertex = "v " + " ".join([f"%.{decimals}f"] * 3) + "\n"
     lines.append(vertex * len(vertices) % tuple(vertices.ravel().tolist()))

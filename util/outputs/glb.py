@@ -72,10 +72,8 @@ class GlbOutput(Output):
                 the mesh, in place of colours of its vertices.
 
         Raises:
-            ValueError: the face has no albedo, or its model no texture coordinates.
+            ValueError: the face model has no texture coordinates for the texture.
         """
-        if texture_png is None and face.albedo is None:
-            raise ValueError(f"{face.stem}: a glb needs the albedo of the face")
         common = self._coloured if texture_png is None else self._textured
         seamless, written = common.seamless, common.seamless.vertices
         rest, normals = self._at_rest(face)
@@ -83,7 +81,7 @@ class GlbOutput(Output):
             rest[written],
             seamless.triangles,
             normals=normals[written],
-            colours=face.albedo if texture_png is None else None,
+            colours=face.surface_colours if texture_png is None else None,
             uv=seamless.uv,
             texture_png=texture_png,
         )

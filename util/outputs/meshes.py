@@ -32,16 +32,14 @@ class NeutralOutput(Output):
         """Write `<stem>_neutral.obj`.
 
         Raises:
-            ValueError: the face has no albedo, or is not finite.
+            ValueError: the face is not finite.
         """
-        if face.albedo is None:
-            raise ValueError(f"{face.stem}: a mesh at rest needs the albedo of the face")
         options = self.source.options
         write_obj(
             folder / f"{face.stem}_neutral.obj",
             options.units_in_a_dm * resting_vertices(self.source.face_model, face),
             face.triangles,
-            face.albedo,
+            face.surface_colours,
             mesh_remark(face, options, "head, x to the person's left, y up, z forward"),
         )
 

@@ -35,12 +35,10 @@ class UsdzOutput(Output):
         """Write `<stem>.usdz`.
 
         Raises:
-            ValueError: the face has neither albedo nor texture, or is not finite.
+            ValueError: the face is not finite.
         """
         path, model = folder / f"{face.stem}.usdz", self.source.face_model
         texture = self.source.texture_png(face)
-        if texture is None and face.albedo is None:
-            raise ValueError(f"{path.name}: it needs the albedo of the face")
         vertices = face.head_vertices
         normals_of = model.normals_of
         with torch.no_grad():
@@ -50,7 +48,7 @@ class UsdzOutput(Output):
             vertices,
             face.triangles,
             normals,
-            colours=face.albedo if texture is None else None,
+            colours=face.surface_colours if texture is None else None,
             uv=None if texture is None or model.uv is None else model.uv.cpu().numpy(),
             uv_triangles=_corners(model.uv_triangles),
             texture_png=texture,

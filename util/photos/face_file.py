@@ -34,8 +34,10 @@ def write_face_file(path: Path, face: FaceResult) -> None:
 
 
 def face_record(face: FaceResult) -> dict[str, Any]:
-    """Plain values, as docs/results.md lists them."""
-    alignment, camera = face.alignment, face.camera
+    """Plain values, as docs/results.md lists them; of a face in pixels its own record."""
+    if face.pixels is not None:
+        return {"photo": face.photo.name, "face": face.number, **face.pixels.record}
+    alignment, camera = face.aligned, face.camera
     angles = face.coefficients.angles_rad[0].tolist()
     return {
         "format_version": FORMAT_VERSION,

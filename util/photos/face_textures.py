@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from PIL import Image
 
 from models.camera import Camera
@@ -78,12 +79,16 @@ class FaceTextures:
     def _png(self, person: tuple[FaceResult, ...]) -> bytes:
         views = []
         for face in person:
-            gamma = face.coefficients.gamma.detach().cpu()
+            # Without a known light it is taken as even, and the face model's mean as the albedo.
+            even = torch.zeros(1, 27)
+            gamma = even if face.light is None else face.light.detach().cpu()
             if not (np.isfinite(face.vertices).all() and bool(gamma.isfinite().all())):
                 raise ValueError(f"{face.stem}: vertices or light are not finite")
             camera = camera_in_photo(self._camera.refocused(face.focal_scale), face.alignment)
             views.append(PhotoView(self._read(face), camera, face.vertices, gamma))
         texture = person[0].coefficients.texture.detach()
+        if person[0].albedo is None:
+            texture = torch.zeros_like(texture)
         made = self._make(views, texture, keep_light=self._keep_light)
         content = io.BytesIO()
         # Level 1 is three times as fast as the default and costs a few per cent of size.

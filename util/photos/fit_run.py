@@ -37,7 +37,7 @@ from util.photos.photo_run import (
     report_photos,
 )
 from util.photos.results import ResultWriter
-from util.reports.face_report import ReportSource, ReportWriter
+from util.reports.face_report import OVERLAY_FILES, ReportSource, ReportWriter
 from util.training.trained_model import load_reconstruction_model
 
 RESULT_FLAGS = (
@@ -79,9 +79,8 @@ def fit_photos(options: ParsedOptions) -> None:
     )
     reports = None
     if fit.report:
-        source = ReportSource.of(
-            "fit.py", options, RESULT_FLAGS, outputs, with_overlay=fit.photo_overlay
-        )
+        files = OVERLAY_FILES if fit.photo_overlay else {}
+        source = ReportSource.of("fit.py", options, RESULT_FLAGS, outputs, photo_files=files)
         reports = ReportWriter(face_model, source)
     make_folder(results, "res_folder")
     with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:

@@ -28,7 +28,7 @@ from util.photos.photo_run import (
     report_photos,
 )
 from util.photos.results import ResultWriter, results_folder
-from util.reports.face_report import ReportSource, ReportWriter
+from util.reports.face_report import OVERLAY_FILES, ReportSource, ReportWriter
 from util.training.trained_model import load_reconstruction_model
 
 RESULT_FLAGS = ("face_model", "face_region", "jaw_landmarks", "faces", "solve_appearance", "refine")
@@ -52,9 +52,8 @@ def reconstruct_folder(options: ParsedOptions) -> None:
     )
     reports = None
     if test.report:
-        source = ReportSource.of(
-            "test.py", options, RESULT_FLAGS, outputs, with_overlay=test.photo_overlay
-        )
+        files = OVERLAY_FILES if test.photo_overlay else {}
+        source = ReportSource.of("test.py", options, RESULT_FLAGS, outputs, photo_files=files)
         reports = ReportWriter(model.face_model, source)
     run = PhotoRun(
         reconstruction(model, test),

@@ -222,13 +222,7 @@ def report_photos(writer: ResultWriter, results: Path, done_word: str) -> MeanEr
     Raises:
         InputError: there is no face at all.
     """
-    done, total = writer.photos
-    if not done and total == 1:
-        raise InputError("; ".join(map(in_words, writer.rows)))
-    if not done:
-        raise InputError(
-            f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"
-        )
+    done, total = check_faces(writer, results)
     rows = [row for row in writer.rows if row.status == "ok"]
     errors = MeanErrors(
         inner=100 * float(np.mean([row.nme_inner for row in rows])),  # pyright: ignore
@@ -240,7 +234,28 @@ def report_photos(writer: ResultWriter, results: Path, done_word: str) -> MeanEr
         f"Inner landmarks against the detected ones: {errors.inner:.1f} % of the outer-eye "
         f"distance (mean face in the pose of the five points: {errors.mean_face:.1f} %)"
     )
+    announce_reports(writer, results)
+    return errors
+
+
+def check_faces(writer: ResultWriter, results: Path) -> tuple[int, int]:
+    """Photos with a face, and photos in all.
+
+    Raises:
+        InputError: there is no face at all.
+    """
+    done, total = writer.photos
+    if not done and total == 1:
+        raise InputError("; ".join(map(in_words, writer.rows)))
+    if not done:
+        raise InputError(
+            f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"
+        )
+    return done, total
+
+
+def announce_reports(writer: ResultWriter, results: Path) -> None:
+    """Say where to look, if there is anything."""
     if writer.reports:
         only = len(writer.reports) == 1
         print(f"Open in a browser: {results / (writer.reports[0] if only else 'index.html')}")
-    return errors

@@ -28,6 +28,7 @@ from util.photos.coefficient_file import write_mat
 from util.photos.face_file import write_face_file
 from util.photos.face_result import FaceResult
 from util.photos.fit_record import write_fit_record
+from util.photos.pixel_face import map_files
 from util.reports.contact_sheet import CONTACT_SHEET, write_contact_sheet
 from util.reports.report_parts import REPORT_ENDING
 
@@ -57,7 +58,7 @@ class SummaryRow:
 
 _COLUMNS = [field.name for field in fields(SummaryRow)]
 _FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", "_views.png", ".json")
-"""What `write_face` writes. The last says whose face it is, and is removed last."""
+"""What `write_face` may write. The last says whose face it is, and is removed last."""
 OVERLAY_ENDING = "_photo.jpg"
 
 
@@ -173,25 +174,10 @@ class ResultWriter:
         number = len(self.rows) - 1
         writing = self._pool.submit(write_face, self.folder, face, self._options)
         self._pending.append(_Writing(number, writing))
-        self._queue_outputs(face, number)
-        return number
-
-    def add_outputs(self, face: FaceResult, row: int) -> None:
-        """Queue what outputs write of a face whose usual files are not those of `write_face`.
-
-        Args:
-            face: to write.
-            row: number of its row, which is there.
-        """
-        while len(self._pending) >= 32:
-            self._collect(self._pending.pop(0))
-        self._queue_outputs(face, row)
-
-    def _queue_outputs(self, face: FaceResult, number: int) -> None:
-        """Each kind on its own: one that fails costs its own files only."""
-        for named in self._outputs:
+        for named in self._outputs:  # each on its own: one that fails costs its own files only
             write = partial(named.write, face=face)
             self._add_extra(named.output.names(face.stem), number, write)
+        return number
 
     def add_overlay(self, stem: str, row: int, draw: Callable[[], np.ndarray]) -> None:
         """Queue `<stem>_photo.jpg`.
@@ -317,7 +303,7 @@ class ResultWriter:
         stale += [f"{stem}{REPORT_ENDING}", *output_names(stem)]
         stale = [name for name in stale if name not in self._extras]
         if stem.casefold() not in named:
-            stale += [f"{stem}{ending}" for ending in _FACE_ENDINGS]
+            stale += _all_files(stem)
         for name in stale:
             try:
                 (self.folder / name).unlink(missing_ok=True)
@@ -325,8 +311,29 @@ class ResultWriter:
                 tqdm.write(f"{name} of an earlier run cannot be removed: {error.strerror}")
 
 
+def face_files(face: FaceResult) -> dict[str, str]:
+    """Endings of the files that `write_face` writes of a face, and what they hold."""
+    files = {} if face.picture is None else {".png": "crop, overlay, landmarks"}
+    if face.pixels is None:
+        files |= {".obj": "mesh", ".mat": "coefficients", ".json": "camera, landmarks"}
+    else:
+        if face.pixels.vertices is not None:
+            files[".obj"] = "mesh, in pixels of the photo"
+        files[".json"] = "landmarks, pose, parameters"
+    if face.fit is not None:
+        files["_fit.json"] = "energies"
+    if face.views is not None:
+        files["_views.png"] = "turned views"
+    return files
+
+
+def _all_files(stem: str) -> list[str]:
+    """Names of all files that `write_face` could have written of a face."""
+    return [*map_files(stem), *(f"{stem}{ending}" for ending in _FACE_ENDINGS)]
+
+
 def write_face(folder: Path, face: FaceResult, options: OutputOptions | None = None) -> None:
-    """Write `<stem>.obj`, `.mat`, `.json`, `.png`; of fits `<stem>_fit.json` and `_views.png` too.
+    """Write the files that `face_files` names, and the given map of a mesh that has one.
 
     All of them, or none: where one cannot be written, what is there of an earlier run stays as it
     is. Where all are, what that run had and this face has not goes.
@@ -337,36 +344,43 @@ def write_face(folder: Path, face: FaceResult, options: OutputOptions | None = N
     """
     with atomic_files(folder) as staging:
         _write_files(staging, face, options or OutputOptions())
-    stale = [] if face.fit is not None else ["_fit.json"]
-    stale += [] if face.views is not None else ["_views.png"]
-    for ending in stale:
-        (folder / f"{face.stem}{ending}").unlink(missing_ok=True)
+    written = {f"{face.stem}{ending}" for ending in face_files(face)}
+    if face.pixels is not None and face.pixels.given_map is not None:
+        written |= set(map_files(face.stem))
+    for name in _all_files(face.stem):
+        if name not in written:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _write_files(folder: Path, face: FaceResult, options: OutputOptions) -> None:
-    # As it always was in decimetres: byte for byte that of the public code.
-    remark = "" if options.unit == "dm" else mesh_remark(face, options)
-    vertices = options.units_in_a_dm * face.vertices
-    write_obj(folder / f"{face.stem}.obj", vertices, face.triangles, face.colours, remark)
-    camera, alignment = face.camera, face.alignment
-    write_mat(
-        folder / f"{face.stem}.mat",
-        face.coefficients,
-        face.landmarks_index,
-        {
-            "K": camera.K,
-            "R": camera.R,
-            "t": camera.t,
-            "photo_size": np.array(alignment.photo_size),
-            "photo_to_crop": alignment.matrix,
-        },
-    )
+    mesh = folder / f"{face.stem}.obj"
+    if face.pixels is None:
+        # As it always was in decimetres: byte for byte that of the public code.
+        remark = "" if options.unit == "dm" else mesh_remark(face, options)
+        vertices = options.units_in_a_dm * face.vertices
+        write_obj(mesh, vertices, face.triangles, face.colours, remark)
+        camera, alignment = face.camera, face.aligned
+        write_mat(
+            folder / f"{face.stem}.mat",
+            face.coefficients,
+            face.landmarks_index,
+            {
+                "K": camera.K,
+                "R": camera.R,
+                "t": camera.t,
+                "photo_size": np.array(alignment.photo_size),
+                "photo_to_crop": alignment.matrix,
+            },
+        )
+    elif face.pixels.vertices is not None:
+        face.pixels.write_mesh(mesh, face.triangles, face.colours)
     write_face_file(folder / f"{face.stem}.json", face)
     if face.fit is not None:
         write_fit_record(folder / f"{face.stem}_fit.json", face.fit)
     if face.views is not None:
         write_image(folder / f"{face.stem}_views.png", face.views)
-    write_image(folder / f"{face.stem}.png", face.picture)
+    if face.picture is not None:
+        write_image(folder / f"{face.stem}.png", face.picture)
 
 
 def _read_summary(path: Path) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from util.atomic import write_text
 from util.mesh_files.textured_mesh import material_stem
 from util.outputs import NamedOutput
 from util.photos.face_result import FaceResult
-from util.photos.results import OVERLAY_ENDING, SummaryRow
+from util.photos.results import OVERLAY_ENDING, SummaryRow, face_files
 from util.reports.report_data import MeshPacker
 from util.reports.report_parts import (
     REPORT_ENDING,
@@ -43,15 +43,20 @@ PAGE_BYTES = 1_000_000
 """More than this, and pictures become smaller."""
 TEXTURE_ENDING = "_textured.png"
 """Of the face's texture, where an output writes one; the viewer then shows it too."""
+_DOT = 1.3 / 224
+"""Radius of a landmark over the side of the crop."""
 PICTURE_STEPS = ((880, 82), (720, 75), (560, 68), (420, 60))
 """Longer side of the photo and JPEG quality, tried in turn."""
-_FILES = {
-    ".png": "crop, overlay, landmarks",
-    ".obj": "mesh",
-    ".mat": "coefficients",
-    ".json": "camera, landmarks",
-}
-_FIT_FILES = {"_fit.json": "energies", "_views.png": "turned views"}
+OVERLAY_FILES = {OVERLAY_ENDING: "whole photo"}
+"""Of a whole photo, where `--photo_overlay` is on."""
+_ABOUT_COLOURS = (
+    "Colours are the photo's, with its light, where it shows the surface; elsewhere those of the "
+    "face model's mean in their tone. Neither light nor albedo was predicted."
+)
+_ABOUT_WEAK = (
+    "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor a "
+    "focal length, and sizes are those that the face model gives it."
+)
 
 
 class DrawnPhoto:
@@ -87,12 +92,14 @@ class ReportSource:
     """test.py or fit.py."""
     flags: Mapping[str, Any]
     """Those by which the results of two runs differ."""
-    with_overlay: bool
-    """Whether `<stem>_photo.jpg` is written too."""
+    photo_files: Mapping[str, str] = field(default_factory=dict)
+    """Endings of files of the whole photo, and what they hold."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Names of what outputs write of a face, with * for its stem, and what it is."""
     with_texture: bool = False
     """Whether `<stem>_textured.png` is among it."""
+    network: Mapping[str, str] = field(default_factory=dict)
+    """What is said of the network beside the flags."""
 
     @classmethod
     def of(
@@ -102,16 +109,18 @@ class ReportSource:
         flags: Iterable[str],
         outputs: Sequence[NamedOutput] = (),
         *,
-        with_overlay: bool,
+        photo_files: Mapping[str, str],
+        network: Mapping[str, str] | None = None,
     ) -> ReportSource:
-        """Of a run's options and outputs."""
+        """Of a run's options and outputs; without `network`, `--name` and `--epoch` say it."""
         flat = options.flat()
         named = {name: flat[name] for name in flags}
-        if "name" in flat and (command == "test.py" or named.get("init") == "regress"):
+        by_name = command == "test.py" or named.get("init") == "regress"
+        if network is None and by_name and "name" in flat:
             named = {"name": flat["name"], "epoch": flat["epoch"], **named}
         files = {each.output.names("*")[0]: each.output.what for each in outputs}
         textured = any(TEXTURE_ENDING in each.output.endings for each in outputs)
-        return cls(command, named, with_overlay, files, textured)
+        return cls(command, named, photo_files, files, textured, network or {})
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,10 @@ class ReportWriter:
                 "figures": "".join(figure for _, figure in pictures.values()),
                 "no_units": "" if data["mesh"]["units"]["names"] else " hidden",
                 "numbers": table_rows(self._numbers(face, row)),
+                "about_numbers": _about(_ABOUT_WEAK if face.camera.kind == "weak" else ""),
+                "about_colours": _about(_ABOUT_COLOURS if face.light is None else ""),
+                "no_light": " hidden" if face.light is None else "",
+                "no_colours": "" if face.light is None else " hidden",
                 "energies": _energies(face),
                 "used": table_rows(self._used(face)),
                 "files": self._files(face, photo_stem),
@@ -244,17 +257,21 @@ class ReportWriter:
 
     def _numbers(self, face: FaceResult, row: SummaryRow) -> Iterable[tuple[str, str]]:
         points = (face.vertices[self._corners] * self._weights[:, :, None]).sum(axis=1)
-        distance_cm = 10 * float(np.linalg.norm(face.camera.t))
         pitch, yaw, roll = (math.degrees(a) for a in face.coefficients.angles_rad[0].tolist())
         width, height = face.alignment.photo_size
         numbers: list[tuple[str, float | None, str]] = [
             ("Pitch", pitch, "{:.1f}°"),
             ("Yaw", yaw, "{:.1f}°"),
             ("Roll", roll, "{:.1f}°"),
-            ("Distance from the camera", distance_cm, "{:.1f} cm"),
-            ("Focal length", float(face.camera.K[0, 0]), "{:.0f} px"),
-            ("Scale of the crop", face.alignment.scale, "{:.3f} of the photo"),
         ]
+        if face.camera.kind == "weak":
+            pixels_a_cm = float(face.camera.pixels_a_dm.mean()) / 10
+            numbers.append(("Scale of the face", pixels_a_cm, "{:.1f} px a centimetre"))
+        else:
+            distance_cm = 10 * float(np.linalg.norm(face.camera.t))
+            numbers.append(("Distance from the camera", distance_cm, "{:.1f} cm"))
+            numbers.append(("Focal length", float(face.camera.K[0, 0]), "{:.0f} px"))
+        numbers.append(("Scale of the crop", face.alignment.scale, "{:.3f} of the photo"))
         if len(points) == 68:
             across = [
                 ("Face width at the jaw's ends", 0, 16),
@@ -279,7 +296,8 @@ class ReportWriter:
     def _used(self, face: FaceResult) -> Iterable[tuple[str, str]]:
         card = face.face_model
         yield "Face model", f"{card.name} {card.version} ({card.fingerprint})"
-        yield "Its licence", card.licence
+        yield "Its licence", card.licence or "unknown"
+        yield from self._source.network.items()
         if face.fit is not None:
             fit = face.fit
             how = " ".join(filter(None, (fit.solver.replace("_", "-"), fit.preset)))
@@ -292,14 +310,17 @@ class ReportWriter:
         yield "Versions", versions()
 
     def _files(self, face: FaceResult, photo_stem: str) -> str:
-        names = {f"{face.stem}{ending}": what for ending, what in _FILES.items()}
-        if face.fit is not None:
-            names |= {f"{face.stem}{ending}": what for ending, what in _FIT_FILES.items()}
+        names = {f"{face.stem}{ending}": what for ending, what in face_files(face).items()}
         names |= {name.replace("*", face.stem): w for name, w in self._source.files.items()}
-        if self._source.with_overlay:
-            names[f"{photo_stem}{OVERLAY_ENDING}"] = "whole photo"
+        photo_files = self._source.photo_files
+        names |= {f"{photo_stem}{ending}": what for ending, what in photo_files.items()}
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}
         return file_items(names)
+
+
+def _about(text: str) -> str:
+    """A remark below what it is about; nothing where there is none."""
+    return f"<p class='soft about'>{escaped(text)}</p>" if text else ""
 
 
 def _warnings(face: FaceResult, row: SummaryRow) -> str:
@@ -344,17 +365,18 @@ def _points(face: FaceResult) -> dict[str, Any]:
     width, height = face.alignment.photo_size
     given = face.given_landmarks_index
     none = np.zeros((0, 2))
+    radius = _DOT * side
     return {
         "photo": {
             "size": [width, height],
             # A dot is as large as in the crop, but never lost in a large photo.
-            "radius": max(1.3 / face.alignment.scale, max(width, height) / 400),
+            "radius": max(radius / face.alignment.scale, max(width, height) / 400),
             "given": _rounded(none if given is None else face.in_photo(given)),
             "predicted": _rounded(face.in_photo(face.landmarks_index)),
         },
         "crop": {
             "size": [side, side],
-            "radius": 1.3,
+            "radius": radius,
             "given": _rounded(none if given is None else given + 0.5),
             "predicted": _rounded(face.landmarks_index + 0.5),
         },
@@ -369,8 +391,10 @@ def _pictures(
     face: FaceResult, photo: DrawnPhoto, longest_px: int, quality: int
 ) -> dict[str, tuple[str, str]]:
     """Key -> label and figure."""
-    side = face.picture.shape[0]
-    crop, fit = face.picture[:, :side], face.picture[:, side : 2 * side]
+    crop = fit = None
+    if face.picture is not None:
+        side = face.picture.shape[0]
+        crop, fit = face.picture[:, :side], face.picture[:, side : 2 * side]
     shown = {
         "photo": ("Photo", photo.photo, "The photo", "photo"),
         "overlay": ("Overlay", photo.overlay_or_none(), "The 3D face laid over the photo", "photo"),

@@ -128,23 +128,23 @@ class MeshPacker:
         """What `loadFace` of face.js reads.
 
         Raises:
-            ValueError: a vertex, colour or light is not finite, or the face has no albedo.
+            ValueError: a vertex, colour or light is not finite.
         """
-        if face.albedo is None:
-            raise ValueError(f"{face.stem}: a report needs the albedo of the face")
         # In the head's own frame: the viewer poses it.
         rotation, vertices = face.head_rotation, face.head_vertices
-        harmonics = light_coefficients(face.coefficients.gamma.detach().double().cpu())[0].numpy()
+        colours, light = face.surface_colours, None
+        if face.light is not None:
+            light = light_coefficients(face.light.detach().double().cpu())[0].numpy().reshape(-1)
         for what, values in (
             ("vertices", vertices),
-            ("albedo", face.albedo),
-            ("light", harmonics),
+            ("colours" if face.albedo is None else "albedo", colours),
+            ("light", np.zeros(0) if light is None else light),
         ):
             if not np.isfinite(values).all():
                 raise ValueError(f"{face.stem}: {what} of the report are not finite")
         return {
-            **self.pack_head(vertices, face.albedo),
-            "harmonics": harmonics.reshape(-1).tolist(),
+            **self.pack_head(vertices, colours),
+            "harmonics": None if light is None else light.tolist(),
             "rotation": rotation.reshape(-1).tolist(),
             "units": self._units,
         }
@@ -160,14 +160,14 @@ class MeshPacker:
             return None
         return self._texture.pack(texture_png, quality)
 
-    def pack_head(self, vertices: np.ndarray, albedo: np.ndarray) -> dict[str, Any]:
-        """Mesh, colours and landmarks of a head (V, 3) in its own frame."""
+    def pack_head(self, vertices: np.ndarray, colours: np.ndarray) -> dict[str, Any]:
+        """Mesh, colours (the albedo where it is known) and landmarks of a head in its own frame."""
         return {
             "vertex_count": len(vertices),
             "vertices": pack_vertices(vertices),
             "triangles": self._triangles,
             "wide": self._wide,
-            "albedo": packed(np.rint(255 * albedo.clip(0, 1)).astype(np.uint8)),
+            "colours": packed(np.rint(255 * colours.clip(0, 1)).astype(np.uint8)),
             "inside": self._inside,
             "landmarks": self._landmarks,
         }

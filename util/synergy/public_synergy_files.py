@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from data.images import write_image
 from data.photo_folder import Photo
 from models.pixel_view import PixelView
 from options.data_options import DetectionOptions
+from options.face_options import FaceModelOptions
 from options.flags import ParsedOptions
-from options.public_synergy import PublicDemoOptions
+from options.output_options import NONE, OutputOptions
+from options.public_synergy import PublicDemoOptions, PublicReportOptions
+from options.synergy_options import SynergyTestOptions
 from util.errors import InputError
 from util.mesh_files.textured_mesh import (
     TexturedPart,
@@ -25,8 +29,9 @@ from util.mesh_files.textured_mesh import (
     write_textured_obj,
 )
 from util.photos.photo_run import in_words
-from util.photos.results import SummaryRow
+from util.photos.results import ResultWriter, SummaryRow
 from util.synergy.synergy_faces import (
+    OVERLAY_ALPHA,
     SynergyResult,
     draw_axes,
     draw_landmarks,
@@ -34,11 +39,17 @@ from util.synergy.synergy_faces import (
     predict_faces,
     y_up,
 )
-from util.synergy.synergy_photos import face_crops, find_photos, whole_photos
+from util.synergy.synergy_photos import (
+    FaceWriter,
+    face_crops,
+    find_photos,
+    report_writer,
+    whole_photos,
+)
+from util.synergy.synergy_reconstruction import SynergyReconstruction
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
 
 ROOT = Path("inference_output")
-ALPHA = 0.6
 REAL_SUFFIX = "_real_A"
 """Of the photos of uv_texture_realFaces.py, which are 256 px crops."""
 
@@ -113,26 +124,44 @@ class Demo:
 
 
 def single_image(options: ParsedOptions) -> int:
-    """singleImage.py: mesh, landmarks and axes of all faces over each photo.
+    """singleImage.py: mesh, landmarks and axes of all faces over each photo; pages of the faces.
 
     Returns:
         How many photos.
     """
     demo = Demo.of(options)
     view, count = demo.view(), 0
-    for photo in demo.photos():
-        faces, image = demo.faces(photo), photo.preview
-        assert image is not None
-        meshes = [face.vertices for face in faces]
-        alone = view.draw_over(np.zeros_like(image), meshes, [view.shaded(m) for m in meshes])
-        name = photo.stem
-        overlay = draw_meshes(image, faces, view, ALPHA)
-        write_image(ROOT / "rendering_overlay" / f"{name}.jpg", overlay)
-        write_image(ROOT / "rendering_overlay" / f"{name}_solid.png", alone)
-        write_image(ROOT / "landmarks" / f"{name}.jpg", draw_landmarks(image, faces))
-        write_image(ROOT / "poses" / f"{name}.jpg", draw_axes(image, faces))
-        count += 1
+    with _page_writer(demo) as write_pages:
+        for photo in demo.photos():
+            faces, image = demo.faces(photo), photo.preview
+            assert image is not None
+            meshes = [face.vertices for face in faces]
+            alone = view.draw_over(np.zeros_like(image), meshes, [view.shaded(m) for m in meshes])
+            name = photo.stem
+            overlay = draw_meshes(image, faces, view)
+            write_image(ROOT / "rendering_overlay" / f"{name}.jpg", overlay)
+            write_image(ROOT / "rendering_overlay" / f"{name}_solid.png", alone)
+            write_image(ROOT / "landmarks" / f"{name}.jpg", draw_landmarks(image, faces))
+            write_image(ROOT / "poses" / f"{name}.jpg", draw_axes(image, faces))
+            if write_pages is not None:
+                write_pages(photo, faces)
+            count += 1
     return count
+
+
+@contextmanager
+def _page_writer(demo: Demo) -> Iterator[FaceWriter | None]:
+    """Writes what `test.py` writes of each face, with its page, into `faces/`; None without."""
+    options = demo.options
+    if not options[PublicReportOptions].report:
+        yield None
+        return
+    trained, kinds = demo.trained, OutputOptions(save=(NONE,))
+    made = SynergyReconstruction(trained.network.face, options[FaceModelOptions], kinds)
+    flags = ("png", "num_img")
+    reports = report_writer(trained, made, "singleImage.py", options, flags, draw=False)
+    with ResultWriter(ROOT / "faces", options=kinds) as writer:
+        yield FaceWriter(trained, writer, SynergyTestOptions(draw=False), made, reports)
 
 
 def artistic(options: ParsedOptions) -> int:
@@ -164,7 +193,7 @@ def real_faces(options: ParsedOptions) -> int:
         write_both(ROOT / "obj", name, face, part, texture)
         colours = nearest_colours(texture, part.vertex_uv) / 255
         mesh = face.vertices[part.vertices]
-        drawn = view.draw_over(photo.preview, [mesh], [view.shaded(mesh, colours)], ALPHA)
+        drawn = view.draw_over(photo.preview, [mesh], [view.shaded(mesh, colours)], OVERLAY_ALPHA)
         write_image(ROOT / "rendering_overlay" / f"{name}.jpg", drawn)
         count += 1
     return count

@@ -24,6 +24,8 @@ _DOT, _LINE = (255, 255, 255), (64, 200, 120)
 _PARTS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
 _CLOSED = (36, 42, 48, 60)
 NOSE_TIP = 30
+OVERLAY_ALPHA = 0.6
+"""How far a mesh covers the photo."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def draw_axes(image: np.ndarray, faces: Sequence[SynergyResult]) -> np.ndarray:
 
 
 def draw_meshes(
-    image: np.ndarray, faces: Sequence[SynergyResult], view: PixelView, alpha: float = 0.6
+    image: np.ndarray, faces: Sequence[SynergyResult], view: PixelView, alpha: float = OVERLAY_ALPHA
 ) -> np.ndarray:
     """The photo with the meshes of its faces as clay over it."""
     meshes = [face.vertices for face in faces]

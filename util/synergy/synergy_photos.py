@@ -2,64 +2,67 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from data.detection import create_detector
-from data.images import find_folder, read_image, write_image
+from data.images import find_folder, read_image, reduce_image, write_image
 from data.landmarks import five_from_68
 from data.photo_folder import FailedFace, Photo, PhotoFolder
 from data.square_crop import SquareCrop
 from models.landmarks import INNER
-from models.pixel_view import PixelView
 from models.synergy.pose import MICROMETRES_PER_DM
 from options.data_options import DetectionOptions
 from options.face_options import FaceModelOptions
 from options.flags import ParsedOptions
-from options.output_options import OutputOptions
+from options.output_options import NONE, OutputOptions
 from options.record import write_options
 from options.synergy_options import SynergyTestOptions
-from util.atomic import write_text
 from util.errors import InputError
-from util.mesh_files.mesh_file import write_obj
-from util.mesh_files.textured_mesh import read_map, textured_part, write_textured_obj
-from util.photos.face_result import FaceResult
-from util.photos.photo_run import announce_points, in_words
+from util.mesh_files.textured_mesh import read_map, textured_part
+from util.photos.photo_run import announce_points, announce_reports, check_faces, in_words
+from util.photos.pixel_face import GivenMap
 from util.photos.results import ResultWriter, SummaryRow, results_folder
+from util.reports.face_report import PICTURE_STEPS, DrawnPhoto, ReportSource, ReportWriter
+from util.reports.report_parts import REPORT_ENDING
 from util.synergy.synergy_faces import (
     SynergyResult,
     draw_axes,
     draw_landmarks,
     draw_meshes,
     predict_faces,
-    y_up,
 )
 from util.synergy.synergy_reconstruction import SynergyReconstruction, check_outputs
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
 
 _WHOLE_PHOTO_PX = 10**6
 """Longer than any photo's side: previews are kept as they are."""
+_PICTURES = {"overlay": "whole photo", "landmarks": "landmarks", "pose": "axes of the heads"}
+"""`<photo>_<name>.jpg`, and what it shows."""
 
 
 def reconstruct_photos(options: ParsedOptions) -> None:
     """All photos of `--img_folder`, into a folder of results."""
     test, output_options = options[SynergyTestOptions], options[OutputOptions]
-    # --save_mesh none asks for no meshes: then the one that comes unasked is left out too.
-    with_outputs = check_outputs(output_options) and (
-        test.save_mesh != "none" or options.given("save")
-    )
+    # --save_mesh none asks for no meshes: then what shows one unasked is left out too.
+    wanted = test.save_mesh != "none"
+    if not check_outputs(output_options) or not (wanted or options.given("save")):
+        output_options = replace(output_options, save=(NONE,))
+    if not (wanted or options.given("report")):
+        test = replace(test, report=False)
+    with_outputs = output_options.save != (NONE,)
     trained = load_trained_synergy(options)
-    if test.save_mesh != "none" or test.draw or with_outputs:
+    dense = wanted or test.draw or test.report or with_outputs
+    if dense:
         trained.need_triangles()
-    reconstruction = None
-    if with_outputs:
-        reconstruction = SynergyReconstruction(
-            trained.network.face, options[FaceModelOptions], output_options
-        )
+    reconstruction = SynergyReconstruction(
+        trained.network.face, options[FaceModelOptions], output_options, dense=dense
+    )
     folder, everyone = find_folder(test.img_folder, Path("datasets")), test.faces == "all"
     photos = find_photos(trained, folder, options[DetectionOptions], all_faces=everyone)
     if test.res_folder:
@@ -69,18 +72,20 @@ def reconstruct_photos(options: ParsedOptions) -> None:
         results = results_folder(trained.path.parent, photos.root, photos.name, stem)
     if test.crop == "landmarks":
         announce_points(photos, options[DetectionOptions], all_faces=everyone)
-    write = FaceWriter(trained, results, test, reconstruction)
-    outputs = () if reconstruction is None else reconstruction.outputs
-    with ResultWriter(results, outputs) as writer:
+    reports = None
+    if test.report:
+        flags = ("faces", "crop", "save_mesh")
+        reports = report_writer(trained, reconstruction, "test.py", options, flags, draw=test.draw)
+    with ResultWriter(results, reconstruction.outputs, options=output_options) as writer:
+        write = FaceWriter(trained, writer, test, reconstruction, reports)
         write_options(options, results, "test")
         # One after the other: drawing and writing take longer than the network.
         for photo in tqdm(_photos(photos, test), total=len(photos), unit="photo"):
             failures = list(photo.failures)
             try:
-                for row, face in _predict_and_write(trained, photo, write):
-                    writer.rows.append(row)
-                    if face is not None:
-                        writer.add_outputs(face, len(writer.rows) - 1)
+                if photo.preview is not None:
+                    crops = face_crops(photo, trained.network.meaning.image_px)
+                    write(photo, predict_faces(trained, photo.preview, crops, dense=dense))
             except InputError as error:
                 failures.append(FailedFace(photo.path, str(error)))
             for failed in failures:
@@ -90,26 +95,42 @@ def reconstruct_photos(options: ParsedOptions) -> None:
                 writer.add_failure(row)
                 if len(photos) > 1:
                     tqdm.write(in_words(row))
-    done, total = writer.photos
-    if not done and total == 1:
-        raise InputError("; ".join(map(in_words, writer.rows)))
-    if not done:
-        raise InputError(
-            f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"
-        )
+    done, total = check_faces(writer, results)
     faces = sum(row.status == "ok" for row in writer.rows)
     print(f"{done} of {total} photos reconstructed ({faces} faces) in {results}")
+    announce_reports(writer, results)
 
 
-def _predict_and_write(
-    trained: TrainedSynergy, photo: Photo, write: FaceWriter
-) -> list[tuple[SummaryRow, FaceResult | None]]:
-    """One photo's faces; none where none was found."""
-    if photo.preview is None:
-        return []
-    crops = face_crops(photo, trained.network.meaning.image_px)
-    faces = predict_faces(trained, photo.preview, crops, dense=write.wants_meshes)
-    return write(photo, photo.preview, faces)
+def report_writer(
+    trained: TrainedSynergy,
+    reconstruction: SynergyReconstruction,
+    command: str,
+    options: ParsedOptions,
+    flags: Iterable[str],
+    *,
+    draw: bool,
+) -> ReportWriter:
+    """Writes the reports of a run.
+
+    Args:
+        trained: the network.
+        reconstruction: of its faces, which have meshes.
+        command: that runs.
+        options: of the run.
+        flags: by which the results of two runs differ.
+        draw: pictures of the whole photo lie beside the reports.
+    """
+    assert reconstruction.face_model is not None
+    network = trained.network
+    said = {
+        "Network": f"SynergyNet, {network.arch}, crops of {network.meaning.image_px} px",
+        "Checkpoint": "/".join(trained.path.parts[-2:]),
+    }
+    files = {f"_{name}.jpg": what for name, what in _PICTURES.items()} if draw else {}
+    source = ReportSource.of(
+        command, options, flags, reconstruction.outputs, photo_files=files, network=said
+    )
+    return ReportWriter(reconstruction.face_model, source)
 
 
 def find_photos(
@@ -170,95 +191,103 @@ def face_crops(photo: Photo, crop_px: int) -> list[SquareCrop]:
 
 
 class FaceWriter:
-    """Writes the faces of photos: `<stem>.json`, `.obj`, and the photo's pictures."""
+    """Hands the faces of photos to the writer of results; writes pictures of whole photos."""
 
     def __init__(
         self,
         trained: TrainedSynergy,
-        results: Path,
+        writer: ResultWriter,
         test: SynergyTestOptions,
-        reconstruction: SynergyReconstruction | None = None,
+        reconstruction: SynergyReconstruction,
+        reports: ReportWriter | None = None,
     ) -> None:
         """Prepare what all photos share.
 
         Args:
             trained: the network.
-            results: folder that is written into.
+            writer: of the results.
             test: what is written.
-            reconstruction: makes what the outputs of the run are fed with; None without any.
+            reconstruction: makes what is written of each face.
+            reports: writes the pages of the faces; None writes none.
 
         Raises:
             InputError: textures are wanted of a face model without coordinates.
         """
-        face = trained.network.face
-        self._results, self._test = results, test
-        self._triangles = face.triangles.cpu().numpy()
-        self._reconstruction = reconstruction
-        self.wants_meshes = test.save_mesh != "none" or test.draw or reconstruction is not None
-        self._view = PixelView(self._triangles, face.vertex_count) if self.wants_meshes else None
+        self._writer, self._test = writer, test
+        self._reconstruction, self._reports = reconstruction, reports
         self._part = None
         if test.save_mesh == "textured":
-            self._part = textured_part(face, trained.mm_folder)
+            self._part = textured_part(trained.network.face, trained.mm_folder)
 
-    def __call__(
-        self, photo: Photo, image: np.ndarray, faces: Sequence[SynergyResult]
-    ) -> list[tuple[SummaryRow, FaceResult | None]]:
-        """Write one photo.
-
-        Returns:
-            Its rows of the summary, and what outputs write of each face.
-        """
+    def __call__(self, photo: Photo, faces: Sequence[SynergyResult]) -> None:
+        """Queue the files of one photo, which is there, and its faces."""
+        image = photo.preview
+        assert image is not None
+        drawn = self._draw(photo, image, faces)
         given = photo_landmarks(photo)
-        written = []
-        for number, face in enumerate(faces, start=1):
-            stem = photo.faces[number - 1].stem if photo.faces else photo.stem
-            record = {"photo": photo.path.name, "face": number, **face.record}
-            write_text(self._results / f"{stem}.json", json.dumps(record, indent=1) + "\n")
-            message = self._write_mesh(stem, image, face)
+        for k, face in enumerate(faces):
+            # Without faces that were looked for, the whole photo is the only one.
+            stem = photo.faces[k].stem if photo.faces else photo.stem
+            given_map, message = self._given_map(stem)
             pitch, yaw, roll = face.own_angles_deg.tolist()
             row = SummaryRow(
                 image=str(photo.path),
                 status="ok",
-                face=photo.faces[number - 1].number if photo.faces else number,
+                face=photo.faces[k].number if photo.faces else k + 1,
                 files=stem,
-                nme_inner=_inner_error(face, given[number - 1]) if given else None,
+                nme_inner=_inner_error(face, given[k]) if given else None,
                 pitch_deg=pitch,
                 yaw_deg=yaw,
                 roll_deg=roll,
                 message=message,
             )
-            result = None
-            if self._reconstruction is not None:
-                result = self._reconstruction(face, image, photo.path, number, stem)
-            written.append((row, result))
-        if self._test.draw and self._view is not None:
+            result = self._reconstruction(
+                face,
+                image,
+                photo.path,
+                row.face or 1,
+                stem,
+                given=given[k] if given else None,
+                with_mesh=self._test.save_mesh != "none" and not message,
+                given_map=given_map,
+            )
+            number = self._writer.add(result, row)
+            if self._reports is not None and drawn is not None:
+                write = partial(
+                    self._reports.write, face=result, row=row, photo=drawn, photo_stem=photo.stem
+                )
+                self._writer.add_report(f"{stem}{REPORT_ENDING}", number, write)
+
+    def _draw(
+        self, photo: Photo, image: np.ndarray, faces: Sequence[SynergyResult]
+    ) -> DrawnPhoto | None:
+        """Write the pictures of a photo; gives what its reports show, if there are some."""
+        view, draw = self._reconstruction.view, self._test.draw
+        if view is None or not (draw or self._reports):
+            return None
+        overlay = draw_meshes(image, faces, view)
+        if draw:
             for name, picture in (
                 ("landmarks", draw_landmarks(image, faces)),
                 ("pose", draw_axes(image, faces)),
-                ("overlay", draw_meshes(image, faces, self._view)),
+                ("overlay", overlay),
             ):
-                write_image(self._results / f"{photo.stem}_{name}.jpg", picture)
-        return written
+                write_image(self._writer.folder / f"{photo.stem}_{name}.jpg", picture)
+        # Whole photos would wait in memory until their reports are written.
+        small, small_overlay = (
+            reduce_image(each, PICTURE_STEPS[0][0]) for each in (image, overlay)
+        )
+        return DrawnPhoto(small, lambda: small_overlay)
 
-    def _write_mesh(self, stem: str, image: np.ndarray, face: SynergyResult) -> str:
-        """The mesh of one face; says what is missing."""
-        path = self._results / f"{stem}.obj"
-        if self._test.save_mesh == "none" or self._view is None:
-            return ""
-        vertices = y_up(face.vertices, image.shape[0])
+    def _given_map(self, stem: str) -> tuple[GivenMap | None, str]:
+        """The texture that `--save_mesh textured` wants of a face, or what is missing."""
         if self._part is None:
-            colours, _ = self._view.colours_from(image, face.vertices)
-            write_obj(path, vertices, self._triangles, colours)
-            return ""
+            return None, ""
         try:
             names = (f"{stem}_fake_B.png", f"{stem}.png", f"{stem}.jpg")
-            texture = read_map(Path(self._test.uv_folder), names)
+            return GivenMap(self._part, read_map(Path(self._test.uv_folder), names)), ""
         except InputError as error:
-            return str(error)
-        part = self._part
-        parts = part.triangles, part.uv, part.uv_triangles
-        write_textured_obj(path, vertices[part.vertices], *parts, texture)
-        return ""
+            return None, str(error)
 
 
 def _inner_error(face: SynergyResult, given: np.ndarray) -> float | None:

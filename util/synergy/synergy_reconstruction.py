@@ -1,8 +1,9 @@
-"""A SynergyNet's face as `FaceResult`, which the writers of `--save` are fed with.
+"""A SynergyNet's face as `FaceResult`, which all writers of results are fed with.
 
 A SynergyNet sees faces in weak perspective: a scale in pixels a decimetre, but neither a distance
 nor a focal length. So its camera here is a weak one, whose distance of 10 dm is only where depth
-begins to be counted: the head's origin lies at it. Light is not predicted; colours are the photo's.
+begins to be counted: the head's origin lies at it. Light and albedo are not predicted; colours are
+the photo's.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.alignment import Alignment
 from data.landmarks import five_from_68
+from data.square_crop import SquareCrop
 from models.camera import Camera
+from models.drawing import BLUE, RED, draw_landmarks
 from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
+from models.parameters import Coefficients
 from models.pixel_view import PixelView
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose
@@ -29,20 +32,27 @@ from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import TEXTURE, OutputSource
 from util.photos.face_result import FaceResult
 from util.photos.photo_camera import PhotoCamera
-from util.synergy.synergy_faces import SynergyResult
+from util.photos.pixel_face import GivenMap, PixelFace
+from util.synergy.synergy_faces import OVERLAY_ALPHA, SynergyResult, y_up
 
 _DISTANCE_DM = 10.0
+PICTURE_PX = 224
+"""Side of each picture in `<stem>.png`, as other networks' crops have it; larger crops keep theirs."""
 _SKIN = (0.72, 0.55, 0.47)
 """Colour of face models that have none."""
 
 
-def weak_camera() -> Camera:
-    """Sees a decimetre as one pixel, before `FaceResult.focal_scale` says how many it is."""
+def weak_camera(crop_px: int) -> Camera:
+    """Of crops: a decimetre is one pixel, before `FaceResult.focal_scale` says how many it is.
+
+    Args:
+        crop_px: side of the crop, whose middle lies at the origin of the object frame.
+    """
     return Camera(
         focal_px=torch.full((1, 2), _DISTANCE_DM, dtype=torch.float64),
-        centre_px=torch.zeros(1, 2, dtype=torch.float64),
-        height=1,
-        width=1,
+        centre_px=torch.full((1, 2), crop_px / 2, dtype=torch.float64),
+        height=crop_px,
+        width=crop_px,
         distance_dm=_DISTANCE_DM,
         near_dm=_DISTANCE_DM - 5,
         far_dm=_DISTANCE_DM + 5,
@@ -133,100 +143,150 @@ class SynergyReconstruction:
     """Makes a `FaceResult` of each face, and the outputs that write it."""
 
     def __init__(
-        self, face: SynergyFace, face_options: FaceModelOptions, options: OutputOptions
+        self,
+        face: SynergyFace,
+        face_options: FaceModelOptions,
+        options: OutputOptions,
+        *,
+        dense: bool = True,
     ) -> None:
         """Load what the outputs need.
 
         Args:
-            face: of the network; with triangles.
+            face: of the network; with triangles, if `dense`.
             face_options: where the user's face models lie.
             options: of the outputs.
+            dense: faces have meshes; else landmarks alone, and there are no outputs.
 
         Raises:
             InputError: a kind that cannot be written of such faces.
         """
         self._face = face
-        self._model = full_face_model(face, face_options)
-        self._camera = weak_camera()
-        self._albedo = self._model.mean_albedo.reshape(-1, 3).cpu().numpy()
-        self._triangles = face.triangles.cpu().numpy()
-        self._view = PixelView(self._triangles, face.vertex_count)
-        source = OutputSource.of(self._model, self._camera, "auto", options)
-        self.outputs: Sequence[NamedOutput] = create_outputs(source)
+        self._camera = weak_camera(face.image_px)
+        self.face_model: FaceModel | None = None
+        self.view: PixelView | None = None
+        """Draws the meshes; None, as the face model, without any."""
+        self.outputs: Sequence[NamedOutput] = ()
+        self._albedo = np.zeros((0, 3), np.float32)
+        self._triangles = face.triangles.cpu().numpy() if dense else np.zeros((0, 3), np.int32)
+        if dense:
+            self.face_model = full_face_model(face, face_options)
+            self._albedo = self.face_model.mean_albedo.reshape(-1, 3).cpu().numpy()
+            self.view = PixelView(self._triangles, face.vertex_count)
+            source = OutputSource.of(self.face_model, self._camera, "auto", options)
+            self.outputs = create_outputs(source)
 
     def __call__(
-        self, found: SynergyResult, image: np.ndarray, photo: Path, number: int, stem: str
+        self,
+        found: SynergyResult,
+        image: np.ndarray,
+        photo: Path,
+        number: int,
+        stem: str,
+        *,
+        given: np.ndarray | None = None,
+        with_mesh: bool = True,
+        given_map: GivenMap | None = None,
     ) -> FaceResult:
         """One face.
 
-        With the scale S in pixels of the photo a decimetre and the head's origin at the pixel o,
-        a point at the pixel p and the depth z lies at ((p - o) / S, z / S), y turned upwards.
+        With the scale S in pixels of the crop a decimetre and the crop's middle at the pixel c, a
+        point at the crop's pixel p and the depth z lies at ((p - c) / S, (z - z_0) / S), y turned
+        upwards; z_0 is the depth of the head's origin.
 
         Args:
-            found: with its mesh.
+            found: with its mesh, if faces have some.
             image: (H, W, 3) uint8, the photo.
             photo: its file.
             number: of the face, from 1.
             stem: name of its files.
+            given: (68, 2) detected or given landmarks, pixel indices of the photo.
+            with_mesh: `<stem>.obj` is wanted.
+            given_map: its texture.
         """
         parameters = torch.from_numpy(found.parameters)[None]
-        layout = self._face.layout
-        pose = head_pose(parameters[:, : layout.pose])
+        pose = head_pose(parameters[:, : self._face.layout.pose])
         side = self._face.image_px
         x, y, z = pose.translation_px[0].tolist()
-        in_crop = np.array([x - LABEL_ORIGIN_PX, side + 1 - y - LABEL_ORIGIN_PX, z])
-        origin = found.crop.to_photo(in_crop)
-        scale = float(pose.scale[0]) * MICROMETRES_PER_DM * float(found.crop.scales.mean())
-        left, top = np.rint(origin[:2]).astype(int).tolist()
-        window = Alignment(
-            photo_size=found.crop.photo_size,
-            scale=1.0,
-            translation_px=(float(origin[0]), found.crop.photo_size[1] - float(origin[1])),
-            resized_size=found.crop.photo_size,
-            left=left,
-            top=top,
-            crop_px=max(found.crop.right - found.crop.left, found.crop.bottom - found.crop.top),
-        )
-        y_up = np.array([1.0, -1.0, 1.0])
-        shift = (np.array([left, top, origin[2]]), y_up / scale)
-        vertices = (found.vertices - shift[0]) * shift[1]
-        translation = (origin - shift[0]) * shift[1]
-        coefficients = self._model.layout.zeros(1)
-        _, identity, expression = layout.split(parameters)
-        filled = {}
-        for name, known in (("identity", identity), ("expression", expression)):
-            block = getattr(coefficients, name).double().clone()
-            block[:, : known.shape[1]] = known
-            filled[name] = block.float()
-        coefficients = replace(
-            coefficients,
-            **filled,
-            angles_rad=torch.deg2rad(torch.from_numpy(found.own_angles_deg)[None]),
-            translation_dm=torch.from_numpy(translation)[None],
-        )
-        colours = self._colours(image, found)
+        origin = np.array([x - LABEL_ORIGIN_PX, side + 1 - y - LABEL_ORIGIN_PX, z])
+        scale = float(pose.scale[0]) * MICROMETRES_PER_DM
+        middle = np.array([side / 2, side / 2, z])
+
+        def in_decimetres(points: np.ndarray) -> np.ndarray:
+            return (points - middle) * [1.0, -1.0, 1.0] / scale
+
+        coefficients = self._coefficients(parameters, found, in_decimetres(origin))
+        pixels = y_up(found.vertices, image.shape[0]) if with_mesh and self.view else None
+        model = self.face_model
         return FaceResult(
             photo=photo,
             number=number,
             stem=stem,
-            picture=found.crop.cut(image),
-            vertices=vertices,
+            picture=self._picture(image, found, given),
+            vertices=in_decimetres(found.crop.from_photo(found.vertices)),
             triangles=self._triangles,
-            colours=colours,
+            colours=self._colours(image, found),
             coefficients=coefficients,
-            landmarks_index=found.landmarks[:68, :2] - 0.5 - [left, top],
-            alignment=window,
-            camera=PhotoCamera.of(self._camera.refocused(scale), window, coefficients),
-            face_model=self._model.card,
+            landmarks_index=_in_crop(found.crop, found.landmarks[:68, :2] - 0.5),
+            alignment=found.crop,
+            camera=PhotoCamera.of(self._camera.refocused(scale), found.crop, coefficients),
+            face_model=self._face.card if model is None else model.card,
             focal_scale=scale,
-            albedo=colours,
+            given_landmarks_index=None if given is None else _in_crop(found.crop, given),
+            pixels=PixelFace(found.record, pixels, given_map),
+        )
+
+    def _coefficients(
+        self, parameters: torch.Tensor, found: SynergyResult, translation_dm: np.ndarray
+    ) -> Coefficients:
+        """Those of the face model, whose later bases the network does not use."""
+        _, identity, expression = self._face.layout.split(parameters)
+        model, unknown = self.face_model, float("nan")
+        if model is not None:
+            more = len(model.identity_sigma) - identity.shape[1]
+            identity = torch.nn.functional.pad(identity, (0, more))
+            more = len(model.expression_sigma) - expression.shape[1]
+            expression = torch.nn.functional.pad(expression, (0, more))
+        return Coefficients(
+            identity=identity.float(),
+            expression=expression.float(),
+            texture=torch.full((1, 1 if model is None else len(model.albedo_sigma)), unknown),
+            angles_rad=torch.deg2rad(torch.from_numpy(found.own_angles_deg)[None]),
+            gamma=torch.full((1, 27), unknown),
+            translation_dm=torch.from_numpy(translation_dm)[None],
+            joints_rad=None if model is None else model.layout.zeros(1).joints_rad,
         )
 
     def _colours(self, image: np.ndarray, found: SynergyResult) -> np.ndarray:
         """(V, 3) of the photo where it shows the surface; elsewhere the mean albedo in its tone."""
-        colours, seen = self._view.colours_from(image, found.vertices)
+        if self.view is None:
+            return np.zeros((0, 3), np.float32)
+        colours, seen = self.view.colours_from(image, found.vertices)
         if seen.any():
             usual = self._albedo[seen].mean(axis=0).clip(1e-3)
             tone = colours[seen].mean(axis=0) / usual
             colours = np.where(seen[:, None], colours, (self._albedo * tone).clip(0, 1))
         return colours.astype(np.float32)
+
+    def _picture(
+        self, image: np.ndarray, found: SynergyResult, given: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Crop, mesh over it, the same with landmarks, as pictures of all methods have it."""
+        if self.view is None:
+            return None
+        # What lies in the crop, not the few pixels that the network gets: for people to look at.
+        shown = replace(found.crop, crop_px=max(PICTURE_PX, found.crop.crop_px))
+        crop, mesh = shown.cut(image), shown.from_photo(found.vertices)
+        overlay = self.view.draw_over(crop, [mesh], [self.view.shaded(mesh)], OVERLAY_ALPHA)
+        marked = torch.from_numpy(overlay).permute(2, 0, 1)[None].float() / 255
+        for points, colour in ((given, BLUE), (found.landmarks[:68, :2] - 0.5, RED)):
+            if points is not None:
+                exact = torch.from_numpy(_in_crop(shown, points) + 0.5)[None]
+                marked = draw_landmarks(marked, exact, colour)
+        dots = (marked[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        return np.concatenate([crop, overlay, dots], axis=1)
+
+
+def _in_crop(crop: SquareCrop, points_index: np.ndarray) -> np.ndarray:
+    """Pixel indices (N, 2) of a photo as those of a crop."""
+    return (points_index + 0.5 - [crop.left, crop.top]) / crop.scales - 0.5

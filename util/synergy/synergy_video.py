@@ -35,7 +35,7 @@ from options.record import write_options
 from options.synergy_options import SynergyTestOptions
 from util.atomic import write_bytes
 from util.errors import InputError
-from util.synergy.synergy_faces import SynergyResult, draw_axes, predict_faces
+from util.synergy.synergy_faces import OVERLAY_ALPHA, SynergyResult, draw_axes, predict_faces
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
 from util.videos.video_file import VideoWriter
 from util.videos.video_results import jitter
@@ -231,7 +231,7 @@ def draw_video(
             drawn = frame.image
             if track.found[frame.number]:
                 mesh = mesh_of(trained, track, frame.number)
-                drawn = view.draw_over(drawn, [mesh], [view.shaded(mesh)], alpha=0.6)
+                drawn = view.draw_over(drawn, [mesh], [view.shaded(mesh)], alpha=OVERLAY_ALPHA)
                 drawn = draw_axes(drawn, [_pose_only(track, landmarks, frame.number)])
             writer.write(np.concatenate([frame.image, drawn], axis=1), frame.time_s)
     return writer.result.problem

@@ -38,7 +38,7 @@ class FaceTrack:
             frame_size=face.alignment.photo_size,
             is_video=False,
             coefficients=np.concatenate(blocks, axis=1),
-            trans_params=face.alignment.public_parameters[None],
+            trans_params=face.aligned.public_parameters[None],
             landmarks=landmarks[None],
             K=face.camera.K[None],
         )

@@ -27,7 +27,7 @@ async function loadHead(mesh, { names, scales, deltas }) {
   return {
     vertices: undifference(await unpack(mesh.vertices.steps, Int16Array), mesh.vertices.scale),
     triangles: Uint32Array.from(await unpack(mesh.triangles, mesh.wide ? Uint32Array : Uint16Array)),
-    albedo: await unpack(mesh.albedo, Uint8Array),
+    colours: await unpack(mesh.colours, Uint8Array),
     inside: mesh.inside ? await unpack(mesh.inside, Uint32Array) : [],
     landmarks: mesh.landmarks,
     units: scales.map((scale, k) => ({ name: names?.[k], scale, deltas: every.subarray(count * k, count * (k + 1)) })),

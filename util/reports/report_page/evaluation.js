@@ -93,11 +93,11 @@ async function show() {
   buildControls();
   if (['methods', 'first', 'worst'].includes(held)) document.querySelector(`#${held} [aria-pressed=true]`)?.focus(); // as before
   drawRamp();
-  const mesh = await loadMesh(face.mesh), albedo = await colours(face);
+  const mesh = await loadMesh(face.mesh), painted = { ...mesh, colours: await colours(face) };
   if (mine !== asked) return; // something else was chosen meanwhile
-  if (window.viewer) window.viewer.replace({ ...mesh, albedo });
+  if (window.viewer) window.viewer.replace(painted);
   else {
-    window.viewer = new FaceViewer($('canvas'), { ...mesh, albedo });
+    window.viewer = new FaceViewer($('canvas'), painted);
     connectViewer(window.viewer);
     window.viewer.setMode('albedo');
   }

@@ -4,7 +4,8 @@
 
 async function loadFace(mesh) {
   const face = await loadHead(mesh, mesh.units);
-  Object.assign(face, { harmonics: new Float32Array(mesh.harmonics), rotation: new Float32Array(mesh.rotation) });
+  // Of a face whose light nobody knows, the colours are those of the photo.
+  Object.assign(face, { harmonics: mesh.harmonics && new Float32Array(mesh.harmonics), rotation: new Float32Array(mesh.rotation) });
   if (mesh.texture) face.texture = await loadTexture(mesh.texture, face.triangles);
   return face;
 }

@@ -1,5 +1,5 @@
 'use strict';
-/* A small WebGL2 viewer of one face: orbit, zoom, light, six ways to draw, expressions by name.
+/* A small WebGL2 viewer of one face: orbit, zoom, light, several ways to draw, expressions by name.
 
    The mesh stands in the head's own frame (x right, y up, face towards +z, decimetres), or where
    `pose` puts it; the light of the photo is nine spherical harmonics in the photo's frame, to which
@@ -8,7 +8,7 @@
 const SURFACE_VERTEX = `#version 300 es
 layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 normal;
-layout(location = 2) in vec3 albedo;
+layout(location = 2) in vec3 paint;
 layout(location = 3) in vec2 uv;
 uniform mat4 projection, view;
 out vec3 n, colour;
@@ -16,7 +16,7 @@ out vec2 place;
 void main() {
   n = normal;
   place = uv;
-  colour = albedo;
+  colour = paint;
   gl_Position = projection * view * vec4(position, 1.0);
 }`;
 
@@ -24,7 +24,7 @@ const SURFACE_FRAGMENT = `#version 300 es
 precision highp float;
 in vec3 n, colour;
 in vec2 place;
-uniform int mode;          // 0 lit as in the photo, 1 albedo, 2 grey, 3 normals, 4 behind wires, 5 texture
+uniform int mode;          // 0 lit as in the photo, 1 albedo, 2 grey, 3 normals, 4 behind wires, 5 texture, 6 colours as they are
 uniform sampler2D skin;
 uniform vec3 harmonics[9]; // the photo's light, Lambert's cosine folded in
 uniform mat3 head;         // head frame -> photo frame
@@ -47,6 +47,7 @@ void main() {
   if (mode == 3) c = 0.5 * eye + 0.5;
   if (mode == 4) c = backdrop;
   if (mode == 5) c = texture(skin, place).rgb;
+  if (mode == 6) c = colour;
   pixel = vec4(clamp(c, 0.0, 1.0), 1.0);
 }`;
 
@@ -70,17 +71,18 @@ void main() {
   pixel = ink;
 }`;
 
-const MODES = ['photo', 'albedo', 'grey', 'normals', 'wireframe', 'texture'];
+const MODES = ['photo', 'albedo', 'grey', 'normals', 'wireframe', 'texture', 'colours'];
 const FIELD_OF_VIEW = 0.42;
 
 class FaceViewer {
-  /* face: {vertices, triangles, albedo, harmonics, rotation, units, landmarks}; see face.js. Its
-     texture, if it has one: {image, uv, copies, triangles}, where triangles also take vertices after
+  /* face: {vertices, triangles, colours, harmonics, rotation, units, landmarks}; see face.js. Colours
+     are the albedo, or those of the photo where harmonics, the light, are null. Its texture, if any: {image, uv, copies, triangles}, where triangles also take vertices after
      the last one, copies of those numbers for seams. */
   constructor(canvas, face) {
     const gl = canvas.getContext('webgl2', { antialias: true, alpha: true });
     if (!gl) throw new Error('no WebGL2');
-    Object.assign(this, { canvas, gl, mode: 'photo', showLandmarks: false, hidden: false });
+    Object.assign(this, { canvas, gl, showLandmarks: false, hidden: false });
+    this.mode = face.harmonics ? 'photo' : 'colours';
     this.pose = null; // or {rotation: 9 numbers by rows, shift: 3}
     this.lamp = { x: -0.35, y: 0.45 };
     this.onChange = () => {};
@@ -100,10 +102,10 @@ class FaceViewer {
     this.shape = new Float32Array(face.vertices.length + 3 * this.copies.length);
     this.normals = new Float32Array(this.shape.length);
     this.measure();
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.albedo);
-    gl.bufferData(gl.ARRAY_BUFFER, face.albedo, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.colours);
+    gl.bufferData(gl.ARRAY_BUFFER, face.colours, gl.STATIC_DRAW);
     // Clay, but dark inside the mouth: no light gets there, and a bright lining would look like a tongue.
-    const clay = Uint8Array.from(face.albedo, (_, i) => [189, 186, 184][i % 3]);
+    const clay = Uint8Array.from(face.colours, (_, i) => [189, 186, 184][i % 3]);
     for (const v of face.inside ?? []) clay.fill(50, 3 * v, 3 * v + 3);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.clay);
     gl.bufferData(gl.ARRAY_BUFFER, clay, gl.STATIC_DRAW);
@@ -132,7 +134,7 @@ class FaceViewer {
     this.surface = program(gl, SURFACE_VERTEX, SURFACE_FRAGMENT);
     this.flat = program(gl, FLAT_VERTEX, FLAT_FRAGMENT);
     this.buffers = {};
-    for (const name of ['shape', 'normals', 'albedo', 'clay', 'points', 'triangles']) this.buffers[name] = gl.createBuffer();
+    for (const name of ['shape', 'normals', 'colours', 'clay', 'points', 'triangles']) this.buffers[name] = gl.createBuffer();
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
@@ -205,7 +207,9 @@ class FaceViewer {
   setUnit(index, strength) { this.strengths[index] = strength; this.morph(); }
 
   setMode(mode) {
-    if (!MODES.includes(mode) || (mode === 'texture' && !this.face.texture)) return;
+    const { harmonics, texture } = this.face;
+    const needs = { photo: harmonics, albedo: harmonics, colours: !harmonics, texture };
+    if (!MODES.includes(mode) || (mode in needs && !needs[mode])) return;
     this.mode = mode;
     this.redraw();
   }
@@ -281,7 +285,7 @@ class FaceViewer {
     gl.uniformMatrix4fv(surface.at('projection'), false, projection);
     gl.uniformMatrix3fv(surface.at('turn'), false, turn);
     gl.uniformMatrix3fv(surface.at('head'), true, face.rotation);
-    gl.uniform3fv(surface.at('harmonics'), face.harmonics);
+    if (face.harmonics) gl.uniform3fv(surface.at('harmonics'), face.harmonics);
     gl.uniform1i(surface.at('mode'), MODES.indexOf(this.mode));
     const { x, y } = this.lamp, z = Math.sqrt(Math.max(0.05, 1 - x * x - y * y)), length = Math.hypot(x, y, z);
     gl.uniform3f(surface.at('lamp'), x / length, y / length, z / length);
@@ -289,7 +293,7 @@ class FaceViewer {
     attribute(gl, 0, buffers.shape, gl.FLOAT);
     attribute(gl, 1, buffers.normals, gl.FLOAT);
     if (skin) attribute(gl, 3, buffers.uv, gl.FLOAT, 2);
-    else attribute(gl, 2, this.mode === 'grey' ? buffers.clay : buffers.albedo, gl.UNSIGNED_BYTE);
+    else attribute(gl, 2, this.mode === 'grey' ? buffers.clay : buffers.colours, gl.UNSIGNED_BYTE);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, skin ? buffers.skin : buffers.triangles);
     gl.drawElements(gl.TRIANGLES, face.triangles.length, gl.UNSIGNED_INT, 0);
     for (const place of [1, 2, 3]) gl.disableVertexAttribArray(place);
