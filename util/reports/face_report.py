@@ -50,12 +50,12 @@ PICTURE_STEPS = ((880, 82), (720, 75), (560, 68), (420, 60))
 OVERLAY_FILES = {OVERLAY_ENDING: "whole photo"}
 """Of a whole photo, where `--photo_overlay` is on."""
 _ABOUT_COLOURS = (
-    "Colours are the photo's, with its light, where it shows the surface; elsewhere those of the "
-    "face model's mean in their tone. Neither light nor albedo was predicted."
+    "Colours are the photo's, with its light, where it shows the surface; elsewhere, and inside the "
+    "mouth, those of the face model's mean in their tone. Neither light nor albedo was predicted."
 )
 _ABOUT_WEAK = (
-    "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor a "
-    "focal length, and sizes are those that the face model gives it."
+    "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor "
+    "a focal length, and sizes are those that the face model gives it."
 )
 
 
@@ -320,7 +320,7 @@ class ReportWriter:
 
 def _about(text: str) -> str:
     """A remark below what it is about; nothing where there is none."""
-    return f"<p class='soft about'>{escaped(text)}</p>" if text else ""
+    return f"<p class='soft'>{escaped(text)}</p>" if text else ""
 
 
 def _warnings(face: FaceResult, row: SummaryRow) -> str:

@@ -18,7 +18,7 @@ import torch
 from data.landmarks import five_from_68
 from data.square_crop import SquareCrop
 from models.camera import Camera
-from models.drawing import BLUE, RED, draw_landmarks
+from models.drawing import BLUE, RED, behind_lips, draw_landmarks
 from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.pixel_view import PixelView
@@ -37,7 +37,7 @@ from util.synergy.synergy_faces import OVERLAY_ALPHA, SynergyResult, y_up
 
 _DISTANCE_DM = 10.0
 PICTURE_PX = 224
-"""Side of each picture in `<stem>.png`, as other networks' crops have it; larger crops keep theirs."""
+"""Side of each picture in `<stem>.png`, as of other networks' crops; larger crops keep theirs."""
 _SKIN = (0.72, 0.55, 0.47)
 """Colour of face models that have none."""
 
@@ -167,11 +167,13 @@ class SynergyReconstruction:
         self.view: PixelView | None = None
         """Draws the meshes; None, as the face model, without any."""
         self.outputs: Sequence[NamedOutput] = ()
-        self._albedo = np.zeros((0, 3), np.float32)
+        self._albedo, self._inside = np.zeros((0, 3), np.float32), np.zeros(0, bool)
         self._triangles = face.triangles.cpu().numpy() if dense else np.zeros((0, 3), np.int32)
         if dense:
             self.face_model = full_face_model(face, face_options)
             self._albedo = self.face_model.mean_albedo.reshape(-1, 3).cpu().numpy()
+            # What the photo shows there are teeth, which the mesh does not have.
+            self._inside = behind_lips(self.face_model).numpy()
             self.view = PixelView(self._triangles, face.vertex_count)
             source = OutputSource.of(self.face_model, self._camera, "auto", options)
             self.outputs = create_outputs(source)
@@ -262,6 +264,7 @@ class SynergyReconstruction:
         if self.view is None:
             return np.zeros((0, 3), np.float32)
         colours, seen = self.view.colours_from(image, found.vertices)
+        seen &= ~self._inside
         if seen.any():
             usual = self._albedo[seen].mean(axis=0).clip(1e-3)
             tone = colours[seen].mean(axis=0) / usual
