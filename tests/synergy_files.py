@@ -13,7 +13,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
-from models.synergy.morphable import SynergyFace
+from models.synergy.morphable import SynergyFace, face_arrays
 from models.synergy.network import SynergyNetwork
 from models.synergy.parameters import DDFA_LAYOUT, Whitening
 from models.synergy.pose import label_rotation, pose_numbers
@@ -27,7 +27,12 @@ YAW_DEG = 12.0
 
 
 def save_random_synergy(
-    folder: Path, path: Path, arch: str = "mobilenet_025", *, fixed: bool = False
+    folder: Path,
+    path: Path,
+    arch: str = "mobilenet_025",
+    *,
+    fixed: bool = False,
+    face_model: FaceModel | None = None,
 ) -> SynergyNetwork:
     """Make 3dmm_data in a folder, and a checkpoint whose network sees heads in every crop.
 
@@ -36,11 +41,16 @@ def save_random_synergy(
         path: the checkpoint, as train.py writes it.
         arch: backbone.
         fixed: see the same mean face everywhere.
+        face_model: in place of 3dmm_data, which then is not made; with `fixed`.
     """
-    make_ddfa_folder(folder)
-    found = read_morphable_folder(folder / "3dmm_data")
     torch.manual_seed(3)
-    face, whitening = SynergyFace(found.arrays, DDFA_LAYOUT), found.whitening
+    if face_model is None:
+        make_ddfa_folder(folder)
+        found = read_morphable_folder(folder / "3dmm_data")
+        face, whitening = SynergyFace(found.arrays, DDFA_LAYOUT), found.whitening
+    else:
+        face = SynergyFace(face_arrays(face_model, DDFA_LAYOUT), DDFA_LAYOUT)
+        whitening = Whitening(torch.zeros(DDFA_LAYOUT.size), torch.ones(DDFA_LAYOUT.size))
     if fixed:
         angles = torch.deg2rad(torch.tensor([[0.0, YAW_DEG, 0.0]]))
         pose = pose_numbers(torch.tensor([SCALE]), label_rotation(angles), torch.tensor([SHIFT]))

@@ -64,8 +64,11 @@ def test_a_folder_of_photos(network: SynergyNetwork, photos: Path, capsys):
     results = Path("checkpoints/syn/results/photos/epoch_3_000000")
     names = {path.name for path in results.iterdir()}
     pictures = {f"a_{kind}.jpg" for kind in ("landmarks", "pose", "overlay")}
-    assert names >= {"a.json", "a.obj", "summary.csv", *pictures}
-    assert "1 of 2 photos reconstructed (1 faces)" in capsys.readouterr().out
+    assert names >= {"a.json", "a.obj", "a.png", "a_report.html", "index.html", *pictures}
+    assert "a.mat" not in names and "summary.csv" in names
+    shown = capsys.readouterr().out
+    assert "1 of 2 photos reconstructed (1 faces)" in shown
+    assert f"Open in a browser: {results / 'a_report.html'}" in shown
     summary = rows(results)
     assert summary["sky.png"]["status"] == "failed" and "no face" in summary["sky.png"]["message"]
     # The labels of 300W-LP turn the other way than all other results.
@@ -113,10 +116,14 @@ def test_further_files_of_each_face(network: SynergyNetwork, photos: Path, capsy
     assert rows(results)["a.png"]["message"] == ""
     command.main([*run, "--save", "mask"])
     names = {path.name for path in results.iterdir()}
-    assert "a_mask.png" in names and not names & {"a.glb", "a.ply", "a_camera.json"}
-    # Without meshes, the kind that is written unasked is left out too.
+    assert names >= {"a_mask.png", "a_report.html"}
+    assert not names & {"a.glb", "a.ply", "a_camera.json"}
+    # Without meshes, what shows one unasked is left out too.
     command.main([*run, "--save_mesh", "none"])
-    assert not {path.name for path in results.iterdir()} & {"a.glb", "a_mask.png"}
+    left = {path.name for path in results.glob("a*")}
+    assert left == {"a.json"}
+    command.main([*run, "--save_mesh", "none", "--report", "True"])
+    assert {path.name for path in results.glob("a*")} == {"a.json", "a.png", "a_report.html"}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +133,7 @@ def test_further_files_of_each_face(network: SynergyNetwork, photos: Path, capsy
         (["--save", "glbs"], r"--save glbs: .*did you mean glb\?"),
         (["--save", "texture", "--texture_light", "remove"], "predicts no light"),
         (["--v_path", "v.mp4", "--save", "ply"], "--save is for photos"),
+        (["--v_path", "v.mp4", "--report"], "--report is for photos"),
     ],
 )
 def test_kinds_that_cannot_be(
@@ -176,6 +184,10 @@ def test_textures(network: SynergyNetwork, photos: Path, folder: Path):
     mesh: Any = trimesh.load_mesh("out/a.obj", process=False)
     assert (mesh.visual.to_color().vertex_colors[:, :3] == 77).all()
     assert rows(Path("out"))["a.png"]["message"] == ""
+    # The map does not take the name of the picture of the face.
+    assert read_image("out/a.png").shape == (224, 3 * 224, 3)
+    command.main(argv)
+    assert not list(Path("out").glob("a_map.*"))
 
 
 class Following:

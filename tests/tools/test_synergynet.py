@@ -137,6 +137,11 @@ def test_single_image(
             f"landmarks/{name}.jpg",
             f"poses/{name}.jpg",
         }
+    # A page of each face, and one of all, beside the public names.
+    pages = {path.name for path in Path("inference_output/faces").glob("*.html")}
+    assert pages == {"index.html", "a_report.html", "a_2_report.html", "sky_report.html"} | {
+        "sky_2_report.html"
+    }
     solid = read_image("inference_output/rendering_overlay/a_solid.png")
     photo = read_image(photos / "a.png")
     overlay = read_image("inference_output/rendering_overlay/a.jpg").astype(float)
@@ -240,3 +245,4 @@ def test_the_config_driven_form(network: SynergyNetwork, folder: Path, open_face
     assert Path("results/aflw2000/landmarks.csv").is_file() and Path("net.pt2").is_file()
     record = json.loads(Path("out/c.json").read_text())
     assert record["yaw_deg"] == pytest.approx(YAW_DEG, abs=1e-3)
+    assert Path("out/c_report.html").is_file() and Path("out/index.html").is_file()

@@ -50,8 +50,9 @@ PICTURE_STEPS = ((880, 82), (720, 75), (560, 68), (420, 60))
 OVERLAY_FILES = {OVERLAY_ENDING: "whole photo"}
 """Of a whole photo, where `--photo_overlay` is on."""
 _ABOUT_COLOURS = (
-    "Colours are the photo's, with its light, where it shows the surface; elsewhere, and inside the "
-    "mouth, those of the face model's mean in their tone. Neither light nor albedo was predicted."
+    "Colours are the photo's, with its light, where it shows the surface; elsewhere, and inside "
+    "the mouth, those of the face model's mean in their tone. Neither light nor albedo was "
+    "predicted."
 )
 _ABOUT_WEAK = (
     "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor "

@@ -72,9 +72,14 @@ def test_the_camera_sees_the_face_where_the_photo_shows_it(open_face_model: Face
     np.testing.assert_allclose(found, pixels[:, :2] / pixels[:, 2:], atol=1e-2)
 
 
-def test_a_face_without_albedo_is_refused(tiny_face_model: FaceModel):
-    with pytest.raises(ValueError, match="albedo"):
-        parsed(tiny_face_model, replace(report_face(tiny_face_model), albedo=None))
+def test_without_a_known_light_colours_are_the_lit_ones(tiny_face_model: FaceModel):
+    face = report_face(tiny_face_model)
+    assert face.albedo is not None
+    lit = parsed(tiny_face_model, replace(face, albedo=None))
+    same = parsed(tiny_face_model, replace(face, albedo=face.colours))
+    albedo = parsed(tiny_face_model, face)
+    np.testing.assert_array_equal(lit.attribute("COLOR_0"), same.attribute("COLOR_0"))
+    assert not np.array_equal(lit.attribute("COLOR_0"), albedo.attribute("COLOR_0"))
 
 
 def test_units_that_are_encoded_once_are_those_encoded_anew(open_face_model: FaceModel):

@@ -127,8 +127,13 @@ def test_non_finite_numbers_are_refused(tiny_face_model: FaceModel, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_face_without_albedo_has_no_mesh_at_rest(tiny_face_model: FaceModel, tmp_path: Path):
-    face = replace(report_face(tiny_face_model), albedo=None)
-    for kind in ("neutral", "usdz"):
-        with pytest.raises(ValueError, match="albedo"):
-            written(tmp_path, tiny_face_model, face, kind)
+@pytest.mark.parametrize("kind", ["neutral", "usdz"])
+def test_without_a_known_light_colours_are_the_lit_ones(
+    tiny_face_model: FaceModel, tmp_path: Path, kind: str
+):
+    face = report_face(tiny_face_model)
+    files = [
+        written(tmp_path, tiny_face_model, replace(face, albedo=albedo), kind).read_bytes()
+        for albedo in (None, face.colours, face.albedo)
+    ]
+    assert files[0] == files[1] != files[2]

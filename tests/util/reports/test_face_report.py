@@ -227,7 +227,7 @@ HAND = """
   found.turned = differing(front, viewer.pixels());
   press(viewer.canvas, 'Home');
   found.back = differing(front, viewer.pixels());
-  for (const button of document.querySelectorAll('[data-mode]')) {
+  for (const button of document.querySelectorAll('[data-mode]:not([hidden])')) {
     button.click();
     found.modes[button.dataset.mode] = differing(front, viewer.pixels());
   }
