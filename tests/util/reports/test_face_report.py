@@ -128,6 +128,7 @@ def test_every_picture_is_in_the_page(tiny_face_model: FaceModel):
         assert kind == "data:image/jpeg;base64"
         pictures.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))))
     photo = drawn_photo().photo
+    assert face.picture is not None
     side = face.picture.shape[0]
     sizes = {picture.shape[:2] for picture in pictures}
     assert len(pictures) >= 4 and {photo.shape[:2], (side, side)} <= sizes

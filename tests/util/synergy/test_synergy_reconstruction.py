@@ -222,6 +222,43 @@ def test_the_datatools_variant_has_files_too(
     np.testing.assert_allclose(result.head_vertices, tool.shape(parameters)[0] / 1e5, atol=1e-4)
 
 
+def test_fields_mean_what_they_mean_of_other_methods(
+    face: SynergyFace, parameters: torch.Tensor, image: np.ndarray, tmp_path: Path
+):
+    """In a stretched crop too, whose pixels are wider than high."""
+    trained: Any = SimpleNamespace(network=SimpleNamespace(face=face))
+    crop = SquareCrop(SIZE, 90, 60, 310, 220)
+    found = decode_faces(trained, parameters, [crop])[0]
+    given = found.landmarks[:, :2] + 2
+    made = reconstruction(face, "none")
+    result = made(found, image, tmp_path / "a.png", 1, "a", given=given)
+    assert result.albedo is None and result.light is None
+    assert result.coefficients.gamma.isnan().all() and result.coefficients.texture.isnan().all()
+    assert result.alignment == crop and result.pixels is not None
+    with pytest.raises(ValueError, match="a: its crop was not aligned"):
+        _ = result.aligned
+    camera = result.camera
+    seen = (result.vertices @ camera.mesh_R.T)[:, :2] * camera.pixels_a_dm + camera.K[:2, 2]
+    np.testing.assert_allclose(seen, found.vertices[:, :2], atol=1e-6)
+    posed = result.vertices - result.head_translation_dm
+    matrix = parameters[0, :12].reshape(3, 4)[:, :3].double().numpy()
+    scale = np.linalg.norm(matrix[:2], axis=1).mean()
+    shape = face.shape(parameters)[0].double().numpy() / 1e5
+    np.testing.assert_allclose(posed, shape @ matrix.T / scale, atol=1e-5)
+    np.testing.assert_allclose(result.landmarks_photo, found.landmarks[:, :2] - 0.5, atol=1e-6)
+    assert result.given_landmarks_index is not None and result.picture is not None
+    np.testing.assert_allclose(result.in_photo(result.given_landmarks_index), given + 0.5)
+    plain, overlay, dots = np.split(result.picture, 3, axis=1)
+    assert plain.shape == (224, 224, 3)
+    np.testing.assert_allclose(plain[100, 100, 0], 90 + 100.5 * 220 / 224, atol=1)
+    changed = (overlay != plain).any(axis=2)
+    columns = np.flatnonzero(changed.any(axis=0))
+    edges = (found.vertices[:, 0].min() - 90, found.vertices[:, 0].max() - 90)
+    np.testing.assert_allclose(columns[[0, -1]], np.array(edges) * 224 / 220, atol=3)
+    assert ((dots == [255, 0, 0]).all(axis=2) & (overlay != dots).any(axis=2)).sum() > 300
+    assert ((dots == [0, 0, 255]).all(axis=2)).sum() > 100
+
+
 def test_the_whole_model_is_the_named_one(face: SynergyFace, open_face_model: FaceModel):
     whole = full_face_model(face, FaceModelOptions())
     assert whole.unit_names == open_face_model.unit_names
