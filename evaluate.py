@@ -17,6 +17,7 @@ from options.evaluate_options import EvaluateOptions, results_folder
 from options.groups import BENCHMARK_GROUPS, chosen_groups
 from util.command import run_command
 from util.errors import InputError
+from util.evaluation.early_checks import check_evaluation
 from util.folders import check_folder
 
 
@@ -32,12 +33,12 @@ def groups(given: Mapping[str, str]) -> tuple[type, ...]:
     name = benchmark_of(given)
     benchmark = BENCHMARK_GROUPS[name]
     model = given.get("model", benchmark.model)
-    if model not in benchmark.methods:
-        raise InputError(
-            f"--model {model} cannot be evaluated on {name}; choose one of "
-            f"{', '.join(benchmark.methods)}"
-        )
-    chosen = (*benchmark.own, *benchmark.methods[model])
+    if model and model not in benchmark.methods:
+        remedy = f"choose one of {', '.join(benchmark.methods)}"
+        if not benchmark.methods:
+            remedy = "it scores files, which --predictions names"
+        raise InputError(f"--model {model} cannot be evaluated on {name}; {remedy}")
+    chosen = (*benchmark.own, *benchmark.methods.get(model, ()))
     return (EvaluateOptions, BaseOptions, *dict.fromkeys(chosen))
 
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, as the command line says."""
     options = settled(parse_command(groups, argv, __doc__ or ""))
     check_folder(results_folder(options), "out")
+    check_evaluation(options)
     # What computes takes seconds to import: only now that the command line is sound.
     from util.evaluation.benchmarks import BENCHMARKS
 

@@ -30,7 +30,7 @@ from options.train_options import LoaderOptions, TrainOptions
 from util.assets import OPEN_FACE_MODEL
 from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.evaluation_report import REPORT, write_report
-from util.evaluation.ict import COLUMNS, HeadErrors, HeadRow
+from util.evaluation.ict import TABLE, HeadErrors, HeadRow
 from util.evaluation.shown_meshes import FIRST, WORST, ShownMeshes
 from util.evaluation.tables import write_tables
 from util.model_files.face_model_file import read_face_model
@@ -106,7 +106,7 @@ def time_evaluation(face_model: FaceModel, folder: Path) -> None:
 
     first = [face(f"first {number}") for number in range(FIRST)]
     rows = [HeadErrors(*[np.ones(2)] * 4).row(name, "", "heads", 1) for name in "abc"]
-    write_tables(folder / "heads", rows, HeadRow, COLUMNS)
+    write_tables(folder / "heads", rows, HeadRow, TABLE.columns)
     for row in rows:
         shown = ShownMeshes(row.method, "")
         worst = [face(f"worst {number} of {row.method}") for number in range(WORST)]
@@ -115,7 +115,7 @@ def time_evaluation(face_model: FaceModel, folder: Path) -> None:
         shown.write(folder)
     show(
         "an evaluation of three methods",
-        lambda: write_report(folder, "Evaluation", "heads", HeadRow, COLUMNS),
+        lambda: write_report(folder, TABLE),
         folder / REPORT,
     )
 

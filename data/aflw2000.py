@@ -95,6 +95,19 @@ class Aflw2000:
         return image
 
 
+def check_root(root: Path) -> None:
+    """Refuse a folder that is none.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"--benchmark_root {root} does not exist; give the folder aflw2000_data that holds "
+            f"{IMAGES}/, {LIST} and eval/"
+        )
+
+
 def read_aflw2000(root: Path) -> Aflw2000:
     """Read and check the folder; images are only looked for.
 
@@ -105,11 +118,7 @@ def read_aflw2000(root: Path) -> Aflw2000:
         InputError: a file is missing, damaged, of another shape or does not fit the others; the
             message names it, what it holds, and what it should be.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"--benchmark_root {root} does not exist; give the folder aflw2000_data that holds "
-            f"{IMAGES}/, {LIST} and eval/"
-        )
+    check_root(root)
     images = _read_list(root)
     count = len(images)
     folder = root / "eval"

@@ -13,6 +13,8 @@ from util.errors import InputError
 BenchmarkName = Literal[
     "aflw2000", "ict", "now", "realy", "micc", "facewarehouse", "facescape", "m3dfb"
 ]
+AFLW2000_ROOT = "aflw2000_data"
+"""Where aflw2000 is unless --benchmark_root says otherwise."""
 MeshUnit = Literal["mm", "cm", "dm", "m", "unknown"]
 
 

@@ -94,7 +94,7 @@ class BenchmarkGroups:
     """Of a benchmark of evaluate.py."""
 
     methods: Mapping[str, Groups]
-    """What `--model` chooses from, with the options of each."""
+    """What `--model` chooses from, with the options of each; none where files are scored alone."""
     own: Groups = ()
     """Of the benchmark itself."""
     model: str = "fit"
@@ -102,7 +102,7 @@ class BenchmarkGroups:
 
 
 _FIT_GROUPS: Groups = (BenchmarkFitOptions, FaceModelOptions, CameraOptions, RenderOptions)
-_SHAPE_METHODS = {"fit": _FIT_GROUPS, "facerecon": RNET_GROUPS, "mean": _FIT_GROUPS}
+_SHAPE_METHODS = {"fit": _FIT_GROUPS, "facerecon": RNET_GROUPS, "mean": _FIT_GROUPS[1:]}
 
 
 def _meshes(*groups: type) -> BenchmarkGroups:
@@ -124,7 +124,7 @@ BENCHMARK_GROUPS: Mapping[str, BenchmarkGroups] = {
     "micc": _meshes(),
     "facewarehouse": _meshes(FaceWarehouseOptions),
     "facescape": _meshes(FaceScapeOptions),
-    "m3dfb": _meshes(M3dfbOptions),
+    "m3dfb": BenchmarkGroups({}, (M3dfbOptions,), model=""),
     "ict": BenchmarkGroups(_SHAPE_METHODS, (IctBenchmarkOptions, DetectionOptions)),
 }
 

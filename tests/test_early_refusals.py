@@ -155,6 +155,12 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("export", "--model", "lenet"): "--model lenet cannot be exported; choose one of",
         ("evaluate", "--benchmark", "lfw"): "--benchmark lfw is unknown; choose one of aflw2000",
         ("evaluate", "--out", "file"): "--out file: file is no folder",
+        ("evaluate",): "--benchmark_root aflw2000_data does not exist",
+        ("evaluate", "--ict", "nowhere"): "--ict nowhere is no folder; give ICT-FaceKit",
+        ("evaluate", "--benchmark", "now"): "--benchmark now needs --benchmark_root DIR",
+        ("evaluate", "--ict", "empty", "--predictions", "x"): "--predictions x is no folder",
+        ("evaluate", "--ict", "empty", "--method_name", "a/b"): "a/b cannot name a folder",
+        ("evaluate", "--ict", "empty", "--model", "facerecon"): "there is no folder checkpoints/f",
         ("app", "--port", "99999"): "--port is 99999",
         ("tools/synergynet/singleImage", "-f", "nowhere"): "-f nowhere does not exist",
         ("tools/3dmm_fitting/fit_video", "--v_path", "a.mp4", "--res_folder", "r"): "--v_path a.mp",
@@ -186,6 +192,9 @@ def test_what_has_options_is_what_computes():
     assert BENCHMARKS.keys() == BENCHMARK_GROUPS.keys()
     for name, groups in BENCHMARK_GROUPS.items():
         methods = METHODS if name == "aflw2000" else SHAPE_METHODS
+        if name == "m3dfb":
+            assert not groups.methods and not groups.model
+            continue
         assert groups.methods.keys() == methods.keys()
         assert groups.model in groups.methods
 

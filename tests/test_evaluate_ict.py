@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 from data.detection import create_detector
+from data.images import read_image
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.renderer import Renderer
@@ -22,6 +24,7 @@ from options.evaluate_options import IctBenchmarkOptions
 from options.face_options import CameraOptions
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
+from util.atomic import write_text
 from util.errors import InputError
 from util.evaluation import ict, ict_heads
 from util.evaluation.ict import HeadErrors, HeadScorer
@@ -140,21 +143,49 @@ def test_one_command_for_the_table(
     assert 0 < float(fit["similarity_mm"]) < 6
     shown = capsys.readouterr().out
     assert "2 of 2 heads and 1 of 1 people" in shown and "fit fast" in shown
-    assert Path("out/errors_fit_fast.png").is_file() and Path("out/heads.tex").is_file()
+    for method in ("fit_fast", "mean_face_(open)"):
+        assert Path(f"out/{method}/errors.png").is_file(), "a picture for every method"
+    assert Path("out/heads.tex").is_file()
     assert sorted(path.name for path in Path("out/photos").iterdir()) == ["000.png", "001.png"]
 
 
-def test_meshes_of_others(coarse: FaceModelData, heads: Heads, pictures: Pictures):
+def test_meshes_of_others(
+    coarse: FaceModelData, heads: Heads, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+):
     write_ict(coarse)
     model = FaceModel(coarse)
     true = np.stack([render.coefficients for render in pictures.renders])
     shapes = face_shapes(model, model.layout.split(torch.from_numpy(true)), neutral=True)
     for number, shape in zip(pictures.numbers, shapes, strict=True):
         write_prediction(Path("theirs") / f"{number:03d}", shape)
+    for name in ("001.png", "017.png", "mine.png", "notes.txt"):
+        write_text(Path("out/photos") / name, "of an earlier run")
     command.main([*RUN, *FEW, *COARSE, "--predictions", "theirs"])
     (row,) = rows()
     assert row["method"] == "theirs" and float(row["surface_mm"]) < 0.02
     assert row["rigid_mm"] == "" and row["inner_percent"] == ""
+    photos = {path.name for path in Path("out/photos").iterdir()}
+    assert photos == {"000.png", "001.png", "mine.png", "notes.txt"}, "no photo of other heads"
+    photo = read_image("out/photos/001.png").astype(float)
+    assert np.abs(photo - pictures.renders[1].picture).mean() < 1
+    used = Path("out/report.html").read_text(encoding="utf-8").partition("What was used")[2]
+    for said in (
+        *("meshes of theirs", coarse.card.fingerprint, coarse.card.licence, "dlib"),
+        "2 heads, 0 people, --looks plain, --head_seed 5000",
+    ):
+        assert said in used, said
+
+    # Before heads are rendered: the table there is of other heads, or meshes lack.
+    def rendered(*_: object) -> NoReturn:
+        pytest.fail("heads were rendered before all was checked")
+
+    monkeypatch.setattr(Heads, "singles", rendered)
+    wanted = [*RUN, *FEW, *COARSE, "--predictions", "theirs", "--method_name", "other"]
+    with pytest.raises(InputError, match=r"heads.csv holds methods on other images"):
+        command.main([*wanted, "--head_seed", "1"])
+    Path("theirs/001.npy").unlink()
+    with pytest.raises(InputError, match=r"theirs lacks the landmarks .* of 1 of 2: 001;"):
+        command.main(wanted)
 
 
 def test_folders_and_flags_that_do_not_fit(tmp_path: Path):
@@ -191,11 +222,16 @@ def test_heads_that_the_detector_misses_are_named(
     said = capsys.readouterr()
     assert "The detector misses the heads 000." in said.out and "1 of 2 heads" in said.out
     assert "fit fast, heads" in said.err and "left of the whole" in said.err
-    with Path("out/errors_fit_fast.csv").open(encoding="utf-8", newline="") as file:
+    with Path("out/fit_fast/heads.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["head"], line["found"]) for line in lines] == [("000", "no"), ("001", "yes")]
     assert lines[0]["rigid_mm"] == "" and float(lines[1]["surface_mm"]) > 0
+    assert not Path("out/photos/000.png").exists()
     page = Path("out/report.html").read_text(encoding="utf-8")
+    used = page.partition("What was used")[2]
+    assert "--model fit --preset fast" in used and "--model mean" in used
+    assert used.count(f"open {coarse.version}") == 2, "heads and face model, said once each"
+    assert "--face_model open@0" in used
     assert "The detector misses the heads 000." in page and '"name":"001"' in page
     assert len(page) < 1_500_000
     (mean,) = [row for row in rows() if row["method"] == "fit fast"]

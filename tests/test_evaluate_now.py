@@ -133,13 +133,16 @@ def test_wrong_files_are_named():
     np.save(f"theirs/{NOW_NAMES[1]}.npy", np.zeros((5, 3)))
     refused(r"IMG_2.npy has the shape \(5, 3\)")
     Path(f"theirs/{NOW_NAMES[1]}.npy").unlink()
-    refused(r"no landmark file A_1/selfie/IMG_2.npy .*lacks 0 more of 3")
+    refused(r"lacks the landmarks \(.npy or .txt\) of 1 of 3: A_1/selfie/IMG_2; every one")
     Path(f"theirs/{NOW_NAMES[2]}.obj").unlink()
-    refused(r"has no mesh B_2/multiview_occlusions/IMG_3.obj")
+    refused(r"lacks the meshes \(.obj or .ply\) of 1 of 3: B_2/multiview_occlusions/IMG_3; every")
     refused("--predictions nothing is no folder", "--predictions", "nothing")
     (Path("now") / "imagepathsvalidation.txt").write_text("A_1/IMG_1.jpg\n")
     refused(r"line 1: 'A_1/IMG_1.jpg' is no <subject>/<challenge>/<image>")
+    Path("elsewhere").mkdir()
     refused("elsewhere/imagepathsvalidation.txt does not exist", "--benchmark_root", "elsewhere")
+    refused("--benchmark_root nowhere is no folder", "--benchmark_root", "nowhere")
+    refused("--benchmark now needs --benchmark_root DIR", "--benchmark_root", "")
 
 
 class TestPredictions:

@@ -8,6 +8,7 @@ import json
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from tests.test_evaluate_command import mean_face_crop
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
-from util.evaluation import m3dfb, micc
+from util.evaluation import m3dfb, micc, shape_methods
 from util.evaluation.predicted_meshes import MM_PER_DM
 from util.evaluation.realy import ALIGNED_BY, KEYPOINTS, REGIONS, read_template
 from util.evaluation.regions import kept_triangles
@@ -256,6 +257,7 @@ class TestMicc:
             with pytest.raises(InputError, match=match):
                 evaluate("micc", "--predictions", "theirs")
 
+        Path("theirs").mkdir()
         refused(r"theirs holds no <person>/<video>.obj$")
         write_predicted(Path("theirs/a/one"), dome(12, 14), self.POINTS[:7])
         refused(r"no <person>/<video>.obj of 1 of 2 scans: b$")
@@ -320,6 +322,8 @@ class TestFaceWarehouse:
     ):
         """Ours, of two photos, one of which shows no face; a mesh of an earlier run lies there."""
         pytest.importorskip("dlib")
+        for place in ("root", "theirs"):
+            Path(place).mkdir()
         with pytest.raises(InputError, match=r"root/meshes holds no <name>.obj or .ply"):
             evaluate("facewarehouse", "--predictions", "theirs")
         points = dome_landmarks()
@@ -342,6 +346,91 @@ class TestFaceWarehouse:
         assert "No face found in 1 of 2 photos" in capsys.readouterr().out
         lines = Path("out/mean/meshes.csv").read_text().splitlines()
         assert [line.split(",")[0] for line in lines[1:]] == ['"a"', '"b"']
+
+
+# What is wrong is said before the first photo is looked at.
+
+
+@pytest.fixture
+def no_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that must not be asked for."""
+
+    def create(options: object) -> NoReturn:
+        pytest.fail("the method was loaded before all was checked")
+
+    monkeypatch.setitem(shape_methods.SHAPE_METHODS, "mean", create)  # pyright: ignore
+
+
+@pytest.mark.usefixtures("no_method")
+class TestBeforeTheWork:
+    """`--model mean` with everything there but one thing."""
+
+    POINTS = dome_landmarks((36, 39, 42, 45, 33, 48, 54, 30))
+
+    def refused(self, benchmark: str, match: str, *more: str) -> None:
+        with pytest.raises(InputError, match=match):
+            evaluate(benchmark, "--model", "mean", *more)
+
+    def photo(self, path: str) -> None:
+        write_image(Path(path), np.zeros((8, 8, 3), np.uint8))
+
+    def test_micc(self):
+        self.photo("root/frames/a/one/1.png")
+        Path("root/frames/b/two").mkdir(parents=True)
+        self.refused("micc", r"frames/b/two.* no pictures")
+        self.photo("root/frames/b/two/1.png")
+        self.refused("micc", r"scans/a.obj \(or .ply\) does not exist")
+        for person in "ab":
+            write_mesh(Path(f"root/scans/{person}.obj"), dome(12, 14))
+        self.refused("micc", r"scans/a.pp does not exist")
+        write_picked_points(Path("root/scans/a.pp"), self.POINTS)
+        np.savetxt("root/scans/b.txt", self.POINTS[:7])
+        self.refused("micc", r"b.txt holds 7 points, expected 8")
+
+    def test_facewarehouse(self):
+        write_mesh(Path("root/meshes/a.obj"), dome(12, 14))
+        self.photo("root/images/a.png")
+        self.refused("facewarehouse", r"meshes/a.pp does not exist")
+        # MeshLab's file first, whatever a text beside it says.
+        np.savetxt("root/meshes/a.txt", self.POINTS[:7])
+        write_picked_points(Path("root/meshes/a.pp"), self.POINTS[:5])
+        self.refused("facewarehouse", r"a.pp holds 5 points, expected 7")
+
+    def test_realy(self):
+        write_realy(Path("root"), SCAN, (1,))
+        self.photo("root/REALY_image/1.png")
+        self.refused("realy", r"HIFI3D.txt does not exist, nor another of")
+        write_template(Path("root/data/BFM09"), dome(30, 34))
+        self.photo("root/REALY_image/2.png")
+        self.refused("realy", r"REALY_HIFI3D_keypoints/2.obj does not exist")
+        Path("root/REALY_image/2.png").unlink()
+        Path("root/data/REALY_scan_region/1/nose.obj").unlink()
+        self.refused("realy", r"REALY_scan_region/1/nose.obj .* does not exist")
+
+    def test_a_table_of_other_data(self):
+        for name in "ab":
+            write_mesh(Path(f"root/meshes/{name}.obj"), dome(12, 14))
+            write_picked_points(Path(f"root/meshes/{name}.pp"), self.POINTS[:7])
+            self.photo(f"root/images/{name}.png")
+        Path("out").mkdir()
+        Path("out/facewarehouse.csv").write_text(
+            "method,data,meshes,mean_mm,mean_error\nother,x,2,1.0,\n"
+        )
+        self.refused("facewarehouse", r"facewarehouse.csv holds methods on other images")
+
+    def test_flags_that_mean_nothing_are_said(self, capsys: pytest.CaptureFixture[str]):
+        Path("root").mkdir()
+        flags = ["--mesh_unit", "mm", "--save_predictions", "False", "--face_model", "open@0"]
+        self.refused("facewarehouse", "holds no <name>.obj", *flags)
+        said = capsys.readouterr().out
+        assert "--mesh_unit has no effect: it is about --predictions" in said
+        assert "--save_predictions has no effect: it is about --benchmark aflw2000" in said
+        assert "face_model" not in said and "gpu_ids" not in said
+        Path("theirs").mkdir()
+        self.refused("facewarehouse", "holds no", "--predictions", "theirs", *flags)
+        said = capsys.readouterr().out
+        assert "--face_model have no effect: --predictions are scored as they are" in said
+        assert "mesh_unit" not in said and "--model" in said
 
 
 # 3. M3DFB ---------------------------------------------------------------------------------------
@@ -396,6 +485,12 @@ class TestM3dfb:
             evaluate("m3dfb", *run)
         with pytest.raises(InputError, match=r"m3dfb scores files: give --predictions"):
             evaluate("m3dfb")
+        with pytest.raises(
+            InputError, match=r"--model fit cannot be evaluated on m3dfb; it scores"
+        ):
+            evaluate("m3dfb", *run, "--model", "fit")
+        with pytest.raises(InputError, match=r"unrecognized arguments: --preset fast"):
+            evaluate("m3dfb", *run, "--preset", "fast")
 
     def test_the_warp_carries_landmarks_onto_landmarks(self):
         points, numbers = cloud()

@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(token in ("-h", "--help") for token in call):
         return
     options = parse_command(evaluate.groups, call)
-    from util.evaluation.method_names import method_name
+    from util.evaluation.method_names import method_folder, method_name
 
     out = results_folder(options)
-    for picture in sorted((out / method_name(options) / "first").glob("*.jpg")):
+    for picture in sorted((method_folder(out, method_name(options)) / "first").glob("*.jpg")):
         write_image(Path("results") / f"{int(picture.stem)}.png", read_image(picture))
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from data.aflw2000 import Aflw2000, read_aflw2000
 from models.landmark_scores import yaw_bins
 from options.base_options import BaseOptions
-from options.evaluate_options import EvaluateOptions, results_folder
+from options.evaluate_options import AFLW2000_ROOT, EvaluateOptions, results_folder
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import METHODS, Method
@@ -25,8 +25,8 @@ from util.evaluation.aflw2000_report import (
     pose_rows,
     write_image_errors,
 )
-from util.evaluation.method_names import method_name
-from util.evaluation.tables import write_tables
+from util.evaluation.method_names import method_folder, method_name
+from util.evaluation.tables import check_table, write_tables
 
 EXPLANATION = """\
 NME: mean distance of the 68 points in the photo, in percent of
@@ -46,8 +46,11 @@ without roll
 def evaluate_aflw2000(options: ParsedOptions) -> None:
     """Score one method on AFLW2000-3D; print and write the tables with all earlier ones."""
     chosen = options[EvaluateOptions]
-    data = read_aflw2000(Path(chosen.benchmark_root or "aflw2000_data"))
+    data = read_aflw2000(Path(chosen.benchmark_root or AFLW2000_ROOT))
     out = results_folder(options)
+    name = method_name(options)
+    for table, kind in (("landmarks", LandmarkRow), ("pose", PoseRow)):
+        check_table(out / f"{table}.csv", kind, [name], data.fingerprint)
     predictions = find_predictions(data, options)
     if rows := landmark_rows(data, predictions):
         counts = np.bincount(yaw_bins(data.yaw_deg), minlength=3).tolist()
@@ -58,7 +61,7 @@ def evaluate_aflw2000(options: ParsedOptions) -> None:
         print(_POSE.format(kept=len(data.kept), excluded=data.excluded, table=table))
     if data.angles_deg is None:
         print("The benchmark's two files of angles are not there: no pose error")
-    folder = out / predictions.method
+    folder = method_folder(out, predictions.method)
     write_image_errors(folder / "images.csv", data, predictions)
     if chosen.save_predictions and not chosen.predictions:
         write_predictions(folder / "predictions.npz", predictions, data)

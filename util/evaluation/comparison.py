@@ -12,7 +12,7 @@ from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.predicted_meshes import MM_PER_DM, read_seven
 from util.evaluation.regions import kept_triangles
 from util.evaluation.registration import Registration, refine
-from util.evaluation.scans import STANDARD_SEVEN, UNIT_MM, Scan, check_face_size
+from util.evaluation.scans import STANDARD_SEVEN, UNIT_MM, Scan
 from util.evaluation.shape_methods import SEVEN, FaceShape
 from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 from util.point_fits import fit_similarity
@@ -45,10 +45,9 @@ class PredictedMesh:
         Raises:
             InputError: a file is missing or none of its kind, or it has another unit.
         """
-        mesh, seven = read_mesh(stem), read_seven(stem)
+        mesh, seven = read_mesh(stem), read_seven(stem, unit)
         if unit == "unknown":
             return cls(mesh, seven, False)
-        check_face_size(seven, unit, stem, "meshes (--mesh_unit)")
         scale = UNIT_MM[unit]
         return cls(TriangleMesh(scale * mesh.vertices, mesh.triangles), scale * seven, True)
 

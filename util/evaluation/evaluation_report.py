@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from options.record import git_commit
 from util.atomic import write_text
 from util.evaluation.error_picture import NOT_COMPARED, RAMP
-from util.evaluation.shown_meshes import BEYOND, LEVELS, read_shown
-from util.evaluation.tables import Column, cell_text, read_table
+from util.evaluation.method_names import method_folder
+from util.evaluation.shown_meshes import BEYOND, LEVELS, ShownMeshes, read_shown
+from util.evaluation.tables import BenchmarkTable, Column, cell_text, read_table, write_tables
 from util.reports.report_parts import (
     escaped,
     file_items,
@@ -26,58 +26,86 @@ from util.reports.report_parts import (
     script_json,
     table_rows,
 )
-from util.reports.report_parts import versions as versions_used
 
 REPORT = "report.html"
 MESH_BYTES = 5_000_000
 """Of all meshes in a page; of further methods only the table is there."""
 _FILES = {
-    "errors*.csv": "errors of each",
+    "*/heads.csv": "errors of each",
     "*/meshes.csv": "errors of each",
     "*/images.csv": "errors of each",
-    "errors*.png": "the meshes as a picture",
     "*/errors.png": "the meshes as a picture",
 }
 
 
-def write_report(
-    out: Path, title: str, name: str, kind: type, columns: Sequence[Column], explanation: str = ""
+def write_results(
+    out: Path,
+    table: BenchmarkTable,
+    rows: Sequence[Any],
+    shown: Sequence[ShownMeshes],
+    *,
+    notes: Sequence[str] = (),
+    pictures: bool,
 ) -> None:
+    """Print and write what a benchmark says of some methods, beside those of earlier runs.
+
+    Args:
+        out: folder of the results.
+        table: of the benchmark.
+        rows: of the methods.
+        shown: meshes of each.
+        notes: sentences that the report adds.
+        pictures: write the report, too, and a picture of each method's meshes.
+
+    Raises:
+        InputError: the table there is of other data.
+        OSError: no space, no permission.
+    """
+    text = write_tables(out / table.name, rows, table.row, table.columns)
+    print(f"\n{table.title}\n{text}\n")
+    if pictures:
+        for meshes in shown:
+            meshes.write(out)
+            meshes.draw(method_folder(out, meshes.method) / "errors.png")
+        write_report(out, table, notes)
+    written = "Tables and report" if pictures else "Tables"
+    folders = ", ".join(str(method_folder(out, meshes.method)) for meshes in shown)
+    print(f"{written} in {out}, single errors in {folders}")
+
+
+def write_report(out: Path, table: BenchmarkTable, notes: Sequence[str] = ()) -> None:
     """Write the page of all methods in a folder of results.
 
     Args:
         out: the folder, with the table and the meshes that runs kept.
-        title: of the benchmark.
-        name: of its table, without ending.
-        kind: class of its rows.
-        columns: that people read.
-        explanation: what the columns mean.
+        table: of the benchmark.
+        notes: sentences that belong to the table.
 
     Raises:
         OSError: no space, no permission.
     """
-    rows = read_table(out / f"{name}.csv", kind)
-    data, left_out = page_data(out, rows)
+    rows = read_table(out / f"{table.name}.csv", table.row)
+    data_of = {row.method: row.data for row in rows}
+    kept = {method: read_shown(out, method, data) for method, data in data_of.items()}
+    data, left_out = page_data(kept)
     methods = [method["name"] for method in data["methods"]]
-    files = {f"{name}.csv": "every number", f"{name}.tex": "the table as LaTeX"}
+    files = {f"{table.name}.csv": "every number", f"{table.name}.tex": "the table as LaTeX"}
     for pattern, what in _FILES.items():
         found = sorted(path.relative_to(out) for path in out.glob(pattern))
         files |= {path.as_posix(): what for path in found}
     page = fill(
         {
-            "title": escaped(title.partition(":")[0]),
+            "title": escaped(table.title.partition(":")[0]),
             "subtitle": escaped(f"Evaluation, as of {time.strftime('%Y-%m-%d %H:%M')}"),
             "css": part("report.css"),
-            "caption": escaped(title.partition(": ")[2] or title),
-            "explanation": escaped(explanation),
-            "rows": table_html(rows, columns),
+            "caption": escaped(table.title.partition(": ")[2] or table.title),
+            "explanation": escaped(" ".join([table.explanation, *notes])),
+            "rows": table_html(rows, table.columns),
             "no_meshes": "" if methods else " hidden",
             "left_out": _left_out(left_out),
-            "used": table_rows(
-                [("Program", f"commit {git_commit()}"), ("Versions", versions_used())]
-            ),
+            "used": used_html({name: shown["used"] for name, shown in kept.items() if shown}),
             "files": file_items(files),
-            "data": script_json(title, data),
+            "data": script_json(table.title, data),
             "common": script(part("common.js")),
             "viewer": script(part("viewer.js")),
             "script": script(part("evaluation.js")),
@@ -87,20 +115,38 @@ def write_report(
     write_text(out / REPORT, page)
 
 
-def page_data(out: Path, rows: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
+def used_html(used: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Tables of what was used: what all methods have in common once, then what is each one's own.
+
+    Args:
+        used: names and values, by method.
+    """
+    every = [[(name, value) for name, value in rows] for rows in used.values()]
+    shared = [row for row in (every[0] if every else []) if all(row in rows for rows in every)]
+    tables = [f"<table>{table_rows(shared)}</table>"]
+    for method, rows in zip(used, every, strict=True):
+        if own := [row for row in rows if row not in shared]:
+            tables.append(f"<h3>{escaped(method)}</h3><table>{table_rows(own)}</table>")
+    return "".join(tables)
+
+
+def page_data(
+    kept: Mapping[str, Mapping[str, Any] | None],
+) -> tuple[dict[str, Any], list[str]]:
     """What `evaluation.js` shows, and methods whose meshes find no room.
 
     Meshes and photos that several methods share are there once. The methods that were evaluated
     last go first, should there be too many.
+
+    Args:
+        kept: what `read_shown` found of each method.
     """
-    data_of = {row.method: row.data for row in rows}
-    found = {method: read_shown(out, method, data) for method, data in data_of.items()}
     meshes: dict[str, Any] = {}
     photos: dict[str, str] = {}
     methods, left_out = [], []
     size = 0
     unit, limit = "mm", 0.0
-    for method, shown in reversed(list(found.items())):
+    for method, shown in reversed(list(kept.items())):
         if shown is None:
             continue
         new = {key: mesh for key, mesh in shown["meshes"].items() if key not in meshes}

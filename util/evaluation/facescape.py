@@ -48,13 +48,18 @@ from util.evaluation.facescape_photos import (
     wild_photos,
 )
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import PhotoShape, photos_named
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShape, photos_named
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import ShapeMethod
-from util.evaluation.tables import Column
+from util.evaluation.tables import BenchmarkTable, Column
 from util.mesh_files.mesh_reader import ENDINGS, TriangleMesh, existing_mesh, read_mesh
 from util.surface import SurfaceTree
 
+EXPLANATION = """\
+Meshes stay where they were predicted in the photo and are moved along the line of sight alone. \
+chamfer: mean distance between both surfaces where both are seen from the head's axis (the \
+colours); complete: the part of the truth that is covered; normals: mean angle, in radians as the \
+published code takes it, in degrees of the normals themselves."""
 COLUMNS = (
     Column("method", "method"),
     Column("photos", "group"),
@@ -102,35 +107,46 @@ class Agreement:
 class FaceScape(MeshBenchmark):
     """One posed face of each photo, where it lies in the photo."""
 
-    explanation = (
-        "Meshes stay where they were predicted in the photo and are moved along the line of sight "
-        "alone. chamfer: mean distance between both surfaces where both are seen from the head's "
-        "axis (the colours); complete: the part of the truth that is covered; normals: mean angle, "
-        "in radians as the published code takes it, in degrees of the normals themselves."
-    )
-    columns, row, each = COLUMNS, FaceScapeRow, "image"
+    each = "image"
     measures = ("chamfer_mm", "normals_rad", "complete", "normals_deg")
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; reads where the heads are."""
         super().__init__(root, options)
         self._set = options[FaceScapeOptions].photo_set
-        self.name = f"facescape_{self._set}"
-        self.title = f"FaceScape, {self._set}: posed faces, means over photos that are done"
+        self.table = BenchmarkTable(
+            f"FaceScape, {self._set}: posed faces, means over photos that are done",
+            EXPLANATION,
+            *(f"facescape_{self._set}", FaceScapeRow, COLUMNS),
+        )
         read = wild_photos if self._set == "wild" else lab_photos
         self._photos: Mapping[str, FaceScapePhoto] = read(root)
+        self._seen: list[BenchmarkPhoto] = []
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: all photos, of which some must have a prediction."""
+        names = list(self._photos)
+        if theirs is None:
+            place = Path(self.options[FaceScapeOptions].image_folder)
+            if not self.options[FaceScapeOptions].image_folder or not place.is_dir():
+                raise InputError(
+                    f"--image_folder {place} is no folder; give that of the photos in FaceScape's "
+                    f"data ({names[0]}.* and so on)"
+                )
+            self._seen = photos_named(place, names)
+            done = names
+        else:
+            done = [name for name in names if existing_mesh(theirs / name)]
+            if not done:
+                raise InputError(f"{theirs} holds no <photo>.obj or .ply, such as {names[0]}.obj")
+        for name in done:
+            self._photos[name].check()
+        return names
 
     def predict(self, folder: Path) -> None:
         """Write the mesh of every photo in which a face is found."""
-        place = Path(self.options[FaceScapeOptions].image_folder)
-        if not self.options[FaceScapeOptions].image_folder or not place.is_dir():
-            raise InputError(
-                f"--image_folder {place} is no folder; give that of the photos in FaceScape's data "
-                f"({next(iter(self._photos))}.* and so on)"
-            )
-        photos = photos_named(place, list(self._photos))
         shapes, _ = self.shapes(neutral=False)
-        for found in shapes(photos):
+        for found in shapes(self._seen):
             stem = folder / found.photo.name
             for ending in ENDINGS:  # of an earlier run
                 stem.with_suffix(ending).unlink(missing_ok=True)
@@ -138,15 +154,6 @@ class FaceScape(MeshBenchmark):
                 vertices = photo_vertices(found, shapes.method)
                 write_plain_obj(stem.with_suffix(".obj"), vertices, found.shape.triangles)
         shapes.print_missed("they count as not done")
-
-    def expected(self, folder: Path) -> list[str]:
-        """All photos, of which some must have a prediction."""
-        if not folder.is_dir():
-            raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
-        names = list(self._photos)
-        if not any(existing_mesh(folder / name) for name in names):
-            raise InputError(f"{folder} holds no <photo>.obj or .ply, such as {names[0]}.obj")
-        return names
 
     def score(self, name: str, folder: MeshFolder) -> Score:
         """See `MeshBenchmark`."""

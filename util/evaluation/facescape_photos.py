@@ -63,6 +63,14 @@ class FaceScapePhoto(Protocol):
         """Rows of the table that it counts in; empty ones are none."""
         ...
 
+    def check(self) -> None:
+        """See that what `read` needs is there.
+
+        Raises:
+            InputError: it is not.
+        """
+        ...
+
     def read(self, predicted: TriangleMesh, path: Path) -> tuple[TriangleMesh, TriangleMesh]:
         """The truth, and a prediction at its depth, millimetres before the camera.
 
@@ -85,6 +93,9 @@ class WildPhoto:
     """Millimetres of half the photo's side."""
     place: HeadPlace
     groups: tuple[str, ...]
+
+    def check(self) -> None:
+        """See `FaceScapePhoto`: nothing beside the truth, by which photos are found."""
 
     def read(self, predicted: TriangleMesh, path: Path) -> tuple[TriangleMesh, TriangleMesh]:
         """See `FaceScapePhoto`."""
@@ -112,6 +123,10 @@ class LabPhoto:
     camera: Path
     place: HeadPlace
     groups: tuple[str, ...]
+
+    def check(self) -> None:
+        """See `FaceScapePhoto`."""
+        read_camera(self.camera)
 
     def read(self, predicted: TriangleMesh, path: Path) -> tuple[TriangleMesh, TriangleMesh]:
         """See `FaceScapePhoto`."""

@@ -30,13 +30,13 @@ from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import photos_named
+from util.evaluation.photo_shapes import BenchmarkPhoto, photos_named
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.registration import refine
-from util.evaluation.scans import Scan, read_scan
-from util.evaluation.tables import Column, mean_and_error
-from util.mesh_files.mesh_reader import ENDINGS, find_mesh
+from util.evaluation.scans import Scan, read_scan, read_scan_points, scan_files
+from util.evaluation.tables import BenchmarkTable, Column, mean_and_error
+from util.mesh_files.mesh_reader import ENDINGS
 from util.point_fits import fit_similarity
 from util.surface import SurfaceTree
 from util.text import decode_text
@@ -64,12 +64,12 @@ class FaceWarehouseRow:
 class FaceWarehouse(MeshBenchmark):
     """One posed face of each photo."""
 
-    title = "FaceWarehouse: distance from the true surface (standard error)"
-    explanation = (
+    table = BenchmarkTable(
+        "FaceWarehouse: distance from the true surface (standard error)",
         "Compared vertices of the mesh against the true surface, with the size free. Mean over "
-        "meshes. Comparable among themselves alone, not with published figures."
+        "meshes. Comparable among themselves alone, not with published figures.",
+        *("facewarehouse", FaceWarehouseRow, COLUMNS),
     )
-    name, row, columns = "facewarehouse", FaceWarehouseRow, COLUMNS
     measures = ("mean_mm",)
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
@@ -77,20 +77,26 @@ class FaceWarehouse(MeshBenchmark):
         super().__init__(root, options)
         listed = options[FaceWarehouseOptions].compared_vertices
         self._region = read_region(Path(listed)) if listed else None
-        self._meshes = true_names(root)
+        self._photos: list[BenchmarkPhoto] = []
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: every true mesh."""
+        names = true_names(self.root)
+        if theirs is None:
+            self._photos = photos_named(self.root / "images", names)
+        else:
+            check_meshes(theirs, names, self.mesh_unit)
+        for name in names:
+            read_scan_points(self._scan_files(name)[1], 7)
+        return names
 
     def predict(self, folder: Path) -> None:
         """Write a mesh of every photo."""
-        photos = photos_named(self.root / "images", self._meshes)
-        shapes, _ = self.shapes(neutral=False)
-        for found in shapes(photos):
+        shapes, data = self.shapes(neutral=False)
+        check_region(self._region, len(data.mean_shape))
+        for found in shapes(self._photos):
             write_prediction(folder / found.photo.name, found.shape)
         shapes.print_missed()
-
-    def expected(self, folder: Path) -> list[str]:
-        """See `MeshBenchmark`."""
-        check_meshes(folder, self._meshes)
-        return self._meshes
 
     def compared_part(self) -> bytes:
         """See `MeshBenchmark`."""
@@ -100,7 +106,7 @@ class FaceWarehouse(MeshBenchmark):
         """See `MeshBenchmark`."""
         predicted = folder.read(name)
         part = compared(predicted, self._region)
-        errors = distances_mm(find_scan(self.root, name), predicted, part)
+        errors = distances_mm(read_scan(*self._scan_files(name)), predicted, part)
         mean = float(errors.mean())
         return Score(
             mean, (mean,), lambda: error_mesh(name, predicted.mesh, predicted.seven, errors, part)
@@ -113,6 +119,9 @@ class FaceWarehouse(MeshBenchmark):
         errors = np.array([score.figure for score in scores])
         return [FaceWarehouseRow(method, data, len(errors), *mean_and_error(errors))]
 
+    def _scan_files(self, name: str) -> tuple[Path, Path]:
+        return scan_files(self.root / "meshes" / name)
+
 
 def true_names(root: Path) -> list[str]:
     """The names of all meshes.
@@ -124,14 +133,6 @@ def true_names(root: Path) -> list[str]:
     if not names:
         raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
     return sorted(names)
-
-
-def find_scan(root: Path, name: str) -> Scan:
-    """A true mesh with its seven landmarks."""
-    stem = root / "meshes" / name
-    text = stem.parent / f"{name}.txt"
-    points = text if text.is_file() else stem.parent / f"{name}.pp"
-    return read_scan(find_mesh(stem), points)
 
 
 def read_region(path: Path) -> np.ndarray:
@@ -155,6 +156,23 @@ def read_region(path: Path) -> np.ndarray:
     return np.unique(numbers)
 
 
+def check_region(region: np.ndarray | None, vertices: int) -> None:
+    """See that all compared vertices are there.
+
+    Args:
+        region: their numbers, where they are listed.
+        vertices: of the mesh.
+
+    Raises:
+        InputError: the mesh has fewer.
+    """
+    if region is not None and region.max() >= vertices:
+        raise InputError(
+            f"--compared_vertices names vertex {region.max()}, but a mesh has {vertices}; it "
+            "is of another topology"
+        )
+
+
 def compared(predicted: PredictedMesh, region: np.ndarray | None) -> np.ndarray:
     """Which vertices of a prediction count: (V,) bool.
 
@@ -168,11 +186,7 @@ def compared(predicted: PredictedMesh, region: np.ndarray | None) -> np.ndarray:
     vertices = predicted.mesh.vertices
     if region is None:
         return inside_sphere(vertices, *face_sphere(predicted.seven))
-    if region.max() >= len(vertices):
-        raise InputError(
-            f"--compared_vertices names vertex {region.max()}, but a mesh has {len(vertices)}; it "
-            "is of another topology"
-        )
+    check_region(region, len(vertices))
     part = np.zeros(len(vertices), bool)
     part[region] = True
     return part

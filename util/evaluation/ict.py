@@ -16,7 +16,7 @@ method. Errors of each head, in millimetres:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,11 @@ from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, IctBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
 from util.atomic import write_text
-from util.evaluation.evaluation_report import write_report
+from util.errors import InputError
+from util.evaluation.evaluation_report import write_results
 from util.evaluation.head_correspondence import HeadCorrespondence
 from util.evaluation.ict_heads import PHOTOS_EACH, Heads, read_heads
-from util.evaluation.method_names import file_stem, method_name
+from util.evaluation.method_names import method_folder, method_name
 from util.evaluation.predicted_meshes import check_meshes, read_seven
 from util.evaluation.shape_methods import (
     SEVEN,
@@ -52,23 +53,16 @@ from util.evaluation.shape_methods import (
     face_shapes,
     mean_of,
 )
-from util.evaluation.shown_meshes import ShownMeshes, draw_rows
-from util.evaluation.tables import Column, mean_and_error, write_tables
-from util.mesh_files.mesh_reader import read_mesh
+from util.evaluation.shown_meshes import ShownMeshes
+from util.evaluation.tables import BenchmarkTable, Column, check_table, mean_and_error
+from util.evaluation.what_was_used import Used, what_was_used
+from util.mesh_files.mesh_reader import existing_mesh, read_mesh
 from util.studio import Pictures
 
-TITLE = "ICT-FaceKit: faces without expression from renders of heads of known shape"
-EXPLANATION = """\
-Means over heads (standard errors). rigid and similarity: points that correspond, after the best \
-rigid motion, or with the size free; surface: distance of the head's surface from the predicted \
-one, which is what the colours show; inner: landmarks inside the face in the photo, percent of the \
-outer-eye distance. people: several photos of one person, taken together."""
 _SECONDS = {"fast": 0.11, "balanced": 0.47, "best": 1.4}
 """That a fit takes by its preset on two cores; another computer's are about in proportion."""
 _OTHER_SECONDS = 0.1
 """That a photo takes otherwise, and the comparison of one head."""
-_AT_ONCE = 16
-"""Photos that go through a network at once."""
 
 COLUMNS = (
     Column("method", "method"),
@@ -102,6 +96,16 @@ class HeadRow:
     surface_error: float
     inner_percent: float
     inner_error: float
+
+
+TABLE = BenchmarkTable(
+    "ICT-FaceKit: faces without expression from renders of heads of known shape",
+    "Means over heads (standard errors). rigid and similarity: points that correspond, after the "
+    "best rigid motion, or with the size free; surface: distance of the head's surface from the "
+    "predicted one, which is what the colours show; inner: landmarks inside the face in the photo, "
+    "percent of the outer-eye distance. people: several photos of one person, taken together.",
+    *("heads", HeadRow, COLUMNS),
+)
 
 
 @dataclass(frozen=True)
@@ -231,42 +235,41 @@ def _seconds(method: ShapeMethod) -> float:
 
 
 def evaluate_ict(options: ParsedOptions) -> None:
-    """Score the methods of one face model; print and write the table with all earlier ones."""
+    """Score the methods of one face model; print and write the table with all earlier ones.
+
+    It is no `MeshBenchmark`: it scores several methods in one run, by their coefficients and not by
+    files, and people by several photos.
+    """
     chosen, wanted = options[EvaluateOptions], options[IctBenchmarkOptions]
+    out = results_folder(options)
+    # What is wrong with folders and tables is said before the first photo is rendered or fitted.
     heads = Heads(read_heads(wanted.ict or chosen.benchmark_root), wanted)
+    scored = _Folder(options) if chosen.predictions else _Model(options)
+    path = out / f"{TABLE.name}.csv"
+    check_table(path, TABLE.row, scored.names, heads.wanted_fingerprint)
     detector = create_detector(options[DetectionOptions])
     singles = heads.singles(detector)
+    scored.check(singles)
+    write_photos(out / "photos", singles)
     people, left_out = heads.people(detector)
-    missed = heads.missed(singles)
-    left = []
-    if missed:
-        left.append(f"The detector misses the heads {', '.join(map(head_name, missed))}.")
-    if left_out:
-        left.append(f"Too few photos show a face of the people {', '.join(map(str, left_out))}.")
-    for line in left:
-        print(line)
     data = heads.fingerprint(singles, people)
-    out = results_folder(options)
-    if chosen.predictions:
-        rows, shown = _score_folder(heads, singles, data, options)
-    else:
-        rows, shown = _score_model(heads, singles, people, data, options)
-    table = write_tables(out / "heads", rows, HeadRow, COLUMNS)
-    _write_photos(out / "photos", singles)
-    for method, (_, errors) in shown.items():
-        write_head_errors(out / f"errors_{file_stem(method)}.csv", singles, missed, errors)
-    print(
-        f"\nICT-FaceKit, {len(singles.renders)} of {wanted.heads} heads and {len(people)} of "
-        f"{wanted.people} people whose faces were found (standard errors)\n{table}\n"
-    )
-    if chosen.pictures:
-        for meshes, _ in shown.values():
-            meshes.write(out)
-        firsts = {meshes.method: meshes.first for meshes, _ in shown.values()}
-        draw_rows(out / f"errors_{file_stem(rows[-1].method)}.png", firsts, "mm")
-        write_report(out, TITLE, "heads", HeadRow, COLUMNS, " ".join([EXPLANATION, *left]))
-    report = " and report" if chosen.pictures else ""
-    print(f"Tables, errors of each head, photos{report} in {out}")
+    check_table(path, TABLE.row, scored.names, data)
+    missed = heads.missed(singles)
+    notes = [
+        f"Faces are found of {len(singles.renders)} of {wanted.heads} heads and {len(people)} of "
+        f"{wanted.people} people."
+    ]
+    if missed:
+        notes.append(f"The detector misses the heads {', '.join(map(head_name, missed))}.")
+    if left_out:
+        notes.append(f"Too few photos show a face of the people {', '.join(map(str, left_out))}.")
+    print("\n".join(notes))
+    rows, shown = scored.score(heads, singles, people, data)
+    for meshes, errors in shown:
+        each = method_folder(out, meshes.method) / "heads.csv"
+        write_head_errors(each, singles, missed, errors)
+    pictures = chosen.pictures
+    write_results(out, TABLE, rows, [meshes for meshes, _ in shown], notes=notes, pictures=pictures)
 
 
 def write_head_errors(
@@ -283,80 +286,130 @@ def write_head_errors(
     write_text(path, "".join(f"{','.join(line)}\n" for line in table))
 
 
-Scored = tuple[list[HeadRow], dict[str, tuple[ShownMeshes, HeadErrors]]]
-"""Rows; and by method the meshes that are shown, and the errors of single heads."""
+Scored = tuple[list[HeadRow], list[tuple[ShownMeshes, HeadErrors]]]
+"""Rows; and of each method the meshes that are shown, and the errors of single heads."""
 
 
-def _score_model(
-    heads: Heads,
-    singles: Pictures,
-    people: Sequence[Pictures],
-    data: str,
-    options: ParsedOptions,
-) -> Scored:
-    method, own = SHAPE_METHODS[options[BaseOptions].model](options)
-    scorer = HeadScorer(heads, own, method.face_model, options[IctBenchmarkOptions].head_seed)
-    ways = _ways(method, own, options)
-    progress = Progress(ways, len(singles.renders), len(people))
-    rows, shown = [], {}
-    for name, one in ways.items():
-        progress.begin(f"{name}, heads")
-        errors, meshes = [], ShownMeshes(name, data)
-        at_once = 1 if isinstance(one, FitShape) else _AT_ONCE
-        for begin in range(0, len(singles.renders), at_once):
-            some = singles.part(begin, begin + at_once)
-            errors.append(scorer(some, one(some.batch), one, meshes))
-            progress.done(one, len(some.renders))
-        joined = _joined(errors)
-        rows.append(joined.row(name, data, "heads", 1))
-        shown[name] = meshes, joined
-        for photos in PHOTOS_EACH if people else ():
-            if photos > 1 and _is_mean(one):
-                break
-            progress.begin(f"{name}, people by {photos} photo{'s' if photos > 1 else ''}")
-            errors = []
-            for pictures in people:
-                some = pictures.first(photos)
-                # One row a person: all photos gave one identity.
-                together = one(some.batch, one_person=photos > 1).item(0)
-                errors.append(scorer(some.first(1), together, one))
-                progress.done(one, photos)
-            rows.append(_joined(errors).row(name, data, "people", photos))
-    progress.close()
-    return rows, shown
+class _Model:
+    """What `--model` means: the mean face, and the method, a fitter with each of its presets."""
+
+    def __init__(self, options: ParsedOptions) -> None:
+        """Load it.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        self._options = options
+        self._method, self._own = SHAPE_METHODS[options[BaseOptions].model](options)
+        self._ways = self._find_ways()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the rows' methods."""
+        return self._ways
+
+    def check(self, singles: Pictures) -> None:
+        """Photos are all that it needs."""
+
+    def score(
+        self, heads: Heads, singles: Pictures, people: Sequence[Pictures], data: str
+    ) -> Scored:
+        """Score every way on heads and people."""
+        seed = self._options[IctBenchmarkOptions].head_seed
+        scorer = HeadScorer(heads, self._own, self._method.face_model, seed)
+        progress = Progress(self._ways, len(singles.renders), len(people))
+        at_once = self._options[EvaluateOptions].eval_batch_size
+        rows, shown = [], []
+        for name, one in self._ways.items():
+            progress.begin(f"{name}, heads")
+            some_at_once = 1 if isinstance(one, FitShape) else at_once
+            errors, meshes = [], ShownMeshes(name, data, self._used(heads, one))
+            for begin in range(0, len(singles.renders), some_at_once):
+                some = singles.part(begin, begin + some_at_once)
+                errors.append(scorer(some, one(some.batch), one, meshes))
+                progress.done(one, len(some.renders))
+            joined = _joined(errors)
+            rows.append(joined.row(name, data, "heads", 1))
+            shown.append((meshes, joined))
+            for photos in PHOTOS_EACH if people else ():
+                if photos > 1 and _is_mean(one):
+                    break
+                progress.begin(f"{name}, people by {photos} photo{'s' if photos > 1 else ''}")
+                errors = []
+                for pictures in people:
+                    some = pictures.first(photos)
+                    # One row a person: all photos gave one identity.
+                    together = one(some.batch, one_person=photos > 1).item(0)
+                    errors.append(scorer(some.first(1), together, one))
+                    progress.done(one, photos)
+                rows.append(_joined(errors).row(name, data, "people", photos))
+        progress.close()
+        return rows, shown
+
+    def _used(self, heads: Heads, one: ShapeMethod) -> Used:
+        options = self._options
+        if _is_mean(one):
+            options = options.with_values(BaseOptions, model="mean")
+        preset = one.preset if isinstance(one, FitShape) else ""
+        return what_was_used(options, self._own.card, heads=heads.other.card, preset=preset)
+
+    def _find_ways(self) -> dict[str, ShapeMethod]:
+        options, method = self._options, self._method
+        ways: dict[str, ShapeMethod] = {f"mean face ({self._own.name})": mean_of(method)}
+        given = options[EvaluateOptions].method_name
+        if isinstance(method, FitShape):
+            presets = [method.preset] if options.given("preset") else list(PRESETS)
+            for preset in presets:
+                ways[f"{given or 'fit'} {preset}"] = replace(method, preset=preset)
+        elif options[BaseOptions].model != "mean":
+            ways[method_name(options)] = method
+        return ways
 
 
-def _ways(
-    method: ShapeMethod, own: FaceModelData, options: ParsedOptions
-) -> dict[str, ShapeMethod]:
-    """The rows by name: the mean face, and the method, a fitter with each of its presets."""
-    ways: dict[str, ShapeMethod] = {f"mean face ({own.name})": mean_of(method)}
-    given = options[EvaluateOptions].method_name
-    if isinstance(method, FitShape):
-        presets = [method.preset] if options.given("preset") else list(PRESETS)
-        for preset in presets:
-            ways[f"{given or 'fit'} {preset}"] = replace(method, preset=preset)
-    elif options[BaseOptions].model != "mean":
-        ways[method_name(options)] = method
-    return ways
-
-
-def _score_folder(heads: Heads, singles: Pictures, data: str, options: ParsedOptions) -> Scored:
+class _Folder:
     """Meshes of others: `000.obj` or `.ply` with seven landmarks, `000.npy` or `.txt`."""
-    name, folder = method_name(options), Path(options[EvaluateOptions].predictions)
-    names = [head_name(number) for number in singles.numbers]
-    check_meshes(folder, names)
-    shapes = []
-    for each in tqdm(names, unit="mesh"):
-        mesh, seven = read_mesh(folder / each), read_seven(folder / each)
-        landmarks = np.zeros((68, 3))
-        landmarks[list(SEVEN)] = seven
-        shapes.append(FaceShape(mesh.vertices, mesh.triangles, landmarks))
-    meshes = ShownMeshes(name, data)
-    surface = compare_shapes(heads, singles, shapes, meshes)
-    none = np.zeros(0)
-    errors = HeadErrors(none, none, surface, none)
-    return [errors.row(name, data, "heads", 1)], {name: (meshes, errors)}
+
+    def __init__(self, options: ParsedOptions) -> None:
+        """Take the folder.
+
+        Raises:
+            InputError: it holds no such mesh.
+        """
+        self._options = options
+        self._folder = Path(options[EvaluateOptions].predictions)
+        self.names: Collection[str] = [method_name(options)]
+        heads = range(options[IctBenchmarkOptions].heads)
+        there = [head_name(n) for n in heads if existing_mesh(self._folder / head_name(n))]
+        if not there:
+            raise InputError(f"{self._folder} holds no {head_name(0)}.obj or .ply, nor of others")
+        check_meshes(self._folder, there, "unknown")
+
+    def check(self, singles: Pictures) -> None:
+        """See that every head that was found has its mesh.
+
+        Raises:
+            InputError: one lacks.
+        """
+        check_meshes(self._folder, [head_name(number) for number in singles.numbers], "unknown")
+
+    def score(
+        self, heads: Heads, singles: Pictures, people: Sequence[Pictures], data: str
+    ) -> Scored:
+        """Score the meshes."""
+        shapes = []
+        for number in tqdm(singles.numbers, unit="mesh"):
+            stem = self._folder / head_name(number)
+            mesh = read_mesh(stem)
+            landmarks = np.zeros((68, 3))
+            landmarks[list(SEVEN)] = read_seven(stem, "unknown")
+            shapes.append(FaceShape(mesh.vertices, mesh.triangles, landmarks))
+        (name,) = self.names
+        used = what_was_used(self._options, None, heads=heads.other.card)
+        meshes = ShownMeshes(name, data, used)
+        surface = compare_shapes(heads, singles, shapes, meshes)
+        none = np.zeros(0)
+        errors = HeadErrors(none, none, surface, none)
+        return [errors.row(name, data, "heads", 1)], [(meshes, errors)]
 
 
 def _joined(errors: Sequence[HeadErrors]) -> HeadErrors:
@@ -364,7 +417,13 @@ def _joined(errors: Sequence[HeadErrors]) -> HeadErrors:
     return HeadErrors(*(np.concatenate([getattr(e, name) for e in errors]) for name in names))
 
 
-def _write_photos(folder: Path, singles: Pictures) -> None:
-    """The photos of the heads, by the numbers that `--predictions` names them by."""
+def write_photos(folder: Path, singles: Pictures) -> None:
+    """The photos of the heads, by the numbers that `--predictions` names them by, and no others.
+
+    Those of an earlier run, of other heads or looks, are removed: nobody shall reconstruct them.
+    """
+    for path in folder.glob("*.png"):
+        if path.stem.isdecimal():
+            path.unlink()
     for number, render in zip(singles.numbers, singles.renders, strict=True):
         write_image(folder / f"{head_name(number)}.png", render.picture)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -144,34 +143,34 @@ class Heads:
         chosen = random.choice(len(vertices), count, replace=False, p=shares / shares.sum())
         return TrueHead(vertices, other.triangles, seven, inside, vertices[chosen])
 
+    @property
+    def wanted_fingerprint(self) -> str:
+        """Of what the options say; `fingerprint` begins with it."""
+        wanted = replace(self._wanted, ict="")
+        return _hash(f"{self.other.card.fingerprint} {wanted}".encode())
+
     def fingerprint(self, pictures: Pictures, people: Sequence[Pictures]) -> str:
         """Of everything that errors depend on beside the method."""
-        wanted = replace(self._wanted, ict="")
-        digest = hashlib.sha256(f"{self.other.card.fingerprint} {wanted}".encode())
-        for part in (pictures, *people):
-            digest.update(part.numbers.tobytes())
-        return digest.hexdigest()[:12]
+        numbers = b"".join(part.numbers.tobytes() for part in (pictures, *people))
+        return f"{self.wanted_fingerprint}-{_hash(numbers)}"
 
 
 def read_heads(folder: str) -> FaceModelData:
     """ICT-FaceKit of the user's folder.
 
     Raises:
-        InputError: none was given, or not such a folder.
+        InputError: it is not such a folder.
     """
-    if not folder:
-        raise InputError(
-            "--benchmark ict needs --ict DIR, the folder of ICT-FaceKit (github.com/ICT-VGL/"
-            "ICT-FaceKit, MIT licence): FaceXModel, or the download that holds it"
-        )
-    if not Path(folder).is_dir():
-        raise InputError(f"--ict {folder} is no folder; give ICT-FaceKit's FaceXModel")
     try:
         data, message = read_chosen_face_model(FaceModelOptions("ict", bfm_folder=folder))
     except InputError as error:
         raise InputError(f"--ict {folder}: {error}") from error
     print(f"Heads: {data.card}, {message}")
     return data
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _vertex_areas(data: FaceModelData) -> np.ndarray:

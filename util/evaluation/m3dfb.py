@@ -34,7 +34,7 @@ from util.errors import InputError
 from util.evaluation.comparison import error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
 from util.evaluation.shape_methods import SEVEN
-from util.evaluation.tables import Column, mean_and_error
+from util.evaluation.tables import BenchmarkTable, Column, mean_and_error
 from util.mesh_files.mesh_reader import TriangleMesh
 from util.point_fits import fit_similarity
 from util.text import decode_text
@@ -55,11 +55,6 @@ _NEAR, _CENTRAL = 0.01, 0.48
 """In distances of the outer eye corners: landmarks are never nearer; middle of the face."""
 _EVERY, _ADMM_STEPS, _ADMM_PENALTY = 10, 500, 1.0
 """Every tenth point is watched that none goes too far; steps of the solver, and its penalty."""
-
-_SCORES_FILES = (
-    "--benchmark m3dfb scores files: give --predictions DIR (<id>.txt) and --mesh_info INFO.json "
-    "of M3DFB (lmk_indices and mean_face_shape)"
-)
 
 COLUMNS = (
     Column("method", "method"),
@@ -98,38 +93,36 @@ class Topology:
 class M3dfb(MeshBenchmark):
     """Files of points of one topology, by two estimators."""
 
-    title = "M3DFB: estimators E1 and E12 (standard errors)"
-    explanation = (
+    table = BenchmarkTable(
+        "M3DFB: estimators E1 and E12 (standard errors)",
         "E1: nearest points after rigid alignment, whose ranking can be wrong. E12: elastic warp, "
         "nearest points, correction of topology, as recommended; colours and numbers beside names "
-        "are its. In the unit of the files."
+        "are its. In the unit of the files.",
+        *("m3dfb", M3dfbRow, COLUMNS),
     )
-    name, row, columns = "m3dfb", M3dfbRow, COLUMNS
     measures = ("e1", "e12")
-    show_unit = ""
+    mesh_unit = show_unit = ""
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; reads what the meshes are."""
         super().__init__(root, options)
-        info = options[M3dfbOptions].mesh_info
-        if not info:
-            raise InputError(_SCORES_FILES)
-        self._topology = read_topology(Path(info))
+        self._topology = read_topology(Path(options[M3dfbOptions].mesh_info))
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: every true mesh; photos are no part of the benchmark."""
+        assert theirs is not None
+        names = sorted(path.stem for path in self._truth.glob("*.txt"))
+        if not names:
+            raise InputError(f"{self._truth} holds no <id>.txt")
+        for name in names:
+            read_points(self._truth / f"{name}.lmks", LANDMARKS)
+            if not (path := theirs / f"{name}.txt").is_file():
+                raise InputError(f"{path} does not exist; every mesh of {self._truth} needs one")
+        return names
 
     def predict(self, folder: Path) -> None:
-        """Photos are no part of the benchmark.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(_SCORES_FILES)
-
-    def expected(self, folder: Path) -> list[str]:
-        """See `MeshBenchmark`."""
-        names = sorted(path.stem for path in (self.root / "Gmeshes").glob("*.txt"))
-        if not names:
-            raise InputError(f"{self.root / 'Gmeshes'} holds no <id>.txt")
-        return names
+        """Photos are no part of the benchmark: `--model` has no values."""
+        raise NotImplementedError
 
     def compared_part(self) -> bytes:
         """See `MeshBenchmark`."""
@@ -138,8 +131,8 @@ class M3dfb(MeshBenchmark):
     def score(self, name: str, folder: MeshFolder) -> Score:
         """See `MeshBenchmark`."""
         topology = self._topology
-        truth = read_points(self.root / "Gmeshes" / f"{name}.txt")
-        landmarks = read_points(self.root / "Gmeshes" / f"{name}.lmks", LANDMARKS)
+        truth = read_points(self._truth / f"{name}.txt")
+        landmarks = read_points(self._truth / f"{name}.lmks", LANDMARKS)
         points = read_points(folder.path / f"{name}.txt", len(topology.stiffness))
         errors = e12(points, truth, topology, landmarks)
         customary = float(e1(points, truth, topology.landmarks, landmarks).mean())
@@ -155,6 +148,10 @@ class M3dfb(MeshBenchmark):
         table = np.array([score.errors for score in scores])
         numbers = [n for column in table.T for n in mean_and_error(column)]
         return [M3dfbRow(method, data, len(names), *numbers)]
+
+    @property
+    def _truth(self) -> Path:
+        return self.root / "Gmeshes"
 
 
 def e1(

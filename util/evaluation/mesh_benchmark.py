@@ -17,19 +17,20 @@ import numpy as np
 from tqdm import tqdm
 
 from data.detection import create_detector
-from models.face_model import FaceModelData
+from models.face_model import FaceModelData, IdentityCard
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
 from util.evaluation.comparison import PredictedMesh
 from util.evaluation.error_picture import ErrorMesh
-from util.evaluation.evaluation_report import write_report
-from util.evaluation.method_names import method_name
+from util.evaluation.evaluation_report import write_results
+from util.evaluation.method_names import method_folder, method_name
 from util.evaluation.photo_shapes import PhotoShapes
 from util.evaluation.shape_methods import SHAPE_METHODS
 from util.evaluation.shown_meshes import ShownMeshes
-from util.evaluation.tables import Column, write_mesh_errors, write_tables
+from util.evaluation.tables import BenchmarkTable, check_table, write_mesh_errors
+from util.evaluation.what_was_used import Used, what_was_used
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,7 @@ class Score:
 class MeshBenchmark(ABC):
     """What one benchmark has of its own."""
 
-    title: str
-    """Above its table."""
-    explanation: str
-    """In the report: what columns and colours mean."""
-    name: str
-    """Of its tables' files."""
-    row: type
-    """Class of its rows."""
-    columns: Sequence[Column]
+    table: BenchmarkTable
     each: str = "mesh"
     """What is scored one by one; its errors are in `<method>/<each>.csv`, in the plural."""
     show_unit: str = "mm"
@@ -89,6 +82,7 @@ class MeshBenchmark(ABC):
             options: with the benchmark's own.
         """
         self.root, self.options = root, options
+        self._face_model: IdentityCard | None = None
 
     @property
     def mesh_unit(self) -> str:
@@ -97,16 +91,20 @@ class MeshBenchmark(ABC):
         return self.options[ScanBenchmarkOptions].mesh_unit if is_theirs else "mm"
 
     @abstractmethod
-    def predict(self, folder: Path) -> None:
-        """Write the meshes of `--model`."""
+    def names(self, theirs: Path | None) -> list[str]:
+        """Names of the predictions, all of which are scored; nothing is predicted yet.
 
-    @abstractmethod
-    def expected(self, folder: Path) -> list[str]:
-        """Names of the predictions in the folder; all are scored.
+        Args:
+            theirs: folder of `--predictions`; None for `--model`, whose `predict` writes them.
 
         Raises:
-            InputError: one that must be there is not.
+            InputError: what the score of one needs is not there: its mesh, or else its photo; its
+                scan.
         """
+
+    @abstractmethod
+    def predict(self, folder: Path) -> None:
+        """Write the meshes of `--model`, of the photos that `names` has found."""
 
     @abstractmethod
     def score(self, name: str, folder: MeshFolder) -> Score:
@@ -136,9 +134,14 @@ class MeshBenchmark(ABC):
     def shapes(self, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
         """The method of `--model`, ready for photos, and its face model."""
         method, data = SHAPE_METHODS[self.options[BaseOptions].model](self.options)
+        self._face_model = data.card
         detector = create_detector(self.options[DetectionOptions])
         at_once = self.options[EvaluateOptions].eval_batch_size
         return PhotoShapes(method, detector, at_once, neutral=neutral), data
+
+    def used(self) -> Used:
+        """What the report says of the run, once it has predicted."""
+        return what_was_used(self.options, self._face_model)
 
 
 def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
@@ -146,16 +149,22 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     chosen = options[EvaluateOptions]
     method, out = method_name(options), results_folder(options)
     benchmark = kind(Path(chosen.benchmark_root), options)
-    place = Path(chosen.predictions or out / method / benchmark.written_to)
-    folder = MeshFolder(place, benchmark.mesh_unit)
-    if not chosen.predictions:
-        benchmark.predict(folder.path)
-    if reason := benchmark.unscored(folder.path):
-        print(reason)
-        return
-    names = benchmark.expected(folder.path)
+    theirs = Path(chosen.predictions) if chosen.predictions else None
+    own = method_folder(out, method)
+    folder = MeshFolder(theirs or own / benchmark.written_to, benchmark.mesh_unit)
+    # What is wrong with folders and tables is said before the first photo is looked at.
+    names = benchmark.names(theirs)
     data = benchmark.fingerprint(names)
-    shown = ShownMeshes(method, data, benchmark.show_unit)
+    unscored = benchmark.unscored(folder.path)
+    if not unscored:
+        table = benchmark.table
+        check_table(out / f"{table.name}.csv", table.row, [method], data)
+    if theirs is None:
+        benchmark.predict(folder.path)
+    if unscored:
+        print(unscored)
+        return
+    shown = ShownMeshes(method, data, benchmark.used(), benchmark.show_unit)
     scores = []
     for name in tqdm(names, unit=benchmark.each):
         score = benchmark.score(name, folder)
@@ -164,18 +173,8 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
         # The meshes behind it need not stay in memory.
         scores.append(replace(score, show=None))
     rows = benchmark.rows(method, data, names, scores)
-    table = write_tables(out / benchmark.name, rows, benchmark.row, benchmark.columns)
     each = np.array([score.errors for score in scores])
     plural = {"mesh": "meshes", "image": "images"}[benchmark.each]
-    errors = out / method / f"{plural}.csv"
-    write_mesh_errors(errors, ",".join(benchmark.titles()), names, each, title=benchmark.each)
-    print(f"\n{benchmark.title}\n{table}\n")
-    if chosen.pictures:
-        shown.write(out)
-        shown.draw(out / method / "errors.png")
-        write_report(
-            *(out, benchmark.title, benchmark.name, benchmark.row, benchmark.columns),
-            benchmark.explanation,
-        )
-    written = "Tables and report" if chosen.pictures else "Tables"
-    print(f"{written} in {out}, errors of each {benchmark.each} in {out / method}")
+    columns = ",".join(benchmark.titles())
+    write_mesh_errors(own / f"{plural}.csv", columns, names, each, title=benchmark.each)
+    write_results(out, benchmark.table, rows, [shown], pictures=chosen.pictures)

@@ -21,8 +21,13 @@ def method_name(options: ParsedOptions) -> str:
 
 
 def file_stem(method: str) -> str:
-    """A method's name as part of the name of a file."""
+    """A method's name as that of a file."""
     return method.replace(" ", "_")
+
+
+def method_folder(out: Path, method: str) -> Path:
+    """What a benchmark writes of one method goes there."""
+    return out / file_stem(method)
 
 
 def _default_name(options: ParsedOptions) -> str:

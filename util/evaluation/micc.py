@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import list_images
+from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
@@ -33,17 +34,19 @@ from util.evaluation.photo_shapes import BenchmarkPhoto
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import INNER_LEFT, INNER_RIGHT, NOSE_BOTTOM, inside_sphere
 from util.evaluation.registration import plane_distances, refine
-from util.evaluation.scans import Scan, read_scan
-from util.evaluation.tables import Column, mean_and_error
-from util.mesh_files.mesh_reader import ENDINGS, find_mesh
+from util.evaluation.scans import Scan, read_scan, read_scan_points, scan_files
+from util.evaluation.tables import BenchmarkTable, Column, mean_and_error
+from util.mesh_files.mesh_reader import ENDINGS
 from util.point_fits import fit_similarity
 
 RADIUS_MM = 95.0
 FOREHEAD = 0.5
 """How far above the eyes the compared part reaches, in distances from nose bottom to eyes: about
 the upper edge of the brows."""
+POINTS = 8
+"""Of a scan."""
 NOSE_TIP = 7
-"""Of the eight points."""
+"""Of these."""
 
 COLUMNS = (
     Column("method", "method"),
@@ -72,34 +75,46 @@ class MiccRow:
 class Micc(MeshBenchmark):
     """One neutral face of each video."""
 
-    title = "MICC: point-to-plane RMSE (standard error)"
-    explanation = (
+    table = BenchmarkTable(
+        "MICC: point-to-plane RMSE (standard error)",
         "Vertices of the scan within 95 mm of the nose tip, without the forehead, against the "
-        "planes of the mesh's nearest triangles; each mesh has a size of its own. Mean over meshes."
+        "planes of the mesh's nearest triangles; each mesh has a size of its own. Mean over "
+        "meshes.",
+        *("micc", MiccRow, COLUMNS),
     )
-    name, row, columns = "micc", MiccRow, COLUMNS
     measures = ("rmse_mm",)
+
+    def __init__(self, root: Path, options: ParsedOptions) -> None:
+        """See `MeshBenchmark`; looks for the videos."""
+        super().__init__(root, options)
+        self._videos = find_videos(root)
+        self._photos: dict[Path, list[BenchmarkPhoto]] = {}
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: every video; without frames, what there is of every scan."""
+        names = [f"{video.parent.name}/{video.name}" for video in self._videos]
+        if theirs is None:
+            if not names:
+                raise InputError(f"{self.root / 'frames'} holds no <person>/<video>/ with pictures")
+            for video in self._videos:
+                self._photos[video] = [BenchmarkPhoto(p, p.stem) for p in list_images(video)]
+        else:
+            names = names or named_after_scans(self.root, theirs)
+            check_meshes(theirs, names, self.mesh_unit)
+        for person in dict.fromkeys(name.split("/")[0] for name in names):
+            read_scan_points(self._scan_files(person)[1], POINTS)
+        return names
 
     def predict(self, folder: Path) -> None:
         """Write one neutral mesh for each folder of frames."""
-        videos = find_videos(self.root)
-        if not videos:
-            raise InputError(f"{self.root / 'frames'} holds no <person>/<video>/ with pictures")
         shapes, _ = self.shapes(neutral=True)
-        for video in tqdm(videos, unit="video"):
-            photos = [BenchmarkPhoto(path, path.stem) for path in list_images(video)]
+        for video, photos in tqdm(self._photos.items(), unit="video"):
             write_prediction(folder / video.parent.name / video.name, shapes.person(photos))
         shapes.print_missed("the other frames of their videos say who it is")
 
-    def expected(self, folder: Path) -> list[str]:
-        """See `MeshBenchmark`."""
-        names = expected(self.root, folder)
-        check_meshes(folder, names)
-        return names
-
     def score(self, name: str, folder: MeshFolder) -> Score:
         """See `MeshBenchmark`."""
-        scan = find_scan(self.root, name.split("/")[0])
+        scan = read_scan(*self._scan_files(name.split("/")[0]), POINTS)
         part = compared(scan)
         distances = distances_mm(scan.mesh.vertices[part], scan, folder.read(name))
         rmse = float(np.sqrt((distances**2).mean()))
@@ -115,20 +130,21 @@ class Micc(MeshBenchmark):
         spread = float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
         return [MiccRow(method, data, len(errors), *mean_and_error(errors), spread)]
 
+    def _scan_files(self, person: str) -> tuple[Path, Path]:
+        return scan_files(self.root / "scans" / person)
+
 
 def find_videos(root: Path) -> list[Path]:
     """The folders of frames."""
     return sorted(path for path in (root / "frames").glob("*/*") if path.is_dir())
 
 
-def expected(root: Path, folder: Path) -> list[str]:
-    """`<person>/<video>` of all meshes that must be there.
+def named_after_scans(root: Path, folder: Path) -> list[str]:
+    """`<person>/<video>` of the meshes in a folder, where no frames say which there must be.
 
     Raises:
-        InputError: without frames, no mesh of a person who was scanned.
+        InputError: no mesh of a person who was scanned.
     """
-    if videos := find_videos(root):
-        return [f"{video.parent.name}/{video.name}" for video in videos]
     found = {path.relative_to(folder) for end in ENDINGS for path in folder.glob(f"*/*{end}")}
     if not found:
         raise InputError(f"{folder} holds no <person>/<video>.obj")
@@ -139,16 +155,6 @@ def expected(root: Path, folder: Path) -> list[str]:
             f"{', '.join(missing)}"
         )
     return sorted({path.with_suffix("").as_posix() for path in found})
-
-
-def find_scan(root: Path, person: str) -> Scan:
-    """The scan of a person with its eight points."""
-    stem = root / "scans" / person
-    points = next(
-        (p for ending in (".pp", ".txt") if (p := stem.parent / f"{person}{ending}").is_file()),
-        stem.parent / f"{person}.pp",
-    )
-    return read_scan(find_mesh(stem), points, 8)
 
 
 def compared(scan: Scan) -> np.ndarray:

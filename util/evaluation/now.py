@@ -34,10 +34,10 @@ from util.errors import InputError
 from util.evaluation.comparison import compare, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
 from util.evaluation.photo_shapes import BenchmarkPhoto
-from util.evaluation.predicted_meshes import write_prediction
+from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
-from util.evaluation.scans import Scan, only_file, read_scan
-from util.evaluation.tables import Column
+from util.evaluation.scans import Scan, only_file, read_scan, read_scan_points
+from util.evaluation.tables import BenchmarkTable, Column
 from util.model_files.safe_pickle import read_npy
 from util.text import decode_text
 
@@ -101,11 +101,14 @@ class NowData:
             raise InputError(f"{tried[0]} does not exist, nor {tried[-1]}; {_REMEDY}")
         return BenchmarkPhoto(path, self.names[number], self._box(self.names[number]))
 
+    def scan_files(self, subject: str) -> tuple[Path, Path]:
+        """The scan of a person and its landmarks; see `only_file`."""
+        mesh = only_file(self.root / "scans" / subject, "*.obj", "the scan")
+        return mesh, only_file(self.root / "scans_lmks_onlypp" / subject, "*.pp", "its landmarks")
+
     def scan(self, subject: str) -> Scan:
         """The scan of a person; see `read_scan`."""
-        mesh = only_file(self.root / "scans" / subject, "*.obj", "the scan")
-        points = only_file(self.root / "scans_lmks_onlypp" / subject, "*.pp", "its landmarks")
-        return read_scan(mesh, points)
+        return read_scan(*self.scan_files(subject))
 
     def _box(self, name: str) -> np.ndarray | None:
         for place in _PLACES:
@@ -145,13 +148,14 @@ def read_now(root: Path, image_set: str) -> NowData:
 class Now(MeshBenchmark):
     """One neutral face of each photo; distances of all together."""
 
-    title = "NoW, validation: distance of scans from meshes, mm"
-    explanation = (
+    table = BenchmarkTable(
+        "NoW, validation: distance of scans from meshes, mm",
         "Distances of the scans' vertices inside a sphere about the face, of all images together. "
         "open: meshes may grow and shrink when they are laid over the scan; metrical: they may "
-        "not. Colours are of the first, mean distances beside names too."
+        "not. Colours are of the first, mean distances beside names too.",
+        *("now", NowRow, COLUMNS),
     )
-    name, row, columns, each = "now", NowRow, COLUMNS, "image"
+    each = "image"
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; reads the list of the chosen set."""
@@ -160,11 +164,24 @@ class Now(MeshBenchmark):
         self.written_to = self._set
         self._data = read_now(root, self._set)
         self._scan = lru_cache(maxsize=2)(self._data.scan)
+        self._photos: list[BenchmarkPhoto] = []
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: every image of the list."""
+        names = list(self._data.names)
+        if theirs is None:
+            self._photos = [self._data.photo(number) for number in range(len(names))]
+        else:
+            check_meshes(theirs, names, self.mesh_unit)
+        if self._set == "validation":
+            for subject in dict.fromkeys(name.split("/")[0] for name in names):
+                read_scan_points(self._data.scan_files(subject)[1], 7)
+        return names
 
     def predict(self, folder: Path) -> None:
         """Write the prediction of every image of the list."""
         shapes, _ = self.shapes(neutral=True)
-        for found in shapes([self._data.photo(k) for k in range(len(self._data.names))]):
+        for found in shapes(self._photos):
             write_prediction(folder / found.photo.name, found.shape)
         shapes.print_missed()
 
@@ -172,13 +189,7 @@ class Now(MeshBenchmark):
         """The test set is scored by the benchmark's authors."""
         if self._set != "test":
             return ""
-        check_complete(self._data, folder)
         return f"{len(self._data.names)} predictions in {folder}: the folder to submit"
-
-    def expected(self, folder: Path) -> list[str]:
-        """See `MeshBenchmark`."""
-        check_complete(self._data, folder)
-        return list(self._data.names)
 
     def fingerprint(self, names: Sequence[str]) -> str:
         """Of the list."""
@@ -226,28 +237,6 @@ class Now(MeshBenchmark):
             for size in self._sizes
             for row in _rows(method, data, names, size, [score.details[size] for score in scores])
         ]
-
-
-def check_complete(data: NowData, folder: Path) -> None:
-    """See that every image has a mesh and landmarks.
-
-    Raises:
-        InputError: some lack; the first and the count are named.
-    """
-    if not folder.is_dir():
-        raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
-    for endings, what in (((".obj", ".ply"), "mesh"), ((".npy", ".txt"), "landmark file")):
-        missing = [
-            name
-            for name in data.names
-            if not any((folder / f"{name}{ending}").is_file() for ending in endings)
-        ]
-        if missing:
-            raise InputError(
-                f"{folder} has no {what} {missing[0]}{endings[0]} (or {endings[1]}), and lacks "
-                f"{len(missing) - 1} more of {len(data.names)}; every image needs one, since those "
-                "that a method leaves out are the difficult ones"
-            )
 
 
 def _rows(

@@ -14,12 +14,15 @@ import numpy as np
 
 from util.atomic import write_bytes
 from util.errors import InputError
+from util.evaluation.scans import check_face_size
 from util.evaluation.shape_methods import SEVEN, FaceShape
 from util.mesh_files.mesh_file import face_lines
 from util.mesh_files.mesh_reader import ENDINGS, existing_mesh
 from util.model_files.safe_pickle import read_npy
 
 MM_PER_DM = 100.0
+SEVEN_ENDINGS = (".npy", ".txt")
+"""Of files of landmarks."""
 _NAMED = 5
 """Missing meshes in a message."""
 _REMEDY = (
@@ -56,31 +59,45 @@ def write_plain_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> 
     write_bytes(path, text.encode("ascii") + faces)
 
 
-def check_meshes(folder: Path, names: Sequence[str]) -> None:
-    """See that every name has a mesh.
+def check_meshes(folder: Path, names: Sequence[str], unit: str) -> None:
+    """See that every name has a mesh and sound landmarks, before any of them is compared.
+
+    Args:
+        folder: of the predictions.
+        names: of all that are wanted.
+        unit: of the meshes; see `read_seven`.
 
     Raises:
-        InputError: some lack; the first ones are named.
+        InputError: some lack, the first of which are named; or landmarks are no such.
     """
-    if not folder.is_dir():
-        raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
-    missing = [name for name in names if existing_mesh(folder / name) is None]
-    if missing:
-        more = ", ..." if len(missing) > _NAMED else ""
-        raise InputError(
-            f"{folder} lacks the meshes ({' or '.join(ENDINGS)}) of {len(missing)} of "
-            f"{len(names)}: {', '.join(missing[:_NAMED])}{more}; every one is needed, since those "
-            "that a method leaves out are the difficult ones"
-        )
+    without_mesh = [name for name in names if existing_mesh(folder / name) is None]
+    without_points = [name for name in names if not any(p.is_file() for p in _seven(folder / name))]
+    for what, endings, missing in (
+        ("meshes", ENDINGS, without_mesh),
+        ("landmarks", SEVEN_ENDINGS, without_points),
+    ):
+        if missing:
+            more = ", ..." if len(missing) > _NAMED else ""
+            raise InputError(
+                f"{folder} lacks the {what} ({' or '.join(endings)}) of {len(missing)} of "
+                f"{len(names)}: {', '.join(missing[:_NAMED])}{more}; every one is needed, since "
+                "those that a method leaves out are the difficult ones"
+            )
+    for name in names:
+        read_seven(folder / name, unit)
 
 
-def read_seven(stem: Path) -> np.ndarray:
+def read_seven(stem: Path, unit: str) -> np.ndarray:
     """The seven landmarks (7, 3) beside a predicted mesh.
 
+    Args:
+        stem: name without ending.
+        unit: that they are in, which the size of a face tells; `unknown` leaves it open.
+
     Raises:
-        InputError: no file, another count, or no finite numbers.
+        InputError: no file, another count, no finite numbers, or another unit.
     """
-    array, text = stem.parent / f"{stem.name}.npy", stem.parent / f"{stem.name}.txt"
+    array, text = _seven(stem)
     if array.is_file():
         points, path = np.asarray(read_npy(array, _REMEDY)), array
     elif text.is_file():
@@ -93,7 +110,15 @@ def read_seven(stem: Path) -> np.ndarray:
         raise InputError(f"{path} has the shape {points.shape}; {_REMEDY}")
     if not np.isfinite(points).all():
         raise InputError(f"{path} has landmarks that are not finite; {_REMEDY}")
-    return points.astype(np.float64)
+    points = points.astype(np.float64)
+    if unit != "unknown":
+        check_face_size(points, unit, stem, "meshes (--mesh_unit)")
+    return points
+
+
+def _seven(stem: Path) -> list[Path]:
+    """Where landmarks may be; the first that is there counts."""
+    return [stem.parent / f"{stem.name}{ending}" for ending in SEVEN_ENDINGS]
 
 
 def _read_text(path: Path) -> np.ndarray:

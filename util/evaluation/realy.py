@@ -41,8 +41,8 @@ from util.evaluation.nonrigid_icp import bend_onto
 from util.evaluation.photo_shapes import BenchmarkPhoto
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import SEVEN
-from util.evaluation.tables import Column
-from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.evaluation.tables import BenchmarkTable, Column
+from util.mesh_files.mesh_reader import TriangleMesh, find_mesh, read_mesh
 from util.model_files.face_transfer import lay_over, mean_landmarks
 from util.point_fits import Similarity, fit_similarity, nearest_rotation
 from util.surface import SurfaceTree, nearest_on_surface
@@ -127,56 +127,65 @@ class RealyScan:
 class Realy(MeshBenchmark):
     """One face of each photo, as photographed, region by region."""
 
-    title = "REALY: mean distance of each region, mm (standard deviation over images)"
-    explanation = (
+    table = BenchmarkTable(
+        "REALY: mean distance of each region, mm (standard deviation over images)",
         "Colours: how far each vertex of the scan's regions is from where it belongs on the mesh, "
-        "once its region has been bent onto it. Beside names: the mean of the four regions."
+        "once its region has been bent onto it. Beside names: the mean of the four regions.",
+        *("realy", RealyRow, COLUMNS),
     )
-    name, row, columns, each = "realy", RealyRow, COLUMNS, "image"
+    each = "image"
     measures = tuple(f"{region}_mm" for region in REGIONS)
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`."""
         super().__init__(root, options)
         self._template_name = options[RealyOptions].template
+        self._photos: list[Path] = []
         self._template: Template | None = None
-        self._written: list[Path] | None = None
+
+    def names(self, theirs: Path | None) -> list[str]:
+        """See `MeshBenchmark`: every photo, or every mesh of the folder."""
+        if theirs is None:
+            paths = list_images(_photo_folder(self.root, self.options[RealyOptions].image_folder))
+            find_keypoints(self.root)
+            self._photos = paths
+        else:
+            self._template = find_template(self._template_name, (theirs, self.root))
+            paths = predictions(theirs, self._template_name)
+        numbers = {path: _number(path) for path in paths}
+        if self._is_scored:
+            for number in dict.fromkeys(numbers.values()):
+                find_scan(self.root, number)
+        return [path.stem for path in sorted(paths, key=lambda path: (numbers[path], path.stem))]
 
     def predict(self, folder: Path) -> None:
         """Write the prediction of every photo, the template and its key points.
 
         What an earlier run wrote there is removed: the folder is sent as it is.
         """
-        photos = list_images(_photo_folder(self.root, self.options[RealyOptions].image_folder))
-        for photo in photos:
-            _number(photo)
         shapes, data = self.shapes(neutral=False)
-        self._template_name = f"{_OWN_TEMPLATE}{data.name}_{len(data.mean_shape)}"
+        template = folder / f"{_OWN_TEMPLATE}{data.name}_{len(data.mean_shape)}"
         _remove_earlier(folder)
-        write_template(folder / self._template_name, data, self.root)
-        self._written = []
-        for found in shapes([BenchmarkPhoto(photo, photo.stem) for photo in photos]):
+        write_template(template, data, self.root)
+        self._template, _ = read_template(template)
+        for found in shapes([BenchmarkPhoto(photo, photo.stem) for photo in self._photos]):
             path = folder / f"{found.photo.name}.obj"
             write_plain_obj(path, MM_PER_DM * found.shape.vertices, found.shape.triangles)
-            self._written.append(path)
         shapes.print_missed()
 
     def unscored(self, folder: Path) -> str:
         """Without the scans there is only the folder to send."""
-        if _place(self.root, "REALY_scan_region").is_dir():
+        if self._is_scored:
             return ""
         return (
             f"{self.root} holds no REALY_scan_region: nothing is scored\n"
             f"Predictions in {folder}: the folder to send"
         )
 
-    def expected(self, folder: Path) -> list[str]:
-        """See `MeshBenchmark`; of a run's own meshes, those that it has just written."""
-        self._template = find_template(self._template_name, (folder, self.root))
-        paths = self._written
-        if paths is None:
-            paths = predictions(folder, self._template_name)
-        return [path.stem for path in sorted(paths, key=lambda path: (_number(path), path.stem))]
+    @property
+    def _is_scored(self) -> bool:
+        """Whether the scans are there."""
+        return _place(self.root, "REALY_scan_region").is_dir()
 
     def score(self, name: str, folder: MeshFolder) -> Score:
         """Errors of the four regions."""
@@ -223,11 +232,11 @@ def _remove_earlier(folder: Path) -> None:
             path.unlink()
 
 
-def write_template(stem: Path, data: FaceModelData, root: Path) -> None:
-    """Write `<stem>.obj` and the 85 key points `<stem>.txt` of a face model.
+def find_keypoints(root: Path) -> Path:
+    """One of REALY's templates, which say where the 85 key points are; without ending.
 
-    The key points of one of REALY's templates are carried over by the landmarks inside the face,
-    which are among them.
+    Raises:
+        InputError: there is none.
     """
     name = next((n for n in _TEMPLATES if _file(root, f"{n}.txt").is_file()), None)
     if name is None:
@@ -235,7 +244,16 @@ def write_template(stem: Path, data: FaceModelData, root: Path) -> None:
             f"{_file(root, 'HIFI3D.txt')} does not exist, nor another of "
             f"{', '.join(_TEMPLATES)}; one of them says where the 85 key points are, {_REMEDY}"
         )
-    template, mesh = read_template(_file(root, name))
+    return _file(root, name)
+
+
+def write_template(stem: Path, data: FaceModelData, root: Path) -> None:
+    """Write `<stem>.obj` and the 85 key points `<stem>.txt` of a face model.
+
+    The key points of one of REALY's templates are carried over by the landmarks inside the face,
+    which are among them.
+    """
+    template, mesh = read_template(find_keypoints(root))
     points = template.keypoints(mesh.vertices)
     mean = data.mean_shape.astype(np.float64)
     if mesh.vertices.shape == mean.shape and np.array_equal(mesh.triangles, data.triangles):
@@ -297,16 +315,14 @@ def predictions(folder: Path, template: str) -> list[Path]:
     Raises:
         InputError: none.
     """
-    if not folder.is_dir():
-        raise InputError(f"--predictions {folder} is no folder; give that of the meshes")
     found = [path for path in folder.glob("*.obj") if path.stem != template]
     if not found:
         raise InputError(f"--predictions {folder} holds no <id>.obj")
     return found
 
 
-def read_scan(root: Path, number: int) -> RealyScan:
-    """Read what belongs to one scan.
+def find_scan(root: Path, number: int) -> tuple[np.ndarray, float, dict[str, Path]]:
+    """Key points (85, 3) of a scan, millimetres of its unit, and the files of its regions.
 
     Raises:
         InputError: a file is missing or of another kind.
@@ -316,7 +332,7 @@ def read_scan(root: Path, number: int) -> RealyScan:
     if len(keypoints) != KEYPOINTS:
         raise InputError(f"{path} holds {len(keypoints)} points, expected {KEYPOINTS}; {_REMEDY}")
     place = _place(root, "REALY_scan_region") / str(number)
-    regions = {region: merged(read_mesh(place / f"{region}.obj")) for region in REGIONS}
+    regions = {region: find_mesh(place / region) for region in REGIONS}
     scales = _file(root, "metrical_scale.txt")
     try:
         mm = np.loadtxt(scales, ndmin=1)
@@ -324,7 +340,14 @@ def read_scan(root: Path, number: int) -> RealyScan:
         raise InputError(f"{scales} cannot be read ({error}); {_REMEDY}") from error
     if not 1 <= number <= len(mm):
         raise InputError(f"{scales} holds {len(mm)} scales, none of scan {number}")
-    return RealyScan(keypoints, regions, float(mm[number - 1]))
+    return keypoints, float(mm[number - 1]), regions
+
+
+def read_scan(root: Path, number: int) -> RealyScan:
+    """Read what belongs to one scan; see `find_scan`."""
+    keypoints, mm, paths = find_scan(root, number)
+    regions = {region: merged(read_mesh(path)) for region, path in paths.items()}
+    return RealyScan(keypoints, regions, mm)
 
 
 def merged(mesh: TriangleMesh) -> TriangleMesh:

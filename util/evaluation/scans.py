@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from util.errors import InputError
-from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
+from util.mesh_files.mesh_reader import TriangleMesh, find_mesh, read_mesh
 
 UNIT_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 EYE_CORNERS_MM = (60.0, 130.0)
@@ -54,8 +54,7 @@ def read_scan(mesh: Path, landmarks: Path, count: int = 7) -> Scan:
     Raises:
         InputError: a file is missing or none of its kind, the count is another, the unit is.
     """
-    points = read_points(landmarks, count)
-    check_face_size(points, "mm", landmarks, "scans")
+    points = read_scan_points(landmarks, count)
     scan = read_mesh(mesh)
     long, between = (float(np.ptp(some, axis=0).max()) for some in (scan.vertices, points))
     if not 1 <= long / between < 100:
@@ -64,6 +63,24 @@ def read_scan(mesh: Path, landmarks: Path, count: int = 7) -> Scan:
             "mm: the two have other units, or are of other scans"
         )
     return Scan(scan, points)
+
+
+def scan_files(stem: Path) -> tuple[Path, Path]:
+    """The mesh `<stem>.obj` (or `.ply`) of a scan and its landmarks, `<stem>.pp` (or `.txt`).
+
+    Raises:
+        InputError: there is no mesh.
+    """
+    points = stem.parent / f"{stem.name}.pp"
+    text = points.with_suffix(".txt")
+    return find_mesh(stem), text if text.is_file() and not points.is_file() else points
+
+
+def read_scan_points(path: Path, count: int) -> np.ndarray:
+    """Landmarks (count, 3) of a scan, in millimetres; see `read_scan`."""
+    points = read_points(path, count)
+    check_face_size(points, "mm", path, "scans")
+    return points
 
 
 def read_points(path: Path, count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from util.atomic import write_text
 from util.evaluation.error_picture import LIMIT_MM, ErrorMesh, draw_errors
 from util.evaluation.method_names import file_stem
+from util.evaluation.what_was_used import Used
 from util.reports.report_data import pack_vertices, packed
 from util.reports.report_parts import jpeg_bytes, jpeg_uri
 
@@ -29,7 +30,7 @@ LEVELS = 254
 """Of an error on a page; the next one is that of vertices where nothing was compared."""
 BEYOND = 2.0
 """The largest error that a page tells from larger ones, in limits of the colours."""
-VERSION = 1
+VERSION = 2
 _PHOTO_PX, _PHOTO_QUALITY = 224, 80
 
 
@@ -45,16 +46,17 @@ class ShownMesh:
 class ShownMeshes:
     """Keeps the first meshes of a run, and of the rest the worst, while they pass by."""
 
-    def __init__(self, method: str, data: str, unit: str = "mm") -> None:
+    def __init__(self, method: str, data: str, used: Used = (), unit: str = "mm") -> None:
         """Begin.
 
         Args:
             method: whose predictions.
             data: fingerprint of what they are compared with.
+            used: what the page says of the method.
             unit: of the errors; empty where the files do not say it.
         """
         self.method = method
-        self._data, self._unit = data, unit
+        self._data, self._used, self._unit = data, used, unit
         self._first: list[ShownMesh] = []
         self._worst: list[tuple[float, int, ShownMesh]] = []
         self._seen = 0
@@ -92,7 +94,12 @@ class ShownMeshes:
     def draw(self, path: Path) -> None:
         """Write a picture of them, the worst below the first."""
         rows = {f"{self.method}, first": self.first, f"{self.method}, worst": self.worst}
-        draw_rows(path, {title: some for title, some in rows.items() if some}, self._unit)
+        said = {
+            title: [(f"{s.mesh.name}: {s.figure:.2f} {self._unit}".rstrip(), s.mesh) for s in some]
+            for title, some in rows.items()
+            if some
+        }
+        draw_errors(path, said, self.limit, self._unit)
 
     def write(self, out: Path) -> None:
         """Write them beside those of other methods."""
@@ -109,22 +116,13 @@ class ShownMeshes:
             "version": VERSION,
             "data": self._data,
             "method": self.method,
+            "used": list(self._used),
             "unit": self._unit,
             "limit": limit,
             "meshes": meshes,
             "faces": faces,
         }
         write_text(shown_path(out, self.method), json.dumps(content, separators=(",", ":")))
-
-
-def draw_rows(path: Path, rows: dict[str, list[ShownMesh]], unit: str) -> None:
-    """Write a picture of some methods' meshes, a row each."""
-    said = {
-        title: [(f"{s.mesh.name}: {s.figure:.2f} {unit}".rstrip(), s.mesh) for s in some]
-        for title, some in rows.items()
-    }
-    every = [shown for some in rows.values() for shown in some]
-    draw_errors(path, said, colour_limit(every, unit), unit)
 
 
 def colour_limit(every: Sequence[ShownMesh], unit: str) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,22 @@ class Column:
     digits: int = 3
     best: Literal["", "least", "most"] = ""
     """Which number is the best, where one is; the report marks it."""
+
+
+@dataclass(frozen=True)
+class BenchmarkTable:
+    """The table of one benchmark, and what is said about it."""
+
+    title: str
+    """Above it; before the first colon stands the benchmark."""
+    explanation: str
+    """In the report: what columns and colours mean."""
+    name: str
+    """Of its files, without ending."""
+    row: type
+    """Class of its rows."""
+    columns: Sequence[Column]
+    """That people read."""
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -84,13 +100,9 @@ def merge_table(path: Path, rows: Sequence[Any], kind: type) -> list:
     Raises:
         InputError: the table there is of other images, damaged, or of another version.
     """
-    methods = {row.method for row in rows}
-    earlier = [row for row in read_table(path, kind) if row.method not in methods]
-    if rows and (others := {row.data for row in earlier} - {row.data for row in rows}):
-        raise InputError(
-            f"{path} holds methods on other images or labels ({', '.join(sorted(others))}); give "
-            "another --out, or move it away"
-        )
+    earlier = _of_others(path, kind, {row.method for row in rows})
+    for data in {row.data for row in rows}:
+        _check_same_data(path, earlier, data)
     every = [*earlier, *rows]
     buffer = io.StringIO(newline="")
     names = [field.name for field in fields(kind)]
@@ -100,6 +112,34 @@ def merge_table(path: Path, rows: Sequence[Any], kind: type) -> list:
         writer.writerow({name: _csv_cell(value) for name, value in asdict(row).items()})
     write_text(path, buffer.getvalue())
     return every
+
+
+def check_table(path: Path, kind: type, methods: Collection[str], data: str) -> None:
+    """Refuse, before the work, a table that rows cannot be added to; see `merge_table`.
+
+    Args:
+        path: the .csv.
+        kind: class of the rows.
+        methods: whose rows will be replaced.
+        data: fingerprint of the new rows, or its beginning.
+
+    Raises:
+        InputError: as `merge_table`.
+    """
+    _check_same_data(path, _of_others(path, kind, methods), data)
+
+
+def _of_others(path: Path, kind: type, methods: Collection[str]) -> list:
+    return [row for row in read_table(path, kind) if row.method not in methods]
+
+
+def _check_same_data(path: Path, rows: Sequence[Any], data: str) -> None:
+    others = {row.data for row in rows if not row.data.startswith(data)}
+    if others:
+        raise InputError(
+            f"{path} holds methods on other images or labels ({', '.join(sorted(others))}); give "
+            "another --out, or move it away"
+        )
 
 
 def write_tables(path: Path, rows: Sequence[Any], kind: type, columns: Sequence[Column]) -> str:

@@ -14,9 +14,15 @@ from tests.browser import Browser, find_chromium
 from tests.scan_files import dome
 from util.evaluation import evaluation_report
 from util.evaluation.error_picture import ErrorMesh, error_colours
-from util.evaluation.evaluation_report import REPORT, page_data, table_html, write_report
-from util.evaluation.shown_meshes import ShownMeshes
-from util.evaluation.tables import Column, write_tables
+from util.evaluation.evaluation_report import (
+    REPORT,
+    page_data,
+    table_html,
+    used_html,
+    write_report,
+)
+from util.evaluation.shown_meshes import ShownMeshes, read_shown
+from util.evaluation.tables import BenchmarkTable, Column, write_tables
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,15 @@ COLUMNS = (
     Column("mm", "error_mm", digits=2, best="least"),
     Column("complete", "complete", digits=1, best="most"),
 )
+TABLE = BenchmarkTable("Mine", "", "t", Row, COLUMNS)
+USED = [("Face model", "one <1>")]
 NAN = float("nan")
 HOSTILE = '<b>"x"</script>'
 
 
 def keep(out: Path, method: str, errors: dict[str, float], data: str = "x") -> None:
     mesh = dome(20, 22)
-    shown = ShownMeshes(method, data)
+    shown = ShownMeshes(method, data, [*USED, ("Method", method)])
     photo = np.full((8, 8, 3), 90, np.uint8)
     for name, error in errors.items():
         each = np.full(len(mesh.vertices), error)
@@ -54,7 +62,8 @@ def written(out: Path) -> str:
     write_tables(out / "t", rows, Row, COLUMNS)
     keep(out, "a", {"one": 0.2, "two": 4.8})
     keep(out, HOSTILE.replace("/", "_"), {"one": 0.5})
-    write_report(out, "Mine: with <signs>", "t", Row, COLUMNS, "What is & what is not")
+    titled = BenchmarkTable("Mine: with <signs>", "What is & what is not", "t", Row, COLUMNS)
+    write_report(out, titled)
     return (out / REPORT).read_text(encoding="utf-8")
 
 
@@ -78,8 +87,8 @@ def test_meshes_that_methods_share_are_there_once(tmp_path: Path):
     keep(tmp_path, "a", {"one": 1.0, "two": 2.0})
     keep(tmp_path, "b", {"one": 3.0})
     keep(tmp_path, "of other images", {"one": 3.0}, data="y")
-    rows = [Row(name, "x", "all", 1, 1) for name in ("a", "b", "of other images", "no meshes")]
-    data, left_out = page_data(tmp_path, rows)
+    names = ("a", "b", "of other images", "no meshes")
+    data, left_out = page_data({name: read_shown(tmp_path, name, "x") for name in names})
     assert [method["name"] for method in data["methods"]] == ["a", "b"]
     assert len(data["meshes"]) == 1 and set(data["photos"]) == {"one", "two"}
     assert not left_out and "photo" not in data["methods"][0]["faces"][0]
@@ -91,7 +100,7 @@ def test_with_too_many_methods_the_last_ones_are_shown(
     for name in ("a", "b", "c"):
         keep(tmp_path, name, {"one": 1.0})
     monkeypatch.setattr(evaluation_report, "MESH_BYTES", 1)
-    data, left_out = page_data(tmp_path, [Row(n, "x", "all", 1, 1) for n in ("a", "b", "c")])
+    data, left_out = page_data({name: read_shown(tmp_path, name, "x") for name in "abc"})
     assert [method["name"] for method in data["methods"]] == ["c"] and left_out == ["a", "b"]
 
 
@@ -103,12 +112,25 @@ def test_the_page_is_one_safe_file(tmp_path: Path):
     assert found is not None
     assert [m["name"] for m in json.loads(found[1])["methods"]] == ["a"]
     assert len(page) < 150_000
+    used = page.partition("What was used")[2].partition("</section>")[0]
+    assert "one &lt;1&gt;" in used and ">a</td>" in used
     assert "src=http" not in page and 'href="http' not in page
+
+
+def test_what_methods_share_is_said_once():
+    same, other = ("Face model", "open"), ("Program", "commit")
+    page = used_html({"a": [same, ("Preset", "fast"), other], "b": [same, ("Preset", "best")]})
+    shared, of_a, of_b = page.split("<h3>")
+    assert "open" in shared and page.count("open") == 1
+    assert of_a.startswith("a<") and "fast" in of_a and "commit" in of_a
+    assert of_b.startswith("b<") and "best" in of_b and "commit" not in of_b
+    assert used_html({}) == "<table></table>"
+    assert "<h3>" not in used_html({"a": [same]})
 
 
 def test_without_meshes_there_is_the_table(tmp_path: Path):
     write_tables(tmp_path / "t", [Row("a", "x", "all", 1, 1)], Row, COLUMNS)
-    write_report(tmp_path, "Mine", "t", Row, COLUMNS)
+    write_report(tmp_path, TABLE)
     page = (tmp_path / REPORT).read_text(encoding="utf-8")
     assert 'aria-labelledby="view-title" hidden' in page
 
@@ -122,7 +144,7 @@ def test_a_browser_shows_errors_as_colours(tmp_path: Path):
     write_tables(tmp_path / "t", rows, Row, COLUMNS)
     keep(tmp_path, "a", {"one": 0.0, "two": 5.0})
     keep(tmp_path, "b", {"one": 5.0, "two": 0.0, "three": 2.5})
-    write_report(tmp_path, "Mine", "t", Row, COLUMNS)
+    write_report(tmp_path, TABLE)
     press = "[...document.querySelectorAll('button')].find((b) => b.textContent.startsWith({}))"
 
     with Browser(chromium, tmp_path / "profile") as browser:

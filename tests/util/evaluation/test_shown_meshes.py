@@ -119,10 +119,10 @@ def test_other_files_and_other_data_are_passed_over(tmp_path: Path, content: str
 
 
 def test_errors_without_a_unit_have_a_limit_that_suits():
-    shown = ShownMeshes("m", "x", "")
+    shown = ShownMeshes("m", "x", unit="")
     shown.offer(2300, lambda: face("a", 2300))
     assert shown.limit == 2000
-    nothing = ShownMeshes("m", "x", "")
+    nothing = ShownMeshes("m", "x", unit="")
     nothing.offer(0, lambda: face("a", 0))
     assert nothing.limit == 1
     assert json.dumps(shown.limit)
