@@ -9,6 +9,7 @@ thread pool that disturbs torch's and does not survive a fork.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any
 
 import numba
 import torch
+from numba.core import event
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,6 +33,31 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba: no locator available, nowhere to write
         return numba.njit(**options)(function)
+
+
+class _FirstCompilation(event.Listener):
+    """Tells once that a loop is being compiled."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._told = threading.Lock()
+
+    def on_start(self, event: event.Event) -> None:
+        if self._told.acquire(blocking=False):
+            self._tell()
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+def on_first_compilation(tell: Callable[[], None]) -> None:
+    """Have it told when this process compiles its first loop; never, where all come from the cache.
+
+    Args:
+        tell: called by the thread that compiles, before it does.
+    """
+    # numba looks into the cache first, and announces only what is not there.
+    event.register("numba:compile", _FirstCompilation(tell))
 
 
 @lru_cache(maxsize=8)

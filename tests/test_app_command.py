@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import io
 import json
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
+from numba.core.dispatcher import Dispatcher
 from PIL import Image
 from scipy.io import loadmat
 
@@ -200,6 +202,24 @@ def test_its_numbers_are_those_of_the_command(open_face_data: FaceModelData, tmp
         else:
             assert kept[0] == kept[1]
     assert ours["one.json"].read_bytes() == (theirs / "one.json").read_bytes()
+
+
+def compiled() -> set[tuple[str, object]]:
+    """All loops that are compiled in this process, with the types of their arguments."""
+    made = [one for one in gc.get_objects() if issubclass(type(one), Dispatcher)]
+    return {(one.__qualname__, kinds) for one in made for kinds in one.overloads}
+
+
+def test_the_first_photo_waits_for_no_compiler(open_face_data: FaceModelData, tmp_path: Path):
+    """All loops that it needs, those that write files too, come with the warm-up."""
+    work, _ = prepare(RUN)
+    before = compiled()
+    assert before
+    job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
+    job.upload = tmp_path / "face.png"
+    write_image(job.upload, two_people(FaceModel(open_face_data)))
+    work(job)
+    assert "face.obj" in job.files() and compiled() == before
 
 
 @pytest.mark.slow

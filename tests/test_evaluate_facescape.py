@@ -144,12 +144,12 @@ class TestWild:
         assert lines[2].startswith('"001",nan')
 
     def test_wrong_files_are_named(self):
-        with pytest.raises(InputError, match=r"wild_gt_mesh holds no mesh; the folder benchmark/"):
-            evaluate("--predictions", "theirs")
-        write_truth("000", self.HEAD)
         with pytest.raises(InputError, match=r"theirs is no folder"):
             evaluate("--predictions", "theirs")
         Path("theirs").mkdir()
+        with pytest.raises(InputError, match=r"wild_gt_mesh holds no mesh; the folder benchmark/"):
+            evaluate("--predictions", "theirs")
+        write_truth("000", self.HEAD)
         with pytest.raises(InputError, match=r"theirs holds no <photo>.obj or .ply, such as 000"):
             evaluate("--predictions", "theirs")
         write_mesh(Path("theirs/000.obj"), self.HEAD)

@@ -1,13 +1,15 @@
 """Compilation without a writable cache, and work spread over threads."""
 
+import importlib.util
 import threading
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import torch
 
-from models.kernels import for_each_item, kernel
+from models.kernels import for_each_item, kernel, on_first_compilation
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch) -> None:
@@ -55,3 +57,25 @@ def test_an_error_in_a_thread_is_raised() -> None:
     torch.set_num_threads(2)
     with pytest.raises(ArithmeticError, match="item"):
         for_each_item(fail, 4)
+
+
+def test_compilation_is_told_once_and_only_when_the_cache_lacks_it(tmp_path: Path) -> None:
+    source = tmp_path / "loops.py"
+    source.write_text(
+        "from models.kernels import kernel\n@kernel\ndef double(x):\n    return 2 * x\n"
+    )
+
+    def double(number):
+        """As a new process would: the module is read again, the cache stays."""
+        spec = importlib.util.spec_from_file_location("loops", source)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.double(number)
+
+    told: list[str] = []
+    on_first_compilation(lambda: told.append("first"))
+    assert double(3) == 6 and told == ["first"]
+    on_first_compilation(lambda: told.append("second"))
+    assert double(3) == 6 and told == ["first"], "taken from the cache"
+    assert double(1.5) == 3 and told == ["first", "second"], "other types are compiled"

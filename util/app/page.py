@@ -6,20 +6,20 @@ import base64
 import hashlib
 from functools import lru_cache
 
-from util.reports.report_parts import fill, part, script
+from util.reports.report_parts import fill, head, part, script, styles
 
 
 @lru_cache
 def app_page() -> tuple[str, str]:
     """The page, and the content security policy that goes with it."""
-    css = part("report.css") + part("app.css")
+    own_css = part("app.css")
     code = "\n".join(script(part(name)) for name in ("common.js", "viewer.js", "face.js", "app.js"))
-    page = fill({"css": css, "script": code}, "app.html")
+    page = fill({"head": head("Faces in 3D", own_css, policy=""), "script": code}, "app.html")
     policy = "; ".join(
         (
             "default-src 'none'",
             f"script-src '{_hash(code)}'",
-            f"style-src '{_hash(css)}'",
+            f"style-src '{_hash(styles(own_css))}'",
             "img-src 'self' data: blob:",
             "media-src 'self' blob:",
             "connect-src 'self'",

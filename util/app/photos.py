@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +99,7 @@ class PhotoWork:
         return self._loaded[name]
 
     def warm_up(self, name: str, preset: str) -> None:
-        """Fit a made-up picture, so that the first visitor waits for no compiler."""
+        """Fit a made-up picture and write its files: the first visitor waits for no compiler."""
         fitter = self.load(name).fitter
         model = fitter.face_model
         with torch.inference_mode():
@@ -107,8 +109,12 @@ class PhotoWork:
         picture = (255 * made.rendering.image[0].clamp(0, 1)).byte().permute(1, 2, 0).cpu().numpy()
         self._detector.detect(picture)
         landmarks = made.posed.landmarks_px[0].cpu().numpy().astype(np.float64) - 0.5
-        face = photo_face(Path("warm_up"), picture, landmarks, _standard(fitter))
-        list(PhotoFitting(fitter, _preset(preset))([face]))
+        side = float(len(picture))
+        found = Face((0.0, 0.0, side, side), landmarks, 1.0)
+        with tempfile.TemporaryDirectory(prefix="face3d_warm_up_") as folder, suppress(InputError):
+            job = Job(Wish("photo", name, preset, 1), Path(folder), upload=Path("warm_up.png"))
+            job.results.mkdir()
+            self._fit(job, picture, found, 1)
 
     def __call__(self, job: Job) -> None:
         """Find the faces, and fit the one that is meant; with several and no choice, none.

@@ -32,6 +32,8 @@ class Offers:
 
     face_models: Sequence[str] = ()
     """The first is proposed."""
+    is_compiling: bool = False
+    """Whether that takes longer, since loops are being compiled."""
 
 
 def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
@@ -54,6 +56,7 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
     def state() -> dict[str, Any]:
         return {
             "ready": line.ready,
+            "compiling": offers.is_compiling,
             "face_models": list(offers.face_models),
             "presets": PRESETS,
             "preset": options.preset,

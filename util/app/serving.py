@@ -58,8 +58,13 @@ def serve(options: AppOptions, argv: Sequence[str]) -> None:
             while not server.started and not server.should_exit:
                 time.sleep(0.01)
             from util.app.work import prepare
+            from util.compilation import COMPILING
 
-            work, offers.face_models = prepare(argv)
+            def tell() -> None:
+                offers.is_compiling = True
+                print(COMPILING, flush=True)
+
+            work, offers.face_models = prepare(argv, tell)
             print(f"Ready, with the face model {offers.face_models[0]}", flush=True)
             return work
 

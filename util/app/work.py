@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from models.kernels import on_first_compilation
 from options.app_options import AppOptions
 from options.face_options import FaceModelOptions
 from options.flags import parse_command
@@ -13,8 +14,14 @@ from util.app.photos import PhotoWork, offered_face_models
 from util.app.videos import VideoWork
 
 
-def prepare(argv: Sequence[str]) -> tuple[Callable[[Job], None], tuple[str, ...]]:
+def prepare(
+    argv: Sequence[str], on_compilation: Callable[[], None] = lambda: None
+) -> tuple[Callable[[Job], None], tuple[str, ...]]:
     """Load the fitter of a command line.
+
+    Args:
+        argv: the command line.
+        on_compilation: told if loops have to be compiled, which takes longer.
 
     Returns:
         What does a job; the face models that visitors may choose, the proposed one first.
@@ -23,6 +30,7 @@ def prepare(argv: Sequence[str]) -> tuple[Callable[[Job], None], tuple[str, ...]
         InputError: as `parse_command`; or the face model cannot be used.
     """
     options = parse_command(APP_GROUPS, argv)
+    on_first_compilation(on_compilation)
     if not options.given("jaw_landmarks"):
         # Detectors mark where a turned head ends.
         options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")

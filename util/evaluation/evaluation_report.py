@@ -21,6 +21,7 @@ from util.reports.report_parts import (
     escaped,
     file_items,
     fill,
+    head,
     part,
     script,
     script_json,
@@ -93,11 +94,12 @@ def write_report(out: Path, table: BenchmarkTable, notes: Sequence[str] = ()) ->
     for pattern, what in _FILES.items():
         found = sorted(path.relative_to(out) for path in out.glob(pattern))
         files |= {path.as_posix(): what for path in found}
+    benchmark = table.title.partition(":")[0]
     page = fill(
         {
-            "title": escaped(table.title.partition(":")[0]),
+            "head": head(benchmark),
+            "title": escaped(benchmark),
             "subtitle": escaped(f"Evaluation, as of {time.strftime('%Y-%m-%d %H:%M')}"),
-            "css": part("report.css"),
             "caption": escaped(table.title.partition(": ")[2] or table.title),
             "explanation": escaped(" ".join([table.explanation, *notes])),
             "rows": table_html(rows, table.columns),

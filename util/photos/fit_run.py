@@ -22,6 +22,7 @@ from options.fit_options import (
 )
 from options.output_options import OutputOptions
 from util.assets import choose_face_model
+from util.compilation import say_when_compiling
 from util.devices import choose_device
 from util.folders import make_folder
 from util.outputs import check_photos, create_outputs
@@ -49,6 +50,7 @@ RESULT_FLAGS = (
 
 def fit_photos(options: ParsedOptions) -> None:
     """Fit every photo, write the results and a summary."""
+    say_when_compiling()
     fit = options[FitOptions]
     network, face_model, renderer, options = load_models(options)
     camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])

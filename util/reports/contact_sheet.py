@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from util.atomic import write_text
-from util.reports.report_parts import REPORT_ENDING, fill, link, part
+from util.reports.report_parts import REPORT_ENDING, WITH_PICTURES, fill, head, link
 
 CONTACT_SHEET = "index.html"
 FACES_A_PAGE = 200
 FAILURES_SHOWN = 200
-_MARK = '<meta name="generator" content="face3d contact sheet">'
+_GENERATOR = "face3d contact sheet"
+_MARK = f'<meta name="generator" content="{_GENERATOR}">'
 """Of pages that are ours to replace; results may go into a folder that has an index of its own."""
 _LATER_PAGE = re.compile(r"index_(\d+)\.html")
 _THEME = """document.getElementById('theme').addEventListener('click', () => {
@@ -41,12 +42,13 @@ def write_contact_sheet(folder: Path, rows: Sequence[Mapping[str, str]]) -> None
     failures = [row for row in rows if row["status"] != "ok"]
     chunks = [faces[at : at + FACES_A_PAGE] for at in range(0, len(faces), FACES_A_PAGE)] or [[]]
     for number, chunk in enumerate(chunks, start=1):
+        title = f"Faces in {folder.resolve().name}"
         page = fill(
             {
-                "title": html.escape(f"Faces in {folder.resolve().name}"),
+                "head": head(title, policy=WITH_PICTURES, generator=_GENERATOR),
+                "title": html.escape(title),
                 "subtitle": _count(len(faces), len(failures))
                 + _range(number, len(chunk), len(chunks)),
-                "css": part("report.css"),
                 "faces": "".join(_face(folder, row) for row in chunk),
                 "pages": _pages(number, len(chunks)),
                 "failures": _failures(failures) if number == len(chunks) else "",

@@ -29,6 +29,7 @@ from util.reports.report_parts import (
     escaped,
     file_items,
     fill,
+    head,
     jpeg_bytes,
     jpeg_uri,
     part,
@@ -213,7 +214,7 @@ class ReportWriter:
                 {
                     "title": escaped(f"{name}{number}"),
                     "subtitle": subtitle,
-                    "css": part("report.css"),
+                    "head": head(f"{name}{number}"),
                     "face": body,
                     "data": json_text,
                     "common": script(part("common.js")),

@@ -19,6 +19,12 @@ from PIL import Image
 from data.images import reduce_image
 
 REPORT_ENDING = "_report.html"
+CLOSED = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+"""Content security policy of a page that has everything inside."""
+WITH_VIDEO = f"{CLOSED}; media-src 'self' file:"
+"""Of one that shows a video that lies beside it."""
+WITH_PICTURES = CLOSED.replace("img-src", "img-src 'self' file:")
+"""Of one that shows pictures that lie beside it."""
 _PARTS = Path(__file__).with_name("report_page")
 
 
@@ -26,6 +32,32 @@ _PARTS = Path(__file__).with_name("report_page")
 def part(name: str) -> str:
     """A file of `report_page/`."""
     return (_PARTS / name).read_text(encoding="utf-8")
+
+
+def head(title: str, css: str = "", policy: str = CLOSED, generator: str = "") -> str:
+    """The head of a page, with all that stands before its body.
+
+    Args:
+        title: of the browser's tab, as plain text.
+        css: styles beyond those of all pages.
+        policy: content security policy; empty where a server sends it.
+        generator: what made the page, where it has to be told from others.
+    """
+    said = f'<meta name="generator" content="{generator}">\n' if generator else ""
+    if policy:
+        said += f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n{said}'
+        f'<title>{escaped(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{styles(css)}</style>\n</head>"
+    )
+
+
+def styles(css: str = "") -> str:
+    """What all pages have in their `<style>`, and what one has beyond it."""
+    return part("report.css") + css
 
 
 def fill(values: Mapping[str, str], page: str = "page.html") -> str:

@@ -21,6 +21,7 @@ from util.reports.report_parts import (
     escaped,
     file_items,
     fill,
+    head,
     jpeg_uri,
     part,
     script,
@@ -146,7 +147,7 @@ class TrainingReport:
             {
                 "title": escaped(self._folder.name),
                 "subtitle": escaped(subtitle),
-                "css": part("report.css"),
+                "head": head(self._folder.name),
                 "state": state,
                 "tiles": "".join(
                     f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}"

@@ -24,9 +24,11 @@ from util.atomic import write_text
 from util.mesh_files.face_gltf import unit_strengths
 from util.reports.report_parts import (
     REPORT_ENDING,
+    WITH_VIDEO,
     escaped,
     file_items,
     fill,
+    head,
     jpeg_bytes,
     jpeg_uri,
     link,
@@ -126,7 +128,7 @@ class VideoReportWriter:
             {
                 "title": escaped(info.path.name),
                 "subtitle": escaped(subtitle),
-                "css": part("report.css"),
+                "head": head(info.path.name, policy=WITH_VIDEO),
                 "warnings": warning_card(self._warnings()),
                 "last": str(len(self._shown) - 1),
                 "ruler": self._ruler(seconds),

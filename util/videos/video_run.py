@@ -20,6 +20,7 @@ from options.fit_options import (
 from options.flags import ParsedOptions
 from options.record import write_options
 from util.assets import choose_face_model
+from util.compilation import say_when_compiling
 from util.cores import usable_cores
 from util.devices import choose_device, present_gpus
 from util.errors import InputError
@@ -37,6 +38,7 @@ _REPORTED_FLAGS = ("face_model", "preset", "weights", "solver", "fit_focal", "nf
 
 def fit_video(options: ParsedOptions) -> None:
     """Fit the video of `--v_path` and write everything about it into `--res_folder`."""
+    say_when_compiling()
     fit, video = options[FitOptions], options[VideoFitOptions]
     path, results = Path(fit.v_path), Path(fit.res_folder)
     schedule = chosen_schedule(options)

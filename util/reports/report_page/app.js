@@ -2,7 +2,7 @@
 
    The name of a file goes along, since what can be taken is called after it. `app` is what the page is at, for scripts and tests. */
 
-const app = { kind: 'photo', state: 'start', job: null, source: null, faces: [], name: '', most: {} };
+const app = { kind: 'photo', state: 'start', job: null, source: null, faces: [], name: '', most: {}, loading: '' };
 const SECTIONS = ['start', 'shoot', 'progress', 'choose', 'error', 'result'];
 const TEXTS = {
   photo: { drop: 'Drop a photo here', how: (mb) => `or click to choose one: JPEG, PNG, WebP or BMP, up to ${mb} MB`, accept: 'image/jpeg,image/png,image/webp,image/bmp', other: 'New photo' },
@@ -54,12 +54,13 @@ async function learnOffers() {
         showKind();
       }
       document.body.dataset.ready = state.ready;
+      app.loading = state.compiling ? 'The fitter is being compiled for this computer, once: 10 seconds to a minute.' : 'The fitter is being loaded.';
       if (state.ready) {
         $('face-model').replaceChildren(...state.face_models.map((name) => new Option(name, name)));
         $('face-model').disabled = false;
         return;
       }
-      $('face-model').replaceChildren(new Option('loading …', ''));
+      $('face-model').replaceChildren(new Option(state.compiling ? 'compiling, once …' : 'loading …', ''));
       $('face-model').disabled = true;
     } catch (error) { if (app.state === 'start') fail(error); return; }
     await new Promise((wake) => setTimeout(wake, 300));
@@ -169,7 +170,7 @@ function showStages(job) {
   const known = job.stages.length > 0 && job.stages.at(-1).share !== null;
   $('doing').textContent = { uploading: 'Sending', waiting: 'Waiting' }[job.state] ?? 'Fitting';
   const ready = document.body.dataset.ready === 'true';
-  $('waiting').textContent = job.state !== 'waiting' ? '' : !ready ? 'The fitter is being loaded.' : job.before ? `${job.before} before this one.` : '';
+  $('waiting').textContent = job.state !== 'waiting' ? '' : !ready ? app.loading : job.before ? `${job.before} before this one.` : '';
   const total = app.kind === 'photo' ? 6 : 3; // about how many stages there will be
   const share = done.length ? Math.min((done.length - 1 + done.at(-1)) / Math.max(total, done.length), 1) : 0;
   $('bar').classList.toggle('unknown', !known);
