@@ -17,6 +17,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+_HELPERS = """
+const filled = (p) => { let n = 0; for (let i = 3; i < p.length; i += 4) n += p[i] > 0; return n / (p.length / 4); };
+const differing = (a, b) => { let n = 0; for (let i = 0; i < a.length; i++) n += Math.abs(a[i] - b[i]) > 8; return n / a.length; };
+const press = (target, key) => target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+const move = (slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); };
+const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const until = async (test) => { for (let i = 0; i < 1500 && !test(); i++) await later(20); };
+"""  # noqa: E501
+"""What hands on a page need, as JavaScript."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"),
@@ -31,11 +42,38 @@ _START = (
 )
 
 
-def find_chromium() -> str | None:
-    """Where Chromium is; None where it is not, or cannot be driven so."""
-    if os.name != "posix":
-        return None
-    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+def find_chromium() -> str:
+    """Where Chromium is; skips the test where it is not, or cannot be driven so."""
+    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if found is None or os.name != "posix":
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    return found
+
+
+def hand_on(
+    chromium: str, page: Path, profile: Path, *flags: str, hand: str = "return {};"
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a hand finds on a report that is ready.
+
+    Args:
+        chromium: the program.
+        page: to open.
+        profile: folder for what the browser keeps.
+        flags: further ones of the browser.
+        hand: what it does, as the body of an async function.
+
+    Returns:
+        What the hand returned; what the page says of itself (`viewer`, ..), and its `class`.
+    """
+    with Browser(chromium, profile, (1200, 900), *flags) as browser:
+        browser.open(page.as_uri())
+        said = "document.body?.dataset"
+        browser.wait_for(f"{said}?.viewer || {said}?.report")
+        found = browser.run(f"(async () => {{ {_HELPERS} {hand} }})()")
+        wrong = [event for event in browser.events if "exception" in str(event).lower()]
+        assert not wrong, wrong
+        body = browser.run("({ ...document.body.dataset, class: document.body.className })")
+    return found, body
 
 
 class Browser:

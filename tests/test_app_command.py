@@ -78,8 +78,6 @@ def test_a_browser_chooses_a_face_and_turns_it(
     server: LiveServer, open_face_data: FaceModelData, tmp_path: Path
 ):
     chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
     photo = tmp_path / "größe <b>'1'.png"
     write_image(photo, two_people(FaceModel(open_face_data)))
     with Browser(chromium, tmp_path / "profile", (700, 600)) as page:

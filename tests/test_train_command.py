@@ -14,7 +14,7 @@ from data.tar_shards import pack_photos
 from models.face_model import FaceModel
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
-from tests.util.reports.report_browser import Page
+from tests.util.reports.page_elements import Page
 from util import devices
 from util.errors import InputError
 from util.training import launch

@@ -138,8 +138,6 @@ def test_without_meshes_there_is_the_table(tmp_path: Path):
 def test_a_browser_shows_errors_as_colours(tmp_path: Path):
     """Small errors are blue and large ones red, as in the picture; sliders and buttons act."""
     chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
     rows = [Row(name, "x", "all", 1, 1) for name in ("a", "b")]
     write_tables(tmp_path / "t", rows, Row, COLUMNS)
     keep(tmp_path, "a", {"one": 0.0, "two": 5.0})

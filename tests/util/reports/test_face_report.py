@@ -18,7 +18,8 @@ from PIL import Image
 from benchmarks.example_faces import FIT, drawn_photo, report_face, report_row, report_writer
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
-from tests.util.reports.report_browser import Page, body_after, find_chromium, found_by
+from tests.browser import find_chromium, hand_on
+from tests.util.reports.page_elements import Page
 from util.mesh_files.textured_mesh import material_stem
 from util.photos.face_result import FaceResult
 from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
@@ -240,7 +241,10 @@ HAND = """
     const column = Math.floor((x / w / 2 + 0.5) * viewer.canvas.width), row = Math.floor((y / w / 2 + 0.5) * viewer.canvas.height);
     return [...pixels.slice(4 * (row * viewer.canvas.width + column)).slice(0, 2)].map((v) => v / 255);
   });
+  found.lamps = [...document.querySelectorAll('.lamp input')].map((slider) => slider.disabled);
   viewer.setMode('photo');
+  found.idle = [...document.querySelectorAll('.unit input:disabled')].map((slider) => slider.id);
+  found.note = $('unit-note').textContent;
   const before = viewer.points.slice();
   move($('unit-jawOpen'), 1);
   found.mouth = differing(front, viewer.pixels());
@@ -253,14 +257,16 @@ HAND = """
 def test_a_browser_draws_turns_and_moves_the_mouth(
     chromium: str, open_page: Path, tmp_path: Path, open_face_model: FaceModel
 ):
-    body = body_after(chromium, open_page, tmp_path, hand=HAND)
-    assert body["data-viewer"] == "ready"
-    found = found_by(body)
+    found, body = hand_on(chromium, open_page, tmp_path, hand=HAND)
+    assert body["viewer"] == "ready"
     assert 0.1 < found["filled"] < 0.9
     assert found["turned"] > 0.02 and found["back"] == 0
     assert found["modes"].pop("photo") == 0
     assert len(found["modes"]) == 5 and min(found["modes"].values()) > 0.01
     assert found["mouth"] > 0.005
+    # Sliders that would move nothing cannot be moved, and the page says why.
+    assert found["lamps"] == [True, True] and found["idle"] == ["unit-tongueOut"]
+    assert found["note"].endswith("Nothing to move in this face model: tongue out.")
     assert found["lower_lip_mm"] > 10 and found["brow_mm"] < 1
     # The texture lies where the face model's coordinates put it.
     assert open_face_model.uv is not None and open_face_model.uv_triangles is not None
@@ -288,9 +294,9 @@ def test_seams_of_textures_open(tiny_face_model: FaceModel):
 
 
 def test_without_webgl_the_pictures_stay(chromium: str, open_page: Path, tmp_path: Path):
-    body = body_after(chromium, open_page, tmp_path, "--disable-3d-apis")
-    assert "pictures-only" in (body["class"] or "")
-    assert body["data-viewer"] == "none: no WebGL2"
+    _, body = hand_on(chromium, open_page, tmp_path, "--disable-3d-apis")
+    assert "pictures-only" in body["class"]
+    assert body["viewer"] == "none: no WebGL2"
 
 
 def test_an_overlay_that_cannot_be_drawn_costs_only_itself(tiny_face_model: FaceModel):

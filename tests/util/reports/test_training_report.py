@@ -16,7 +16,8 @@ from options import ParsedOptions
 from options.base_options import BaseOptions
 from options.flags import parse_command
 from options.train_options import LoaderOptions, TrainOptions
-from tests.util.reports.report_browser import Page, body_after, find_chromium, found_by
+from tests.browser import find_chromium, hand_on
+from tests.util.reports.page_elements import Page
 from util.reports.training_report import TrainingReport, duration
 from util.training.run_history import RunHistory
 from util.training.run_pictures import RunPictures
@@ -168,8 +169,7 @@ def test_a_browser_draws_curves_and_pictures(chromium: str, tmp_path: Path):
     for step, value in ((10, 0.2), (40, 0.9)):
         shelf.add("val", step, torch.full((2, 3, 32, 96), value))
     report(folder, history_of()).write(PROGRESS, 8, 0.5)
-    body = body_after(chromium, folder / "report.html", tmp_path / "profile", hand=HAND)
-    found = found_by(body)
+    found, _ = hand_on(chromium, folder / "report.html", tmp_path / "profile", hand=HAND)
     assert found["titles"] == ["Total", "Landmarks (lm)", "Light (gamma)"]
     assert found["lines"] == [2, 2, 2] and found["length"] > 200
     assert found["log"] and found["back"] and found["smooth"] == 1

@@ -20,7 +20,8 @@ from models.camera import rotation_matrix
 from models.face_model import FaceModel
 from models.stages import shape_face
 from options.face_options import FaceModelOptions
-from tests.util.reports.report_browser import Page, body_after, find_chromium, found_by
+from tests.browser import find_chromium, hand_on
+from tests.util.reports.page_elements import Page
 from util.assets import load_face_model
 from util.reports.report_parts import jpeg_bytes
 from util.reports.video_report import PAGE_BYTES
@@ -260,9 +261,8 @@ def chromium() -> str:
 
 
 def test_a_browser_scrubs_seeks_and_plays(chromium: str, talk: Path, tmp_path: Path):
-    body = body_after(chromium, talk, tmp_path, hand=HAND)
-    assert body["data-viewer"] == "ready"
-    found = found_by(body)
+    found, body = hand_on(chromium, talk, tmp_path, hand=HAND)
+    assert body["viewer"] == "ready"
     assert found["first"] == 0 and 0.1 < found["filled"] < 0.9
     assert found["moved"] > 0.02 and found["talks"] > 0.001
     assert found["empty"] == 0 and found["said"]
@@ -291,7 +291,6 @@ def test_without_webgl_and_video_curves_and_the_clock_stay(
       await until(() => frame > 20);
       return { ...found, second: frame };
     """
-    body = body_after(chromium, talk, tmp_path, "--disable-3d-apis", hand=hand)
-    assert "pictures-only" in (body["class"] or "")
-    found = found_by(body)
+    found, body = hand_on(chromium, talk, tmp_path, "--disable-3d-apis", hand=hand)
+    assert "pictures-only" in body["class"]
     assert found["first"] == 5 and found["second"] > 20

@@ -2,10 +2,10 @@
 
    The name of a file goes along, since what can be taken is called after it. `app` is what the page is at, for scripts and tests. */
 
-const app = { kind: 'photo', state: 'start', job: null, source: null, faces: [], name: '', most: {}, loading: '' };
+const app = { kind: 'photo', state: 'start', job: null, source: null, faces: [], name: '', most: {}, loading: '', queue: [] };
 const SECTIONS = ['start', 'shoot', 'progress', 'choose', 'error', 'result'];
 const TEXTS = {
-  photo: { drop: 'Drop a photo here', how: (mb) => `or click to choose one: JPEG, PNG, WebP or BMP, up to ${mb} MB`, accept: 'image/jpeg,image/png,image/webp,image/bmp', other: 'New photo' },
+  photo: { drop: 'Drop photos here', how: (mb) => `or click to choose some, which are fitted one after the other: JPEG, PNG, WebP or BMP, up to ${mb} MB`, accept: 'image/jpeg,image/png,image/webp,image/bmp', other: 'New photo' },
   video: { drop: 'Drop a video of one person here', how: (mb) => `or click to choose one: MP4, MOV, WebM or AVI, up to ${mb} MB`, accept: 'video/*', other: 'New video' },
 };
 const STAGES = { landmarks: 'Landmarks', light: 'Light', photo_4: 'Photo, coarse', photo_2: 'Photo, finer', photo_1: 'Photo, every pixel' };
@@ -17,6 +17,8 @@ function go(state, ...shown) {
   $('other').hidden = ['start', 'sending', 'failed', 'camera'].includes(state);
   $('again').hidden = !(state === 'done' && app.kind === 'photo');
   $('others').hidden = !(state === 'done' && app.kind === 'photo' && app.faces.length > 1);
+  $('next').hidden = !app.queue.length || !['done', 'choosing', 'failed'].includes(state);
+  $('next').textContent = `Next: ${app.queue[0]?.name} (${app.queue.length} left)`;
   $('other').textContent = TEXTS[app.kind].other;
 }
 
@@ -71,6 +73,7 @@ function showKind() {
   const texts = TEXTS[app.kind];
   $('drop-what').textContent = texts.drop;
   $('drop-how').textContent = app.most[app.kind] ? texts.how(app.most[app.kind]) : '';
+  $('file').multiple = app.kind === 'photo';
   $('file').accept = texts.accept;
   $('file').value = '';
   $('camera-bar').hidden = app.kind !== 'photo' || !navigator.mediaDevices?.getUserMedia;
@@ -89,7 +92,7 @@ function restart(kind = app.kind) {
   forget(app.job);
   clearFace();
   if (app.source) URL.revokeObjectURL(app.source);
-  Object.assign(app, { kind, job: null, source: null, faces: [], name: '' });
+  Object.assign(app, { kind, job: null, source: null, faces: [], name: '', queue: [] });
   $('title').textContent = 'Faces in 3D';
   $('subtitle').textContent = FIRST_WORDS;
   showKind();
@@ -107,8 +110,16 @@ function clearFace() {
   $('result').replaceChildren();
 }
 
-async function send(file, name) {
+/* The first of some files; the others wait for "Next photo". */
+function take([file, ...others]) {
+  if (!file) return;
+  if (app.kind === 'video' && others.length) fail(new Error('one video at a time'));
+  else send(file, file.name, others);
+}
+
+async function send(file, name, others = []) {
   restart();
+  app.queue = others;
   if (app.most[app.kind] && file.size > app.most[app.kind] * 1e6)
     return fail(new Error(`the ${app.kind} has ${(file.size / 1e6).toFixed(0)} megabytes, more than ${app.most[app.kind]}; make it smaller`));
   app.source = URL.createObjectURL(file);
@@ -301,15 +312,12 @@ function connectApp() {
       next.click();
     });
   }
-  $('file').addEventListener('change', (e) => { if (e.target.files[0]) send(e.target.files[0], e.target.files[0].name); });
+  $('file').addEventListener('change', (e) => take([...e.target.files]));
   for (const [event, over] of [['dragenter', true], ['dragover', true], ['dragleave', false], ['drop', false]])
     document.addEventListener(event, (e) => {
       e.preventDefault(); // else the browser leaves the page for a file that misses the field
       $('drop').classList.toggle('over', over);
-      const [file, another] = event === 'drop' ? e.dataTransfer.files : [];
-      if (!file || ['sending', 'working'].includes(app.state)) return;
-      if (another) fail(new Error('one file at a time; fit.py takes whole folders'));
-      else send(file, file.name);
+      if (event === 'drop' && !['sending', 'working'].includes(app.state)) take([...e.dataTransfer.files]);
     });
   document.addEventListener('paste', (e) => {
     const file = e.clipboardData?.files[0];
@@ -318,6 +326,7 @@ function connectApp() {
   $('camera').addEventListener('click', startCamera);
   $('snap').addEventListener('click', snap);
   for (const id of ['no-camera', 'cancel', 'other']) $(id).addEventListener('click', () => { app.token = null; restart(); $('file').focus(); });
+  $('next').addEventListener('click', () => { app.token = null; take(app.queue); });
   $('again').addEventListener('click', () => fitAgain());
   $('others').addEventListener('click', () => showChoice(app.faces));
 }

@@ -27,7 +27,7 @@ async function loadTexture({ picture, uv, copies, corners, become }, triangles) 
 const words = (name) => name.replace(/([A-Z])/g, ' $1').toLowerCase();
 
 function buildSliders(viewer, names) {
-  const groups = new Map();
+  const idle = [], groups = new Map();
   names.forEach((name, k) => {
     const region = /^(brow|eye|cheek|nose|jaw|mouth|tongue)/.exec(name)?.[1] ?? 'other';
     if (!groups.has(region)) groups.set(region, []);
@@ -46,7 +46,8 @@ function buildSliders(viewer, names) {
       text.textContent = words(name);
       text.title = name;
       const slider = label.appendChild(document.createElement('input'));
-      Object.assign(slider, { type: 'range', min: 0, max: 1, step: 0.01, value: 0, id: `unit-${name}` });
+      Object.assign(slider, { type: 'range', min: 0, max: 1, step: 0.01, value: 0, id: `unit-${name}`, disabled: !viewer.face.units[k].deltas.some(Boolean) });
+      if (slider.disabled) idle.push(words(name));
       const value = label.appendChild(document.createElement('output'));
       value.textContent = '0.00';
       slider.addEventListener('input', () => {
@@ -56,6 +57,7 @@ function buildSliders(viewer, names) {
     }
     $('units').append(group);
   }
+  if (idle.length) $('unit-note').append(` Nothing to move in this face model: ${idle.join(', ')}.`);
   $('unit-search').addEventListener('input', (e) => {
     const wanted = e.target.value.trim().toLowerCase();
     for (const group of $('units').children) {
