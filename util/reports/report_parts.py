@@ -46,11 +46,13 @@ def head(title: str, css: str = "", policy: str = CLOSED, generator: str = "") -
     said = f'<meta name="generator" content="{generator}">\n' if generator else ""
     if policy:
         said += f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    else:
+        said += '<link rel="icon" href="data:,">\n'  # else the browser asks the server for one
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n{said}'
-        f'<title>{escaped(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<title>{escaped(title)}</title>\n"
         f"<style>{styles(css)}</style>\n</head>"
     )
 
