@@ -126,6 +126,8 @@ def test_a_browser_chooses_a_face_and_turns_it(
         phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         page.call("Emulation.setDeviceMetricsOverride", **phone)
         assert page.run("document.documentElement.scrollWidth") <= 390
+        tops = "['view-front', 'zoom-out', 'zoom-in'].map((id) => $(id).offsetTop)"
+        assert len(set(page.run(tops))) == 1, "the view's buttons stand in one line"
         page.call("Emulation.clearDeviceMetricsOverride")
 
         # Whoever does not wait is at the beginning.
@@ -146,12 +148,28 @@ def test_a_browser_chooses_a_face_and_turns_it(
         page.run("$('no-camera').click()")
         assert page.run("$('live').srcObject") is None
 
+        # Several photos: one at a time, the next when the visitor wants it; another choice ends it.
+        page.run("""send = async (file, name, others) => {
+          restart(); app.queue = others; window.got = name; go('done', 'result'); }""")
+        page.run("take(['a', 'b', 'c'].map((name) => new File(['x'], name + '.png')))")
+        said = "[window.got, $('next').hidden, $('next').textContent]"
+        assert page.run(said) == ["a.png", False, "Next: b.png (2 left)"]
+        page.run("$('next').click()")
+        assert page.run(said) == ["b.png", False, "Next: c.png (1 left)"]
+        page.run("$('next').click()")
+        assert page.run(said)[:2] == ["c.png", True]
+        page.run("take([new File(['x'], 'd.png'), new File(['x'], 'e.png')]); $('other').click()")
+        assert page.run("app.queue.length === 0 && $('next').hidden")
+
         # The other tab, by keyboard.
         page.run("$('tab-photo').focus()")
         page.press("ArrowRight", 39)
         assert page.run("document.activeElement.id") == "tab-video"
         assert "video" in page.run("$('drop-what').textContent")
         assert page.run("$('camera-bar').hidden && $('error').hidden")
+        assert page.run("$('file').multiple") is False
+        page.run("take([new File(['x'], 'd.mp4'), new File(['x'], 'e.mp4')])")
+        assert "One video at a time" in page.run("$('problem').textContent")
         marks = ("exceptionDetails", "Content Security")
         assert not [said for said in page.events if any(mark in str(said) for mark in marks)]
 

@@ -1,7 +1,7 @@
 """FaceWarehouse: 180 posed meshes (9 people, 20 expressions), as far as its users describe it.
 
     <root>/meshes/<name>.obj|.ply        millimetres
-    <root>/meshes/<name>.pp|.txt         seven landmarks
+    <root>/meshes/<name>.pp|.txt         seven landmarks; .pp first
     <root>/images/<name>.jpg             what a method sees
 
 A prediction is `<name>.obj` (or `.ply`) with expression and seven landmarks; every mesh needs one.
