@@ -1,7 +1,7 @@
 """MICC Florence, as the authors of Deep3DFaceReconstruction describe their figures (issue 23).
 
     <root>/scans/<person>.obj|.ply       millimetres
-    <root>/scans/<person>.pp|.txt        eight points, .pp first: iBUG's 36, 39, 42, 45, 33, 48, 54, 30
+    <root>/scans/<person>.pp|.txt        eight points (.pp first): 36, 39, 42, 45, 33, 48, 54, 30
     <root>/frames/<person>/<video>/*.jpg what a method sees; one face of all of them together
 
 A prediction is `<person>/<video>.obj` (or `.ply`) with seven landmarks, one for each video; where
