@@ -235,7 +235,7 @@ HAND = """
   move(scrub, 30);
   press(document.body, '.');
   found.stepped = frame;
-  await until(() => side.readyState > 0 || side.error);
+  await until(() => $('side-card').classList.contains('loaded') || side.error);
   found.side = side.readyState > 0 && !side.error && $('side-card').classList.contains('loaded');
   move(scrub, 10);
   found.side_at = side.currentTime;
