@@ -101,7 +101,7 @@ class M3dfb(MeshBenchmark):
         *("m3dfb", M3dfbRow, COLUMNS),
     )
     measures = ("e1", "e12")
-    mesh_unit = show_unit = ""
+    show_unit = ""
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; reads what the meshes are."""
@@ -148,6 +148,11 @@ class M3dfb(MeshBenchmark):
         table = np.array([score.errors for score in scores])
         numbers = [n for column in table.T for n in mean_and_error(column)]
         return [M3dfbRow(method, data, len(names), *numbers)]
+
+    @property
+    def mesh_unit(self) -> str:
+        """That of the truth, which the files do not say."""
+        return "unknown"
 
     @property
     def _truth(self) -> Path:
