@@ -23,7 +23,7 @@ from util.mesh_files.gltf_file import (
     write_glb,
 )
 from util.outputs.meshes import resting_head
-from util.outputs.output import Output, OutputSource
+from util.outputs.output import TEXTURE, Output, OutputSource
 from util.photos.face_result import FaceResult
 
 EXPRESSION = "photo"
@@ -51,9 +51,20 @@ class GlbOutput(Output):
     endings = (".glb",)
 
     def __init__(self, source: OutputSource) -> None:
-        """Encode the targets of the units, most of a file."""
+        """Encode the targets of the units, most of a file, for the vertices of the run's files.
+
+        Raises:
+            InputError: textures are asked for, which the face model cannot bear.
+        """
         super().__init__(source)
-        self._coloured = self._common(textured=False)
+        if TEXTURE in source.options.save:
+            _ = source.textures, self._textured
+        else:
+            _ = self._coloured
+
+    @cached_property
+    def _coloured(self) -> _Common:
+        return self._common(textured=False)
 
     @cached_property
     def _textured(self) -> _Common:

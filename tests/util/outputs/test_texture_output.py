@@ -21,7 +21,8 @@ from models.face_model import FaceModel, FaceModelData
 from options.output_options import OutputOptions
 from tests.glb_reader import Glb
 from util.errors import InputError
-from util.outputs import NamedOutput, create_outputs
+from util.mesh_files.gltf_file import EncodedTargets, MorphTargets, encode_targets
+from util.outputs import NamedOutput, create_outputs, glb
 from util.outputs.output import OutputSource, read_photo
 from util.photos.face_result import FaceResult
 from util.photos.results import ResultWriter, SummaryRow
@@ -64,12 +65,32 @@ def test_glb_and_usdz_take_the_texture(tiny_face_model: FaceModel, tmp_path: Pat
     for named in outputs(tiny_face_model, "texture", "glb", "usdz"):
         named.write(tmp_path, face)
     picture = (tmp_path / f"{face.stem}_textured.png").read_bytes()
-    glb = Glb.parse((tmp_path / f"{face.stem}.glb").read_bytes())
-    glb.check()
-    assert "COLOR_0" not in glb.primitive["attributes"]
-    assert glb.view(glb.json["images"][0]["bufferView"]) == picture
+    written = Glb.parse((tmp_path / f"{face.stem}.glb").read_bytes())
+    written.check()
+    assert "COLOR_0" not in written.primitive["attributes"]
+    assert written.view(written.json["images"][0]["bufferView"]) == picture
     with zipfile.ZipFile(tmp_path / f"{face.stem}.usdz") as package:
         assert package.read("texture.png") == picture
+
+
+def test_units_are_encoded_for_the_meshes_that_are_written_alone(
+    tiny_face_model: FaceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Once a run, for the vertices of the textured mesh where textures are asked for."""
+    face, encoded = photographed(tiny_face_model, tmp_path), []
+
+    def counted(targets: MorphTargets, vertex_count: int) -> EncodedTargets:
+        encoded.append(vertex_count)
+        return encode_targets(targets, vertex_count)
+
+    monkeypatch.setattr(glb, "encode_targets", counted)
+    for save in (("glb", "texture"), ("glb",)):
+        for named in outputs(tiny_face_model, *save):
+            named.write(tmp_path, face)
+            named.write(tmp_path, face)
+        written = Glb.parse((tmp_path / f"{face.stem}.glb").read_bytes())
+        assert encoded == [len(written.attribute("POSITION"))]
+        encoded.clear()
 
 
 def test_several_photos_of_a_person_give_one_texture(tiny_face_model: FaceModel, tmp_path: Path):
@@ -99,6 +120,8 @@ def test_what_cannot_be_textured(
     bare = FaceModel(replace(tiny_face_data, uv=None))
     with pytest.raises(InputError, match="tiny has no texture coordinates; take --face_model open"):
         outputs(bare, "texture")
+    with pytest.raises(InputError, match="tiny has no texture coordinates; take --face_model open"):
+        outputs(bare, "glb", "texture")
     (named,) = outputs(tiny_face_model, "texture")
     face = photographed(tiny_face_model, tmp_path)
     with pytest.raises(ValueError, match="photo: vertices or light are not finite"):
