@@ -48,6 +48,13 @@ _SKIN_TONE, _SKIN_TINT = 0.6, 0.3
 which something is not skin: hair, cloth, background."""
 _BESIDE_COVER = 3
 """Edges of the mesh around such things over which skin counts less: their borders are blurred."""
+_CONTINUED = 5
+"""Edges of the mesh over which what is seen goes on into what is not: lips behind the seam of a
+closed mouth, eyes under their lids."""
+_HAIRLINE_DM = 0.35
+"""Width of the change from skin to scalp, whose albedo is that of stubble."""
+_HELD = 1e3
+"""Attachment of what is not to change."""
 _SHARPNESS = 4
 """Power of the weights by which the best of several photos wins."""
 
@@ -86,6 +93,7 @@ class PhotoTexture:
         self._albedo_basis = face_model.albedo_basis.cpu()
         self._mouth_vertices = behind_lips(face_model).numpy()
         self._agreement = TexelAgreement(face_model, self.surface)
+        self._soften_scalp = _SoftScalp(face_model, self.surface)
         self._drawn = None
         if fine is not None:
             triangles, uv, uv_triangles = layout
@@ -114,13 +122,17 @@ class PhotoTexture:
         main = max(every, key=lambda one: float(one.quality.sum()))
         seen, weight, sure = self._merged(every, main)
         model = np.log(self.model_albedo(texture_coefficients) + DARK)
-        model = self._grained(model, seen, weight)
-        skin = self._skin((seen + np.log(main.irradiance), seen - model), weight)
+        model = self._grained(self._soften_scalp(model), seen, weight)
+        away = self._unusual((seen + np.log(main.irradiance), seen - model), weight)
+        bare = 1 - self._agreement.hair(away, sure, weight)
+        skin = self._skin(away)
         own = self._agreement.around_mouth(seen, model, weight)
-        skin, weight = skin * own, weight * np.maximum(skin, sure) * own
+        skin = skin * bare * own
+        weight = weight * np.maximum(skin, sure * bare * own)
 
         field = self._matched(seen - model, weight * skin)
         filled = model + field
+        self._continue_eyes(filled, seen, weight)
         if surface.mirror is not None:
             usual = self._agreement.on_both_sides(seen - model, weight * skin)
             usual = np.maximum(usual, regions.features)
@@ -197,29 +209,61 @@ class PhotoTexture:
         membrane = self.surface.membrane(data + (_SMOOTH_DM / reach) ** 2, _SMOOTH_DM)
         field = membrane.solve((data[:, None] * away).astype(np.float64))
         limited = _LARGEST_RATIO * np.tanh(field / _LARGEST_RATIO) + mean
+        # Lips are narrower than the field is smooth: their colour goes on behind their seam.
+        lips = self._agreement.lips
+        held = np.where(lips, outside, 0)
+        fine = self.surface.continued(ratios - limited, held, _CONTINUED)
+        limited[lips] += fine[lips]
         found = self.surface.at_texels(np.where(inside[:, None], field, limited))
         found[regions.eyes] = found[regions.eyes].clip(max=_EYE_RATIO)
         return found
 
-    def _skin(self, logarithms: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
-        """How far each texel (N,) shows the face and not what covers it.
+    def _continue_eyes(self, filled: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> None:
+        """Let eyeballs go on as the photo shows them for a little, under the lids, in place.
+
+        The model's iris is elsewhere than the photo's, and would show its dark rim beside a lid
+        that is not quite where the photo has it.
+
+        Args:
+            filled: (N, 3) to be changed.
+            seen: (N, 3)
+            weight: (N,) how well the photo shows it.
+        """
+        regions = self.observe.regions
+        values, held = self.surface.at_vertices(seen, np.where(regions.eyes, weight, 0))
+        both = np.column_stack([values, np.ones_like(held)])
+        spread = self.surface.at_texels(self.surface.continued(both, held, _CONTINUED))
+        share = spread[:, 3:].clip(0, 1)
+        near = spread[:, :3] / spread[:, 3:].clip(1e-6)
+        filled[regions.eyes] += (share * (near - filled))[regions.eyes]
+
+    def _unusual(self, logarithms: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
+        """How far vertices (V,) are from the usual look of the face; 1 is no skin.
 
         Args:
             logarithms: (N, 3) of what is about the same everywhere on a face; it is enough to be
                 usual in one of them.
             weight: (N,) how well the photo shows it.
         """
-        regions = self.observe.regions
         least = np.full(len(self.surface.degree), np.inf)
         for values in logarithms:
             means, known = self.surface.at_vertices(values, weight)
             if not (known > 0.5).any():
-                return np.ones_like(weight)
+                return np.zeros_like(least)
             away = means - np.median(means[known > 0.5], axis=0)
             tone = away.mean(axis=1)
             tint = np.linalg.norm(away - tone[:, None], axis=1)
             least = np.minimum(least, np.hypot(tone / _SKIN_TONE, tint / _SKIN_TINT))
-        own = 1 / (1 + least**4)
+        return least
+
+    def _skin(self, away: np.ndarray) -> np.ndarray:
+        """How far each texel (N,) shows the face and not what covers it.
+
+        Args:
+            away: (V,) distances from the usual look of the face.
+        """
+        regions = self.observe.regions
+        own = 1 / (1 + away**4)
         for _ in range(_BESIDE_COVER):
             own = self.surface.least_around(own)
         for _ in range(_BESIDE_COVER):
@@ -239,6 +283,39 @@ class PhotoTexture:
         usual = float(np.median(np.abs(fine[shown])))
         photo = float(np.median(np.abs((seen - self.surface.smooth(seen))[shown])))
         return model - max(1 - photo / max(usual, 1e-6), 0.0) * fine
+
+
+class _SoftScalp:
+    """Takes the edge from where a model's skin becomes scalp, which has the albedo of stubble."""
+
+    def __init__(self, face_model: FaceModel, surface: TextureSurface) -> None:
+        """Prepare it; models that name no scalp stay as they are."""
+        self._surface = surface
+
+        def around(name: str, edges: int) -> np.ndarray:
+            found = np.zeros(face_model.vertex_count)
+            if name in face_model.regions:
+                found[face_model.regions[name].cpu().numpy()] = 1
+            for _ in range(edges):
+                found = np.maximum(found, surface.adjacency @ found > 0)
+            return found
+
+        near = around("scalp", round(_HAIRLINE_DM / surface.edge_dm))
+        near[around("brows", _BESIDE_COVER) > 0] = 0  # whose colour would spread
+        self._near = near > 0
+        self._stubble = surface.at_texels(surface.blurred(around("scalp", _BESIDE_COVER)))[:, None]
+        loose = (surface.edge_dm / _HAIRLINE_DM) ** 2
+        self._attachment = np.where(self._near, loose, _HELD)
+        self._membrane = surface.membrane(self._attachment, surface.edge_dm)
+
+    def __call__(self, model: np.ndarray) -> np.ndarray:
+        """Logarithms (N, 3) of the model without that edge."""
+        if not self._near.any():
+            return model
+        smooth = self._surface.at_vertices(model, np.ones(len(model), np.float32))[0]
+        soft = self._membrane.solve((self._attachment[:, None] * smooth).astype(np.float64))
+        change = self._surface.at_texels(np.where(self._near[:, None], soft - smooth, 0))
+        return model + change - self._stubble * (model - self._surface.at_texels(smooth))
 
 
 def _light_left(field: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ logarithm to the model's is about the same everywhere on a part of a face, whoev
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from models.drawing import behind_lips
 from models.face_model import FaceModel
@@ -35,6 +36,13 @@ _BEHIND = 3
 a mouth that closes."""
 _BLUR = 1
 """Edges of the mesh by which photos are blurred around such things."""
+_COVER, _SURE_COVER = 0.45, 0.8
+"""Distances from the usual look of a face, 1 of which is something else for sure: hair over the
+forehead reaches from where it is farther than the second to where it is nearer than the first."""
+_COVER_BLUR = 4
+"""Edges of the mesh over which its border fades."""
+_AROUND_FEATURES = 2
+"""Edges around brows, lids and lips that belong to these."""
 
 
 class TexelAgreement:
@@ -49,12 +57,14 @@ class TexelAgreement:
             return face_model.regions[name].numpy() if name in face_model.regions else empty
 
         self._inside = behind_lips(face_model).numpy()
-        self._lips = (region("lips") | region("mouth_ring")) & ~self._inside
-        """With the ring behind their seam, which a mouth shows that is nearly closed."""
-        near = self._lips.astype(np.float64)
+        self.lips = (region("lips") | region("mouth_ring")) & ~self._inside
+        """(V,) With the ring behind their seam, which a mouth shows that is nearly closed."""
+        near = self.lips.astype(np.float64)
         for _ in range(_BESIDE_MOUTH):
             near = np.maximum(near, surface.adjacency @ near > 0)
-        self._beside = (near > 0) & ~self._lips & ~region("mouth_cavity")
+        self._beside = (near > 0) & ~self.lips & ~region("mouth_cavity")
+        self._outer = region("scalp") | region("border") | region("ears")
+        self._bare = _bare_skin(face_model, surface)
 
     def around_mouth(self, seen: np.ndarray, model: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """How far texels (N,) of lips show lips, and texels beside the mouth do not; 1 elsewhere.
@@ -65,14 +75,14 @@ class TexelAgreement:
             weight: (N,) how well the photo shows it.
         """
         away, known = self._surface.at_vertices(seen - model, weight)
-        lips, skin = (self._lips & (known > 0.5)), (self._beside & (known > 0.5))
+        lips, skin = (self.lips & (known > 0.5)), (self._beside & (known > 0.5))
         own = np.ones(len(known))
         if lips.sum() < 3 or skin.sum() < 3:
             return np.ones_like(weight)
         redness = _redness(away)
         redder = lips & (redness >= np.quantile(redness[lips], _REDDER))
         usual = np.median(away[redder], axis=0)
-        own[self._lips] = _lip_likeness(away[self._lips] - usual)
+        own[self.lips] = _lip_likeness(away[self.lips] - usual)
 
         shown, _ = self._surface.at_vertices(seen, weight)
         drawn, _ = self._surface.at_vertices(model, np.ones_like(weight))
@@ -89,7 +99,31 @@ class TexelAgreement:
         own[known <= 0] = 1
         for _ in range(_BEHIND):
             own = np.where(self._inside, self._surface.least_around(own), own)
-        return self._blurred(own)
+        return self._blurred(own, _BLUR)
+
+    def hair(self, away: np.ndarray, sure: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How far texels (N,) show what hangs over forehead and temples: hair, a cap.
+
+        By colour alone it is like a shadow or a scar; but it comes from beyond the border of the
+        face, and goes on without a gap to where nothing but itself can look so. Brows and beards
+        are a face's own, and so is all of models that do not say where these are.
+
+        Args:
+            away: (V,) distances of the vertices from the usual look of the face.
+            sure: (N,) in [0, 1]: 0 where a texel may show what is behind the face.
+            weight: (N,) how well the photo shows it.
+        """
+        surface = self._surface
+        _, known = surface.at_vertices(sure[:, None], weight)
+        inside, _ = surface.at_vertices(sure[:, None], np.ones_like(sure))
+        odd = np.flatnonzero(self._bare & (known > 0) & (away > _COVER))
+        covered = np.zeros(len(away))
+        if len(odd):
+            _, piece = connected_components(surface.adjacency[odd][:, odd], directed=False)
+            from_beyond = piece[(self._outer | (inside[:, 0] < 0.5))[odd]]
+            striking = piece[away[odd] > _SURE_COVER]
+            covered[odd] = np.isin(piece, np.intersect1d(from_beyond, striking))
+        return 1 - self._blurred(1 - covered, _COVER_BLUR)
 
     def on_both_sides(self, log_ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """How far texels (N,) show what the other side of the face may have too.
@@ -108,15 +142,34 @@ class TexelAgreement:
         own = _likeness(away - usual, _ONE_SIDED_TONE, _ONE_SIDED_TINT)
         own = np.minimum(own, _likeness(detail, _DETAIL_TONE, _DETAIL_TINT))
         own[known <= 0] = 1
-        return self._blurred(own)
+        return self._blurred(own, _BLUR)
 
-    def _blurred(self, own: np.ndarray) -> np.ndarray:
+    def _blurred(self, own: np.ndarray, edges: int) -> np.ndarray:
         """Agreement of vertices at texels (N,), less beside what does not agree."""
-        for _ in range(_BLUR):
+        for _ in range(edges):
             own = self._surface.least_around(own)
-        for _ in range(_BLUR):
+        for _ in range(edges):
             own = self._surface.blurred(own)
         return self._surface.at_texels(own)
+
+
+def _bare_skin(face_model: FaceModel, surface: TextureSurface) -> np.ndarray:
+    """(V,) vertices of forehead, temples and outer cheeks, which have no hair of their own.
+
+    None of models that do not name brows, beard and what else is found by its name here.
+    """
+    needed = ("brows", "lids", "lips", "beard", "eyeballs", "lid_cavity")
+    if any(name not in face_model.regions for name in needed):
+        return np.zeros(face_model.vertex_count, bool)
+    regions = {name: face_model.regions[name].numpy() for name in needed}
+    x, y, _ = face_model.mean_shape.cpu().reshape(-1, 3).numpy().T
+    own = (regions["brows"] | regions["lids"] | regions["lips"]).astype(np.float64)
+    for _ in range(_AROUND_FEATURES):
+        own = np.maximum(own, surface.adjacency @ own > 0)
+    hidden = regions["eyeballs"] | regions["lid_cavity"] | behind_lips(face_model).numpy()
+    upper = y > y[regions["eyeballs"]].mean()
+    outer = np.abs(x) > np.abs(x[regions["lids"]]).max()
+    return (upper | outer) & ~hidden & ~regions["beard"] & (own == 0)
 
 
 def _tint(logarithms: np.ndarray) -> np.ndarray:

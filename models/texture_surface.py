@@ -16,6 +16,9 @@ from torch import Tensor
 
 from models.texture import LayoutRaster, layout_raster, nearest_covered
 
+_SLACK = 0.2
+"""How much the values around a vertex count where values are continued; its own counts 1."""
+
 
 class TextureSurface:
     """Args are arrays of a face model; `size` is the side of the texture in texels.
@@ -120,6 +123,21 @@ class TextureSurface:
     def blurred(self, values: np.ndarray) -> np.ndarray:
         """The mean (V,) over each vertex and those that it has edges to."""
         return (values + self.adjacency @ values) / (1 + self.degree)
+
+    def continued(self, values: np.ndarray, held: np.ndarray, edges: int) -> np.ndarray:
+        """Values (V, C) where they are held, fading over some edges of the mesh where they are not.
+
+        Args:
+            values: (V, C).
+            held: (V,) in [0, 1].
+            edges: beyond what is held, after which little is left.
+        """
+        wanted = held[:, None] * values
+        found = wanted.copy()
+        scale = (_SLACK / self.degree.clip(1))[:, None]
+        for _ in range(edges**2):  # a random walk gets as far as the root of its steps
+            found = (wanted + scale * (self.adjacency @ found)) / (held[:, None] + _SLACK)
+        return found
 
     def membrane(self, attachment: np.ndarray, length_dm: float) -> SuperLU:
         """Solves for values of vertices that are smooth over a length where nothing holds them.
