@@ -28,7 +28,7 @@ from models.renderer import Renderer
 from models.texel_agreement import TexelAgreement
 from models.texel_sight import DARK, PhotoView, TexelObserver, TexelSight, smoothstep
 from models.texture import AlbedoTexture, TextureData
-from models.texture_surface import TextureSurface
+from models.texture_surface import Continuation, TextureSurface
 
 _LIGHT_MOVED = 0.5
 """Power of the light with which a texture that keeps it is filled in: half of what the harmonics
@@ -93,6 +93,9 @@ class PhotoTexture:
         self._albedo_basis = face_model.albedo_basis.cpu()
         self._mouth_vertices = behind_lips(face_model).numpy()
         self._agreement = TexelAgreement(face_model, self.surface)
+        eyes = face_model.regions.get("eyeballs", torch.zeros(len(vertices), dtype=torch.bool))
+        self._in_lips = Continuation(self.surface, self._agreement.lips, _CONTINUED)
+        self._in_eyes = Continuation(self.surface, eyes.cpu().numpy(), _CONTINUED)
         self._soften_scalp = _SoftScalp(face_model, self.surface)
         self._drawn = None
         if fine is not None:
@@ -132,7 +135,7 @@ class PhotoTexture:
 
         field = self._matched(seen - model, weight * skin)
         filled = model + field
-        self._continue_eyes(filled, seen, weight)
+        self._continue(filled, seen, weight * skin)
         if surface.mirror is not None:
             usual = self._agreement.on_both_sides(seen - model, weight * skin)
             usual = np.maximum(usual, regions.features)
@@ -209,33 +212,31 @@ class PhotoTexture:
         membrane = self.surface.membrane(data + (_SMOOTH_DM / reach) ** 2, _SMOOTH_DM)
         field = membrane.solve((data[:, None] * away).astype(np.float64))
         limited = _LARGEST_RATIO * np.tanh(field / _LARGEST_RATIO) + mean
-        # Lips are narrower than the field is smooth: their colour goes on behind their seam.
-        lips = self._agreement.lips
-        held = np.where(lips, outside, 0)
-        fine = self.surface.continued(ratios - limited, held, _CONTINUED)
-        limited[lips] += fine[lips]
         found = self.surface.at_texels(np.where(inside[:, None], field, limited))
         found[regions.eyes] = found[regions.eyes].clip(max=_EYE_RATIO)
         return found
 
-    def _continue_eyes(self, filled: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> None:
-        """Let eyeballs go on as the photo shows them for a little, under the lids, in place.
+    def _continue(self, filled: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> None:
+        """Let lips and eyeballs go on for a little as the photo shows them, in place.
 
-        The model's iris is elsewhere than the photo's, and would show its dark rim beside a lid
-        that is not quite where the photo has it.
+        Lips are narrower than the field is smooth, and where they come to an end in the seam of a
+        closed mouth, those of the model would be seen as a line. So would the dark rim of the
+        model's iris under a lid that is not quite where the photo has it: the photo's iris is
+        elsewhere, so that colours themselves go on, and not what they differ by.
 
         Args:
             filled: (N, 3) to be changed.
             seen: (N, 3)
             weight: (N,) how well the photo shows it.
         """
-        regions = self.observe.regions
-        values, held = self.surface.at_vertices(seen, np.where(regions.eyes, weight, 0))
-        both = np.column_stack([values, np.ones_like(held)])
-        spread = self.surface.at_texels(self.surface.continued(both, held, _CONTINUED))
-        share = spread[:, 3:].clip(0, 1)
-        near = spread[:, :3] / spread[:, 3:].clip(1e-6)
-        filled[regions.eyes] += (share * (near - filled))[regions.eyes]
+        surface, eyes = self.surface, self.observe.regions.eyes
+        away, held = surface.at_vertices(seen - filled, weight)
+        filled += surface.at_texels(self._in_lips(away, smoothstep(held, 0.5, 1.0)))
+        values, held = surface.at_vertices(seen, np.where(eyes, weight, 0))
+        spread = self._in_eyes(np.column_stack([values, np.ones_like(held)]), held)
+        near = surface.at_texels(spread)[eyes]
+        share = near[:, 3:].clip(1e-6, 1)
+        filled[eyes] += share * (near[:, :3] / share - filled[eyes])
 
     def _unusual(self, logarithms: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
         """How far vertices (V,) are from the usual look of the face; 1 is no skin.

@@ -39,6 +39,8 @@ _BLUR = 1
 _COVER, _SURE_COVER = 0.45, 0.8
 """Distances from the usual look of a face, 1 of which is something else for sure: hair over the
 forehead reaches from where it is farther than the second to where it is nearer than the first."""
+_BEYOND = 0.02
+"""Sureness below which a place may be seen beyond the border of the face."""
 _COVER_BLUR = 4
 """Edges of the mesh over which its border fades."""
 _AROUND_FEATURES = 2
@@ -120,7 +122,7 @@ class TexelAgreement:
         covered = np.zeros(len(away))
         if len(odd):
             _, piece = connected_components(surface.adjacency[odd][:, odd], directed=False)
-            from_beyond = piece[(self._outer | (inside[:, 0] < 0.5))[odd]]
+            from_beyond = piece[(self._outer | (inside[:, 0] < _BEYOND))[odd]]
             striking = piece[away[odd] > _SURE_COVER]
             covered[odd] = np.isin(piece, np.intersect1d(from_beyond, striking))
         return 1 - self._blurred(1 - covered, _COVER_BLUR)

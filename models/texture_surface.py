@@ -124,21 +124,6 @@ class TextureSurface:
         """The mean (V,) over each vertex and those that it has edges to."""
         return (values + self.adjacency @ values) / (1 + self.degree)
 
-    def continued(self, values: np.ndarray, held: np.ndarray, edges: int) -> np.ndarray:
-        """Values (V, C) where they are held, fading over some edges of the mesh where they are not.
-
-        Args:
-            values: (V, C).
-            held: (V,) in [0, 1].
-            edges: beyond what is held, after which little is left.
-        """
-        wanted = held[:, None] * values
-        found = wanted.copy()
-        scale = (_SLACK / self.degree.clip(1))[:, None]
-        for _ in range(edges**2):  # a random walk gets as far as the root of its steps
-            found = (wanted + scale * (self.adjacency @ found)) / (held[:, None] + _SLACK)
-        return found
-
     def membrane(self, attachment: np.ndarray, length_dm: float) -> SuperLU:
         """Solves for values of vertices that are smooth over a length where nothing holds them.
 
@@ -151,7 +136,37 @@ class TextureSurface:
         """
         stiffness = (length_dm / self.edge_dm) ** 2
         diagonal = attachment + stiffness * self.degree
-        return splu((sparse.diags(diagonal) - stiffness * self.adjacency).tocsc())
+        matrix = (sparse.diags(diagonal) - stiffness * self.adjacency).tocsc()
+        # It is symmetric and its diagonal the largest of each row: nothing needs to change places.
+        return splu(matrix, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+
+
+class Continuation:
+    """Lets values go on within a part of the mesh, from where they are known.
+
+    Args:
+        surface: of the mesh.
+        part: (V,) bool.
+        edges: of the mesh beyond what is known, after which little is left.
+    """
+
+    def __init__(self, surface: TextureSurface, part: np.ndarray, edges: int) -> None:
+        self._vertices = np.flatnonzero(part)
+        self._steps = edges**2  # a random walk gets as far as the root of its steps
+        among = surface.adjacency[self._vertices][:, self._vertices]
+        degree = np.asarray(among.sum(axis=1)).clip(1)
+        self._spread = sparse.csr_matrix(among.multiply(_SLACK / degree))
+
+    def __call__(self, values: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Values (V, C) that are held by (V,) in [0, 1], and faded ones around; 0 elsewhere."""
+        hold = held[self._vertices, None]
+        wanted = hold * values[self._vertices]
+        found = wanted.copy()
+        for _ in range(self._steps):
+            found = (wanted + self._spread @ found) / (hold + _SLACK)
+        result = np.zeros_like(values)
+        result[self._vertices] = found
+        return result
 
 
 def _adjacency(edges: np.ndarray, count: int) -> sparse.csr_matrix:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from scipy.ndimage import binary_dilation, distance_transform_edt, median_filter
 
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel, FaceModelData
@@ -242,6 +242,74 @@ def test_what_is_on_one_side_only_is_not_mirrored():
     assert np.abs(found - without)[other].max() < 0.08
 
 
+def forehead() -> np.ndarray:
+    """(H, W) texels above the brows, up to the border of the mesh."""
+    brows = coarse_model().regions["brows"].numpy()
+    rows = np.nonzero(maker().surface.picture(maker().surface.inside(brows)[:, None])[..., 0])[0]
+    found = skin()
+    found[rows.min() - 8 :] = False
+    return found
+
+
+@pytest.mark.parametrize(
+    "hair", [[0.1, 0.07, 0.05], [0.95, 0.85, 0.45], [0.35, 0.5, 0.8]], ids=["dark", "fair", "cap"]
+)
+def test_hair_over_the_forehead_is_not_taken_for_skin(hair: list[float]):
+    """It comes from beyond the face, over two thirds of its width, and leaves the rest alone."""
+    own, there = own_texture(), forehead()
+    there[:, : SIZE // 2 - 20] = False
+    covered = own.copy()
+    covered[there] = hair
+    found = made(photographed(0.0, drawn(covered)))
+    assert np.abs(covered - own)[there].mean() > 0.15
+    assert np.abs(found - own)[there].mean() < 0.05
+    beside = skin() & ~forehead() & (weights(photographed(0.0)) > 0.95)
+    assert np.abs(found - own)[beside].mean() < 0.02
+
+
+def test_dark_skin_beards_and_brows_are_no_hair_over_the_face():
+    """All of them stay as the photo shows them."""
+    own = own_texture()
+    regions = coarse_model().regions
+    beard = maker().surface.inside((regions["beard"] & ~regions["border"]).numpy())
+    bearded = own * [0.35, 0.3, 0.27]
+    there = maker().surface.picture(beard[:, None])[..., 0] & ~lips()
+    bearded[there] *= 0.4
+    view = photographed(0.0, drawn(bearded), light(0.0) * 2)
+    seen = weights(view) > 0.95
+    found = made(view)
+    for part in (forehead(), there & skin()):
+        assert (part & seen).sum() > 200
+        assert np.abs(found - bearded)[part & seen].mean() < 0.03
+
+
+def test_the_seam_of_a_closed_mouth_has_no_texels_of_its_own():
+    """Behind it lips go on in the photo's colour, which is not the model's."""
+    own, there = own_texture(), lips()
+    painted = own.copy()
+    painted[there] *= [1.0, 0.5, 0.6]
+    view = photographed(0.0, drawn(painted))
+    found = made(view)
+    behind = there & (weights(view) < 0.05) & binary_dilation(weights(view) > 0.5, iterations=3)
+    assert behind.sum() > 10
+    assert np.abs(found - painted)[behind].mean() < 0.7 * np.abs(own - painted)[behind].mean()
+    alone = np.abs(found - median_filter(found, (3, 3, 1))).max(axis=2)
+    usual = np.abs(painted - median_filter(painted, (3, 3, 1))).max(axis=2)
+    assert alone[there].max() < usual[there].max() + 0.05
+
+
+def test_skin_ends_in_no_edge_at_the_scalp():
+    """Steps between texels beside each other, also where the model's own albedo has one."""
+    scalp = maker().surface.inside(coarse_model().regions["scalp"].numpy())
+    around = maker().surface.picture(scalp[:, None])[..., 0]
+    around = binary_dilation(around, iterations=6) & (np.mgrid[:SIZE, :SIZE][0] > 0.24 * SIZE)
+    steps = [
+        np.abs(np.diff(one, axis=1)).max(axis=2)[around[:, 1:] & around[:, :-1]]
+        for one in (made(photographed(0.0, drawn(own_texture()))), own_texture())
+    ]
+    assert steps[1].max() > 0.04 and steps[0].max() < 0.025
+
+
 def test_photos_of_both_sides_show_more_than_one():
     """Of an asymmetric face, whose hidden side only another photo tells."""
     columns = torch.linspace(0, 1, SIZE)[None, None, None]
@@ -256,9 +324,8 @@ def test_photos_of_both_sides_show_more_than_one():
 def test_a_photo_that_shows_nothing_leaves_the_model():
     view = photographed(0.0)
     away = replace(view, vertices_object=view.vertices_object + np.array([9, 0, 0], np.float32))
-    own = maker().model_albedo(torch.zeros(1, len(coarse_model().albedo_sigma)))
-    picture = maker().surface.picture(own.astype(np.float32))
-    np.testing.assert_allclose(made(away), picture.clip(0, 1), atol=1.1 / 255)
+    face = skin() & (np.mgrid[:SIZE, :SIZE][0] > 0.42 * SIZE)  # above it the scalp is softened
+    np.testing.assert_allclose(made(away)[face], own_texture()[face], atol=3 / 255)
 
 
 def test_models_without_regions_and_symmetry(tiny_face_data: FaceModelData):
