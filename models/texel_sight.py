@@ -147,12 +147,12 @@ class TexelObserver:
         points = surface.at_texels(camera.from_object(vertices)[0].numpy())
         normals = self._normals_of(vertices)[0].numpy()
         normal = _unit(surface.at_texels(normals))
-        facing = (normal * _unit(points * [-1, -1, 1])).sum(axis=1)
+        facing = _cosines(normal, points)
         pixels = camera.project(torch.from_numpy(points)[None])[0].numpy()
         depth_map = _DepthMap.of(vertices, normals, self._triangles, camera, self._renderer)
         hidden, beside, from_outline = depth_map.look_up(pixels, points[:, 2], facing)
-        size = np.array(view.photo.shape[1::-1])
-        seen = ((pixels >= 0.5) & (pixels <= size - 0.5)).all(axis=1)
+        (column, row), (height, width) = pixels.T, view.photo.shape[:2]
+        seen = (column >= 0.5) & (column <= width - 0.5) & (row >= 0.5) & (row <= height - 0.5)
         seen &= ~(hidden | (beside & ~regions.inner))
 
         steep = smoothstep(facing, *_GRAZING)
@@ -182,7 +182,8 @@ class TexelObserver:
         """Weights (N,) that rise from 0 at the border of what is seen (N,)."""
         width = np.where(self.regions.inner, _INNER_FADE, 1.0)
         width *= widths * _FADE_SHARE * self._surface.size
-        return smoothstep(self._surface.depth_within(seen) / width, 0.0, 1.0)
+        depth = self._surface.depth_within(seen, float(width.max()))
+        return smoothstep(depth / width, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class _DepthMap:
         width, height = np.ceil(zoom * (high - low)).clip(1).astype(int).tolist()
         shift = torch.from_numpy(-zoom * low)[None].float()
         window = camera.regrid(torch.full((1, 2), zoom), shift, (width, height))
-        facing = (normals * _unit(points[0].numpy() * [-1, -1, 1])).sum(axis=1)
+        facing = _cosines(normals, points[0].numpy())
         features = torch.from_numpy(facing.astype(np.float32))[None, :, None]
         made = renderer(points, triangles, window, features)
         assert made.image is not None
@@ -260,7 +261,14 @@ def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+    lengths = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))
+    return vectors / lengths.clip(1e-9)[:, None]
+
+
+def _cosines(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Of unit normals (N, 3) of the object frame to the viewer, at points of the camera's frame."""
+    towards = _unit(points * np.array([-1, -1, 1], points.dtype))
+    return np.einsum("nk,nk->n", normals, towards)
 
 
 def _bounded(irradiance: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -5,15 +5,18 @@ N texels are those inside the layout, in the order of its rows; V vertices.
 
 from __future__ import annotations
 
+import math
+from typing import no_type_check
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
-from scipy.ndimage import distance_transform_edt
 from scipy.sparse.linalg import SuperLU, splu
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from models.kernels import kernel
 from models.texture import LayoutRaster, layout_raster, nearest_covered
 
 _SLACK = 0.2
@@ -41,11 +44,16 @@ class TextureSurface:
     ) -> None:
         raster = layout_raster(uv, uv_triangles, (size, size))
         self.size = size
-        self._nearest = nearest_covered(raster.covered)
-        self._texels = np.flatnonzero(raster.covered)
+        self.texels = np.flatnonzero(raster.covered)
+        """(N,) places of the texels in the flat picture."""
+        number = np.zeros(raster.covered.size, np.intp)
+        number[self.texels] = np.arange(len(self.texels))
+        row, column = nearest_covered(raster.covered)
+        self._shown = number[row * size + column]
+        """(size, size) the texel that each place of a picture shows."""
         self._to_texels = _interpolation(raster, triangles, len(vertices))
         self._to_vertices = self._to_texels.T.tocsr()
-        self._mass = self._to_vertices @ np.ones(len(self._texels), np.float32)
+        self._mass = self._to_vertices @ np.ones(len(self.texels), np.float32)
         self.mirror = _mirror_coordinates(vertices, triangles, uv, uv_triangles, raster)
         """(1, 1, N, 2) for `grid_sample`; None for meshes that are not their own mirror image."""
         edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
@@ -61,7 +69,7 @@ class TextureSurface:
 
     def at_texels(self, values: np.ndarray) -> np.ndarray:
         """Values of vertices (V, ...) interpolated at texels, float32."""
-        return (self._to_texels @ values).astype(np.float32)
+        return self._to_texels @ values.astype(np.float32)
 
     def inside(self, vertices: np.ndarray) -> np.ndarray:
         """Texels (N,) of a part of the mesh, (V,) bool."""
@@ -77,9 +85,12 @@ class TextureSurface:
         Returns:
             (V, C), 0 where nothing weighs; and mean weights (V,).
         """
-        total = self._to_vertices @ weight
-        means = (self._to_vertices @ (weight[:, None] * values)) / total.clip(1e-9)[:, None]
-        return means, total / self._mass.clip(1e-9)
+        weighted = np.empty((len(values), values.shape[1] + 1), np.float32)
+        np.multiply(values, weight[:, None], out=weighted[:, :-1], casting="same_kind")
+        weighted[:, -1] = weight
+        sums = self._to_vertices @ weighted
+        total = sums[:, -1]
+        return sums[:, :-1] / total.clip(1e-9)[:, None], total / self._mass.clip(1e-9)
 
     def smooth(self, values: np.ndarray) -> np.ndarray:
         """Values (N, C) without what vertices cannot hold."""
@@ -92,25 +103,23 @@ class TextureSurface:
         found = F.grid_sample(image, self.mirror, align_corners=False, padding_mode="border")
         return found[0, :, 0].T.numpy()
 
-    def depth_within(self, part: np.ndarray) -> np.ndarray:
+    def depth_within(self, part: np.ndarray, most: float) -> np.ndarray:
         """How deep texels lie inside a part (N,) bool of the layout, in texels; seams do not count.
 
-        0 outside of it.
+        0 outside of it; those that are deeper than `most` may have any larger number.
         """
         beyond = np.zeros(self.size * self.size, bool)
-        beyond[self._texels] = ~part
-        distance = distance_transform_edt(~beyond.reshape(self.size, self.size))
-        return np.asarray(distance, np.float32).reshape(-1)[self._texels]
+        beyond[self.texels] = ~part
+        squares = _squared_distances(beyond.reshape(self.size, self.size), math.ceil(most))
+        return np.sqrt(squares.reshape(-1)[self.texels], dtype=np.float32)
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Values (N, C) as (size, size, C); beyond the layout the nearest texel goes on."""
-        picture = np.zeros((self.size * self.size, values.shape[1]), values.dtype)
-        picture[self._texels] = values
-        return picture.reshape(self.size, self.size, -1)[self._nearest[0], self._nearest[1]]
+        return np.take(values, self._shown, axis=0)
 
     def of_picture(self, picture: np.ndarray) -> np.ndarray:
         """Texels (N, C) of a picture (size, size, C)."""
-        return picture.reshape(self.size * self.size, -1)[self._texels]
+        return picture.reshape(self.size * self.size, -1)[self.texels]
 
     def least_around(self, values: np.ndarray) -> np.ndarray:
         """The least value (V,) of each vertex and those that it has edges to."""
@@ -167,6 +176,41 @@ class Continuation:
         result = np.zeros_like(values)
         result[self._vertices] = found
         return result
+
+
+@no_type_check
+@kernel
+def _squared_distances(beyond, most):
+    """(H, W) int32 squared distances of pixels to the nearest of `beyond` (H, W).
+
+    Where these are more than `most` squared, some larger number. Distances within the columns come
+    first, and from them those in the plane row by row; looking no farther than `most` makes this
+    several times as fast as the transform of SciPy.
+    """
+    height, width = beyond.shape
+    far = most + 1
+    found = np.empty((height, width), np.int32)
+    column = np.empty((height, width), np.int32)
+    for x in range(width):
+        column[0, x] = 0 if beyond[0, x] else far
+    for y in range(1, height):
+        for x in range(width):
+            column[y, x] = 0 if beyond[y, x] else min(column[y - 1, x] + 1, far)
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            column[y, x] = min(column[y, x], column[y + 1, x] + 1)
+    for y in range(height):
+        for x in range(width):
+            best = column[y, x] * column[y, x]
+            step = 1
+            while step <= most and step * step < best:
+                if x >= step:
+                    best = min(best, step * step + column[y, x - step] * column[y, x - step])
+                if x + step < width:
+                    best = min(best, step * step + column[y, x + step] * column[y, x + step])
+                step += 1
+            found[y, x] = best
+    return found
 
 
 def _adjacency(edges: np.ndarray, count: int) -> sparse.csr_matrix:

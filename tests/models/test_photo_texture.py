@@ -310,6 +310,20 @@ def test_skin_ends_in_no_edge_at_the_scalp():
     assert steps[1].max() > 0.04 and steps[0].max() < 0.025
 
 
+def test_depths_within_a_part_are_distances():
+    """Those of SciPy as far as they are asked for, and beyond that larger."""
+    surface = maker().surface
+    part = np.random.default_rng(0).random(len(surface.texels)) > 0.02
+    beyond = np.zeros(SIZE * SIZE, bool)
+    beyond[surface.texels[~part]] = True
+    wanted = distance_transform_edt(~beyond.reshape(SIZE, SIZE)).reshape(-1)[surface.texels]
+    for most in (3.0, 40.0):
+        found = surface.depth_within(part, most)
+        near = wanted <= most
+        np.testing.assert_allclose(found[near], wanted[near], rtol=1e-6)
+        assert (found[~near] > most).all()
+
+
 def test_photos_of_both_sides_show_more_than_one():
     """Of an asymmetric face, whose hidden side only another photo tells."""
     columns = torch.linspace(0, 1, SIZE)[None, None, None]
