@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel
-from util.mesh_files.gltf_file import GltfAnimation, GltfCamera, GltfMesh, GltfScene, MorphTargets
+from util.mesh_files.gltf_file import (
+    MILLIMETRES,
+    GltfAnimation,
+    GltfCamera,
+    GltfMesh,
+    GltfScene,
+    MorphTargets,
+)
 
 TOLERANCE_MM = 0.01
 """How far what targets leave out may move a vertex, at any time."""
+_DIRECTIONS_SHARE = 0.8
+"""Of it, what the expression may leave out by moving in fewer directions than it has."""
+_FRAMES = 64
+"""Whose meshes are held at a time."""
 _SWEEPS = 1000
+_INDEPENDENT = 1e-7
+"""Of the longest, how much the vertices must move for components to be different."""
 _SETTLED = 1e-6
 """A sweep that changes no strength by more was the last."""
 
@@ -31,13 +46,13 @@ def face_animation(
 ) -> GltfScene:
     """One head with one identity, its expressions and its motion over N frames.
 
-    All weights are in [0, 1], for Blender clips what it plays to that: a component of the
-    expression basis becomes `expression_00` and `expression_00_negative`, the deformations at its
-    largest and its smallest coefficient in the video; what the video does not use is left out.
-    `coefficients_at_full_weight` in the file leads back to the coefficients. Every frame is exact
-    to `TOLERANCE_MM`. With `units`, the targets are the model's named units instead, as strong as
-    comes nearest (`unit_strengths`): shorter, and other faces and programs know them, but what
-    units cannot show is lost.
+    All weights are in [0, 1], for Blender clips what it plays to that. The targets are those
+    directions in which the expression moves most, no more than it takes for every frame to be
+    exact to `TOLERANCE_MM` (`_directions`): components of the face model's basis would be two
+    each, one for either sign, and all of them. `coefficients_at_full_weight` in the file leads
+    back to the coefficients: weights times these add up to them. With `units`, the targets are the
+    model's named units instead, as strong as comes nearest (`unit_strengths`): other faces and
+    programs know them, but what units cannot show is lost.
 
     Frames without a face are left out of the arrays by the caller; the head then moves on a
     straight line from the last to the next.
@@ -77,12 +92,10 @@ def face_animation(
         weights = unit_strengths(face_model, expressions) if strengths is None else strengths
         directions = _array(face_model.unit_matrix)
     else:
-        full, weights = _one_sided(coefficients)
-        names = tuple(full)
-        directions = np.zeros((len(full), coefficients.shape[1]))
-        for row, (component, coefficient) in enumerate(full.values()):
-            directions[row, component] = coefficient
-        extras["coefficients_at_full_weight"] = {n: value for n, (_, value) in full.items()}
+        directions, weights = _directions(face_model, coefficients)
+        names = ("expression_low", *(f"expression_{n:02d}" for n in range(len(directions))))
+        names = names[: len(directions)]
+        extras["coefficients_at_full_weight"] = dict(zip(names, directions.tolist(), strict=True))
     with torch.no_grad():
         neutral = face_model.shape(identity, torch.zeros_like(expressions[:1]))
         normals = face_model.normals(neutral)
@@ -97,7 +110,8 @@ def face_animation(
         # Together, the weights of a frame must not leave out more than the tolerance.
         most = max(float(weights.sum(axis=1).max(initial=0)), 1.0)
         deltas = (directions @ _expression_basis(face_model)).reshape(len(names), -1, 3)
-        targets = MorphTargets(names, deltas, negligible_mm=TOLERANCE_MM / most)
+        share = 1 if units else 1 - _DIRECTIONS_SHARE
+        targets = MorphTargets(names, deltas, negligible_mm=share * TOLERANCE_MM / most)
     motion = GltfAnimation(
         times_s=times_s,
         weights=weights if names else None,
@@ -151,23 +165,50 @@ def unit_deltas(face_model: FaceModel) -> np.ndarray:
     return deltas.reshape(len(deltas), face_model.vertex_count, 3)
 
 
-def _one_sided(coefficients: np.ndarray) -> tuple[dict[str, tuple[int, float]], np.ndarray]:
-    """Split coefficients (N, K) of either sign into weights in [0, 1].
+def _directions(face_model: FaceModel, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest directions that expressions (N, K) move in, with weights in [0, 1].
 
-    Also between two frames of different sign, linear weights add up to the linear coefficient.
+    c(k) = low + sum over d of w_d(k) D_d: the principal directions of what the vertices do, each
+    from where it is smallest on. `low`, at weight 1 throughout, is where all of them are.
 
     Returns:
-        Name -> component and its coefficient at full weight; weights (N, names).
+        (T, K) coefficients of `low` and of each direction at full weight, and weights (N, T); empty
+        where nothing is ever away from neutral.
     """
-    full: dict[str, tuple[int, float]] = {}
-    weights = []
-    for component, values in enumerate(coefficients.T):
-        for sign, suffix in ((1, ""), (-1, "_negative")):
-            side = (sign * values).clip(min=0)
-            if (most := float(side.max(initial=0))) > 0:
-                full[f"expression_{component:02d}{suffix}"] = component, sign * most
-                weights.append(side / most)
-    return full, np.stack(weights, axis=1) if weights else np.zeros((len(coefficients), 0))
+    basis = _expression_basis(face_model)
+    if not coefficients.any():
+        return np.zeros((0, coefficients.shape[1])), np.zeros((len(coefficients), 0))
+    # In these coordinates squares are squares of what vertices do, also of components that are
+    # alike.
+    lengths, turned = np.linalg.eigh(basis @ basis.T)
+    lengths, turned = np.sqrt(lengths.clip(0))[::-1], turned[:, ::-1]
+    some = lengths > _INDEPENDENT * lengths[0]
+    lengths, turned = lengths[some], turned[:, some]
+    middle = coefficients.mean(axis=0)
+    moved = (coefficients - middle) @ turned * lengths
+    along, strengths, axes = np.linalg.svd(moved, full_matrices=False)
+    axes = axes / lengths @ turned.T
+
+    def left_out(count: int) -> float:
+        """The farthest that any vertex is off with so many directions."""
+        rest = (along[:, count:] * strengths[count:]) @ axes[count:]
+        blocks = [rest[k : k + _FRAMES] @ basis for k in range(0, len(rest), _FRAMES)]
+        return max(float(_longest(block)) for block in blocks)
+
+    allowed = _DIRECTIONS_SHARE * TOLERANCE_MM / MILLIMETRES
+    # It need not fall with each further direction, but by and large it does.
+    count = bisect_left(range(len(axes)), True, key=lambda n: left_out(n) <= allowed)
+    placed = along[:, :count] * strengths[:count]
+    least, most = placed.min(axis=0), placed.max(axis=0)
+    low = middle + least @ axes[:count]
+    full = (most - least)[:, None] * axes[:count]
+    weights = (placed - least) / (most - least)
+    return np.vstack([low, full]), np.column_stack([np.ones(len(weights)), weights])
+
+
+def _longest(deltas: np.ndarray) -> np.ndarray:
+    """Of vectors (N, 3 V)."""
+    return np.linalg.norm(deltas.reshape(len(deltas), -1, 3), axis=2).max(initial=0)
 
 
 def _camera(camera: Camera) -> GltfCamera:
