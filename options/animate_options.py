@@ -15,6 +15,8 @@ from util.photos.saved_names import find_saved
 PARTS = ("expression", "pose")
 WRITTEN = (".mp4", ".glb", ".csv", ".png")
 """Endings of --out."""
+AUTO, ALBEDO = "auto", "model"
+"""Values of --texture that are no files."""
 _FIT = "fit it first: python fit.py"
 
 
@@ -43,6 +45,9 @@ class AnimateOptions:
     smooth: bool = False
     """Calm the motion (--smooth_min_hz, --smooth_beta). That of videos that fit.py fitted is calm
     already."""
+    texture: str = AUTO
+    """Of A: auto takes the one beside its coefficients (fit.py --save texture) where there is one,
+    model its albedo; or the .png of such a texture."""
     light: Literal["photo", "plain"] = "photo"
     """Of frames: that of A's photo, or a white lamp."""
     background: Literal["grey", "white", "black"] = "grey"
@@ -122,6 +127,11 @@ def check_animation(wanted: AnimateOptions) -> None:
         if not path.is_file() or is_image_name(path):
             _refuse("with", path)
         check_folder(wanted.res_folder, "res_folder")
+    if wanted.texture not in (AUTO, ALBEDO) and not Path(wanted.texture).is_file():
+        raise InputError(
+            f"--texture {wanted.texture}: there is no such file; give the _textured.png that "
+            f"fit.py --save texture wrote, {AUTO} or {ALBEDO}"
+        )
     out = Path(wanted.out or "animations/any.mp4")
     (check_file if out.suffix.lower() in WRITTEN else check_folder)(out, "out")
 

@@ -26,6 +26,8 @@ from util.animation.units_file import read_units
 from util.assets import load_face_model
 from util.errors import InputError
 from util.model_files.face_model_file import read_face_model, write_face_model
+from util.photos.face_textures import KEPT, LIGHT
+from util.photos.png_file import png_bytes
 from util.photos.saved_faces import read_saved_faces
 from util.videos.video_results import decode
 
@@ -125,6 +127,48 @@ def test_a_photo_gives_one_picture(folder: Path):
         run("--coeffs", "fits/anna", "--with", "fits/ben", "--out", "one.mp4")
     with pytest.raises(InputError, match=f"there are {COUNT} frames"):
         run("--coeffs", "fits/anna", "--with", "fits/talk", "--out", "one.png")
+
+
+def test_a_texture_of_the_photo_is_worn(folder: Path, face_model: FaceModel):
+    """It is found beside the coefficients; in the photo's pose its own colours are seen."""
+    colour = np.array([150, 90, 60], np.uint8)
+    plain = np.tile(colour, (64, 64, 1))
+    (folder / "fits" / "anna_textured.png").write_bytes(png_bytes(plain, {LIGHT: KEPT}))
+    (folder / "albedo.png").write_bytes(png_bytes(plain, {LIGHT: "removed"}))
+    argv = ("--coeffs", "fits/anna", "--background", "black")
+    run(*argv, "--out", "one.png")
+    picture = read_image(folder / "one.png")
+    face = picture[28:36, 28:36].reshape(-1, 3).astype(int)
+    assert np.abs(face - colour).max() <= 1
+    for more in (("--texture", "model"), ("--texture", "albedo.png"), ("--light", "plain")):
+        run(*argv, "--out", "other.png", *more)
+        other = read_image(folder / "other.png")
+        assert ((other > 0).any(axis=2) == (picture > 0).any(axis=2)).all()
+        assert np.abs(other[28:36, 28:36].astype(int) - colour).max() > 5
+
+    run("--coeffs", "fits/anna", "--out", "frames", "--frames", "obj")
+    mesh = trimesh.load(folder / "frames" / "000000.obj", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    assert np.abs(np.asarray(mesh.visual.vertex_colors)[:, :3] - colour.astype(int)).max() <= 1  # pyright: ignore[reportAttributeAccessIssue]
+
+    run("--coeffs", "fits/anna", "--with", "fits/talk", "--out", "anna.glb")
+    glb = Glb.parse((folder / "anna.glb").read_bytes())
+    glb.check()
+    assert "COLOR_0" not in glb.primitive["attributes"]
+    image = glb.view(glb.json["images"][0]["bufferView"])
+    assert image == (folder / "fits" / "anna_textured.png").read_bytes()
+    assert validation_problems(folder / "anna.glb") == []
+
+
+def test_textures_that_cannot_be_worn(folder: Path, tiny_face_data: FaceModelData):
+    (folder / "no.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"--texture no\.png cannot be read"):
+        run("--coeffs", "fits/anna", "--out", "one.png", "--texture", "no.png")
+    (folder / "yes.png").write_bytes(png_bytes(np.zeros((8, 8, 3), np.uint8), {}))
+    bare = replace(tiny_face_data, uv=None, uv_triangles=None)
+    write_face_model(folder / "tiny.npz", bare)
+    with pytest.raises(InputError, match=r"yes\.png: face model tiny has no texture coordinates"):
+        run("--coeffs", "fits/anna", "--out", "one.png", "--texture", "yes.png")
 
 
 def units_csv(face_model: FaceModel, folder: Path) -> np.ndarray:
@@ -293,6 +337,8 @@ def test_files_that_do_not_say_their_face_model_are_named(
         (("--coeffs", "fits/anna", "--with", "fits/talk", "--fps", "25"), "--fps is for a csv"),
         (("--coeffs", "fits/anna", "--neutral", "1"), "--neutral is for --relative"),
         (("--coeffs", "fits/anna", "--smooth_beta", "1"), "--smooth_beta is for --smooth"),
+        (("--coeffs", "fits/anna", "--texture", "no.png"), r"--texture no\.png: there is no such"),
+        (("--with", "fits/talk", "--out", "x.csv", "--texture", "model"), "is for pictures and"),
         (("--coeffs", "fits/talk", "--out", "x.gif"), "the ending is unknown"),
         (("--coeffs", "fits/talk", "--relative", "--neutral", "9"), "there are frames 0 to 4"),
         (("--coeffs", "fits/talk", "--head_factors", "1", "2"), "needs 3 numbers"),

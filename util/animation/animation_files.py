@@ -18,6 +18,7 @@ from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import PosedFace
 from options.face_options import CROP_PX
+from util.animation.face_texture import FaceTexture
 from util.animation.units_file import write_units
 from util.atomic import write_text
 from util.errors import InputError
@@ -51,6 +52,8 @@ class Animation:
     """Of the crop, on the CPU."""
     strengths: np.ndarray | None = None
     """(N, units) of the named units, where the expression is made of them."""
+    texture: FaceTexture | None = None
+    """In place of the albedo."""
     audio: Path | None = None
     """Video whose sound belongs to it; the times are then those of its clock."""
 
@@ -117,6 +120,12 @@ def write_frames(folder: Path, animation: Animation, look: Look, kind: str) -> N
         triangles = animation.face_model.triangles.numpy()
         for number, vertices, posed in _decoded(animation):
             colours = posed.colours[0].numpy()
+            if (texture := animation.texture) is not None:
+                light = bounded_irradiance(
+                    posed.normals, animation.faces.gamma[number : number + 1]
+                )
+                lit = texture.at_vertices() * texture.shade(light)
+                colours = lit[0].clamp(0, 1).numpy()
             write_obj(folder / f"{number:06d}.obj", vertices.numpy(), triangles, colours)
     for name in there - names:
         (folder / name).unlink(missing_ok=True)
@@ -155,6 +164,7 @@ def write_animated_glb(path: Path, animation: Animation, *, units: bool) -> None
             whole_view(animation, CROP_PX),
             units=units,
             strengths=animation.strengths,
+            texture_png=None if animation.texture is None else animation.texture.png,
         )
     except ValueError as error:
         raise InputError(f"--out {path}: {error}") from error
@@ -184,13 +194,15 @@ def pictures(animation: Animation, look: Look) -> Iterator[tuple[int, np.ndarray
     camera = whole_view(animation, side)
     plain = _BACKGROUNDS[look.background]
     model, faces = animation.face_model, animation.faces
-    albedo = model.albedo(faces.texture[:1])
+    albedo, texture = model.albedo(faces.texture[:1]), animation.texture
     for number, _, posed in _decoded(animation):
         # The photo's light, on a head that turns away from the photo's pose.
         light = bounded_irradiance(posed.normals, faces.gamma[number : number + 1])
-        made = look.renderer(posed.vertices_camera, model.triangles, camera, albedo * light)
+        shade = albedo * light if texture is None else texture.shade(light)
+        made = look.renderer(posed.vertices_camera, model.triangles, camera, shade)
         assert made.image is not None
-        image = torch.where(made.mask > 0, made.image.clamp(0, 1), plain)
+        colours = made.image if texture is None else texture.drawn(made)
+        image = torch.where(made.mask > 0, colours.clamp(0, 1), plain)
         small = torch.nn.functional.avg_pool2d(image, FINER)[0].permute(1, 2, 0)
         yield number, (255 * small).round().byte().numpy()
 

@@ -15,7 +15,7 @@ from models.camera import Camera
 from models.face_model import NAMED_FACE_MODELS, FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from options.animate_options import AnimateOptions
+from options.animate_options import ALBEDO, AUTO, AnimateOptions
 from options.base_options import BaseOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import SmoothingOptions
@@ -30,12 +30,14 @@ from util.animation.animation_files import (
     write_strengths,
     write_video,
 )
+from util.animation.face_texture import FaceTexture, read_face_texture, texture_of
 from util.animation.units_file import read_units
 from util.assets import choose_face_model
 from util.devices import choose_device
 from util.errors import InputError
 from util.photos.saved_faces import SavedFaces, read_saved_faces
 from util.photos.saved_names import find_saved
+from util.videos.video_results import decode
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _animation(
     """Coefficients of all frames."""
     wanted, transfer = options[AnimateOptions], _transfer(options[AnimateOptions])
     own = person.coefficients(face_model).item(0)
+    texture = _texture(wanted, person, face_model, own)
     if wanted.light == "plain":
         own = replace(own, gamma=plain_light(own.gamma))
     poses_of_b = driver.saved is not None and transfer.pose and not transfer.relative
@@ -173,8 +176,23 @@ def _animation(
         times_s=motion.times_s,
         camera=camera,
         strengths=strengths,
+        texture=texture,
         audio=driver.video if driver.video and VideoReader(driver.video).info.has_audio else None,
     )
+
+
+def _texture(
+    wanted: AnimateOptions, person: SavedFaces, face_model: FaceModel, own: Coefficients
+) -> FaceTexture | None:
+    """What `--texture` names, if anything."""
+    given = wanted.texture
+    path = texture_of(person.path) if given == AUTO else Path(given)
+    if given == ALBEDO or path is None:
+        return None
+    print(f"Texture: {path}")
+    with torch.inference_mode():
+        _, posed = decode(face_model, Camera.rnet(), own)
+        return read_face_texture(path, face_model, posed.normals, own.gamma)
 
 
 def _transfer(wanted: AnimateOptions) -> Transfer:
@@ -262,6 +280,8 @@ def _refuse_flags_in_vain(options: ParsedOptions) -> None:
     for flag in ("fps", "head_factors"):
         if options.given(flag) and not is_csv:
             raise InputError(f"--{flag} is for a csv; leave it out with other --with")
+    if options.given("texture") and options[AnimateOptions].out.lower().endswith(".csv"):
+        raise InputError("--texture is for pictures and meshes; leave it out with a .csv")
     if options.given("neutral") and not options[AnimateOptions].relative:
         raise InputError("--neutral is for --relative; give it too, or leave it out")
     if not options[AnimateOptions].smooth:

@@ -43,6 +43,7 @@ def face_animation(
     camera: Camera | None = None,
     units: bool = False,
     strengths: np.ndarray | None = None,
+    texture_png: bytes | None = None,
 ) -> GltfScene:
     """One head with one identity, its expressions and its motion over N frames.
 
@@ -69,6 +70,8 @@ def face_animation(
         units: named units as targets.
         strengths: (N, units) of the named units, where the expressions are made of them; with
             `units` they are written as they are.
+        texture_png: content of a PNG that the texture coordinates of the face model lay over the
+            mesh, in place of the colours.
 
     Raises:
         ValueError: the face model has joints, or not the units that are asked for; an expression is
@@ -99,11 +102,18 @@ def face_animation(
     with torch.no_grad():
         neutral = face_model.shape(identity, torch.zeros_like(expressions[:1]))
         normals = face_model.normals(neutral)
+    uv = uv_triangles = None
+    if texture_png is not None and face_model.uv is not None:
+        assert face_model.uv_triangles is not None
+        uv, uv_triangles = face_model.uv.cpu().numpy(), face_model.uv_triangles.cpu().numpy()
     mesh = GltfMesh(
         vertices_dm=_array(neutral[0]),
         triangles=face_model.triangles.cpu().numpy(),
         normals=_array(normals[0]),
-        colours=_array(colours),
+        colours=_array(colours) if texture_png is None else None,
+        uv=uv,
+        uv_triangles=uv_triangles,
+        texture_png=texture_png,
     )
     targets = None
     if names:

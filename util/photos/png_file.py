@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +21,16 @@ def write_map(path: Path, values: np.ndarray, meaning: Mapping[str, str]) -> Non
         values: uint8 (H, W) or (H, W, 3), or uint16 (H, W).
         meaning: keyword -> text, as text chunks of the file.
     """
+    with atomic_file(path) as file:
+        file.write(png_bytes(values, meaning))
+
+
+def png_bytes(values: np.ndarray, meaning: Mapping[str, str]) -> bytes:
+    """The content of such a file."""
     words = PngInfo()
     for key, text in meaning.items():
         words.add_itxt(key, text)
-    with atomic_file(path) as file:
-        # Level 1 is three times as fast as the default and costs a few per cent of size.
-        Image.fromarray(values).save(file, "PNG", compress_level=1, pnginfo=words)
+    content = io.BytesIO()
+    # Level 1 is three times as fast as the default and costs a few per cent of size.
+    Image.fromarray(values).save(content, "PNG", compress_level=1, pnginfo=words)
+    return content.getvalue()
