@@ -188,7 +188,7 @@ def middle_of_lips() -> np.ndarray:
     texels = lips()
     ring = maker().surface.inside(coarse_model().regions["mouth_ring"].numpy())
     seam = maker().surface.picture(ring[:, None])[..., 0]
-    away = distance_transform_edt(~seam)
+    away = np.asarray(distance_transform_edt(~seam))
     return texels & (away < np.quantile(away[texels], 0.3))
 
 
@@ -290,7 +290,11 @@ def test_the_seam_of_a_closed_mouth_has_no_texels_of_its_own():
     painted[there] *= [1.0, 0.5, 0.6]
     view = photographed(0.0, drawn(painted))
     found = made(view)
-    behind = there & (weights(view) < 0.05) & binary_dilation(weights(view) > 0.5, iterations=3)
+    behind = (
+        there
+        & (weights(view) < 0.05)
+        & np.asarray(binary_dilation(weights(view) > 0.5, iterations=3), bool)
+    )
     assert behind.sum() > 10
     assert np.abs(found - painted)[behind].mean() < 0.7 * np.abs(own - painted)[behind].mean()
     alone = np.abs(found - median_filter(found, (3, 3, 1))).max(axis=2)
@@ -302,7 +306,9 @@ def test_skin_ends_in_no_edge_at_the_scalp():
     """Steps between texels beside each other, also where the model's own albedo has one."""
     scalp = maker().surface.inside(coarse_model().regions["scalp"].numpy())
     around = maker().surface.picture(scalp[:, None])[..., 0]
-    around = binary_dilation(around, iterations=6) & (np.mgrid[:SIZE, :SIZE][0] > 0.24 * SIZE)
+    around = np.asarray(binary_dilation(around, iterations=6), bool) & (
+        np.mgrid[:SIZE, :SIZE][0] > 0.24 * SIZE
+    )
     steps = [
         np.abs(np.diff(one, axis=1)).max(axis=2)[around[:, 1:] & around[:, :-1]]
         for one in (made(photographed(0.0, drawn(own_texture()))), own_texture())
@@ -316,7 +322,8 @@ def test_depths_within_a_part_are_distances():
     part = np.random.default_rng(0).random(len(surface.texels)) > 0.02
     beyond = np.zeros(SIZE * SIZE, bool)
     beyond[surface.texels[~part]] = True
-    wanted = distance_transform_edt(~beyond.reshape(SIZE, SIZE)).reshape(-1)[surface.texels]
+    wanted = np.asarray(distance_transform_edt(~beyond.reshape(SIZE, SIZE)))
+    wanted = wanted.reshape(-1)[surface.texels]
     for most in (3.0, 40.0):
         found = surface.depth_within(part, most)
         near = wanted <= most
