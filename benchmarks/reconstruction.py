@@ -212,6 +212,7 @@ def write_the_public_way(folder: Path, face: FaceResult) -> None:
     mesh.export(folder / f"{face.stem}.obj")
     arrays = {PUBLIC_KEYS[name]: block.numpy() for name, block in face.coefficients.items()}
     savemat(folder / f"{face.stem}.mat", arrays | {"lm68": face.landmarks_index[None]})
+    assert face.picture is not None
     Image.fromarray(face.picture).save(folder / f"{face.stem}.png")
 
 

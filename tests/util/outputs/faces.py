@@ -42,7 +42,7 @@ def photo_face(
 ) -> FaceResult:
     """The turned face of reports, in a photo of noise, which is there if `written`."""
     face = report_face(face_model, name)
-    alignment = alignment or face.alignment
+    alignment = alignment or face.aligned
     path = folder / name
     if written:
         shape = (*alignment.photo_size[::-1], 3)

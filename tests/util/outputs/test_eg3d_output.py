@@ -47,7 +47,7 @@ def test_the_exact_label_puts_the_head_into_the_crop(tiny_face_model: FaceModel,
     image = (world @ np.linalg.inv(pose).T)[:, :3] @ K.T
     found = 512 * image[:, :2] / image[:, 2:]
     # Where the photo shows them, through the R-Net's crop, in the middle 238 pixels of it.
-    matrix = face.alignment.matrix
+    matrix = face.aligned.matrix
     in_crop = pixels_of(face) @ matrix[:, :2].T + matrix[:, 2]
     np.testing.assert_allclose(found, 512 * (0.5 + (in_crop - 112) / 238), atol=1e-3)
     R, t = head_pose(pose, 10.0)

@@ -76,6 +76,6 @@ def test_faces_of_a_batch_keep_their_own(tiny_face_model: FaceModel):
     # What the network sees: RGB / 255, and nothing else.
     first = torch.from_numpy(photo_face(1).face.image).permute(2, 0, 1).float() / 255
     torch.testing.assert_close(model.batch.images[0], first, rtol=0, atol=0)
-    crops = [face.picture[:, :224] for face, _ in results]
-    for crop, number in zip(crops, (1, 2, 3), strict=True):
-        np.testing.assert_array_equal(crop, photo_face(number).face.image)
+    for (face, _), number in zip(results, (1, 2, 3), strict=True):
+        assert face.picture is not None
+        np.testing.assert_array_equal(face.picture[:, :224], photo_face(number).face.image)

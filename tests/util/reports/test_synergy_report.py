@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from models.face_model import FaceModel, FaceModelData
+from tests.browser import find_chromium, hand_on
 from tests.commands import load_script
 from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
-from tests.util.reports.report_browser import Page, body_after, find_chromium, found_by
+from tests.util.reports.page_elements import Page
 from util.reports.contact_sheet import CONTACT_SHEET
 
 
@@ -111,9 +112,8 @@ HAND = """
 
 
 def test_a_browser_draws_turns_and_moves_the_mouth(results: Path, tmp_path: Path):
-    body = body_after(find_chromium(), results / "a_report.html", tmp_path, hand=HAND)
-    assert body["data-viewer"] == "ready"
-    found = found_by(body)
+    found, body = hand_on(find_chromium(), results / "a_report.html", tmp_path, hand=HAND)
+    assert body["viewer"] == "ready"
     assert found["mode"] == found["refused"] == "colours" and found["pressed"] == ["colours"]
     assert 0.1 < found["filled"] < 0.9
     red, green, blue = found["colour"]

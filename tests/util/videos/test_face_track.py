@@ -40,10 +40,10 @@ def test_a_photo_is_one_frame(tiny_face_model: FaceModel):
     assert len(track) == 1 and not track.is_video and track.stem == face.stem
     flat = tiny_face_model.layout.join(face.coefficients).numpy()
     np.testing.assert_allclose(track.coefficients, flat)
-    np.testing.assert_array_equal(track.trans_params[0], face.alignment.public_parameters)
+    np.testing.assert_array_equal(track.trans_params[0], face.aligned.public_parameters)
     given = face.given_landmarks_index
     assert given is not None
-    back = face.alignment.crop_landmarks(track.landmarks[0], exact=True)
+    back = face.aligned.crop_landmarks(track.landmarks[0], exact=True)
     np.testing.assert_allclose(back, given, atol=1e-9)
     without = FaceTrack.of_photo(replace(face, given_landmarks_index=None))
     np.testing.assert_allclose(without.landmarks[0], face.landmarks_photo)
