@@ -155,6 +155,10 @@ def test_only_the_newest_results_are_kept(server: LiveServer):
         ids.append(server.send("photo", JPEG))
     server.ended(ids[-1])
     assert [server.ask("GET", f"/api/jobs/{job_id}")[0] for job_id in ids] == [404] * 2 + [200] * 3
+    # Files go after the last job has been told to have ended.
+    until = time.monotonic() + 60
+    while folders(server) > 3 and time.monotonic() < until:
+        time.sleep(0.02)
     assert folders(server) == 3
 
 
