@@ -47,6 +47,11 @@ CLIP_PX = 448
 RATE_HZ = 25
 BLINK = np.array([0.35, 0.85, 1.0, 0.7, 0.3])
 """Strength of the closed lids along the five frames of a blink."""
+BLINKING = ("eyeBlinkLeft", "eyeBlinkRight")
+BLINKS_AT = (0.3, 0.7)
+"""When they begin, as shares of the clip."""
+LEAST_FRAMES = 34
+"""With which there are as many frames before and after each blink as it has."""
 COLOUR_EVERY = 5
 """Frames of a video whose colours are compared."""
 LANDMARKS_ALONE = "each frame's landmarks"
@@ -83,8 +88,8 @@ class VideoFigures:
         """Refuse what nothing can be measured on."""
         if self.clips < 0:
             raise InputError(f"--clips is {self.clips}; it must be 0 or more")
-        if self.frames < 3 * len(BLINK):
-            raise InputError(f"--frames is {self.frames}; at least {3 * len(BLINK)} are needed")
+        if self.frames < LEAST_FRAMES:
+            raise InputError(f"--frames is {self.frames}; at least {LEAST_FRAMES} are needed")
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,11 @@ class Following:
         self._wanted, self._weights, self._track = wanted, weights, track
         self._chosen = FaceModelOptions(wanted.face_model, jaw_landmarks="silhouette")
         self.face_model = load_face_model(self._chosen)
+        if wanted.clips and not {"jawOpen", *BLINKING} <= set(self.face_model.unit_names):
+            raise InputError(
+                f"--face_model {wanted.face_model} has no named units for people to talk and blink "
+                "with; take --clips 0, or --face_model open"
+            )
         self._fitter = self._fitter_of(weights)
         self._judge = self._fitter_of(replace(PUBLIC_WEIGHTS, w_photo=1.0))
 
@@ -230,9 +240,9 @@ def make_clip(
         for side in (name, f"{name}Left", f"{name}Right"):
             if side in units:
                 units[side] += strength
-    blinks = tuple(int(share * count) for share in (0.3, 0.7))
+    blinks = tuple(int(share * count) for share in BLINKS_AT)
     for first in blinks:
-        for side in ("eyeBlinkLeft", "eyeBlinkRight"):
+        for side in BLINKING:
             units[side][first : first + len(BLINK)] = BLINK
     strengths = np.stack([units[name] for name in face_model.unit_names], axis=1)
     turns = [_wave(random, seconds, (0.15, 0.7)) for _ in range(3)]
@@ -291,6 +301,7 @@ def report_video(following: Following, video: Path) -> None:
     """Jitter and errors of the steps of a video."""
     fit = following.fit(video)
     print(f"\n{video.name}: {fit.found.sum()} of {len(fit.found)} frames, pixels of the video")
+    print(f"{_repeated(video)} frames show the picture before them once more")
     print(f"{'':<26}{'jitter':>12}{'inner landmarks, %':>20}{'colours, levels':>20}")
     print(f"{'detected':<26}{jitter(fit.landmarks[:, 17:], fit.found, fit.starts):>12.2f}")
     for name, flat in following.ways(fit).items():
@@ -299,6 +310,17 @@ def report_video(following: Following, video: Path) -> None:
         shaking = jitter(points[:, 17:], fit.found, fit.starts)
         colours = following.colours(fit, flat, video)
         print(f"{name:<26}{shaking:>12.2f}{100 * inner:>20.2f}{colours:>20.1f}")
+
+
+def _repeated(video: Path) -> int:
+    """Frames that change less than a tenth of what is usual: a changed frame rate leaves them."""
+    before, changes = None, []
+    for frame in (reader := VideoReader(video)).frames(0, len(reader)):
+        image = frame.image.astype(np.float32)
+        if before is not None:
+            changes.append(np.abs(image - before).mean())
+        before = image
+    return int((np.array(changes) < 0.1 * np.median(changes)).sum())
 
 
 def _inner(points: np.ndarray, given: np.ndarray) -> float:

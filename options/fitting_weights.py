@@ -90,9 +90,9 @@ class TrackWeights:
     near_light: float = 0.25
     """Squared change of the light coefficients."""
     smoothing: float = 13.0
-    """Stiffness of the motion against the certainty of a usual frame; motion of periods below
-    2 pi smoothing^(1/4) frames is damped, quick motion less. 0 leaves the tracked motion as it
-    is."""
+    """Stiffness of the motion against the certainty of a usual frame, at 25 frames a second: motion
+    of periods below 2 pi smoothing^(1/4) / 25 seconds is damped, quick motion less. 0 leaves the
+    tracked motion as it is."""
     known_colour: float = 3.0
     """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
     skin is known, what differs is a lid or a lip more often than a hand."""

@@ -42,9 +42,12 @@ MOTION = ("expression", "angles_rad", "translation_dm", "joints_rad")
 """What of it is motion."""
 QUICK_EXPRESSION, QUICK_POSE = 0.1, 0.3
 """Second differences that smoothing takes for large, over the median of the tracked motion's."""
-SMOOTHING_ROUNDS = 5
-"""Solutions, each weighing the second differences by the one before; further ones change nothing
-that could be seen."""
+SMOOTHED_ENOUGH = 0.01
+"""Smoothing ends when a round changes less than this share of what was changed in all (rms)."""
+MOST_ROUNDS = 15
+SMOOTHING_RATE_HZ, RATES_HZ = 25.0, (5.0, 120.0)
+"""Frames a second for which `TrackWeights.smoothing` is meant, and those that are believed: files
+with broken times claim thousands."""
 SECOND_DIFFERENCE = (1.0, -2.0, 1.0)
 
 
@@ -221,17 +224,24 @@ class Smoothness:
         cls,
         motion: np.ndarray,
         together: np.ndarray,
-        stiffness: np.ndarray,
+        sureness: np.ndarray,
         blocks: Mapping[str, slice],
+        smoothing: float,
+        rate_hz: float = SMOOTHING_RATE_HZ,
     ) -> Smoothness:
         """From the tracked motion of the whole video.
 
         Args:
             motion: (N, K).
             together: (N - 2,) bool: whether three frames follow one another.
-            stiffness: (K,) S.
+            sureness: (K,) certainty of each coefficient in a usual frame.
             blocks: where the blocks of the motion lie.
+            smoothing: stiffness over that certainty, at 25 frames a second.
+            rate_hz: frames a second. Second differences of one motion go with the square of the
+                time between frames, so that stiffness goes with the fourth power of the rate.
         """
+        rate_hz = min(max(rate_hz, RATES_HZ[0]), RATES_HZ[1])
+        stiffness = smoothing * (rate_hz / SMOOTHING_RATE_HZ) ** 4 * sureness
         second = _second_differences(motion)[together] * np.sqrt(stiffness)
         usual = {}
         for name, part in blocks.items():
@@ -277,16 +287,21 @@ def smooth(
         block = certainty[frame] + 1e-9 * scale[frame] * np.eye(size)
         start = frame * size
         of_frames[upper + rows - columns, start + columns] += block[rows, columns]
+    unit = np.sqrt(smoothness.stiffness)
     right = np.einsum("nij,nj->ni", certainty, motion) + 1e-9 * scale[:, None] * motion + pull
     smoothed, weights = motion, np.broadcast_to(smoothness.stiffness, (count - 2, size))
-    for _ in range(SMOOTHING_ROUNDS):
+    for _ in range(MOST_ROUNDS):
         band = of_frames.copy()
         for a, first in enumerate(SECOND_DIFFERENCE):
             for b, second in enumerate(SECOND_DIFFERENCE[a:], start=a):
                 diagonal = band[upper - (b - a) * size].reshape(count, size)
                 diagonal[b : b + count - 2] += first * second * weights
-        smoothed = solveh_banded(band, right.ravel()).reshape(count, size)
+        before, smoothed = smoothed, solveh_banded(band, right.ravel()).reshape(count, size)
         weights = smoothness.weights(smoothed)
+        # Each coefficient in its own unit: what is stiff moves little.
+        change, whole = (smoothed - before) * unit, (smoothed - motion) * unit
+        if np.linalg.norm(change) <= SMOOTHED_ENOUGH * np.linalg.norm(whole):
+            break
     return smoothed
 
 

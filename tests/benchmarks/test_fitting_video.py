@@ -25,7 +25,7 @@ def face_model() -> FaceModel:
 @pytest.fixture(scope="module")
 def clip(face_model: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Clip:
     studio = Studio(face_model, fitting_video.CLIP_PX, "plain", 7000)
-    wanted = VideoFigures(frames=30)
+    wanted = VideoFigures(frames=34)
     folder = tmp_path_factory.mktemp("clips")
     return fitting_video.make_clip(face_model, studio, 0, wanted, folder)
 
@@ -46,8 +46,8 @@ def test_the_lids_close_in_blinks_and_at_no_other_time(clip: Clip):
 
 
 def test_one_person_moves_through_one_place(clip: Clip):
-    frames = [frame.image.astype(float) for frame in VideoReader(clip.path).read(range(30))]
-    assert len(frames) == 30 and frames[0].shape == (448, 448, 3)
+    frames = [frame.image.astype(float) for frame in VideoReader(clip.path).read(range(34))]
+    assert len(frames) == 34 and frames[0].shape == (448, 448, 3)
     corner = np.stack([frame[:30, :30] for frame in frames])
     assert corner.std(axis=0).mean() < 3, "the surroundings stand still"
     middle = clip.landmarks.mean(axis=1)
@@ -74,7 +74,7 @@ def test_the_truth_has_no_error_and_no_blink_is_none(clip: Clip):
 
 @pytest.mark.slow  # follows a face through two videos
 def test_tables(clip: Clip, capsys: pytest.CaptureFixture[str]):
-    argv = ["--clips", "1", "--frames", "30", "--looks", "plain", "--workers", "1"]
+    argv = ["--clips", "1", "--frames", "34", "--looks", "plain", "--workers", "1"]
     fitting_video.main([*argv, "--face_model", "open@0", "--video", str(clip.path)])
     clips, video = capsys.readouterr().out.split("clip_0.mp4")
     rows = {
@@ -89,7 +89,7 @@ def test_tables(clip: Clip, capsys: pytest.CaptureFixture[str]):
     assert re.search(r"^smoothed +\d+\.\d+ +\d+\.\d+ +\d+\.\d+$", video, re.M)
 
 
-@pytest.mark.parametrize(("flag", "value"), [("clips", "-1"), ("frames", "14")])
+@pytest.mark.parametrize(("flag", "value"), [("clips", "-1"), ("frames", "33")])
 def test_too_little_is_refused(flag: str, value: str):
     with pytest.raises(InputError, match=f"--{flag} is {value}"):
         fitting_video.main([f"--{flag}", value])

@@ -293,8 +293,10 @@ class VideoFitting:
         smoothness = Smoothness.of(
             coefficients[:, columns],
             found[:-2] & found[1:-1] & found[2:] & ~starts[1:-1] & ~starts[2:],
-            self._job.track.smoothing * usual.astype(np.float64),
+            usual.astype(np.float64),
             _within_motion(blocks),
+            self._job.track.smoothing,
+            self.reader.info.frame_rate_hz,
         )
         margin = SMOOTHED_FRAMES // 5
         for run in frame_runs(found, starts):
