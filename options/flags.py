@@ -127,6 +127,14 @@ class ParsedOptions:
         return ParsedOptions(changed, self._given)
 
 
+_CHOICES = "--model, --dataset_mode and --benchmark or --ict"
+"""Flags that decide which others there are."""
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Examples keep their lines, and flags tell their defaults."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises in place of printing usage, so that errors look the same for flags and files."""
 
@@ -164,7 +172,7 @@ def parse_command(
     parser = _Parser(
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument(
         "--config", metavar="YAML", help="file of flags; those on the command line win"
@@ -193,6 +201,8 @@ def parse_command(
         if unknown:
             flags = [token.partition("=")[0] for token in unknown if token.startswith("-")]
             hint = did_you_mean(flags, ["config", *seen]) or _flag_of_a_path(unknown, seen)
+            if callable(groups) and not hint:
+                hint = f" (flags depend on {_CHOICES}, whose --help lists theirs)"
             parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         values = vars(namespace)
     except InputError as error:
