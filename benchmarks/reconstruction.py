@@ -194,6 +194,7 @@ def public_way(model: FaceReconModel, photos: PhotoFolder, root: Path) -> None:
                     model.camera.to_object(posed.vertices_camera)[0].numpy(),
                     model.face_model.triangles.numpy(),
                     posed.colours[0].numpy(),
+                    None,
                     model.coefficients,
                     posed.landmarks_px[0].numpy(),
                     face.alignment,

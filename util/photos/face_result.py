@@ -37,6 +37,8 @@ class FaceResult:
     """(F, 3)"""
     colours: np.ndarray
     """(V, 3) lit colours, RGB in [0, 1]."""
+    albedo: np.ndarray | None
+    """(V, 3) colours without light, RGB in [0, 1]; None where the method knows no light."""
     coefficients: Coefficients
     """A batch of one; `gamma` and `texture` are NaN where the method knows neither light nor albedo
     (see `light` and `albedo`)."""
@@ -56,8 +58,6 @@ class FaceResult:
     views: np.ndarray | None = None
     """(H, W, 3) uint8 photo and fit beside its turned views, below the same of what it started
     from; None where it was not fitted."""
-    albedo: np.ndarray | None = None
-    """(V, 3) colours without light, RGB in [0, 1]; None where the method knows no light."""
     given_landmarks_index: np.ndarray | None = None
     """(68, 2) detected or given pixel indices of the crop, y down."""
     person: tuple[FaceResult, ...] = ()

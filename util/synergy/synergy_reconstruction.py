@@ -228,6 +228,7 @@ class SynergyReconstruction:
             vertices=in_decimetres(found.crop.from_photo(found.vertices)),
             triangles=self._triangles,
             colours=self._colours(image, found),
+            albedo=None,
             coefficients=coefficients,
             landmarks_index=_in_crop(found.crop, found.landmarks[:68, :2] - 0.5),
             alignment=found.crop,

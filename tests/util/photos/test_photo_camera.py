@@ -97,6 +97,7 @@ def example_face(posed) -> FaceResult:
         vertices=np.zeros((3, 3), np.float32),
         triangles=np.array([[0, 1, 2]], np.int32),
         colours=np.zeros((3, 3), np.float32),
+        albedo=np.zeros((3, 3), np.float32),
         coefficients=coefficients,
         landmarks_index=np.random.default_rng(0).uniform(0, 223, (68, 2)),
         alignment=alignment,

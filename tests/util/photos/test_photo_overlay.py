@@ -39,6 +39,7 @@ def face_at(
         vertices=model.mean_shape.reshape(-1, 3).numpy(),
         triangles=model.triangles.numpy(),
         colours=np.tile(np.array(colour, np.float32), (model.vertex_count, 1)),
+        albedo=None,
         coefficients=coefficients,
         landmarks_index=np.zeros((68, 2)),
         alignment=alignment,

@@ -35,6 +35,7 @@ def face(stem: str, seed: int = 0) -> FaceResult:
         vertices=random.normal(size=(3, 3)).astype(np.float32),
         triangles=np.array([[0, 1, 2]], np.int32),
         colours=random.random((3, 3), dtype=np.float32),
+        albedo=np.full((3, 3), 0.5, np.float32),
         coefficients=coefficients,
         landmarks_index=random.uniform(0, 224, (68, 2)),
         alignment=alignment,
