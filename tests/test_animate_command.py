@@ -27,7 +27,7 @@ from util.animation.units_file import read_units
 from util.assets import load_face_model
 from util.errors import InputError
 from util.model_files.face_model_file import read_face_model, write_face_model
-from util.photos.face_textures import KEPT, LIGHT
+from util.photos.face_textures import FACE_MODEL, KEPT, LIGHT
 from util.photos.png_file import png_bytes
 from util.photos.saved_faces import read_saved_faces
 from util.videos.video_results import decode
@@ -134,7 +134,9 @@ def test_a_texture_of_the_photo_is_worn(folder: Path, face_model: FaceModel):
     """It is found beside the coefficients; in the photo's pose its own colours are seen."""
     colour = np.array([150, 90, 60], np.uint8)
     plain = np.tile(colour, (64, 64, 1))
-    (folder / "fits" / "anna_textured.png").write_bytes(png_bytes(plain, {LIGHT: KEPT}))
+    (folder / "fits" / "anna_textured.png").write_bytes(
+        png_bytes(plain, {LIGHT: KEPT, FACE_MODEL: str(face_model.card)})
+    )
     (folder / "albedo.png").write_bytes(png_bytes(plain, {LIGHT: "removed"}))
     argv = ("--coeffs", "fits/anna", "--background", "black")
     run(*argv, "--out", "one.png")
@@ -168,6 +170,11 @@ def test_textures_that_cannot_be_worn(folder: Path, tiny_face_data: FaceModelDat
     with pytest.raises(InputError, match=r"--texture no\.png cannot be read"):
         run("--coeffs", "fits/anna", "--out", "one.png", "--texture", "no.png")
     (folder / "yes.png").write_bytes(png_bytes(np.zeros((8, 8, 3), np.uint8), {}))
+    foreign = png_bytes(np.zeros((8, 8, 3), np.uint8), {FACE_MODEL: "open 0 (0123456789abcdef)"})
+    (folder / "foreign.png").write_bytes(foreign)
+    named = r"foreign\.png is of face model open 0 \(0123456789abcdef\), not of tiny "
+    with pytest.raises(InputError, match=named):
+        run("--coeffs", "fits/anna", "--out", "one.png", "--texture", "foreign.png")
     bare = replace(tiny_face_data, uv=None, uv_triangles=None)
     write_face_model(folder / "tiny.npz", bare)
     with pytest.raises(InputError, match=r"yes\.png: face model tiny has no texture coordinates"):

@@ -118,15 +118,11 @@ def write_frames(folder: Path, animation: Animation, look: Look, kind: str) -> N
             write_image(folder / f"{number:06d}.png", picture)
     if ".obj" in endings:
         triangles = animation.face_model.triangles.numpy()
+        texture = animation.texture
+        bare = _albedo(animation) if texture is None else texture.at_vertices()
         for number, vertices, posed in _decoded(animation):
-            colours = posed.colours[0].numpy()
-            if (texture := animation.texture) is not None:
-                light = bounded_irradiance(
-                    posed.normals, animation.faces.gamma[number : number + 1]
-                )
-                lit = texture.at_vertices() * texture.shade(light)
-                colours = lit[0].clamp(0, 1).numpy()
-            write_obj(folder / f"{number:06d}.obj", vertices.numpy(), triangles, colours)
+            lit = (bare * _shade(animation, number, posed))[0].clamp(0, 1)
+            write_obj(folder / f"{number:06d}.obj", vertices.numpy(), triangles, lit.numpy())
     for name in there - names:
         (folder / name).unlink(missing_ok=True)
     write_text(written, "".join(f"{name}\n" for name in sorted(names)))
@@ -193,18 +189,28 @@ def pictures(animation: Animation, look: Look) -> Iterator[tuple[int, np.ndarray
     side = FINER * look.size_px
     camera = whole_view(animation, side)
     plain = _BACKGROUNDS[look.background]
-    model, faces = animation.face_model, animation.faces
-    albedo, texture = model.albedo(faces.texture[:1]), animation.texture
+    triangles, texture = animation.face_model.triangles, animation.texture
+    albedo = _albedo(animation) if texture is None else 1.0
     for number, _, posed in _decoded(animation):
-        # The photo's light, on a head that turns away from the photo's pose.
-        light = bounded_irradiance(posed.normals, faces.gamma[number : number + 1])
-        shade = albedo * light if texture is None else texture.shade(light)
-        made = look.renderer(posed.vertices_camera, model.triangles, camera, shade)
+        shade = albedo * _shade(animation, number, posed)
+        made = look.renderer(posed.vertices_camera, triangles, camera, shade)
         assert made.image is not None
         colours = made.image if texture is None else texture.drawn(made)
         image = torch.where(made.mask > 0, colours.clamp(0, 1), plain)
         small = torch.nn.functional.avg_pool2d(image, FINER)[0].permute(1, 2, 0)
         yield number, (255 * small).round().byte().numpy()
+
+
+def _albedo(animation: Animation) -> torch.Tensor:
+    """(1, V, 3) of the face model."""
+    return animation.face_model.albedo(animation.faces.texture[:1])
+
+
+def _shade(animation: Animation, number: int, posed: PosedFace) -> torch.Tensor:
+    """(1, V, 3) by which the colours of texture or albedo are multiplied in a frame."""
+    # The photo's light, on a head that turns away from the photo's pose.
+    light = bounded_irradiance(posed.normals, animation.faces.gamma[number : number + 1])
+    return light if animation.texture is None else animation.texture.shade(light)
 
 
 def _decoded(animation: Animation) -> Iterator[tuple[int, torch.Tensor, PosedFace]]:

@@ -17,7 +17,7 @@ from models.renderer import Rendering
 from models.texture import corner_coordinates, sample_texture
 from util.errors import InputError
 from util.mesh_files.textured_mesh import material_stem
-from util.photos.face_textures import KEPT, LIGHT
+from util.photos.face_textures import FACE_MODEL, KEPT, LIGHT
 
 _FARTHEST = 2.0
 """How many times as bright or as dark as in the photo a head that turns may become."""
@@ -72,13 +72,14 @@ def read_face_texture(
     """Read a texture.
 
     Args:
-        path: the .png; where it does not say whether it keeps the photo's light, it does.
+        path: the .png; where it does not say whether it keeps the photo's light, it does, and
+            where it names no face model, it is of this one.
         face_model: whose layout it has.
         normals: (1, V, 3) of the face in the photo's pose.
         gamma: (1, 27) light of the photo.
 
     Raises:
-        InputError: it is no such file, or the face model has no layout.
+        InputError: it is no such file, of another face model, or the face model has no layout.
     """
     if face_model.uv is None or face_model.uv_triangles is None:
         raise InputError(
@@ -88,12 +89,19 @@ def read_face_texture(
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            light = getattr(image, "text", {}).get(LIGHT, KEPT)
+            words = getattr(image, "text", {})
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
             f"--texture {path} cannot be read ({error}); give the .png that --save texture wrote"
         ) from error
+    card = face_model.card
+    named = str(words.get(FACE_MODEL, card))
+    if not named.endswith(f"({card.fingerprint})"):
+        raise InputError(
+            f"--texture {path} is of face model {named}, not of {card}, which has another layout; "
+            "make one with fit.py --save texture and this --face_model, or give --texture model"
+        )
     uv, corners = face_model.uv, face_model.uv_triangles.long()
     vertex_uv = torch.zeros(face_model.vertex_count, 2)
     vertex_uv[face_model.triangles.long().reshape(-1)] = uv[corners.reshape(-1)]
@@ -103,5 +111,5 @@ def read_face_texture(
         uv=uv,
         uv_triangles=corners,
         vertex_uv=vertex_uv,
-        held=bounded_irradiance(normals, gamma) if light == KEPT else None,
+        held=bounded_irradiance(normals, gamma) if words.get(LIGHT, KEPT) == KEPT else None,
     )

@@ -24,6 +24,9 @@ from util.photos.png_file import png_bytes
 
 LIGHT, KEPT = "light", "kept"
 """Text chunk of a texture that says whether it keeps the light of its photo, and what it says."""
+FACE_MODEL = "face_model"
+"""Text chunk of the face model in whose layout a texture is: its identity card, which ends with the
+fingerprint in brackets."""
 
 
 class FaceTextures:
@@ -55,7 +58,7 @@ class FaceTextures:
                 f"--save texture: face model {card.name} has no texture coordinates; "
                 "take --face_model open"
             )
-        self._camera, self._read = camera, read
+        self._camera, self._read, self._card = camera, read, card
         self._keep_light = options.texture_light == "keep"
         self._make = PhotoTexture(face_model, options.texture_size, fine_maps(face_model), renderer)
         self._lock = threading.Lock()
@@ -92,7 +95,8 @@ class FaceTextures:
         if person[0].albedo is None:
             texture = torch.zeros_like(texture)
         made = self._make(views, texture, keep_light=self._keep_light)
-        return png_bytes(made, {LIGHT: KEPT if self._keep_light else "removed"})
+        light = KEPT if self._keep_light else "removed"
+        return png_bytes(made, {LIGHT: light, FACE_MODEL: str(self._card)})
 
 
 def fine_maps(face_model: FaceModel) -> TextureData | None:
