@@ -106,9 +106,10 @@ class TexelAgreement:
     def hair(self, away: np.ndarray, sure: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """How far texels (N,) show what hangs over forehead and temples: hair, a cap.
 
-        By colour alone it is like a shadow or a scar; but it comes from beyond the border of the
-        face, and goes on without a gap to where nothing but itself can look so. Brows and beards
-        are a face's own, and so is all of models that do not say where these are.
+        By colour alone it is like a shadow or a scar, and blurred also by its detail; but it comes
+        from beyond the border of the face, and goes on without a gap to where nothing but itself
+        can look so. Strong shadows and stains that reach the border are taken for it. Brows and
+        beards are a face's own, and so is all of models that do not say where these are.
 
         Args:
             away: (V,) distances of the vertices from the usual look of the face.

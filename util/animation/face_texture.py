@@ -38,7 +38,11 @@ class FaceTexture:
     vertex_uv: Tensor
     """(V, 2) one for each vertex; on seams that of any triangle."""
     held: Tensor | None
-    """(1, V, 3) irradiance that is in its colours; None where they are albedo."""
+    """(1, V, 3) irradiance that is in its colours; None where they are albedo.
+
+    So it is where the photo shows the face. What was filled in holds less: the square root of the
+    irradiance, softened and bounded by what is seen; which texels these are the file does not tell.
+    """
 
     def shade(self, light: Tensor) -> Tensor:
         """What its colours are multiplied by under an irradiance (1, V, 3)."""
