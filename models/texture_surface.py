@@ -161,20 +161,23 @@ class Continuation:
 
     def __init__(self, surface: TextureSurface, part: np.ndarray, edges: int) -> None:
         self._vertices = np.flatnonzero(part)
-        self._steps = edges**2  # a random walk gets as far as the root of its steps
         among = surface.adjacency[self._vertices][:, self._vertices]
-        degree = np.asarray(among.sum(axis=1)).clip(1)
-        self._spread = sparse.csr_matrix(among.multiply(_SLACK / degree))
+        degree = np.asarray(among.sum(axis=1))[:, 0].clip(1)
+        # Means of the neighbours that lose so much an edge fall by e over half of `edges`.
+        fading = 1 + 1 / edges**2
+        self._stiffness = sparse.csc_matrix(
+            _SLACK * (sparse.diags(np.full(len(degree), fading)) - sparse.diags(1 / degree) @ among)
+        )
 
     def __call__(self, values: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Values (V, C) that are held by (V,) in [0, 1], and faded ones around; 0 elsewhere."""
-        hold = held[self._vertices, None]
-        wanted = hold * values[self._vertices]
-        found = wanted.copy()
-        for _ in range(self._steps):
-            found = (wanted + self._spread @ found) / (hold + _SLACK)
         result = np.zeros_like(values)
-        result[self._vertices] = found
+        if len(self._vertices):
+            hold = held[self._vertices].astype(np.float64)
+            wanted = hold[:, None] * values[self._vertices]
+            result[self._vertices] = splu((sparse.diags(hold) + self._stiffness).tocsc()).solve(
+                wanted
+            )
         return result
 
 
