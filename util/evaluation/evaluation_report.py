@@ -15,7 +15,7 @@ from typing import Any
 from util.atomic import write_text
 from util.evaluation.error_picture import NOT_COMPARED, RAMP
 from util.evaluation.method_names import method_folder
-from util.evaluation.shown_meshes import BEYOND, LEVELS, ShownMeshes, read_shown
+from util.evaluation.shown_meshes import BEYOND, LEVELS, ShownMeshes, read_shown, shown_path
 from util.evaluation.tables import BenchmarkTable, Column, cell_text, read_table, write_tables
 from util.reports.report_parts import (
     escaped,
@@ -56,7 +56,8 @@ def write_results(
         rows: of the methods.
         shown: meshes of each.
         notes: sentences that the report adds.
-        pictures: write the report, too, and a picture of each method's meshes.
+        pictures: write the report, too, and a picture of each method's meshes; else what an
+            earlier run has kept of them goes, since it shows other results than the new rows.
 
     Raises:
         InputError: the table there is of other data.
@@ -64,10 +65,15 @@ def write_results(
     """
     text = write_tables(out / table.name, rows, table.row, table.columns)
     print(f"\n{table.title}\n{text}\n")
-    if pictures:
-        for meshes in shown:
+    for meshes in shown:
+        picture = method_folder(out, meshes.method) / "errors.png"
+        if pictures:
             meshes.write(out)
-            meshes.draw(method_folder(out, meshes.method) / "errors.png")
+            meshes.draw(picture)
+        else:
+            for stale in (shown_path(out, meshes.method), picture):
+                stale.unlink(missing_ok=True)
+    if pictures:
         write_report(out, table, notes)
     written = "Tables and report" if pictures else "Tables"
     folders = ", ".join(str(method_folder(out, meshes.method)) for meshes in shown)

@@ -20,6 +20,7 @@ from util.evaluation.evaluation_report import (
     table_html,
     used_html,
     write_report,
+    write_results,
 )
 from util.evaluation.shown_meshes import ShownMeshes, read_shown
 from util.evaluation.tables import BenchmarkTable, Column, write_tables
@@ -46,7 +47,7 @@ NAN = float("nan")
 HOSTILE = '<b>"x"</script>'
 
 
-def keep(out: Path, method: str, errors: dict[str, float], data: str = "x") -> None:
+def meshes_of(method: str, errors: dict[str, float], data: str = "x") -> ShownMeshes:
     mesh = dome(20, 22)
     shown = ShownMeshes(method, data, [*USED, ("Method", method)])
     photo = np.full((8, 8, 3), 90, np.uint8)
@@ -54,7 +55,11 @@ def keep(out: Path, method: str, errors: dict[str, float], data: str = "x") -> N
         each = np.full(len(mesh.vertices), error)
         made = ErrorMesh(name, mesh.vertices / 100, mesh.triangles, each, photo)
         shown.offer(error, lambda made=made: made)
-    shown.write(out)
+    return shown
+
+
+def keep(out: Path, method: str, errors: dict[str, float], data: str = "x") -> None:
+    meshes_of(method, errors, data).write(out)
 
 
 def written(out: Path) -> str:
@@ -133,6 +138,27 @@ def test_without_meshes_there_is_the_table(tmp_path: Path):
     write_report(tmp_path, TABLE)
     page = (tmp_path / REPORT).read_text(encoding="utf-8")
     assert 'aria-labelledby="view-title" hidden' in page
+
+
+def test_a_row_that_is_replaced_without_pictures_leaves_no_old_ones(tmp_path: Path):
+    """Else the next report would show the new row with meshes and options of the old one."""
+
+    def evaluate(method: str, error: float, *, pictures: bool) -> None:
+        shown = [meshes_of(method, {"one": error})]
+        write_results(
+            tmp_path, TABLE, [Row(method, "x", "all", error, 90)], shown, pictures=pictures
+        )
+
+    evaluate("a", 4.0, pictures=True)
+    assert read_shown(tmp_path, "a", "x") and (tmp_path / "a" / "errors.png").is_file()
+    evaluate("a", 1.0, pictures=False)
+    evaluate("b", 2.0, pictures=True)
+    page = (tmp_path / REPORT).read_text(encoding="utf-8")
+    found = re.search(r'id="evaluation-data">(.*?)</script>', page, re.S)
+    assert found is not None
+    assert [method["name"] for method in json.loads(found[1])["methods"]] == ["b"]
+    assert ">a</td>" not in page.partition("What was used")[2].partition("</section>")[0]
+    assert "1.00" in page and not (tmp_path / "a" / "errors.png").exists()
 
 
 def test_a_browser_shows_errors_as_colours(tmp_path: Path):
