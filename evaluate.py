@@ -57,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_folder(results_folder(options), "out")
     check_evaluation(options)
     # What computes takes seconds to import: only now that the command line is sound.
+    from util.compilation import say_when_compiling
     from util.evaluation.benchmarks import BENCHMARKS
 
-    BENCHMARKS[options[EvaluateOptions].benchmark](options)
+    with say_when_compiling():
+        BENCHMARKS[options[EvaluateOptions].benchmark](options)
     write_options(options, results_folder(options), "evaluate")
 
 

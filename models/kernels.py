@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -50,14 +51,16 @@ class _FirstCompilation(event.Listener):
         pass
 
 
-def on_first_compilation(tell: Callable[[], None]) -> None:
-    """Have it told when this process compiles its first loop; never, where all come from the cache.
+@contextmanager
+def on_first_compilation(tell: Callable[[], None]) -> Iterator[None]:
+    """Within it, have the first compilation told; none is, where all loops come from the cache.
 
     Args:
         tell: called by the thread that compiles, before it does.
     """
     # numba looks into the cache first, and announces only what is not there.
-    event.register("numba:compile", _FirstCompilation(tell))
+    with event.install_listener("numba:compile", _FirstCompilation(tell)):
+        yield
 
 
 @lru_cache(maxsize=8)

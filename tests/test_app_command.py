@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import http.client
 import io
 import json
@@ -17,7 +16,6 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
-from numba.core.dispatcher import Dispatcher
 from PIL import Image
 from scipy.io import loadmat
 
@@ -45,6 +43,7 @@ from util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ["--gpu_ids", "-1", "--num_cpu_threads", "1", "--face_model", "open@0", "--preset", "fast"]
+TEXTURE = ("--save", "glb", "texture", "--texture_size", "128")
 QUIET = ["--port", "0", "--open_browser", "False"]
 
 command = load_script("app")
@@ -63,6 +62,12 @@ def two_people(open_face_model: FaceModel) -> np.ndarray:
     faces = torch.where(made.rendering.mask > 0.5, made.rendering.image, torch.tensor(0.45))
     pictures = (faces.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).numpy()
     return np.concatenate(list(pictures), axis=1)
+
+
+def photo_job(folder: Path | str) -> Job:
+    """Of the larger face in a folder's `face.png`."""
+    folder = Path(folder)
+    return Job(Wish("photo", "open@0", "fast", 1), folder, upload=folder / "face.png")
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +179,12 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert not [said for said in page.events if any(mark in str(said) for mark in marks)]
 
 
-@pytest.mark.parametrize("save", [(), ("--save", "glb", "texture", "--texture_size", "128")])
+@pytest.mark.parametrize("save", [(), TEXTURE])
 def test_what_save_names_is_among_the_files(
     save: tuple[str, ...], open_face_data: FaceModelData, tmp_path: Path
 ):
-    job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
-    job.upload = tmp_path / "face.png"
+    job = photo_job(tmp_path)
+    assert job.upload is not None
     write_image(job.upload, two_people(FaceModel(open_face_data)))
     PhotoWork(parse_command(APP_GROUPS, [*RUN, *save]))(job)
     files = job.files()
@@ -220,22 +225,69 @@ def test_its_numbers_are_those_of_the_command(open_face_data: FaceModelData, tmp
     assert ours["one.json"].read_bytes() == (theirs / "one.json").read_bytes()
 
 
-def compiled() -> set[tuple[str, object]]:
-    """All loops that are compiled in this process, with the types of their arguments."""
+COMPILES_NOTHING = """
+import gc, sys
+from tests.test_app_command import RUN, TEXTURE, photo_job
+from util.app.work import prepare
+
+def compiled():
     made = [one for one in gc.get_objects() if issubclass(type(one), Dispatcher)]
     return {(one.__qualname__, kinds) for one in made for kinds in one.overloads}
 
+told = []
+work, _ = prepare([*RUN, *TEXTURE], lambda: told.append(True))
+before = compiled()
+assert before and told, "an empty cache: the warm-up compiles"
+job = photo_job(sys.argv[1])
+work(job)
+assert "face_textured.obj" in job.files()
+assert compiled() == before, compiled() - before
+"""
 
+
+@pytest.mark.slow
 def test_the_first_photo_waits_for_no_compiler(open_face_data: FaceModelData, tmp_path: Path):
-    """All loops that it needs, those that write files too, come with the warm-up."""
-    work, _ = prepare(RUN)
-    before = compiled()
-    assert before
-    job = Job(Wish("photo", "open@0", "fast", 1), tmp_path)
-    job.upload = tmp_path / "face.png"
-    write_image(job.upload, two_people(FaceModel(open_face_data)))
-    work(job)
-    assert "face.obj" in job.files() and compiled() == before
+    """All loops that it needs, those that write files too, come with the warm-up.
+
+    In a process of its own without a cache: this one has compiled for other tests already.
+    """
+    write_image(tmp_path / "face.png", two_people(FaceModel(open_face_data)))
+    subprocess.run(
+        [sys.executable, "-c", COMPILES_NOTHING, str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        check=True,
+        timeout=600,
+    )
+
+
+def test_the_warm_up_does_all_that_a_photo_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """It fits and writes every file of `--save`, and has nothing to complain of."""
+    done: list[tuple[bytes, set[str]]] = []
+    fit = PhotoWork._fit
+
+    def fit_and_keep(self: PhotoWork, job: Job, *rest) -> None:
+        fit(self, job, *rest)
+        done.append((job.view, set(job.files())))
+
+    monkeypatch.setattr(PhotoWork, "_fit", fit_and_keep)
+    prepare([*RUN, *TEXTURE])
+    ((view, files),) = done
+    endings = (".glb", "_textured.obj", "_textured.mtl", "_textured.png", "_report.html")
+    assert view and {"warm_up" + ending for ending in endings} <= files
+    said = capsys.readouterr()
+    assert "warm_up" not in said.out + said.err
+
+
+def test_a_warm_up_that_fails_is_told(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_) -> None:
+        raise InputError("no such thing")
+
+    monkeypatch.setattr(PhotoWork, "_fit", fail)
+    with pytest.raises(InputError, match="no such thing"):
+        prepare(RUN)
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tqdm import tqdm
 
 from models.kernels import on_first_compilation
@@ -9,7 +12,9 @@ from models.kernels import on_first_compilation
 COMPILING = "Compiling loops for this computer, once: 10 seconds to a minute"
 
 
-def say_when_compiling() -> None:
+@contextmanager
+def say_when_compiling() -> Iterator[None]:
     """Print it when it begins; nothing where earlier runs have left all in the cache."""
     # Not into the middle of a progress bar.
-    on_first_compilation(lambda: tqdm.write(COMPILING))
+    with on_first_compilation(lambda: tqdm.write(COMPILING)):
+        yield

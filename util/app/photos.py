@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from data.detection import Face, create_detector
-from data.images import read_image, reduce_image
+from data.images import read_image, reduce_image, write_image
 from data.photo_folder import Photo, photo_face, turn_that_shows_a_face
 from models.camera import Camera
 from models.face_model import FaceModel
@@ -99,7 +98,11 @@ class PhotoWork:
         return self._loaded[name]
 
     def warm_up(self, name: str, preset: str) -> None:
-        """Fit a made-up picture and write its files: the first visitor waits for no compiler."""
+        """Fit a made-up picture and write its files: the first visitor waits for no compiler.
+
+        Raises:
+            InputError: the face model cannot be used, or the picture not be fitted.
+        """
         fitter = self.load(name).fitter
         model = fitter.face_model
         with torch.inference_mode():
@@ -111,8 +114,11 @@ class PhotoWork:
         landmarks = made.posed.landmarks_px[0].cpu().numpy().astype(np.float64) - 0.5
         side = float(len(picture))
         found = Face((0.0, 0.0, side, side), landmarks, 1.0)
-        with tempfile.TemporaryDirectory(prefix="face3d_warm_up_") as folder, suppress(InputError):
-            job = Job(Wish("photo", name, preset, 1), Path(folder), upload=Path("warm_up.png"))
+        with tempfile.TemporaryDirectory(prefix="face3d_warm_up_") as folder:
+            # Textures read the photo again.
+            upload = Path(folder) / "warm_up.png"
+            write_image(upload, picture)
+            job = Job(Wish("photo", name, preset, 1), Path(folder), upload=upload)
             job.results.mkdir()
             self._fit(job, picture, found, 1)
 

@@ -30,13 +30,13 @@ def prepare(
         InputError: as `parse_command`; or the face model cannot be used.
     """
     options = parse_command(APP_GROUPS, argv)
-    on_first_compilation(on_compilation)
     if not options.given("jaw_landmarks"):
         # Detectors mark where a turned head ends.
         options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")
-    photos, videos = PhotoWork(options), VideoWork(options)
     offered = offered_face_models(options[FaceModelOptions])
-    photos.warm_up(offered[0], options[AppOptions].preset)
+    with on_first_compilation(on_compilation):
+        photos, videos = PhotoWork(options), VideoWork(options)
+        photos.warm_up(offered[0], options[AppOptions].preset)
 
     def work(job: Job) -> None:
         wish = job.wish

@@ -123,7 +123,7 @@ class FaceScape(MeshBenchmark):
         self._photos: Mapping[str, FaceScapePhoto] = read(root)
         self._seen: list[BenchmarkPhoto] = []
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: all photos, of which some must have a prediction."""
         names = list(self._photos)
         if theirs is None:

@@ -79,7 +79,7 @@ class FaceWarehouse(MeshBenchmark):
         self._region = read_region(Path(listed)) if listed else None
         self._photos: list[BenchmarkPhoto] = []
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: every true mesh."""
         names = true_names(self.root)
         if theirs is None:

@@ -242,9 +242,10 @@ def evaluate_ict(options: ParsedOptions) -> None:
     """
     chosen, wanted = options[EvaluateOptions], options[IctBenchmarkOptions]
     out = results_folder(options)
-    # What is wrong with folders and tables is said before the first photo is rendered or fitted.
+    # What folders, flags and tables tell is refused before the first photo is rendered; meshes of
+    # heads whose faces are found, and rows of other photos, can only be checked after.
     heads = Heads(read_heads(wanted.ict or chosen.benchmark_root), wanted)
-    scored = _Folder(options) if chosen.predictions else _Model(options)
+    scored = _Folder(options) if chosen.predictions else _Model(options, heads)
     path = out / f"{TABLE.name}.csv"
     check_table(path, TABLE.row, scored.names, heads.wanted_fingerprint)
     detector = create_detector(options[DetectionOptions])
@@ -293,8 +294,8 @@ Scored = tuple[list[HeadRow], list[tuple[ShownMeshes, HeadErrors]]]
 class _Model:
     """What `--model` means: the mean face, and the method, a fitter with each of its presets."""
 
-    def __init__(self, options: ParsedOptions) -> None:
-        """Load it.
+    def __init__(self, options: ParsedOptions, heads: Heads) -> None:
+        """Load it, to be scored on renders of some heads.
 
         Raises:
             InputError: it cannot be used.
@@ -302,6 +303,7 @@ class _Model:
         self._options = options
         self._method, self._own = SHAPE_METHODS[options[BaseOptions].model](options)
         self._ways = self._find_ways()
+        self._used = {name: self._used_by(heads, one) for name, one in self._ways.items()}
 
     @property
     def names(self) -> Collection[str]:
@@ -323,7 +325,7 @@ class _Model:
         for name, one in self._ways.items():
             progress.begin(f"{name}, heads")
             some_at_once = 1 if isinstance(one, FitShape) else at_once
-            errors, meshes = [], ShownMeshes(name, data, self._used(heads, one))
+            errors, meshes = [], ShownMeshes(name, data, self._used[name])
             for begin in range(0, len(singles.renders), some_at_once):
                 some = singles.part(begin, begin + some_at_once)
                 errors.append(scorer(some, one(some.batch), one, meshes))
@@ -346,7 +348,7 @@ class _Model:
         progress.close()
         return rows, shown
 
-    def _used(self, heads: Heads, one: ShapeMethod) -> Used:
+    def _used_by(self, heads: Heads, one: ShapeMethod) -> Used:
         options = self._options
         if _is_mean(one):
             options = options.with_values(BaseOptions, model="mean")

@@ -108,7 +108,7 @@ class M3dfb(MeshBenchmark):
         super().__init__(root, options)
         self._topology = read_topology(Path(options[M3dfbOptions].mesh_info))
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: every true mesh; photos are no part of the benchmark."""
         assert theirs is not None
         names = sorted(path.stem for path in self._truth.glob("*.txt"))

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.detection import create_detector
-from models.face_model import FaceModelData, IdentityCard
+from models.face_model import FaceModelData
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
@@ -82,7 +82,10 @@ class MeshBenchmark(ABC):
             options: with the benchmark's own.
         """
         self.root, self.options = root, options
-        self._face_model: IdentityCard | None = None
+        self.used: Used = ()
+        """What the report says of the run: of the method of `--model`, once it is loaded."""
+        if options[EvaluateOptions].predictions:
+            self.used = what_was_used(options, None)
 
     @property
     def mesh_unit(self) -> str:
@@ -91,11 +94,14 @@ class MeshBenchmark(ABC):
         return self.options[ScanBenchmarkOptions].mesh_unit if is_theirs else "mm"
 
     @abstractmethod
-    def names(self, theirs: Path | None) -> list[str]:
-        """Names of the predictions, all of which are scored; nothing is predicted yet.
+    def prepare(self, theirs: Path | None) -> list[str]:
+        """Find what there is to predict and to score; nothing is predicted yet.
 
         Args:
             theirs: folder of `--predictions`; None for `--model`, whose `predict` writes them.
+
+        Returns:
+            Names of the predictions, all of which are scored.
 
         Raises:
             InputError: what the score of one needs is not there: its mesh, or else its photo; its
@@ -104,7 +110,7 @@ class MeshBenchmark(ABC):
 
     @abstractmethod
     def predict(self, folder: Path) -> None:
-        """Write the meshes of `--model`, of the photos that `names` has found."""
+        """Write the meshes of `--model`, of the photos that `prepare` has found."""
 
     @abstractmethod
     def score(self, name: str, folder: MeshFolder) -> Score:
@@ -134,14 +140,10 @@ class MeshBenchmark(ABC):
     def shapes(self, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
         """The method of `--model`, ready for photos, and its face model."""
         method, data = SHAPE_METHODS[self.options[BaseOptions].model](self.options)
-        self._face_model = data.card
+        self.used = what_was_used(self.options, data.card)
         detector = create_detector(self.options[DetectionOptions])
         at_once = self.options[EvaluateOptions].eval_batch_size
         return PhotoShapes(method, detector, at_once, neutral=neutral), data
-
-    def used(self) -> Used:
-        """What the report says of the run, once it has predicted."""
-        return what_was_used(self.options, self._face_model)
 
 
 def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
@@ -152,8 +154,8 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     theirs = Path(chosen.predictions) if chosen.predictions else None
     own = method_folder(out, method)
     folder = MeshFolder(theirs or own / benchmark.written_to, benchmark.mesh_unit)
-    # What is wrong with folders and tables is said before the first photo is looked at.
-    names = benchmark.names(theirs)
+    # Files that lack, and tables of other data, are named before the first photo is looked at.
+    names = benchmark.prepare(theirs)
     data = benchmark.fingerprint(names)
     unscored = benchmark.unscored(folder.path)
     if not unscored:
@@ -164,7 +166,7 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     if unscored:
         print(unscored)
         return
-    shown = ShownMeshes(method, data, benchmark.used(), benchmark.show_unit)
+    shown = ShownMeshes(method, data, benchmark.used, benchmark.show_unit)
     scores = []
     for name in tqdm(names, unit=benchmark.each):
         score = benchmark.score(name, folder)

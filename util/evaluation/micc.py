@@ -90,7 +90,7 @@ class Micc(MeshBenchmark):
         self._videos = find_videos(root)
         self._photos: dict[Path, list[BenchmarkPhoto]] = {}
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: every video; without frames, what there is of every scan."""
         names = [f"{video.parent.name}/{video.name}" for video in self._videos]
         if theirs is None:

@@ -166,7 +166,7 @@ class Now(MeshBenchmark):
         self._scan = lru_cache(maxsize=2)(self._data.scan)
         self._photos: list[BenchmarkPhoto] = []
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: every image of the list."""
         names = list(self._data.names)
         if theirs is None:

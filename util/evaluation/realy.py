@@ -143,7 +143,7 @@ class Realy(MeshBenchmark):
         self._photos: list[Path] = []
         self._template: Template | None = None
 
-    def names(self, theirs: Path | None) -> list[str]:
+    def prepare(self, theirs: Path | None) -> list[str]:
         """See `MeshBenchmark`: every photo, or every mesh of the folder."""
         if theirs is None:
             paths = list_images(_photo_folder(self.root, self.options[RealyOptions].image_folder))

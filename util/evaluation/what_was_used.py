@@ -21,7 +21,8 @@ from util.training.run_choice import find_trained
 Used = Sequence[tuple[str, str]]
 """Names and values."""
 _TOLD = {
-    *flag_names([BaseOptions, BenchmarkFitOptions, IctBenchmarkOptions, DetectionOptions]),
+    *flag_names([BaseOptions, BenchmarkFitOptions, IctBenchmarkOptions]),
+    *("detector", "detection_upsample"),
     *("benchmark", "benchmark_root", "out", "method_name", "predictions", "save_predictions"),
     *("pictures", "eval_batch_size"),
 }
@@ -35,7 +36,7 @@ def what_was_used(
     heads: IdentityCard | None = None,
     preset: str = "",
 ) -> Used:
-    """The rows of one method.
+    """The rows of one method; asked for when it is loaded, since a training may replace its file.
 
     Args:
         options: of the command.

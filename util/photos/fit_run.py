@@ -48,9 +48,9 @@ RESULT_FLAGS = (
 """By which the results of two runs into one folder differ."""
 
 
+@say_when_compiling()
 def fit_photos(options: ParsedOptions) -> None:
     """Fit every photo, write the results and a summary."""
-    say_when_compiling()
     fit = options[FitOptions]
     network, face_model, renderer, options = load_models(options)
     camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])

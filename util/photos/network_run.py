@@ -14,6 +14,7 @@ from options.base_options import BaseOptions, run_folder
 from options.data_options import DetectionOptions
 from options.output_options import OutputOptions
 from options.test_options import TestOptions
+from util.compilation import say_when_compiling
 from util.outputs import check_photos, create_outputs
 from util.outputs.output import OutputSource
 from util.photos.photo_fitting import PhotoFitting, face_fitter
@@ -35,6 +36,7 @@ RESULT_FLAGS = ("face_model", "face_region", "jaw_landmarks", "faces", "solve_ap
 """By which the results of two runs into one folder differ."""
 
 
+@say_when_compiling()
 def reconstruct_folder(options: ParsedOptions) -> None:
     """The photos of `--img_folder` through an R-Net."""
     base, test = options[BaseOptions], options[TestOptions]

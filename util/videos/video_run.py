@@ -36,9 +36,9 @@ _REPORTED_FLAGS = ("face_model", "preset", "weights", "solver", "fit_focal", "nf
 """By which the results of two runs differ."""
 
 
+@say_when_compiling()
 def fit_video(options: ParsedOptions) -> None:
     """Fit the video of `--v_path` and write everything about it into `--res_folder`."""
-    say_when_compiling()
     fit, video = options[FitOptions], options[VideoFitOptions]
     path, results = Path(fit.v_path), Path(fit.res_folder)
     schedule = chosen_schedule(options)

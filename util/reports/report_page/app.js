@@ -110,7 +110,7 @@ function clearFace() {
   $('result').replaceChildren();
 }
 
-/* The first of some files; the others wait for "Next photo". */
+/* The first of some files; the others wait for the button "Next: name (n left)". */
 function take([file, ...others]) {
   if (!file) return;
   if (app.kind === 'video' && others.length) fail(new Error('one video at a time'));
