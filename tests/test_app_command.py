@@ -227,6 +227,7 @@ def test_its_numbers_are_those_of_the_command(open_face_data: FaceModelData, tmp
 
 COMPILES_NOTHING = """
 import gc, sys
+from numba.core.dispatcher import Dispatcher
 from tests.test_app_command import RUN, TEXTURE, photo_job
 from util.app.work import prepare
 
