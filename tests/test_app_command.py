@@ -143,6 +143,7 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("document.body.dataset.state") == "start"
 
         # The camera's picture goes the same way as a file.
+        page.run("window.realSend = send")
         page.run("send = (picture, name) => { window.got = [picture.type, picture.size, name]; }")
         page.run("$('camera').click()")
         page.wait_for("document.body.dataset.state === 'camera' && $('live').videoWidth > 0")
@@ -154,17 +155,32 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("$('live').srcObject") is None
 
         # Several photos: one at a time, the next when the visitor wants it; another choice ends it.
-        page.run("""send = async (file, name, others) => {
-          restart(); app.queue = others; window.got = name; go('done', 'result'); }""")
+        # The server is played, in which the second photo has no face.
+        page.run("""send = realSend; showFiles = () => {};
+          window.realFetch = fetch; window.sent = [];
+          window.fetch = async (path, { method } = {}) => {
+            const url = new URL(path, location), name = url.searchParams.get('name');
+            if (method === 'DELETE') return new Response(null, { status: 204 });
+            if (method === 'POST') { sent.push(name); return Response.json({ id: name }); }
+            const job = { state: 'done', stages: [], files: [] };
+            const failed = { state: 'failed', stages: [], error: 'no face found' };
+            return Response.json(url.pathname.endsWith('b.png') ? failed : job); }""")
         page.run("take(['a', 'b', 'c'].map((name) => new File(['x'], name + '.png')))")
-        said = "[window.got, $('next').hidden, $('next').textContent]"
+        said = "[sent.join(' '), $('next').hidden, $('next').textContent]"
+        page.wait_for("document.body.dataset.state === 'done'")
         assert page.run(said) == ["a.png", False, "Next: b.png (2 left)"]
         page.run("$('next').click()")
-        assert page.run(said) == ["b.png", False, "Next: c.png (1 left)"]
+        page.wait_for("document.body.dataset.state === 'failed'")
+        assert page.run("$('problem').textContent") == "No face found"
+        assert page.run(said) == ["a.png b.png", False, "Next: c.png (1 left)"]
         page.run("$('next').click()")
-        assert page.run(said)[:2] == ["c.png", True]
-        page.run("take([new File(['x'], 'd.png'), new File(['x'], 'e.png')]); $('other').click()")
+        page.wait_for("document.body.dataset.state === 'done'")
+        assert page.run(said)[:2] == ["a.png b.png c.png", True]
+        page.run("take([new File(['x'], 'd.png'), new File(['x'], 'e.png')])")
+        page.wait_for("document.body.dataset.state === 'done'")
+        page.run("$('other').click()")
         assert page.run("app.queue.length === 0 && $('next').hidden")
+        page.run("window.fetch = realFetch")
 
         # The other tab, by keyboard.
         page.run("$('tab-photo').focus()")
