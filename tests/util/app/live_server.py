@@ -42,6 +42,11 @@ class LiveServer:
 
     def __enter__(self) -> LiveServer:
         self._thread.start()
+        # It imports on the way, which tests that hide packages must not meet.
+        until = time.monotonic() + 60
+        while not self._server.started and self._thread.is_alive():
+            assert time.monotonic() < until, "the server does not start"
+            time.sleep(0.01)
         self.line.start(self._prepare, self.failures.append)
         return self
 
