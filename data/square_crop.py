@@ -113,9 +113,10 @@ class SquareCrop:
         return points * scales + np.array([self.left, self.top, 0.0])
 
     def from_photo(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the photo in the crop, as `to_photo` has them."""
-        scales = np.append(self.scales, self.scales.mean())
-        return (points - np.array([self.left, self.top, 0.0])) / scales
+        """Points (..., 2) or (..., 3) of the photo in the crop, as `to_photo` has them."""
+        count = points.shape[-1]
+        scales = np.append(self.scales, self.scales.mean())[:count]
+        return (points - np.array([self.left, self.top, 0.0])[:count]) / scales
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The crop (S, S, 3) uint8 of a photo (H, W, 3) uint8."""

@@ -39,6 +39,16 @@ def frame_runs(wanted: np.ndarray, starts: np.ndarray | None = None) -> list[ran
     ]
 
 
+def three_together(wanted: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(N - 2,) bool: whether a frame and the two after it belong to one run.
+
+    Args:
+        wanted: (N,) bool: whether a frame belongs to a run.
+        starts: (N,) bool: whether a frame begins a new one.
+    """
+    return wanted[:-2] & wanted[1:-1] & wanted[2:] & ~starts[1:-1] & ~starts[2:]
+
+
 def choose_spread(features: np.ndarray, count: int, off_frontal: np.ndarray) -> list[int]:
     """Choose frames that differ as much as possible: each is the farthest from all before it.
 

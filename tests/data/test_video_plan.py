@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from data.video_plan import choose_spread, frame_runs, split_ranges
+from data.video_plan import choose_spread, frame_runs, split_ranges, three_together
 
 
 def smallest_distance(points: np.ndarray) -> float:
@@ -125,3 +125,15 @@ def test_runs_end_at_gaps_and_at_starts():
     starts = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0], bool)
     assert frame_runs(wanted, starts) == [range(0, 2), range(3, 5), range(5, 6), range(8, 9)]
     assert frame_runs(np.zeros(4, bool)) == frame_runs(np.zeros(0, bool)) == []
+
+
+def test_three_frames_belong_together_within_a_run_alone():
+    wanted = np.array([1, 1, 1, 0, 1, 1, 1, 1, 1], bool)
+    starts = np.zeros(9, bool)
+    starts[[0, 7]] = True
+    expected = [
+        any({k, k + 1, k + 2} <= set(run) for run in frame_runs(wanted, starts)) for k in range(7)
+    ]
+    assert three_together(wanted, starts).tolist() == expected
+    assert sum(expected) == 2
+    assert not len(three_together(wanted[:2], starts[:2]))

@@ -120,10 +120,6 @@ class M3dfb(MeshBenchmark):
                 raise InputError(f"{path} does not exist; every mesh of {self._truth} needs one")
         return names
 
-    def predict(self, folder: Path) -> None:
-        """Photos are no part of the benchmark: `--model` has no values."""
-        raise NotImplementedError
-
     def compared_part(self) -> bytes:
         """See `MeshBenchmark`."""
         return self._topology.stiffness.tobytes()

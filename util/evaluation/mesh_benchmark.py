@@ -22,6 +22,7 @@ from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import EvaluateOptions, ScanBenchmarkOptions, results_folder
 from options.flags import ParsedOptions
+from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh
 from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.evaluation_report import write_results
@@ -108,9 +109,13 @@ class MeshBenchmark(ABC):
                 scan.
         """
 
-    @abstractmethod
     def predict(self, folder: Path) -> None:
-        """Write the meshes of `--model`, of the photos that `prepare` has found."""
+        """Write the meshes of `--model`, of the photos that `prepare` has found.
+
+        Raises:
+            InputError: photos are no part of the benchmark.
+        """
+        raise InputError("this benchmark scores files alone; give --predictions DIR")
 
     @abstractmethod
     def score(self, name: str, folder: MeshFolder) -> Score:

@@ -297,7 +297,7 @@ class ReportWriter:
 
     def _used(self, face: FaceResult) -> Iterable[tuple[str, str]]:
         card = face.face_model
-        yield "Face model", f"{card.name} {card.version} ({card.fingerprint})"
+        yield "Face model", str(card)
         yield "Its licence", card.licence or "unknown"
         yield from self._source.network.items()
         if face.fit is not None:

@@ -267,7 +267,7 @@ class VideoReportWriter:
 
     def _used(self) -> Iterator[tuple[str, str]]:
         card = self._model.card
-        yield "Face model", f"{card.name} {card.version} ({card.fingerprint})"
+        yield "Face model", str(card)
         yield "Its licence", card.licence
         yield "Identity from", f"{len(self._fit.key_frames)} key frames"
         yield "Command", "fit.py"

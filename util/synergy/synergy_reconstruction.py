@@ -285,7 +285,7 @@ class SynergyReconstruction:
         marked = torch.from_numpy(overlay).permute(2, 0, 1)[None].float() / 255
         for points, colour in ((given, BLUE), (found.landmarks[:68, :2] - 0.5, RED)):
             if points is not None:
-                exact = torch.from_numpy(_in_crop(shown, points) + 0.5)[None]
+                exact = torch.from_numpy(shown.from_photo(points + 0.5))[None]
                 marked = draw_landmarks(marked, exact, colour)
         dots = (marked[0].permute(1, 2, 0) * 255).round().byte().numpy()
         return np.concatenate([crop, overlay, dots], axis=1)
@@ -293,4 +293,4 @@ class SynergyReconstruction:
 
 def _in_crop(crop: SquareCrop, points_index: np.ndarray) -> np.ndarray:
     """Pixel indices (N, 2) of a photo as those of a crop."""
-    return (points_index + 0.5 - [crop.left, crop.top]) / crop.scales - 0.5
+    return crop.from_photo(points_index + 0.5) - 0.5

@@ -33,7 +33,7 @@ from data.video import VideoDamage, VideoInfo, VideoReader
 from data.video_crops import FrameCrop, crop_path
 from data.video_cuts import CutFinder
 from data.video_landmarks import LandmarkTracker
-from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges
+from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges, three_together
 from data.worker_pool import WorkerDied, map_in_processes
 from models.batch import FaceBatch
 from models.camera import Camera
@@ -292,7 +292,7 @@ class VideoFitting:
         usual = np.median(tracked["sureness"][found], axis=0)
         smoothness = Smoothness.of(
             coefficients[:, columns],
-            found[:-2] & found[1:-1] & found[2:] & ~starts[1:-1] & ~starts[2:],
+            three_together(found, starts),
             usual.astype(np.float64),
             _within_motion(blocks),
             self._job.track.smoothing,

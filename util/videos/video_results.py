@@ -18,7 +18,7 @@ from tqdm import tqdm
 from data.fit_warp import scale_coefficients, shift_coefficients
 from data.video import VideoReader
 from data.video_crops import FrameCrop
-from data.video_plan import frame_runs
+from data.video_plan import frame_runs, three_together
 from models.camera import Camera, rotation_matrix
 from models.drawing import behind_lips
 from models.face_model import FaceModel
@@ -377,7 +377,7 @@ def jitter(points: np.ndarray, found: np.ndarray, breaks: np.ndarray) -> float:
     Returns:
         Pixels; 0 where no three frames follow one another.
     """
-    whole = found[:-2] & found[1:-1] & found[2:] & ~breaks[1:-1] & ~breaks[2:]
+    whole = three_together(found, breaks)
     if not whole.any():
         return 0.0
     points = points.astype(np.float64)
