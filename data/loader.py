@@ -21,7 +21,7 @@ from models.landmarks import five_from_68, from_index
 from models.similarity import estimate_similarity
 from options.face_options import LandmarkOrigin
 from util.cores import usable_cores
-from util.errors import InputError
+from util.errors import InputError, causes
 from util.training.distributed import Place
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def loader_deaths_named() -> Iterator[None]:
     """Turn torch's word that a process that loads images has died into one for users.
 
     Around the whole loop over the batches: the word comes by a signal, in the midst of whatever
-    is computed just then.
+    is done just then. Where that is the writing of a checkpoint, torch's writer raises an error of
+    its own over it.
 
     Raises:
         InputError: one died; a training can go on from its last checkpoint.
@@ -85,16 +86,17 @@ def loader_deaths_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):
+        deaths = [e for e in causes(error) if "DataLoader worker (pid" in str(e)]
+        if not deaths:
             raise
         raise InputError(
-            f"a process that loads images was ended by the system ({_first_line(error)}); too "
+            f"a process that loads images was ended by the system ({_first_line(deaths[0])}); too "
             "little memory is the usual cause. Go on from the last checkpoint by --continue_train, "
             "with a smaller --num_threads or --batch_size"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 

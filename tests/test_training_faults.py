@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
@@ -11,10 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from data.loader import loader_deaths_named
 from util.errors import InputError
 from util.training import checkpoint as checkpoint_module
 from util.training.checkpoint import load_checkpoint, save_checkpoint
@@ -138,10 +141,30 @@ def test_a_killed_loader_is_explained_and_costs_nothing_saved(tmp_path: Path):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    # Python also starts `uname` and the like, once and for a moment.
+    loaders = [c for c in children if b"train.py" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    os.kill(int(loaders[-1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     # A signal that comes while Python starts a process makes it grumble before.
     _, found, message = errors.partition("error: a process that loads images was ended by the")
     assert found and "--continue_train" in message and "Traceback" not in message
     load_checkpoint(latest, ("net_colour",))
+
+
+def test_a_killed_loader_is_explained_in_the_midst_of_a_save_too():
+    class Interrupted(io.BytesIO):
+        """Torch's handler of the signal comes while torch writes."""
+
+        def write(self, part: Any) -> int:
+            if self.tell() == 0:
+                return super().write(part)
+            raise RuntimeError("DataLoader worker (pid 1234) is killed by signal: Killed.")
+
+    with pytest.raises(RuntimeError, match="unexpected pos") as written:
+        torch.save(state(10), Interrupted())
+    told = r"\(DataLoader worker \(pid 1234\) is killed .*Killed\)"
+    with pytest.raises(InputError, match=told), loader_deaths_named():
+        raise written.value
+    with pytest.raises(RuntimeError, match="of another kind"), loader_deaths_named():
+        raise RuntimeError("of another kind")

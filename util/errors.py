@@ -1,5 +1,9 @@
 """Exceptions that the commands print as a single line."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """A file, flag or value from the user cannot be used.
@@ -11,3 +15,11 @@ class InputError(ValueError):
 
 class PeerLost(RuntimeError):
     """Another process of a distributed training is gone; the reason stands in its own output."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those it came from, latest first; libraries put ones of their own on top."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from models.parameters import ParameterLayout
 from util.atomic import atomic_file, interrupts_deferred
-from util.errors import InputError
+from util.errors import InputError, causes
 from util.model_files.file_kind import TAR, foreign_kind
 from util.training.checkpoint_names import list_checkpoints
 
@@ -122,7 +122,8 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> None:
         with interrupts_deferred(), atomic_file(path, durable=True) as file:
             torch.save(dict(state), file)
     except (OSError, RuntimeError) as error:
-        refusal = _os_error(error)
+        # torch's writer raises an error of its own over the system's.
+        refusal = next((e for e in causes(error) if isinstance(e, OSError)), None)
         if refusal is None:
             raise
         raise InputError(_refused(path, _byte_count(state), refusal)) from error
@@ -353,13 +354,6 @@ def _public_card(parameters: Mapping[str, Any]) -> CheckpointCard:
     else:
         net_recon = PUBLIC_CARD.net_recon
     return replace(PUBLIC_CARD, net_recon=net_recon, use_last_fc="backbone.fc.weight" in parameters)
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    """The system's error at the bottom: torch's writer raises one of its own over it."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _refused(path: Path, needed: int, error: OSError) -> str:
