@@ -115,6 +115,7 @@ class TestFlags:
             single_image.main(["-f", "img", *QUIET])
         with pytest.raises(InputError, match=r"none.pth.tar"):
             single_image.main(["-f", "img", "-w", "none.pth.tar", *QUIET])
+        assert not Path("inference_output").exists()
 
 
 def test_single_image(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import write_image
-from data.photo_folder import Photo
+from data.photo_folder import Photo, PhotoFolder
 from models.pixel_view import PixelView
 from options.data_options import DetectionOptions
 from options.face_options import FaceModelOptions
@@ -76,7 +76,8 @@ class Demo:
         """The photos that -f names, with their faces; or without, where they are crops.
 
         Raises:
-            InputError: none gave a face; the message says why.
+            InputError: at once where -f names no photo; at the end where none gave a face, and
+                then the message says why.
         """
         chosen = self.options[PublicDemoOptions]
         path, detection = Path(chosen.files), self.options[DetectionOptions]
@@ -89,6 +90,10 @@ class Demo:
                 other = "leave --png out" if chosen.png else "give --png for .png files"
                 raise InputError(f"-f {chosen.files} has no {ending[0]} files; {other}")
             wanted = wanted[: chosen.num_img or None]
+        return self._found(folder, wanted, whole)
+
+    def _found(self, folder: PhotoFolder, wanted: Sequence[int], whole: bool) -> Iterator[Photo]:
+        """Those of the chosen photos that have faces; the others are named."""
         done, problems = 0, []
         for k in tqdm(wanted, unit="photo"):
             photo = next(iter(whole_photos(folder, [k]))) if whole else folder[k]
@@ -131,8 +136,9 @@ def single_image(options: ParsedOptions) -> int:
     """
     demo = Demo.of(options)
     view, count = demo.view(), 0
+    photos = demo.photos()  # refused before the writer makes its folder
     with _page_writer(demo) as write_pages:
-        for photo in demo.photos():
+        for photo in photos:
             faces, image = demo.faces(photo), photo.preview
             assert image is not None
             meshes = [face.vertices for face in faces]
