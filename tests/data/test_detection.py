@@ -76,6 +76,32 @@ def test_a_face_that_fills_the_image(detector, astronaut, astronaut_landmarks) -
     assert error.mean() < 0.1 * outer_eye_px(astronaut_landmarks)
 
 
+class Askew(DlibDetector):
+    """Finds boxes that lie too far right by a share of their side."""
+
+    share = 0.15
+
+    def _search(self, *search, **how):
+        boxes = super()._search(*search, **how)
+        return [(box + [self.share * (box[2] - box[0]), 0] * 2, score) for box, score in boxes]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "hopper"])
+def test_a_box_beside_the_face(detector, name: str, request: pytest.FixtureRequest):
+    """The predictor alone slides off; a second look, and the boxes nearby, find the face again."""
+    image = request.getfixturevalue(name)
+    (face,) = detector.detect(image, largest_only=True)
+    (askew,) = Askew().detect(image, largest_only=True)
+    alone = detector._predict(image, np.array(askew.box))
+
+    def off(landmarks: np.ndarray) -> float:
+        distance = np.linalg.norm(landmarks - face.landmarks_px, axis=1).mean()
+        return distance / outer_eye_px(face.landmarks_px)
+
+    assert off(alone) > 0.08
+    assert off(askew.landmarks_px) < 0.03
+
+
 def test_no_face(detector) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     assert detector.detect(noise) == []
