@@ -87,6 +87,11 @@ class Sighting:
         pitch, yaw, _ = np.abs(self.angles_deg)
         return bool(yaw < FRONTAL_YAW_DEG and pitch < FRONTAL_PITCH_DEG)
 
+    @property
+    def upright(self) -> bool:
+        """Whether the head is held as people mostly hold it, whatever its yaw."""
+        return bool((np.abs(self.angles_deg[[0, 2]]) < UPRIGHT_DEG).all())
+
 
 def face_frame_offsets(detected_px: np.ndarray, model_px: np.ndarray) -> np.ndarray:
     """Detected less true landmarks, in percent of the outer-eye distance, with the roll undone.
@@ -173,7 +178,7 @@ def report(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
 def report_found(sightings: Mapping[Backdrop, Sequence[Sighting]]) -> None:
     """Print the shares of faces that were found, and on which poses they depend."""
     for backdrop, faces in sightings.items():
-        upright = [f for f in faces if (np.abs(f.angles_deg[[0, 2]]) < UPRIGHT_DEG).all()]
+        upright = [face for face in faces if face.upright]
         print(
             f"found before {backdrop} backdrops: {_found_percent(faces):.1f} % of {len(faces)} "
             f"(aim {AIMS[backdrop]:.0f}); with pitch and roll below {UPRIGHT_DEG:.0f} degrees "
@@ -201,7 +206,8 @@ def report_landmarks(found: Sequence[Sighting]) -> None:
         return
     print(f"inner landmarks, % of the outer-eye distance (aim {AIM_AGREEMENT:.0f}):")
     frontal = [face for face in found if face.frontal]
-    for name, faces in (("all", found), ("frontal", frontal)):
+    upright = [face for face in found if face.upright]
+    for name, faces in (("all", found), ("upright", upright), ("frontal", frontal)):
         if faces:
             distances = np.linalg.norm(_offsets(faces), axis=2)
             each = distances[:, INNER].mean(axis=1)

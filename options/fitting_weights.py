@@ -15,16 +15,16 @@ class FitWeights:
 
     w_photo: float = 8.0
     """Colour distance over the visible skin, RGB in [0, 1]."""
-    w_landmarks: float = 2e-3
+    w_landmarks: float = 1e-3
     """Squared landmark distance in pixels of a 224 crop."""
     w_jaw: float = 0.1
     """Weight of each jaw landmark against an inner one: detectors mark a silhouette there."""
     w_mouth: float = 1.0
     """Weight of each mouth and nose bridge landmark (28 to 30, 48 to 67, counted from 0) against
     another inner one."""
-    w_identity: float = 4e-3
+    w_identity: float = 2.5e-3
     """Squared identity coefficients, in standard deviations."""
-    w_expression: float = 2e-3
+    w_expression: float = 1e-3
     """Squared expression coefficients."""
     w_texture: float = 5e-4
     """Squared texture coefficients."""
@@ -96,9 +96,9 @@ class TrackWeights:
     known_colour: float = 3.0
     """Multiplies robust_colour while frames of a known person are tracked: where the colour of the
     skin is known, what differs is a lid or a lip more often than a hand."""
-    known_expression: float = 0.25
+    known_expression: float = 0.5
     """Multiplies w_expression meanwhile: there is no identity that it could be mistaken for."""
-    known_landmarks: float = 4.0
+    known_landmarks: float = 8.0
     """Multiplies w_landmarks meanwhile: a known face has fewer ways to be bent towards landmarks
     that are off."""
 
