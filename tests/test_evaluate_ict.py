@@ -142,7 +142,7 @@ def test_one_command_for_the_table(
     assert float(fit["inner_percent"]) < float(mean["inner_percent"])
     assert 0 < float(fit["similarity_mm"]) < 6
     shown = capsys.readouterr().out
-    assert "2 of 2 heads and 1 of 1 people" in shown and "fit fast" in shown
+    assert "2 of 2 heads and 1 of 1 people with several photos" in shown and "fit fast" in shown
     for method in ("fit_fast", "mean_face_(open)"):
         assert Path(f"out/{method}/errors.png").is_file(), "a picture for every method"
     assert Path("out/heads.tex").is_file()
@@ -168,12 +168,15 @@ def test_meshes_of_others(
     assert photos == {"000.png", "001.png", "mine.png", "notes.txt"}, "no photo of other heads"
     photo = read_image("out/photos/001.png").astype(float)
     assert np.abs(photo - pictures.renders[1].picture).mean() < 1
-    used = Path("out/report.html").read_text(encoding="utf-8").partition("What was used")[2]
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    used = page.partition("What was used")[2]
     for said in (
         *("meshes of theirs", coarse.card.fingerprint, coarse.card.licence, "dlib"),
-        "2 heads, 0 people, --looks plain, --head_seed 5000",
+        "2 heads, --looks plain, --head_seed 5000",
     ):
         assert said in used, said
+    assert "Faces are found of 2 of 2 heads." in page
+    assert "0 people" not in page, "nobody is said to lack"
 
     # Before heads are rendered: the table there is of other heads, or meshes lack.
     def rendered(*_: object) -> NoReturn:

@@ -256,10 +256,10 @@ def evaluate_ict(options: ParsedOptions) -> None:
     data = heads.fingerprint(singles, people)
     check_table(path, TABLE.row, scored.names, data)
     missed = heads.missed(singles)
-    notes = [
-        f"Faces are found of {len(singles.renders)} of {wanted.heads} heads and {len(people)} of "
-        f"{wanted.people} people."
-    ]
+    found = f"Faces are found of {len(singles.renders)} of {wanted.heads} heads"
+    if wanted.people:
+        found += f" and {len(people)} of {wanted.people} people with several photos"
+    notes = [f"{found}."]
     if missed:
         notes.append(f"The detector misses the heads {', '.join(map(head_name, missed))}.")
     if left_out:

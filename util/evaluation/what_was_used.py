@@ -47,13 +47,11 @@ def what_was_used(
     rows = []
     if heads is not None:
         wanted = options[IctBenchmarkOptions]
+        people = f"{wanted.people} people, " if wanted.people else ""
+        renders = f"{wanted.heads} heads, {people}--looks {wanted.looks}, --head_seed "
         rows += [
             ("Heads", f"{heads}, licence {heads.licence}"),
-            (
-                "Renders",
-                f"{wanted.heads} heads, {wanted.people} people, --looks {wanted.looks}, "
-                f"--head_seed {wanted.head_seed}",
-            ),
+            ("Renders", f"{renders}{wanted.head_seed}"),
         ]
     rows.append(("Method", _method(options, preset)))
     base, predictions = options[BaseOptions], options[EvaluateOptions].predictions
