@@ -49,6 +49,9 @@ class VideoInfo:
     rotation_deg: int
     """Counter-clockwise turn that made the pictures upright: 0, 90, 180 or 270."""
     has_audio: bool
+    clock_fault: str = ""
+    """What is wrong with the times in the file, and what stands in their place, for a report; ""
+    for nothing."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ class VideoReader:
             codec=codec,
             rotation_deg=self._form.orientation.rotation_deg,
             has_audio=has_audio,
+            clock_fault=self._index.clock_fault,
         )
 
 

@@ -27,12 +27,15 @@ DECODER_THREADS = 2
 """Of each open video; several are open where processes share the work."""
 _HEAD_LENGTH = 512
 _DEFAULT_RATE_HZ = 25.0
-"""Frames a second where a stream says nothing."""
-_LEAST_STEP_S = 1e-4
-"""Between two frames that claim the same time: they stay apart, also in coarser clocks."""
-_MOST_REORDERED = 64
+"""Frames a second where neither a stream nor its sound says anything."""
+_LIKELY_RATES_HZ = (1.0, 500.0)
+"""Others are no rates of recordings: muxers that are given no times count up in their own clock."""
+_MOST_REORDERED = 32
 """Packets that may lie between a frame's places in the order of decoding and of presentation;
-codecs allow 16. Times that jump further start again somewhere, as in joined recordings."""
+codecs allow 16 frames, which interlaced streams store in two packets each. Times that jump further
+run backwards, or start again somewhere, as in joined recordings."""
+_SAME_START_S = 1.0
+"""Most by which pictures and sound of one recording begin apart."""
 _WITHOUT_PRESENTATION_TIMES = ("avi",)
 """Containers that know the order of decoding alone: their times belong to other frames where a
 codec reorders them."""
@@ -51,6 +54,8 @@ class PacketIndex:
     """(N,) float64, strictly rising: on the clock that the file's streams share."""
     keys: np.ndarray
     """(N,) bool: decoding can begin here."""
+    clock_fault: str = ""
+    """What is wrong with the times in the file, and what stands in their place; "" for nothing."""
     lost_at_end: int = 0
     """About how many more frames the container announces than it holds: the file was cut off."""
 
@@ -114,23 +119,39 @@ def scan_packets(path: Path) -> PacketIndex:
             raise InputError(
                 f"{path} has a video stream without a single frame; record or copy it again"
             )
-        rate_hz = float(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE_HZ)
+        is_sorted = not stream.codec_context.has_b_frames
         by_ticks = container.format.name not in _WITHOUT_PRESENTATION_TIMES
         clock_s = float(stream.time_base or 0)
         stated = _stated_count(stream, unshown)
         stated_end_s = _stated_end_s(stream)
-    order = _presentation_order(ticks)
-    if order is None or not clock_s:
-        times_s = np.arange(len(ticks)) / rate_hz
-        return PacketIndex(None, times_s, np.array(keys), max(stated - len(ticks) - unshown, 0))
+        rates = (stream.average_rate, stream.guessed_rate, stream.codec_context.framerate)
+    rates = [float(rate) for rate in rates if rate]
+    lost = max(stated - len(ticks) - unshown, 0)
+    order, fault = _presentation_order(ticks, clock_s, is_sorted=is_sorted and by_ticks)
+    if order is None:
+        start_s, heard_s = _sound(path)
+        # The average is that of the times; what the codec says knows nothing of them.
+        rate_hz = _rate_hz(rates[::-1], len(ticks), heard_s)
+        first = next((tick * clock_s for tick in ticks if tick is not None), 0.0)
+        # Times of which some are wrong say less about the first frame than the sound does.
+        if start_s is not None and abs(first - start_s) > _SAME_START_S:
+            first = start_s
+        fault += f"; frames are taken as {rate_hz:.4g} a second"
+        fault += ", and may be out of step with the sound" if start_s is not None else ""
+        times_s = first + np.arange(len(ticks)) / rate_hz
+        # Containers without presentation times promise none.
+        return PacketIndex(None, times_s, np.array(keys), fault if by_ticks else "", lost)
     shown = np.array(ticks, np.int64)[order]
-    times_s = _apart(shown * clock_s)
-    lost = stated - len(ticks) - unshown
+    rate_hz = _rate_hz(rates, len(ticks))
+    times_s, shared = _apart(shown * clock_s, rate_hz)
+    if shared and by_ticks:
+        have = "frame has" if shared == 1 else "frames have"
+        fault = f"{shared} of its {len(ticks)} {have} the time of the one before; such are spread "
+        fault += "evenly up to the next time"
     if stated_end_s is not None:
-        lost = round((stated_end_s - times_s[-1]) * rate_hz) - 1
-    return PacketIndex(
-        shown if by_ticks else None, times_s, np.array(keys)[order], max(int(lost), 0)
-    )
+        lost = max(round((stated_end_s - times_s[-1]) * rate_hz) - 1, 0)
+    identified = by_ticks and not shared
+    return PacketIndex(shown if identified else None, times_s, np.array(keys)[order], fault, lost)
 
 
 def packets_from(
@@ -146,21 +167,86 @@ def packets_from(
         return
 
 
-def _apart(times_s: np.ndarray) -> np.ndarray:
-    """Times that never fall, made to rise strictly: (N,)."""
-    steps = np.arange(len(times_s)) * _LEAST_STEP_S
-    return np.maximum.accumulate(times_s - steps) + steps
+def _apart(times_s: np.ndarray, rate_hz: float) -> tuple[np.ndarray, int]:
+    """Times that never fall, made to rise: frames of one time share what is left until the next.
+
+    Args:
+        times_s: (N,)
+        rate_hz: of the stream, by which frames follow one another at the last time.
+
+    Returns:
+        (N,) times; how many frames had that of the one before.
+    """
+    is_first = np.diff(times_s, prepend=-np.inf) > 0
+    firsts = np.flatnonzero(is_first)
+    counts = np.diff(firsts, append=len(times_s))
+    until = np.diff(times_s[firsts], append=times_s[-1] + counts[-1] / rate_hz)
+    run = np.cumsum(is_first) - 1
+    later = np.arange(len(times_s)) - firsts[run]
+    return times_s + later * (until / counts)[run], int((~is_first).sum())
 
 
-def _presentation_order(ticks: list[int | None]) -> np.ndarray | None:
+def _presentation_order(
+    ticks: list[int | None], clock_s: float, *, is_sorted: bool
+) -> tuple[np.ndarray | None, str]:
     """Places of the packets in the order in which they are shown: (N,).
 
-    None where their times do not say: they have none, or begin again somewhere.
+    Args:
+        ticks: times of the packets in the order of decoding.
+        clock_s: length of a tick.
+        is_sorted: the codec shows frames in the order of decoding.
+
+    Returns:
+        None and what is wrong where the times do not say: they lack, stand still, run backwards or
+        begin again somewhere.
     """
-    if None in ticks:
-        return None
-    order = np.argsort(np.array(ticks, np.int64), kind="stable")
-    return order if np.abs(order - np.arange(len(order))).max() <= _MOST_REORDERED else None
+    lacking, count = ticks.count(None), len(ticks)
+    if lacking == count or not clock_s:
+        return None, "its frames have no times"
+    if lacking:
+        have = "frame has" if lacking == 1 else "frames have"
+        return None, f"{lacking} of its {count} {have} no time"
+    times = np.array(ticks, np.int64)
+    lasts_s = float(np.ptp(times)) * clock_s
+    if count > 1 and not lasts_s:
+        return None, f"all its {count} frames have one time"
+    order = np.argsort(times, kind="stable")
+    moved = int(np.abs(order - np.arange(count)).max())
+    if moved > (0 if is_sorted else _MOST_REORDERED):
+        return None, "the times of its frames do not rise"
+    if count > 1 and (count - 1) / lasts_s > _LIKELY_RATES_HZ[1]:
+        return None, f"its {count} frames are said to last {lasts_s:.2g} seconds"
+    return order, ""
+
+
+def _rate_hz(stated: list[float], count: int, heard_s: float = 0.0) -> float:
+    """Frames a second by what a stream states, else so that frames last as long as the sound.
+
+    Args:
+        stated: rates, the most trustworthy first.
+        count: of the frames.
+        heard_s: length of the sound; 0 for none.
+    """
+    low, high = _LIKELY_RATES_HZ
+    likely = [rate for rate in (*stated, count / heard_s if heard_s else 0) if low <= rate < high]
+    return likely[0] if likely else _DEFAULT_RATE_HZ
+
+
+def _sound(path: Path) -> tuple[float | None, float]:
+    """When the sound of a video begins, None without any, and how long it is: both in seconds."""
+    with open_video(path) as (container, _):
+        stream = container.streams.best("audio")
+        if stream is None or not stream.time_base:
+            return None, 0.0
+        begins, length = None, 0
+        try:
+            for packet in container.demux(stream):
+                begins = packet.pts if begins is None else begins
+                length += packet.duration or 0
+        except FFmpegError:
+            pass  # a file that breaks off
+        clock_s = float(stream.time_base)
+        return (begins or 0) * clock_s, length * clock_s
 
 
 def _stated_count(stream: av.video.stream.VideoStream, unshown: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +119,34 @@ def write_file(
                 file.mux(voice.encode(heard))
             file.mux(voice.encode(None))
     return path
+
+
+def retime(source: Path, target: Path, ticks: Callable[[int], int | None]) -> Path:
+    """Copy a video with other times of its pictures; the sound keeps its own.
+
+    Args:
+        source: the video.
+        target: the copy, in a container whose muxer lets them pass, such as Matroska.
+        ticks: number of a packet in the order of decoding -> its time in the clock of the source;
+            None for none.
+    """
+    with av.open(source) as old, av.open(target, "w") as new:
+        tracks = {
+            stream.index: new.add_stream_from_template(stream)
+            for stream in (*old.streams.video, *old.streams.audio)
+        }
+        number = 0
+        for packet in old.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "video":
+                packet.pts = ticks(number)
+                # Muxers want times of decoding that rise, and none after that of presentation.
+                packet.dts = None if packet.pts is None else number - 1000
+                number += 1
+            packet.stream = tracks[packet.stream.index]
+            new.mux(packet)
+    return target
 
 
 def set_display_matrix(path: Path, matrix: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ import pickle
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,6 +26,7 @@ from tests.video_files import (
     overwrite,
     packet_places,
     picture,
+    retime,
     set_display_matrix,
     shown_number,
     write_file,
@@ -98,6 +100,7 @@ def test_every_frame_comes_in_order_with_its_time(tmp_path: Path, name: str):
     assert all(frame.image.dtype == np.uint8 for frame in frames)
     assert not reader.damage and reader.damage.sentence() == ""
     info = reader.info
+    assert bool(info.clock_fault) == (name == "raw.h264")
     assert (info.height, info.width, info.frame_count) == (*SIZE, COUNT)
     assert info.frame_rate_hz == pytest.approx(25) and info.duration_s == pytest.approx(2.4)
     assert info.start_s == frames[0].time_s and info.rotation_deg == 0 and not info.has_audio
@@ -396,6 +399,7 @@ def test_joined_recordings_whose_clock_begins_again(tmp_path: Path):
     shown = [shown_number(frame.image) for frame in frames]
     assert shown[:COUNT] == list(range(COUNT)) and shown[-10:] == list(range(50, COUNT))
     assert np.all(np.diff([frame.time_s for frame in frames]) > 0)
+    assert "do not rise; frames are taken as 25 a second" in reader.info.clock_fault
 
 
 def test_packets_that_show_nothing_are_no_frames(tmp_path: Path):
@@ -426,20 +430,65 @@ def test_frames_that_an_edit_list_cuts_away_are_none(own_clip: Path):
     assert frames[0].time_s == pytest.approx(0)
 
 
-def test_equal_times_are_kept_apart(tmp_path: Path):
-    times_s = np.arange(COUNT) // 2 * 0.04
-    source = write_file(tmp_path / "a.mkv", codec="mjpeg", pixels="yuvj420p")
-    with av.open(source) as old, av.open(tmp_path / "b.mkv", "w") as new:
-        track = new.add_stream_from_template(old.streams.video[0])
-        for packet, time_s in zip(old.demux(video=0), times_s, strict=False):
-            packet.pts = packet.dts = round(time_s * 1000)
-            packet.stream = track
-            new.mux(packet)
-    reader = VideoReader(tmp_path / "b.mkv")
+JPEGS: dict[str, Any] = {"codec": "mjpeg", "pixels": "yuvj420p"}
+"""Frames that are shown in the order of decoding."""
+
+
+def test_frames_of_one_time_share_what_is_left_until_the_next(tmp_path: Path):
+    source = write_file(tmp_path / "a.mkv", **JPEGS)
+    stands = range(20, 30)
+    path = retime(source, tmp_path / "b.mkv", lambda n: 40 * (20 if n in stands else n))
+    reader = VideoReader(path)
     frames = list(reader)
     assert [shown_number(frame.image) for frame in frames] == list(range(COUNT))
-    assert np.all(np.diff([frame.time_s for frame in frames]) > 0)
-    np.testing.assert_allclose(reader.times_s, times_s, atol=2e-3)
+    np.testing.assert_allclose(reader.times_s, 0.04 * np.arange(COUNT), atol=1e-9)
+    assert reader.info.clock_fault.startswith("9 of its 60 frames have the time of the one before;")
+    assert [frame.number for frame in reader.read([3, 25, 59])] == [3, 25, 59]
+    pairs = VideoReader(retime(source, tmp_path / "c.mkv", lambda n: 40 * (n // 2)))
+    np.testing.assert_allclose(pairs.times_s[:-1], 0.02 * np.arange(COUNT - 1), atol=1e-9)
+
+
+ANYHOW = np.random.default_rng(0).integers(0, 2400, COUNT).tolist()
+BROKEN_CLOCKS = {
+    "stands still": (lambda n: 0, "all its 60 frames have one time"),
+    "runs backwards": (lambda n: 100_000 - 40 * n, "the times of its frames do not rise"),
+    "in no order": (lambda n: ANYHOW[n], "the times of its frames do not rise"),
+    "begins again": (lambda n: 40 * (n % 40), "the times of its frames do not rise"),
+    # What a muxer makes of packets that it gets no times of.
+    "missing": (lambda n: None, "its 60 frames are said to last 0.059 seconds"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CLOCKS)
+def test_a_broken_clock_is_told_and_a_constant_rate_taken(tmp_path: Path, name: str):
+    """By the length of the sound, since no other rate is left; it begins where the sound does."""
+    ticks, fault = BROKEN_CLOCKS[name]
+    late = Sound(np.zeros(int(44100 * 2.4)), codec="pcm_s16le", start_s=0.2)
+    source = write_file(tmp_path / "a.mkv", sound=late, **JPEGS)
+    reader = VideoReader(retime(source, tmp_path / "b.mkv", ticks))
+    frames = list(reader)
+    assert numbers(frames) == [shown_number(frame.image) for frame in frames] == list(range(COUNT))
+    np.testing.assert_allclose(np.diff(reader.times_s), 0.04, atol=1e-4)
+    assert reader.times_s[0] == pytest.approx(0.2 if name == "runs backwards" else 0, abs=0.3)
+    told = f"{fault}; frames are taken as 25 a second, and may be out of step with the sound"
+    assert reader.info.clock_fault == told
+    assert reader.info.frame_rate_hz == pytest.approx(25, abs=0.05) and not reader.damage
+
+
+def test_reordered_frames_with_a_broken_clock_come_in_order(tmp_path: Path):
+    """The rate is the codec's own, and nothing is said of a sound that is not there."""
+    source = write_file(tmp_path / "a.mkv", b_frames=2)
+    reader = VideoReader(retime(source, tmp_path / "b.mkv", lambda n: 100_000 - 10 * n))
+    assert [shown_number(frame.image) for frame in reader] == list(range(COUNT))
+    np.testing.assert_allclose(reader.times_s - reader.times_s[0], 0.04 * np.arange(COUNT))
+    fault = "the times of its frames do not rise; frames are taken as 25 a second"
+    assert reader.info.clock_fault == fault
+
+
+def test_frames_without_times(tmp_path: Path):
+    reader = VideoReader(write_file(tmp_path / "raw.h264", form="h264"))
+    fault = "its frames have no times; frames are taken as 25 a second"
+    assert reader.info.clock_fault == fault
 
 
 # What is no video ---------------------------------------------------------------------------------

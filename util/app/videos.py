@@ -181,7 +181,7 @@ def _numbers(results: Path) -> list[tuple[str, str]]:
     (path,) = results.glob("*_report.json")
     report = json.loads(path.read_text(encoding="utf-8"))
     rows = [(label, form.format(report[key])) for key, (label, form) in _REPORTED.items()]
-    return rows + [("Note", report[key]) for key in ("damage", "audio") if report.get(key)]
+    return rows + [("Note", report[key]) for key in ("clock", "damage", "audio") if report.get(key)]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -248,7 +248,7 @@ class VideoReportWriter:
             runs = ", ".join(f"{a}–{b}" if a < b else f"{a}" for a, b in report.without_face[:8])
             more = ", …" if len(report.without_face) > 8 else ""
             yield f"No face in {missing} of {report.frames} frames: {runs}{more}"
-        yield from filter(None, (report.damage, report.audio))
+        yield from filter(None, (report.clock, report.damage, report.audio))
 
     def _numbers(self, seconds: float, shown_mm: float) -> Iterator[tuple[str, str]]:
         report, info = self._report, self._fit.info

@@ -81,6 +81,8 @@ class VideoReport:
     """Of the fitted ones."""
     without_face: tuple[tuple[int, int], ...]
     """First and last frame of each run without a face."""
+    clock: str
+    """What is wrong with the times of the frames in the file; empty for nothing."""
     damage: str
     """What of the file could not be decoded; empty for nothing."""
     audio: str
@@ -293,6 +295,7 @@ class VideoResults:
             jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),
             jitter_px=jitter(predicted[:, 17:], fit.found, breaks),
             without_face=tuple((run[0], run[-1]) for run in frame_runs(~fit.found)),
+            clock=fit.info.clock_fault,
             damage=fit.damage.sentence(),
             audio=audio,
             face_model=self._model.card.record,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from data.video import VideoReader
 from models.renderer import Renderer
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
@@ -74,6 +75,7 @@ def fit_video(options: ParsedOptions) -> None:
     heads = talking_heads(options, face_model)
     fitting = VideoFitting(job, cache, _workers(options, devices))
     check_frames(heads, fitting.reader)
+    say_clock(fitting.reader)
     done = fitting.run()
 
     backend = options[RenderOptions].renderer
@@ -128,6 +130,12 @@ def _written(video: VideoFitOptions, with_page: bool) -> dict[str, bool]:
     }
 
 
+def say_clock(reader: VideoReader) -> None:
+    """Before anything long begins: one line if the times of the frames in the file are broken."""
+    if reader.info.clock_fault:
+        print(f"{reader.info.path}: {reader.info.clock_fault}")
+
+
 def say(report: VideoReport, results: Path) -> None:
     """Print the outcome in a few lines."""
     print(
@@ -141,7 +149,7 @@ def say(report: VideoReport, results: Path) -> None:
         parts = ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in report.without_face[:8])
         more = ", ..." if len(report.without_face) > 8 else ""
         print(f"Frames without a face, whose rows are empty: {parts}{more}")
-    for problem in (report.damage, report.audio):
+    for problem in (report.clock, report.damage, report.audio):
         if problem:
             print(problem)
 

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 
 import util.videos.video_file as video_file
 from data.video import VideoReader
-from tests.video_files import COUNT, Sound, picture, shown_number, write_file
+from tests.video_files import COUNT, Sound, picture, retime, shown_number, write_file
 from util.atomic import atomic_file
 from util.videos.video_file import VideoWriter, WrittenVideo
 
@@ -123,14 +123,20 @@ def source_times(first_s: float) -> np.ndarray:
 
 
 def write_source(
-    path: Path, first_s: float, sound_s: float, codec: str, rate_hz: int = RATE_HZ
+    path: Path,
+    first_s: float,
+    sound_s: float,
+    codec: str,
+    rate_hz: int = RATE_HZ,
+    *,
+    even: bool = False,
 ) -> np.ndarray:
     """A video whose pictures and sound begin at different times.
 
     Returns:
-        Times of its frames.
+        Times of its frames: uneven ones, or 25 a second from 0 on, which the codec then knows.
     """
-    times_s = source_times(first_s)
+    times_s = np.arange(80) / 25 if even else source_times(first_s)
     dark, white = (np.full((64, 96, 3), value, np.uint8) for value in (20, 235))
     lit = [any(0 <= number - flash < 3 for flash in FLASHES) for number in range(len(times_s))]
     clock = np.arange(round((3.6 - sound_s) * rate_hz)) / rate_hz + sound_s
@@ -139,7 +145,7 @@ def write_source(
     write_file(
         path,
         [white if on else dark for on in lit],
-        times_s.tolist(),
+        None if even else times_s.tolist(),
         sound=Sound(tone * loud, rate_hz, codec, sound_s),
     )
     return times_s
@@ -205,6 +211,19 @@ def test_sound_stays_with_the_pictures(
         times, _ = heard(path)
         assert times[0] > -0.003
         assert times[-1] < writer.result.duration_s + 0.06  # no more than a packet
+
+
+def test_sound_stays_with_pictures_whose_clock_is_broken(tmp_path: Path):
+    """As far as may be: both begin together, and the codec knows the rate."""
+    source = tmp_path / "source.mkv"
+    times_s = write_source(source, 0.0, 0.0, "aac", even=True)
+    source = retime(source, tmp_path / "broken.mkv", lambda number: 100_000 - 10 * number)
+    with VideoWriter(tmp_path / "copy.mp4", audio_from=source) as writer:
+        for frame in VideoReader(source):
+            writer.write(frame.image, frame.time_s)
+    expected = times_s[list(FLASHES)]
+    np.testing.assert_allclose(flashes(writer.result.path), expected, atol=1e-3)
+    np.testing.assert_allclose(beeps(writer.result.path), expected, atol=0.05)
 
 
 def test_sound_with_holes_stays_with_the_pictures(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from tests.bfm_files import SMALL, write_small_sources
 from tests.test_train_command import load_script
-from tests.video_files import picture, write_file
+from tests.video_files import picture, retime, write_file
 from util.errors import InputError
 from util.model_files.bfm_conversion import convert_bfm09
 from util.model_files.bfm_file import read_bfm_model
@@ -80,10 +81,12 @@ def run(bfm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
     monkeypatch.setattr(video_run, "VideoFitting", Fitting)
 
-    def command(*flags: str, side: int = 256, rate_hz: float = 25) -> Path:
+    def command(*flags: str, side: int = 256, rate_hz: float = 25, clock=None) -> Path:
         video = tmp_path / "ein Mann é.mp4"
         pictures = [picture(n, (side, side)) for n in range(COUNT)]
         write_file(video, pictures, [n / rate_hz for n in range(COUNT)])
+        if clock is not None:
+            video = retime(video, video.with_suffix(".mkv"), clock)
         fit.main(
             [
                 *(str(video), f"--res_folder={tmp_path / 'out'}", "--save_video=False"),
@@ -135,6 +138,15 @@ def test_nothing_is_written_unless_it_is_asked_for(run, capsys: pytest.CaptureFi
 def test_another_rate_is_said(run, capsys: pytest.CaptureFixture[str]):
     run("--face_model=bfm09", "--save", "sadtalker", rate_hz=50)
     assert "SadTalker plays 25 frames a second" in capsys.readouterr().out
+
+
+def test_a_broken_clock_is_said_once_and_on_the_page(run, capsys: pytest.CaptureFixture[str]):
+    out = run("--face_model=open@0", clock=lambda n: 0)
+    told = f"all its {COUNT} frames have one time; frames are taken as 25 a second"
+    assert capsys.readouterr().out.count(f"ein Mann é.mkv: {told}\n") == 1
+    assert json.loads((out / "ein Mann é_report.json").read_text(encoding="utf-8"))["clock"] == told
+    page = (out / "ein Mann é_report.html").read_text(encoding="utf-8")
+    assert f"<li>{told}</li>" in page.partition("Look closer")[2].partition("</section>")[0]
 
 
 @pytest.mark.parametrize(
