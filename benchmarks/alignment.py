@@ -43,14 +43,14 @@ def main() -> None:
         table = compare(
             {
                 "resize all, crop": lambda p=photo, a=alignment: resize_then_crop(p, a),
-                "crop first": lambda p=photo, a=alignment: a.crop_image(p),
+                "crop first": lambda p=photo, a=alignment: a.cut(p),
             },
             arguments.repeats,
             title=f"{width} x {len(photo)} px photo, face of {face_share:.0%} of its height",
         )
         print(table)
         whole = resize_then_crop(photo, alignment).astype(int)
-        difference = np.abs(alignment.crop_image(photo) - whole)
+        difference = np.abs(alignment.cut(photo) - whole)
         print(
             f"{table.ratio('crop first'):.1f} times as fast; at most {difference.max()} of 255 "
             f"levels off, in {(difference > 0).mean():.1e} of the values\n"

@@ -13,16 +13,16 @@ from data.video import VideoDamage, VideoInfo
 from data.video_crops import FrameCrop
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.renderer import Renderer
 from models.stages import pose_face, shape_face
 from util.photos.face_result import FaceResult
 from util.photos.fit_record import FitRecord, StageRecord
 from util.photos.photo_camera import PhotoCamera
 from util.photos.results import SummaryRow
 from util.reports.face_report import OVERLAY_FILES, DrawnPhoto, ReportSource, ReportWriter
-from util.reports.video_report import VideoReportWriter
-from util.videos.video_fitting import VideoFit
-from util.videos.video_results import VideoResults
+from util.reports.reported_run import ReportedRun
+from util.reports.video_report import VideoReportWriter, VideoSource
+from util.videos.followed_face import FollowedFace
+from util.videos.video_measures import VideoMeasures
 
 ALIGNMENT = Alignment(
     photo_size=(613, 407),
@@ -33,6 +33,9 @@ ALIGNMENT = Alignment(
     top=31,
 )
 """A face high on the left of a photo, whose two axes are resized by unequal factors."""
+RUN = ReportedRun("fit.py", {"preset": "fast"})
+SIDE = "_fit.mp4"
+"""Ending of the side-by-side video."""
 FRAME_SIZE = (640, 360)
 """Width and height of the video's frames."""
 FIT = FitRecord(
@@ -92,7 +95,7 @@ def report_row(face: FaceResult, message: str = "") -> SummaryRow:
 
 def report_writer(face_model: FaceModel) -> ReportWriter:
     """As a run of `fit.py` has it."""
-    return ReportWriter(face_model, ReportSource("fit.py", {"preset": "fast"}, OVERLAY_FILES))
+    return ReportWriter(face_model, ReportSource(RUN, OVERLAY_FILES))
 
 
 def drawn_photo() -> DrawnPhoto:
@@ -107,7 +110,7 @@ def made_up_fit(
     without: Collection[int] = (),
     cuts: tuple[int, ...] = (0,),
     name: str = "talk.mp4",
-) -> VideoFit:
+) -> FollowedFace:
     """A person of the face model, whose crops wander; given landmarks lie beside the fitted."""
     layout = face_model.layout
     slices, rng = layout.slices, np.random.default_rng(5)
@@ -132,7 +135,7 @@ def made_up_fit(
     starts[list(cuts)] = True
     coefficients = flat.astype(np.float32)
     keys = np.flatnonzero(found)[:: max(1, int(found.sum()) // 4)]
-    fit = VideoFit(
+    fit = FollowedFace(
         info=VideoInfo(
             path=Path("videos") / name,
             width=FRAME_SIZE[0],
@@ -158,13 +161,14 @@ def made_up_fit(
         key_frames=tuple(int(key) for key in keys),
         damage=VideoDamage(),
     )
-    points = VideoResults(face_model, fit.camera, Renderer("torch"), fit).landmarks
+    points = VideoMeasures(face_model, fit).landmarks
     points[found] += rng.normal(0, 0.8, (int(found.sum()), 68, 2)).astype(np.float32)
     fit.landmarks[:] = points
     return fit
 
 
-def video_report_writer(face_model: FaceModel, fit: VideoFit) -> VideoReportWriter:
+def video_report_writer(face_model: FaceModel, fit: FollowedFace) -> VideoReportWriter:
     """Of a fit, with the results that it gives."""
-    results = VideoResults(face_model, fit.camera, Renderer("torch"), fit)
-    return VideoReportWriter(face_model, fit, results, results.report(), {"preset": "fast"})
+    measures = VideoMeasures(face_model, fit)
+    source = VideoSource(RUN, {SIDE: "input, overlay, geometry"}, SIDE, "Input, overlay, geometry")
+    return VideoReportWriter(measures, measures.report(), source)

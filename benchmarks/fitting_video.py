@@ -38,9 +38,10 @@ from util.assets import load_face_model
 from util.command import run_command
 from util.errors import InputError
 from util.studio import Studio
+from util.videos.followed_face import FollowedFace
 from util.videos.video_file import VideoWriter
-from util.videos.video_fitting import VideoFit, VideoFitting, VideoJob, frame_batch
-from util.videos.video_results import VideoResults, jitter
+from util.videos.video_fitting import VideoFitting, VideoJob, frame_batch
+from util.videos.video_measures import VideoMeasures, jitter
 
 CLIP_PX = 448
 """Side of the clips."""
@@ -134,7 +135,7 @@ class Following:
     def _fitter_of(self, weights: FitWeights) -> FaceFitter:
         return FaceFitter(self.face_model, Camera.rnet(), Renderer(), weights)
 
-    def fit(self, video: Path) -> VideoFit:
+    def fit(self, video: Path) -> FollowedFace:
         """Identity, albedo and all frames."""
         wanted = self._wanted
         with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +152,7 @@ class Following:
             )
             return VideoFitting(job, Path(folder) / "cache", wanted.workers).run()
 
-    def ways(self, fit: VideoFit) -> dict[str, np.ndarray]:
+    def ways(self, fit: FollowedFace) -> dict[str, np.ndarray]:
         """Coefficients (N, P) of each way."""
         return {
             LANDMARKS_ALONE: self._of_each(fit),
@@ -159,11 +160,11 @@ class Following:
             "smoothed": fit.coefficients,
         }
 
-    def landmarks(self, fit: VideoFit, flat: np.ndarray) -> np.ndarray:
+    def landmarks(self, fit: FollowedFace, flat: np.ndarray) -> np.ndarray:
         """(N, 68, 2) pixel indices of the frames."""
-        return VideoResults(self.face_model, fit.camera, Renderer(), fit).landmarks_of(flat)
+        return VideoMeasures(self.face_model, fit).landmarks_of(flat)
 
-    def _of_each(self, fit: VideoFit) -> np.ndarray:
+    def _of_each(self, fit: FollowedFace) -> np.ndarray:
         """Shape and pose of each frame's landmarks, in albedo and light of the smoothed fit."""
         of_each, layout = fit.coefficients.copy(), self.face_model.layout
         for number in np.flatnonzero(fit.found).tolist():
@@ -174,13 +175,12 @@ class Following:
                     of_each[number, part] = alone[part]
         return of_each
 
-    def colours(self, fit: VideoFit, flat: np.ndarray, video: Path) -> float:
+    def colours(self, fit: FollowedFace, flat: np.ndarray, video: Path) -> float:
         """Mean robust colour distance over the skin of some frames, RGB in [0, 255]."""
         numbers = np.flatnonzero(fit.found)[::COLOUR_EVERY].tolist()
         distances = []
         for frame in VideoReader(video).read(numbers):
-            crop = fit.crops[frame.number]
-            assert crop is not None
+            crop = fit.aligned_crop(frame.number)
             batch = frame_batch(frame.image, crop, fit.landmarks[frame.number])
             term = self._judge.photo_term(batch, 1)
             found = self.face_model.layout.split(torch.from_numpy(flat[frame.number][None]))
@@ -188,10 +188,9 @@ class Following:
         return 255 * float(np.mean(distances))
 
 
-def _given(fit: VideoFit, number: int) -> torch.Tensor:
+def _given(fit: FollowedFace, number: int) -> torch.Tensor:
     """(1, 68, 2) detected landmarks of a frame, continuous pixels of its crop."""
-    crop = fit.crops[number]
-    assert crop is not None
+    crop = fit.aligned_crop(number)
     points = torch.from_numpy(crop.crop_landmarks(fit.landmarks[number])).float()
     return from_index(points, "centre")[None]
 

@@ -147,7 +147,7 @@ class Alignment:
         """(5,) the public code's `trans_params`: photo width and height, scale, translation."""
         return np.array([*self.photo_size, self.scale, *self.translation_px])
 
-    def crop_image(self, image: np.ndarray) -> np.ndarray:
+    def cut(self, image: np.ndarray) -> np.ndarray:
         """The crop of a photo or mask: (H, W) or (H, W, 3) uint8 -> (crop, crop[, 3]) uint8.
 
         Bicubic with antialiasing; black outside of the photo. Equal to resizing the whole photo
@@ -233,13 +233,13 @@ def align_face(
         )
     alignment = Alignment.from_landmarks(landmarks, (width, height), standard_points)
     return AlignedFace(
-        image=alignment.crop_image(image),
+        image=alignment.cut(image),
         landmarks=(
             alignment.crop_landmarks(landmarks, exact=exact_landmarks)
             if len(landmarks) == 68
             else None
         ),
-        mask=None if mask is None else alignment.crop_image(mask),
+        mask=None if mask is None else alignment.cut(mask),
         alignment=alignment,
     )
 

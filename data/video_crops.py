@@ -54,7 +54,7 @@ class FrameCrop:
         centre = (self.left + half, height - (self.top + half))
         return np.array([width, height, self.scale, *centre])
 
-    def crop_image(self, image: np.ndarray) -> np.ndarray:
+    def cut(self, image: np.ndarray) -> np.ndarray:
         """The window of an (H, W, 3) uint8 frame, resampled; black outside of the frame."""
         side = self.crop_px / self.scale
         box = (self.left, self.top, self.left + side, self.top + side)

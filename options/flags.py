@@ -15,6 +15,7 @@ import difflib
 import inspect
 import itertools
 import re
+import shlex
 import sys
 import textwrap
 import types
@@ -454,6 +455,15 @@ def _config_entries(path: Path) -> list[_Entry]:
         else:
             add(key, value)
     return flags
+
+
+def as_typed(values: Mapping[str, Any]) -> str:
+    """Flags with their values as a command line for people: `--save glb ply --report False`."""
+    tokens = []
+    for name, value in values.items():
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        tokens += [f"--{name}", *(shlex.quote(str(part)) for part in parts)]
+    return " ".join(tokens)
 
 
 def flag_tokens(name: str, value: Any) -> list[str]:

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.images import is_image_name
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
+from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions, config_flags, no_effect, parse_command
 from options.groups import SYNERGY_GROUPS
 from options.network_options import SynergyModelOptions
@@ -63,7 +65,8 @@ class PublicReportOptions:
 
     report: bool = True
     """Also write what test.py writes of each face into faces/: <name>_report.html, a page to turn
-    and to read, index.html, which shows all, mesh and numbers."""
+    and to read, index.html, which shows all, mesh and numbers; of a video, its page into videos/.
+    """
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class PublicBenchmarkOptions:
 
 
 DEMO_GROUPS = (PublicDemoOptions, BaseOptions, DetectionOptions, *SYNERGY_GROUPS)
-SINGLE_IMAGE_GROUPS = (PublicReportOptions, *DEMO_GROUPS)
+SINGLE_IMAGE_GROUPS = (PublicReportOptions, SmoothingOptions, *DEMO_GROUPS)
 
 
 def demo_options(
@@ -104,6 +107,12 @@ def demo_options(
         )
     find_trained(options)
     return options
+
+
+def names_video(options: ParsedOptions) -> bool:
+    """Whether -f is a file, and not a photo's: singleImage.py takes it for a video."""
+    path = Path(options[PublicDemoOptions].files)
+    return path.is_file() and not is_image_name(path)
 
 
 def benchmark_call(argv: Sequence[str], evaluate_flags: Mapping[str, str] | None = None):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from data.images import find_folder, list_images
 from options.flags import ParsedOptions
+from options.output_options import NONE, OutputOptions
 from util.errors import InputError
 from util.folders import check_folder
 from util.training.run_choice import find_trained
@@ -35,8 +36,9 @@ class SynergyTestOptions:
     draw: bool = True
     """Write the pictures of landmarks, pose and mesh over each photo, of a video the video."""
     report: bool = True
-    """Of photos: also write <stem>_report.html, a page of each face to turn and to read, and
-    index.html, which shows all; not with --save_mesh none, unless it is asked for."""
+    """Also write <stem>_report.html, a page of each face, or of the video, to turn and to read, and
+    index.html, which shows all faces of photos; not with --save_mesh none, unless it is asked
+    for."""
     res_folder: str = ""
     """Folder of the results; else results/ beside the checkpoint."""
 
@@ -57,9 +59,14 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """
     test = options[SynergyTestOptions]
     if test.v_path:
-        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder", "save", "report"):
-            if options.given(flag):
+        usual = SynergyTestOptions()
+        for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder"):
+            # Believed to work, were it taken. A recorded run gives them too, at their defaults.
+            if getattr(test, flag) != getattr(usual, flag):
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
+        save = options[OutputOptions].save
+        if save not in (OutputOptions().save, (NONE,)):
+            raise InputError(f"--save {' '.join(save)} is for photos; leave it out with --v_path")
         if not Path(test.v_path).exists():
             raise InputError(f"--v_path {test.v_path} does not exist; give a video file")
     else:

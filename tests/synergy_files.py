@@ -83,3 +83,19 @@ def write_photos(root: Path, face_model: FaceModel) -> Path:
     write_landmarks(root / "landmarks" / "a.txt", landmarks)
     write_image(root / "sky.png", np.full((200, 200, 3), 128, np.uint8))
     return root
+
+
+class Following:
+    """A tracker whose face moves by a pixel a frame, with noise, and is away in one frame."""
+
+    def __init__(self, landmarks: np.ndarray, noise_px: float = 1.0) -> None:
+        self.landmarks, self.calls, self.is_new = landmarks, -1, False
+        self.noise_px = noise_px
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        self.calls += 1
+        self.is_new = self.calls in (0, 13)
+        if self.calls == 12:
+            return None
+        return self.landmarks + self.calls + self.random.normal(0, self.noise_px, (68, 2))

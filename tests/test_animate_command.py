@@ -30,7 +30,7 @@ from util.model_files.face_model_file import read_face_model, write_face_model
 from util.photos.face_textures import FACE_MODEL, KEPT, LIGHT
 from util.photos.png_file import png_bytes
 from util.photos.saved_faces import read_saved_faces
-from util.videos.video_results import decode
+from util.videos.video_measures import decode
 
 COUNT = 5
 command = load_script("animate")

@@ -86,6 +86,8 @@ def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path
         assert (out / f"{stem}.png").is_file() and (out / f"{stem}_photo.jpg").is_file()
         assert f'href="./{stem}_report.html"' in (out / "index.html").read_text(encoding="utf-8")
         assert read_image(out / f"{stem}_views.png").shape == (224, 5 * 224, 3)
+        page = (out / f"{stem}_report.html").read_text(encoding="utf-8")
+        assert "Options</th><td>--preset fast --face_model open@0<" in page
 
 
 def test_photos_of_one_person_share_identity_and_albedo(photos: Path, folder: Path):
@@ -161,6 +163,9 @@ def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):
     command.main([*argv, "--name", "faces", "--epoch", "20", "--preset", "fast", "--gpu_ids", "-1"])
     record = json.loads((folder / "out" / "a_fit.json").read_text(encoding="utf-8"))
     assert record["init"] == "regress"
+    page = (folder / "out" / "a_report.html").read_text(encoding="utf-8")
+    assert "Checkpoint</th><td>faces/epoch_20.pth<" in page
+    assert "Options</th><td>--preset fast --init regress<" in page
     (stage,) = record["stages"]
     assert stage["name"] == "photo_4"
     assert stage["energy_after"] < 0.5 * stage["energy_before"]

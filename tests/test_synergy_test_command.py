@@ -16,11 +16,11 @@ from data.square_crop import SquareCrop
 from models.face_model import FaceModel
 from models.synergy.network import SynergyNetwork
 from tests.commands import load_script
-from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
+from tests.synergy_files import YAW_DEG, Following, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
 from tests.video_files import write_file
 from util.errors import InputError
-from util.synergy import synergy_photos, synergy_video
+from util.synergy import synergy_photos, synergy_track
 
 command = load_script("test")
 RUN = ["--model", "synergy", "--gpu_ids", "-1", "--num_cpu_threads", "1"]
@@ -132,8 +132,7 @@ def test_further_files_of_each_face(network: SynergyNetwork, photos: Path, capsy
         (["--save", "world"], "--save world: .*weak perspective"),
         (["--save", "glbs"], r"--save glbs: .*did you mean glb\?"),
         (["--save", "texture", "--texture_light", "remove"], "predicts no light"),
-        (["--v_path", "v.mp4", "--save", "ply"], "--save is for photos"),
-        (["--v_path", "v.mp4", "--report"], "--report is for photos"),
+        (["--v_path", "v.mp4", "--save", "ply", "glb"], "--save ply glb is for photos"),
     ],
 )
 def test_kinds_that_cannot_be(
@@ -190,27 +189,12 @@ def test_textures(network: SynergyNetwork, photos: Path, folder: Path):
     assert not list(Path("out").glob("a_map.*"))
 
 
-class Following:
-    """A detector whose face moves by a pixel a frame, with noise, and is away in one frame."""
-
-    def __init__(self, landmarks: np.ndarray) -> None:
-        self.landmarks, self.calls, self.is_new = landmarks, -1, False
-        self.random = np.random.default_rng(0)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        self.calls += 1
-        self.is_new = self.calls in (0, 13)
-        if self.calls == 12:
-            return None
-        return self.landmarks + self.calls + self.random.normal(0, 1.0, (68, 2))
-
-
 def test_a_video(network: SynergyNetwork, photos: Path, monkeypatch, capsys):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt") - [60, 0]
     photo = read_image(photos / "a.png")
     write_file(Path("talk.mp4"), [photo] * 24)
     following = Following(landmarks)
-    monkeypatch.setattr(synergy_video, "LandmarkTracker", lambda detector: following)
+    monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: following)
     command.main([*RUN, *MINE, "--v_path", "talk.mp4", "--res_folder", "out"])
     with np.load("out/talk.npz") as archive:
         arrays = dict(archive)
@@ -221,7 +205,7 @@ def test_a_video(network: SynergyNetwork, photos: Path, monkeypatch, capsys):
     nose = arrays["landmarks"][arrays["found"], 30, 0]
     assert np.polyfit(np.flatnonzero(arrays["found"]), nose, 1)[0] == pytest.approx(1, abs=0.1)
     shown = capsys.readouterr().out
-    assert "23 of 24 frames have a face" in shown
+    assert "23 of 24 frames followed" in shown
     calm, before = (float(word) for word in _numbers(shown, "jitter"))
     assert calm < 0.6 * before
     assert Path("out/talk_synergy.mp4").stat().st_size > 1000
@@ -237,7 +221,7 @@ def test_without_smoothing_frames_are_as_predicted(
 ):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt") - [60, 0]
     write_file(Path("talk.mp4"), [read_image(photos / "a.png")] * 4)
-    monkeypatch.setattr(synergy_video, "LandmarkTracker", lambda detector: Following(landmarks))
+    monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: Following(landmarks))
     run = ["--v_path", "talk.mp4", "--res_folder", "out", "--smooth_min_hz", "0", "--draw", "False"]
     command.main([*RUN, *MINE, *run])
     with np.load("out/talk.npz") as archive:

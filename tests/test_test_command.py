@@ -140,6 +140,9 @@ def test_a_single_photo_and_closed_form_light(trained: Path, photos: Path):
     content = loadmat(results / "a.png.mat")
     np.testing.assert_allclose(content["angle"][0], [0.05, 0.1, -0.05], atol=1e-6)
     assert np.abs(content["gamma"]).max() > 1e-4
+    page = (results / "a.png_report.html").read_text(encoding="utf-8")
+    assert "Checkpoint</th><td>faces/epoch_20.pth<" in page
+    assert "Options</th><td>--solve_appearance True --renderer torch<" in page
 
 
 def test_the_camera_puts_the_mesh_over_the_photo(trained: Path, photos: Path):

@@ -66,7 +66,7 @@ def test_simple_ratios_are_exact() -> None:
         for left, top in ((-50, -40), (3, 7), (w - 150, h - 170)):
             alignment = Alignment((360, 300), scale, (0.0, 0.0), (w, h), left, top)
             expected = np.asarray(whole.crop((left, top, left + 224, top + 224)))
-            np.testing.assert_array_equal(alignment.crop_image(photo), expected)
+            np.testing.assert_array_equal(alignment.cut(photo), expected)
 
 
 def test_outside_of_the_photo_is_black(astronaut, astronaut_landmarks, standard_points) -> None:
@@ -132,7 +132,7 @@ def test_matrix_moves_points_as_the_image_moves(tmp_path, standard_points) -> No
         column, row = size[0] // 2 + 7, size[1] // 2 - 11
         photo = np.zeros((size[1], size[0]), np.uint8)
         photo[row - 3 : row + 4, column - 3 : column + 4] = 255  # wide enough to be sampled evenly
-        crop = alignment.crop_image(photo).astype(float)
+        crop = alignment.cut(photo).astype(float)
         rows, columns = np.indices(crop.shape) + 0.5
         centre = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
         expected = alignment.matrix @ [column + 0.5, row + 0.5, 1]

@@ -22,7 +22,7 @@ def test_matrices_say_where_the_picture_goes():
     ramp[..., 0] = np.arange(200)
     ramp[..., 1] = np.arange(120)[:, None]
     crop = FrameCrop((200, 120), scale=2.0, left=20.25, top=5.5)
-    picture = crop.crop_image(ramp)
+    picture = crop.cut(ramp)
     assert picture.shape == (224, 224, 3)
     centres = np.array([[50.5, 60.5], [111.5, 30.5], [10.5, 200.5]])
     places = centres @ crop.inverse_matrix[:, :2].T + crop.inverse_matrix[:, 2]
@@ -34,10 +34,10 @@ def test_matrices_say_where_the_picture_goes():
 
 def test_outside_of_the_frame_is_black():
     white = np.full((100, 100, 3), 255, np.uint8)
-    picture = FrameCrop((100, 100), scale=1.0, left=-80.0, top=40.0).crop_image(white)
+    picture = FrameCrop((100, 100), scale=1.0, left=-80.0, top=40.0).cut(white)
     assert (picture[:50, 90:170] == 255).all()
     assert not picture[70:].any() and not picture[:, :70].any() and not picture[:, 190:].any()
-    assert not FrameCrop((100, 100), 1.0, 500.0, 0.0).crop_image(white).any()
+    assert not FrameCrop((100, 100), 1.0, 500.0, 0.0).cut(white).any()
 
 
 def test_a_still_face_is_cropped_as_a_photo_is(face: np.ndarray, open_face_model: FaceModel):

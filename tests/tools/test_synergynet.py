@@ -22,10 +22,11 @@ from options.network_options import SynergyModelOptions
 from options.public_synergy import benchmark_call, config_call, demo_options
 from tests.aflw2000_files import write_aflw2000
 from tests.commands import load_tool
-from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
+from tests.synergy_files import YAW_DEG, Following, save_random_synergy, write_photos
 from tests.test_test_command import TwoFaces
+from tests.video_files import write_file
 from util.errors import InputError
-from util.synergy import synergy_photos
+from util.synergy import synergy_photos, synergy_track
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]
@@ -150,6 +151,23 @@ def test_single_image(
     assert solid.shape == photo.shape and 0.05 < drawn.mean() < 0.6
     mixed = 0.6 * solid[drawn].astype(float) + 0.4 * photo[drawn]
     assert np.abs(overlay[drawn] - mixed).mean() < 4  # JPEG
+
+
+def test_single_image_of_a_video(
+    network: SynergyNetwork, photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It writes what test.py does, with the public command and its flags on the page."""
+    landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
+    follow = Following(landmarks)
+    monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: follow)
+    write_file(Path("talk.mp4"), [read_image(photos / "a.png")] * 3)
+    single_image.main(["-f", "talk.mp4", "--smooth_min_hz", "0", *QUIET])
+    names = {path.name for path in Path("inference_output/videos").iterdir()}
+    assert names == {*("talk.npz", "talk_synergy.mp4", "talk_report.json", "talk_report.html")}
+    page = Path("inference_output/videos/talk_report.html").read_text(encoding="utf-8")
+    assert "Command</th><td>singleImage.py<" in page
+    assert "Options</th><td>--smooth_min_hz 0.0<" in page
+    assert "Checkpoint</th><td>pretrained/best.pth.tar<" in page
 
 
 def test_artistic(

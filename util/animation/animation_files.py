@@ -26,7 +26,7 @@ from util.mesh_files.face_gltf import face_animation, unit_strengths
 from util.mesh_files.gltf_file import write_glb
 from util.mesh_files.mesh_file import write_obj
 from util.videos.video_file import VideoWriter
-from util.videos.video_results import BLOCK, decode
+from util.videos.video_measures import BLOCK, decode
 
 FINER = 2
 """Pixels that are drawn for one, in both directions: the renderer does not smooth edges."""

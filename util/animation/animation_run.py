@@ -37,7 +37,7 @@ from util.devices import choose_device
 from util.errors import InputError
 from util.photos.saved_faces import SavedFaces, read_saved_faces
 from util.photos.saved_names import find_saved
-from util.videos.video_results import decode
+from util.videos.video_measures import decode
 
 
 @dataclass(frozen=True)

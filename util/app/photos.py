@@ -25,7 +25,7 @@ from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import FitWeights, Preset
-from options.flags import ParsedOptions
+from options.flags import ParsedOptions, flag_names
 from options.output_options import OutputOptions
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
@@ -190,10 +190,11 @@ class PhotoWork:
         job.stage(WRITE).share = 1.0
 
     def _source(self, wish: Wish, outputs: tuple[NamedOutput, ...]) -> ReportSource:
-        options = self._options.with_values(FaceModelOptions, face_model=wish.face_model)
-        options = options.with_values(AppOptions, preset=wish.preset)
-        flags = ("face_model", "preset")
-        return ReportSource.of("app.py", options, flags, outputs, photo_files=OVERLAY_FILES)
+        # What the visitor chose has rows of its own, and the server's flags are not about faces.
+        told = {"face_model", *flag_names([AppOptions])}
+        return ReportSource.of(
+            "app.py", self._options, outputs, photo_files=OVERLAY_FILES, told=told
+        )
 
 
 class _ShownReports(ReportWriter):

@@ -13,7 +13,7 @@ from models.face_model import IdentityCard
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import BenchmarkFitOptions, EvaluateOptions, IctBenchmarkOptions
-from options.flags import ParsedOptions, flag_names
+from options.flags import ParsedOptions, as_typed, flag_names
 from options.record import git_commit
 from util.reports.report_parts import versions
 from util.training.run_choice import find_trained
@@ -66,8 +66,7 @@ def what_was_used(
         found = f"{detection.detector}, --detection_upsample {detection.detection_upsample}"
         rows.append(("Faces found by", found))
     changed = {name: value for name, (value, _) in options.changed().items() if name not in _TOLD}
-    flags = " ".join(f"--{name} {value}" for name, value in changed.items())
-    rows.append(("Options unlike the defaults", flags or "none"))
+    rows.append(("Options unlike the defaults", as_typed(changed) or "none"))
     return [*rows, ("Program", f"commit {git_commit()}"), ("Versions", versions())]
 
 

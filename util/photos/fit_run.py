@@ -39,6 +39,8 @@ from util.photos.photo_run import (
 )
 from util.photos.results import ResultWriter
 from util.reports.face_report import OVERLAY_FILES, ReportSource, ReportWriter
+from util.reports.reported_run import checkpoint_row
+from util.training.run_choice import find_trained
 from util.training.trained_model import load_reconstruction_model
 
 RESULT_FLAGS = (
@@ -82,7 +84,8 @@ def fit_photos(options: ParsedOptions) -> None:
     reports = None
     if fit.report:
         files = OVERLAY_FILES if fit.photo_overlay else {}
-        source = ReportSource.of("fit.py", options, RESULT_FLAGS, outputs, photo_files=files)
+        said = None if network is None else checkpoint_row(find_trained(options))
+        source = ReportSource.of("fit.py", options, outputs, photo_files=files, network=said)
         reports = ReportWriter(face_model, source)
     make_folder(results, "res_folder")
     with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:

@@ -30,6 +30,8 @@ from util.photos.photo_run import (
 )
 from util.photos.results import ResultWriter, results_folder
 from util.reports.face_report import OVERLAY_FILES, ReportSource, ReportWriter
+from util.reports.reported_run import checkpoint_row
+from util.training.run_choice import find_trained
 from util.training.trained_model import load_reconstruction_model
 
 RESULT_FLAGS = ("face_model", "face_region", "jaw_landmarks", "faces", "solve_appearance", "refine")
@@ -55,7 +57,8 @@ def reconstruct_folder(options: ParsedOptions) -> None:
     reports = None
     if test.report:
         files = OVERLAY_FILES if test.photo_overlay else {}
-        source = ReportSource.of("test.py", options, RESULT_FLAGS, outputs, photo_files=files)
+        said = checkpoint_row(find_trained(options))
+        source = ReportSource.of("test.py", options, outputs, photo_files=files, network=said)
         reports = ReportWriter(model.face_model, source)
     run = PhotoRun(
         reconstruction(model, test),

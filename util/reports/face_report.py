@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 
 from models.face_model import FaceModel
 from options.flags import ParsedOptions
-from options.record import git_commit
 from util.atomic import write_text
 from util.mesh_files.textured_mesh import material_stem
 from util.outputs import NamedOutput
@@ -25,7 +24,9 @@ from util.photos.face_result import FaceResult
 from util.photos.results import OVERLAY_ENDING, SummaryRow, face_files
 from util.reports.report_data import MeshPacker
 from util.reports.report_parts import (
+    ABOUT_WEAK,
     REPORT_ENDING,
+    about,
     escaped,
     file_items,
     fill,
@@ -36,9 +37,9 @@ from util.reports.report_parts import (
     script,
     script_json,
     table_rows,
-    versions,
     warning_card,
 )
+from util.reports.reported_run import ReportedRun
 
 PAGE_BYTES = 1_000_000
 """More than this, and pictures become smaller."""
@@ -54,10 +55,6 @@ _ABOUT_COLOURS = (
     "Colours are the photo's, with its light, where it shows the surface; elsewhere, and inside "
     "the mouth, those of the face model's mean in their tone. Neither light nor albedo was "
     "predicted."
-)
-_ABOUT_WEAK = (
-    "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor "
-    "a focal length, and sizes are those that the face model gives it."
 )
 
 
@@ -90,39 +87,30 @@ class DrawnPhoto:
 class ReportSource:
     """What reports of one run say beside the face."""
 
-    command: str
-    """test.py or fit.py."""
-    flags: Mapping[str, Any]
-    """Those by which the results of two runs differ."""
+    run: ReportedRun
     photo_files: Mapping[str, str] = field(default_factory=dict)
     """Endings of files of the whole photo, and what they hold."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Names of what outputs write of a face, with * for its stem, and what it is."""
     with_texture: bool = False
     """Whether `<stem>_textured.png` is among it."""
-    network: Mapping[str, str] = field(default_factory=dict)
-    """What is said of the network beside the flags."""
 
     @classmethod
     def of(
         cls,
         command: str,
         options: ParsedOptions,
-        flags: Iterable[str],
         outputs: Sequence[NamedOutput] = (),
         *,
         photo_files: Mapping[str, str],
         network: Mapping[str, str] | None = None,
+        told: Collection[str] = (),
     ) -> ReportSource:
-        """Of a run's options and outputs; without `network`, `--name` and `--epoch` say it."""
-        flat = options.flat()
-        named = {name: flat[name] for name in flags}
-        by_name = command == "test.py" or named.get("init") == "regress"
-        if network is None and by_name and "name" in flat:
-            named = {"name": flat["name"], "epoch": flat["epoch"], **named}
+        """Of a run and its outputs; arguments as those of `ReportedRun.of`."""
+        run = ReportedRun.of(command, options, network=network, told=told)
         files = {each.output.names("*")[0]: each.output.what for each in outputs}
         textured = any(TEXTURE_ENDING in each.output.endings for each in outputs)
-        return cls(command, named, photo_files, files, textured, network or {})
+        return cls(run, photo_files, files, textured)
 
 
 @dataclass(frozen=True)
@@ -148,7 +136,6 @@ class ReportWriter:
         self._corners = face_model.landmark_embedding.vertices.cpu().numpy()
         self._weights = face_model.landmark_embedding.barycentrics.cpu().numpy()
         self._source = source
-        self._commit = git_commit()
 
     def write(
         self, folder: Path, face: FaceResult, row: SummaryRow, photo: DrawnPhoto, photo_stem: str
@@ -245,8 +232,8 @@ class ReportWriter:
                 "figures": "".join(figure for _, figure in pictures.values()),
                 "no_units": "" if data["mesh"]["units"]["names"] else " hidden",
                 "numbers": table_rows(self._numbers(face, row)),
-                "about_numbers": _about(_ABOUT_WEAK if face.camera.kind == "weak" else ""),
-                "about_colours": _about(_ABOUT_COLOURS if face.light is None else ""),
+                "about_numbers": about(ABOUT_WEAK if face.camera.kind == "weak" else ""),
+                "about_colours": about(_ABOUT_COLOURS if face.light is None else ""),
                 "no_light": " hidden" if face.light is None else "",
                 "no_colours": "" if face.light is None else " hidden",
                 "energies": _energies(face),
@@ -299,17 +286,13 @@ class ReportWriter:
         card = face.face_model
         yield "Face model", str(card)
         yield "Its licence", card.licence or "unknown"
-        yield from self._source.network.items()
         if face.fit is not None:
             fit = face.fit
             how = " ".join(filter(None, (fit.solver.replace("_", "-"), fit.preset)))
             yield "Fit", f"{how}, from {fit.init}, {fit.seconds:.2f} s"
             if fit.faces_together > 1:
                 yield "Identity shared by", f"{fit.faces_together} faces"
-        yield "Command", self._source.command
-        yield "Options", " ".join(f"--{name} {value}" for name, value in self._source.flags.items())
-        yield "Program", f"commit {self._commit}"
-        yield "Versions", versions()
+        yield from self._source.run.rows()
 
     def _files(self, face: FaceResult, photo_stem: str) -> str:
         names = {f"{face.stem}{ending}": what for ending, what in face_files(face).items()}
@@ -318,11 +301,6 @@ class ReportWriter:
         names |= {f"{photo_stem}{ending}": what for ending, what in photo_files.items()}
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}
         return file_items(names)
-
-
-def _about(text: str) -> str:
-    """A remark below what it is about; nothing where there is none."""
-    return f"<p class='soft'>{escaped(text)}</p>" if text else ""
 
 
 def _warnings(face: FaceResult, row: SummaryRow) -> str:

@@ -25,6 +25,10 @@ WITH_VIDEO = f"{CLOSED}; media-src 'self' file:"
 """Of one that shows a video that lies beside it."""
 WITH_PICTURES = CLOSED.replace("img-src", "img-src 'self' file:")
 """Of one that shows pictures that lie beside it."""
+ABOUT_WEAK = (
+    "Predicted in weak perspective, all of the face at one depth: there is neither a distance nor "
+    "a focal length, and sizes are those that the face model gives it."
+)
 _PARTS = Path(__file__).with_name("report_page")
 
 
@@ -123,6 +127,11 @@ def versions() -> str:
     """Of what computes."""
     found = (platform.python_version(), version("torch"), np.__version__)
     return "Python {}, torch {}, numpy {}".format(*found)
+
+
+def about(text: str) -> str:
+    """A remark below what it is about; nothing where there is none."""
+    return f"<p class='soft'>{escaped(text)}</p>" if text else ""
 
 
 def jpeg_bytes(picture: np.ndarray, longest_px: int, quality: int) -> bytes:

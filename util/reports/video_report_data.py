@@ -1,4 +1,4 @@
-"""A fitted video as its report's viewer reads it: one head, the shapes that move it, and frames.
+"""A followed face as its report's viewer reads it: one head, the shapes that move it, and frames.
 
 The meshes of the frames are a mean head and its main movements: principal components of what the
 vertices do in this video, as many as bring every vertex of every frame within `SHOWN_MM`. That
@@ -100,30 +100,36 @@ def pack_video(
     coefficients: Coefficients,
     found: Sequence[bool] | np.ndarray,
     times_s: np.ndarray,
+    colours: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What `loadVideo` of video.js reads.
 
     Args:
-        face_model: of the fit, on the CPU.
+        face_model: of the face, on the CPU.
         coefficients: of the shown frames that have a face, before a camera that stands still.
         found: of each shown frame, whether it has one.
         times_s: of each shown frame, from 0 on.
+        colours: (V, 3) of the head, RGB in [0, 1], where neither its albedo nor light is known.
 
     Raises:
         ValueError: a number is not finite, or no frame has a face.
     """
-    flat = face_model.layout.join(coefficients)
-    if not len(flat) or not torch.isfinite(flat).all():
+    unknown = () if colours is None else ("texture", "gamma")
+    known = torch.cat([block for name, block in coefficients.items() if name not in unknown], dim=1)
+    if not len(known) or not torch.isfinite(known).all():
         raise ValueError("the video has no face to show, or coefficients that are not finite")
     most_shapes = max(1, min(MOST_SHAPES, SHAPE_BYTES // (3 * face_model.vertex_count)))
     moved = main_movements(heads_of(face_model, coefficients), most_shapes)
-    with torch.inference_mode():
-        albedo = face_model.albedo(coefficients.texture[:1])[0].numpy()
+    light = None
+    if colours is None:
+        with torch.inference_mode():
+            colours = face_model.albedo(coefficients.texture[:1])[0].numpy()
+        harmonics = light_coefficients(coefficients.gamma.double())
+        light = pack_rows(harmonics.reshape(len(known), -1).numpy())
     places = coefficients.translation_dm.double().numpy()
-    light = light_coefficients(coefficients.gamma.double()).reshape(len(flat), -1).numpy()
     return {
         "mesh": {
-            **MeshPacker(face_model).pack_head(moved.mean, albedo),
+            **MeshPacker(face_model).pack_head(moved.mean, colours),
             "shapes": {"error_mm": round(moved.error_mm, 3), **pack_deltas(moved.shapes)},
         },
         "frames": {
@@ -132,7 +138,7 @@ def pack_video(
             "strengths": pack_rows(moved.strengths),
             "angles": pack_rows(coefficients.angles_rad.double().numpy()),
             "places": pack_rows(places - np.median(places, axis=0)),
-            "light": pack_rows(light),
+            "light": light,
         },
     }
 

@@ -30,6 +30,7 @@ from util.mesh_files.textured_mesh import (
 )
 from util.photos.photo_run import in_words
 from util.photos.results import ResultWriter, SummaryRow
+from util.reports.reported_run import ReportedRun
 from util.synergy.synergy_faces import (
     OVERLAY_ALPHA,
     SynergyResult,
@@ -48,6 +49,7 @@ from util.synergy.synergy_photos import (
 )
 from util.synergy.synergy_reconstruction import SynergyReconstruction
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
+from util.synergy.synergy_video import follow_video
 
 ROOT = Path("inference_output")
 REAL_SUFFIX = "_real_A"
@@ -164,10 +166,17 @@ def _page_writer(demo: Demo) -> Iterator[FaceWriter | None]:
         return
     trained, kinds = demo.trained, OutputOptions(save=(NONE,))
     made = SynergyReconstruction(trained.network.face, options[FaceModelOptions], kinds)
-    flags = ("png", "num_img")
-    reports = report_writer(trained, made, "singleImage.py", options, flags, draw=False)
+    reports = report_writer(trained, made, "singleImage.py", options, {})
     with ResultWriter(ROOT / "faces", options=kinds) as writer:
         yield FaceWriter(trained, writer, SynergyTestOptions(draw=False), made, reports)
+
+
+def single_video(options: ParsedOptions) -> None:
+    """singleImage.py with a video: what `test.py` writes of one, into `videos/`."""
+    demo = Demo.of(options)
+    run = ReportedRun.of("singleImage.py", options, network=demo.trained.said, told=("weights",))
+    path, page = Path(options[PublicDemoOptions].files), options[PublicReportOptions].report
+    follow_video(demo.trained, options, run, path, ROOT / "videos", draw=True, page=page)
 
 
 def artistic(options: ParsedOptions) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,8 +74,8 @@ def reconstruct_photos(options: ParsedOptions) -> None:
         announce_points(photos, options[DetectionOptions], all_faces=everyone)
     reports = None
     if test.report:
-        flags = ("faces", "crop", "save_mesh")
-        reports = report_writer(trained, reconstruction, "test.py", options, flags, draw=test.draw)
+        files = {f"_{name}.jpg": what for name, what in _PICTURES.items()} if test.draw else {}
+        reports = report_writer(trained, reconstruction, "test.py", options, files)
     with ResultWriter(results, reconstruction.outputs, options=output_options) as writer:
         write = FaceWriter(trained, writer, test, reconstruction, reports)
         write_options(options, results, "test")
@@ -106,9 +106,7 @@ def report_writer(
     reconstruction: SynergyReconstruction,
     command: str,
     options: ParsedOptions,
-    flags: Iterable[str],
-    *,
-    draw: bool,
+    photo_files: Mapping[str, str],
 ) -> ReportWriter:
     """Writes the reports of a run.
 
@@ -117,18 +115,16 @@ def report_writer(
         reconstruction: of its faces, which have meshes.
         command: that runs.
         options: of the run.
-        flags: by which the results of two runs differ.
-        draw: pictures of the whole photo lie beside the reports.
+        photo_files: endings of pictures of the whole photo beside the reports, and what they show.
     """
     assert reconstruction.face_model is not None
-    network = trained.network
-    said = {
-        "Network": f"SynergyNet, {network.arch}, crops of {network.meaning.image_px} px",
-        "Checkpoint": "/".join(trained.path.parts[-2:]),
-    }
-    files = {f"_{name}.jpg": what for name, what in _PICTURES.items()} if draw else {}
     source = ReportSource.of(
-        command, options, flags, reconstruction.outputs, photo_files=files, network=said
+        command,
+        options,
+        reconstruction.outputs,
+        photo_files=photo_files,
+        network=trained.said,
+        told=("weights",),
     )
     return ReportWriter(reconstruction.face_model, source)
 

@@ -266,11 +266,7 @@ class SynergyReconstruction:
             return np.zeros((0, 3), np.float32)
         colours, seen = self.view.colours_from(image, found.vertices)
         seen &= ~self._inside
-        if seen.any():
-            usual = self._albedo[seen].mean(axis=0).clip(1e-3)
-            tone = colours[seen].mean(axis=0) / usual
-            colours = np.where(seen[:, None], colours, (self._albedo * tone).clip(0, 1))
-        return colours.astype(np.float32)
+        return complete_colours(colours, seen, self._albedo)
 
     def _picture(
         self, image: np.ndarray, found: SynergyResult, given: np.ndarray | None
@@ -289,6 +285,20 @@ class SynergyReconstruction:
                 marked = draw_landmarks(marked, exact, colour)
         dots = (marked[0].permute(1, 2, 0) * 255).round().byte().numpy()
         return np.concatenate([crop, overlay, dots], axis=1)
+
+
+def complete_colours(colours: np.ndarray, seen: np.ndarray, albedo: np.ndarray) -> np.ndarray:
+    """Colours (V, 3) of a head, of which pictures show a part.
+
+    Args:
+        colours: (V, 3) of what is seen, RGB in [0, 1].
+        seen: (V,) where that is.
+        albedo: (V, 3) of the face model's mean, which in the tone of what is seen stands elsewhere.
+    """
+    if seen.any():
+        tone = colours[seen].mean(axis=0) / albedo[seen].mean(axis=0).clip(1e-3)
+        colours = np.where(seen[:, None], colours, (albedo * tone).clip(0, 1))
+    return colours.astype(np.float32)
 
 
 def _in_crop(crop: SquareCrop, points_index: np.ndarray) -> np.ndarray:

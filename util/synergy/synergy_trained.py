@@ -17,6 +17,7 @@ from options.flags import ParsedOptions
 from options.network_options import SynergyModelOptions
 from util.devices import choose_device
 from util.errors import InputError
+from util.reports.reported_run import checkpoint_row
 from util.synergy.synergy_checkpoint import FaceFiles, load_synergy
 from util.training.run_choice import find_trained
 
@@ -31,6 +32,15 @@ class TrainedSynergy:
     mm_folder: Path | None
     """The folder 3dmm_data, if there is one."""
     device: torch.device
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Rows of reports."""
+        crops = f"crops of {self.network.meaning.image_px} px"
+        return {
+            "Network": f"SynergyNet, {self.network.arch}, {crops}",
+            **checkpoint_row(self.path),
+        }
 
     def predict(self, crops: np.ndarray) -> Tensor:
         """Parameters (B, P), not whitened, of crops (B, S, S, 3) uint8 RGB."""

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from data.detection import create_detector
 from data.skin_mask import skin_mask
-from data.video import VideoDamage, VideoInfo, VideoReader
+from data.video import VideoDamage, VideoReader
 from data.video_crops import FrameCrop, crop_path
 from data.video_cuts import CutFinder
 from data.video_landmarks import LandmarkTracker
@@ -62,6 +62,7 @@ from util.errors import InputError
 from util.folder_lock import LOCK_NAME, FolderLock
 from util.folders import make_folder
 from util.photos.photo_fitting import face_fitter, inside_photo
+from util.videos.followed_face import FollowedFace
 
 FORMAT_VERSION = 3
 """Of the parts; raise it when what they hold or how they are made changes."""
@@ -108,37 +109,6 @@ class VideoJob:
     """Frames before and after a part that it also looks at."""
 
 
-@dataclass(frozen=True)
-class VideoFit:
-    """A fitted video of N frames. Where a frame has no face its rows are zero."""
-
-    info: VideoInfo
-    times_s: np.ndarray
-    """(N,) on the clock of the file."""
-    found: np.ndarray
-    """(N,) bool: whether a frame has a face."""
-    coefficients: np.ndarray
-    """(N, P) float32."""
-    tracked: np.ndarray
-    """(N, P) before smoothing."""
-    camera: Camera
-    """Of the crops, with the focal length that was found, or the given one."""
-    crops: tuple[FrameCrop | None, ...]
-    """Of each frame."""
-    landmarks: np.ndarray
-    """(N, 68, 2) given landmarks, pixel indices of the frame."""
-    starts: np.ndarray
-    """(N,) bool: whether a frame begins something: after a cut, or where the face is another."""
-    photo: np.ndarray
-    """(N,) mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
-    cuts: tuple[int, ...]
-    """First frames of scenes."""
-    key_frames: tuple[int, ...]
-    """That identity and albedo were fitted to."""
-    damage: VideoDamage
-    """What could not be decoded."""
-
-
 class VideoFitting:
     """Goes through the four steps, and through the cache."""
 
@@ -159,7 +129,7 @@ class VideoFitting:
         self._cache = _Cache(cache, job)
         self._tools = _Tools(job)
 
-    def run(self) -> VideoFit:
+    def run(self) -> FollowedFace:
         """All steps."""
         try:
             return self._run()
@@ -167,7 +137,7 @@ class VideoFitting:
             self._cache.leave()
             raise
 
-    def _run(self) -> VideoFit:
+    def _run(self) -> FollowedFace:
         frame_count = len(self.reader)
         scan = self._scan(self._split())
         found, starts = scan["found"], scan["start"]
@@ -184,7 +154,7 @@ class VideoFitting:
         keys, person, focal_scale = self._person(scan, found, crops)
         tracked = self._track(self._split(cuts), person, focal_scale, scan, crops)
         coefficients = self._smooth(tracked, found, starts)
-        return VideoFit(
+        return FollowedFace(
             info=self.reader.info,
             times_s=self.reader.times_s,
             found=found,
@@ -501,7 +471,7 @@ def frame_batch(image: np.ndarray, crop: FrameCrop, landmarks: np.ndarray) -> Fa
         crop: of the face.
         landmarks: (68, 2) pixel indices of the frame.
     """
-    window = crop.crop_image(image)
+    window = crop.cut(image)
     points = torch.from_numpy(crop.crop_landmarks(landmarks)).float()
     return FaceBatch(
         images=torch.from_numpy(window.copy()).permute(2, 0, 1)[None] / 255.0,

@@ -1,12 +1,10 @@
-"""Write a fitted video: coefficients and cameras, the side-by-side video, meshes, a report."""
+"""Write a fitted video: coefficients and cameras, the side-by-side video, meshes."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +13,24 @@ from PIL import Image
 from scipy.io import savemat
 from tqdm import tqdm
 
-from data.fit_warp import scale_coefficients, shift_coefficients
 from data.video import VideoReader
 from data.video_crops import FrameCrop
-from data.video_plan import frame_runs, three_together
-from models.camera import Camera, rotation_matrix
+from models.camera import rotation_matrix
 from models.drawing import behind_lips
-from models.face_model import FaceModel
-from models.landmarks import normalised_error
-from models.parameters import Coefficients
 from models.renderer import Renderer
-from models.stages import PosedFace, pose_face, shape_face
-from util.atomic import write_bytes, write_text
+from util.atomic import write_bytes
 from util.mesh_files.face_gltf import face_animation
 from util.mesh_files.gltf_file import write_glb
 from util.mesh_files.mesh_file import write_obj
 from util.photos.coefficient_file import PUBLIC_KEYS
 from util.photos.photo_camera import PhotoCamera
 from util.photos.photo_overlay import lay_over
-from util.reports.report_parts import REPORT_ENDING
 from util.videos.face_track import FaceTrack
 from util.videos.video_file import VideoWriter
-from util.videos.video_fitting import VideoFit
+from util.videos.video_measures import BLOCK, VideoMeasures, decode
 
 PANEL_PX = (640, 720)
 """Most width and height of each of the three panels."""
-BLOCK = 32
-"""Frames that are decoded to faces together."""
 _LIGHT = (0.3, 0.4, 0.85)
 """Direction of the light on the geometry, in the posed object frame."""
 
@@ -57,56 +46,19 @@ class Panel:
     focal_scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class VideoReport:
-    """How well a fit explains its video; docs/fitting.md."""
-
-    frames: int
-    frames_with_face: int
-    frames_broken: int
-    cuts: tuple[int, ...]
-    key_frames: tuple[int, ...]
-    photo_error: float
-    """Mean robust colour distance of the tracked frames over the skin, RGB in [0, 1]."""
-    focal_px: float
-    """Focal length in pixels of the crops of 224: the given one, or with --fit_focal the one that
-    was found."""
-    nme_inner: float
-    """Mean error of the inner 51 landmarks against the given ones, in outer-eye distances."""
-    jitter_given_px: float
-    """Mean second difference of the given inner landmarks, in pixels of the video."""
-    jitter_tracked_px: float
-    """Of the fitted ones before smoothing."""
-    jitter_px: float
-    """Of the fitted ones."""
-    without_face: tuple[tuple[int, int], ...]
-    """First and last frame of each run without a face."""
-    clock: str
-    """What is wrong with the times of the frames in the file; empty for nothing."""
-    damage: str
-    """What of the file could not be decoded; empty for nothing."""
-    audio: str
-    """What became of the sound; empty if it is all there, or there was none."""
-    face_model: dict[str, str]
-    """What gives the coefficients their meaning: name, version, fingerprint, licence."""
-
-
 class VideoResults:
     """Draws and writes one fitted video."""
 
-    def __init__(
-        self, face_model: FaceModel, camera: Camera, renderer: Renderer, fit: VideoFit
-    ) -> None:
+    def __init__(self, measures: VideoMeasures, renderer: Renderer) -> None:
         """Take what is written.
 
         Args:
-            face_model: of the fit, on the CPU.
-            camera: of the crops, on the CPU.
+            measures: of a fitted face, with its crops aligned by five points.
             renderer: draws on the CPU.
-            fit: of the video.
         """
-        self._model, self._camera, self._renderer = face_model, camera, renderer
-        self._fit = fit
+        self._measures, self._fit = measures, measures.face
+        self._model, self._camera = measures.face_model, measures.face.camera
+        self._renderer = renderer
 
     def write_arrays(self, stem: Path) -> None:
         """Write `<stem>.npz` and `<stem>.mat`: a row for each frame, zeros where there is no face.
@@ -128,15 +80,16 @@ class VideoResults:
     def arrays(self) -> dict[str, np.ndarray]:
         """Coefficients under the keys of the public code, cameras, landmarks; N frames."""
         fit, count = self._fit, len(self._fit.found)
-        blocks = self._coefficients(fit.coefficients)
+        blocks = self._measures.coefficients(fit.coefficients)
         arrays = {PUBLIC_KEYS[name]: block.numpy() for name, block in blocks.items()}
+        assert fit.photo is not None  # as of every fit
         arrays["coeff"] = fit.coefficients
         arrays |= {
             "time_s": fit.times_s,
             "found": fit.found,
             "photo_error": fit.photo,
             "focal_px": np.array(float(self._camera.focal_px[0, 0])),
-            "lm68": self.landmarks,
+            "lm68": self._measures.landmarks,
             "K": np.zeros((count, 3, 3)),
             "R": np.zeros((count, 3, 3)),
             "t": np.zeros((count, 3)),
@@ -144,8 +97,7 @@ class VideoResults:
             "trans_params": np.zeros((count, 5)),
         }
         for number in np.flatnonzero(fit.found).tolist():
-            crop = fit.crops[number]
-            assert crop is not None
+            crop = fit.aligned_crop(number)
             camera = PhotoCamera.of(self._camera, crop, blocks.item(number))
             arrays["K"][number], arrays["R"][number] = camera.K, camera.R
             arrays["t"][number] = camera.t
@@ -200,53 +152,21 @@ class VideoResults:
             assert panel is not None
             write_obj(folder / f"{number:06d}.obj", panel.vertices, panel.triangles, panel.colours)
 
-    def remove_stale(self, stem: Path, written: Collection[str]) -> None:
-        """Remove what an earlier run wrote of this video and this one did not.
+    def remove_stale_meshes(self, stem: Path, *, written: bool) -> None:
+        """Remove meshes that an earlier run wrote of this video and this one did not.
 
         Args:
             stem: of the files.
-            written: endings of what this run writes: "_fit.mp4", ".glb", "_mesh", "_report.html".
+            written: this run wrote those of the frames with a face.
         """
-        for ending in ("_fit.mp4", ".glb", REPORT_ENDING):
-            if ending not in written:
-                stem.with_name(stem.name + ending).unlink(missing_ok=True)
         folder = stem.with_name(f"{stem.name}_mesh")
-        fresh = np.flatnonzero(self._fit.found).tolist() if "_mesh" in written else []
+        fresh = np.flatnonzero(self._fit.found).tolist() if written else []
         names = {f"{number:06d}.obj" for number in fresh}
         for path in folder.glob("[0-9]" * 6 + ".obj"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-    def in_one_camera(self, numbers: np.ndarray | None = None) -> tuple[Camera, Coefficients]:
-        """A camera that sees the whole video, and the found frames' faces before it.
-
-        Crops follow the face, and with them the camera that coefficients mean: it turns and zooms.
-        Here it stands still, with the usual crop's focal length and the frame's middle as its
-        principal point. A face whose crop lies elsewhere is turned about the camera's centre to the
-        ray of that place, and comes nearer as its crop is smaller (`data.fit_warp`): landmarks stay
-        within a pixel or two.
-
-        Args:
-            numbers: of found frames, whose faces alone are wanted; all if left out.
-        """
-        crops = {n: crop for n, crop in enumerate(self._fit.crops) if crop is not None}
-        usual = float(np.median([crop.scale for crop in crops.values()]))
-        size = width, height = next(iter(crops.values())).photo_size
-        layout, moved = self._model.layout, []
-        for number in crops if numbers is None else numbers.tolist():
-            crop = crops[number]
-            half = crop.crop_px / 2 / crop.scale
-            offset = (crop.left + half - width / 2, crop.top + half - height / 2)
-            flat = self._fit.coefficients[number].astype(np.float64)
-            flat = scale_coefficients(flat, layout, self._camera, usual / crop.scale)
-            shift = (usual * offset[0], usual * offset[1])
-            moved.append(shift_coefficients(flat, layout, self._camera, shift))
-        zoom = torch.full((1, 2), 1 / usual)
-        middle = torch.tensor([[width / 2, height / 2]])
-        still = self._camera.regrid(zoom, middle - self._camera.centre_px * zoom, size)
-        return still, self._coefficients(np.stack(moved))
 
     def write_glb(self, path: Path, *, units: bool) -> None:
         """Write one head with its expressions and motion, colours without light.
@@ -259,7 +179,7 @@ class VideoResults:
             ValueError: the face model cannot be written so.
         """
         fit, numbers = self._fit, np.flatnonzero(self._fit.found)
-        camera, faces = self.in_one_camera()
+        camera, faces = self._measures.in_one_camera()
         scene = face_animation(
             self._model,
             faces.identity[:1],
@@ -273,64 +193,17 @@ class VideoResults:
         )
         write_glb(path, scene)
 
-    def report(self, audio: str = "") -> VideoReport:
-        """How good the fit is."""
-        fit = self._fit
-        numbers = np.flatnonzero(fit.found)
-        predicted = self.landmarks
-        inner, _ = normalised_error(
-            torch.from_numpy(predicted[numbers]), torch.from_numpy(fit.landmarks[numbers])
-        )
-        breaks = fit.starts
-        return VideoReport(
-            frames=len(fit.found),
-            frames_with_face=len(numbers),
-            frames_broken=len(fit.damage.numbers),
-            cuts=fit.cuts,
-            key_frames=fit.key_frames,
-            photo_error=float(fit.photo[numbers].mean()),
-            focal_px=float(self._camera.focal_px[0, 0]),
-            nme_inner=float(inner.mean()),
-            jitter_given_px=jitter(fit.landmarks[:, 17:], fit.found, breaks),
-            jitter_tracked_px=jitter(self.landmarks_of(fit.tracked)[:, 17:], fit.found, breaks),
-            jitter_px=jitter(predicted[:, 17:], fit.found, breaks),
-            without_face=tuple((run[0], run[-1]) for run in frame_runs(~fit.found)),
-            clock=fit.info.clock_fault,
-            damage=fit.damage.sentence(),
-            audio=audio,
-            face_model=self._model.card.record,
-        )
-
-    def _coefficients(self, flat: np.ndarray) -> Coefficients:
-        return self._model.layout.split(torch.from_numpy(flat.astype(np.float32)))
-
     def _faces(self) -> _Faces:
-        return _Faces(self._model, self._camera, self._fit)
-
-    @cached_property
-    def landmarks(self) -> np.ndarray:
-        """Those of the fit, as `landmarks_of` gives them."""
-        return self.landmarks_of(self._fit.coefficients)
-
-    def landmarks_of(self, flat: np.ndarray) -> np.ndarray:
-        """Projected landmarks (N, 68, 2), pixel indices of the frames; zeros without a face."""
-        result = np.zeros((len(flat), 68, 2), np.float32)
-        for block in _blocks(np.flatnonzero(self._fit.found)):
-            _, posed = decode(self._model, self._camera, self._coefficients(flat[block]))
-            for number, points in zip(block.tolist(), posed.landmarks_px.numpy(), strict=True):
-                crop = self._fit.crops[number]
-                assert crop is not None
-                inverse = crop.inverse_matrix
-                result[number] = points @ inverse[:, :2].T + inverse[:, 2] - 0.5
-        return result
+        return _Faces(self._measures)
 
 
 class _Faces:
     """Faces of the frames to draw, decoded a few together when they are asked for in order."""
 
-    def __init__(self, face_model: FaceModel, camera: Camera, fit: VideoFit) -> None:
-        self._model, self._camera, self._fit = face_model, camera, fit
-        self._triangles = face_model.triangles.numpy()
+    def __init__(self, measures: VideoMeasures) -> None:
+        self._measures, self._fit = measures, measures.face
+        self._model, self._camera = measures.face_model, measures.face.camera
+        self._triangles = self._model.triangles.numpy()
         self._held: dict[int, tuple[Panel, Panel]] = {}
 
     def at(self, number: int) -> tuple[Panel, Panel] | tuple[None, None]:
@@ -344,8 +217,7 @@ class _Faces:
     def _decode(self, first: int) -> None:
         window = np.arange(first, min(first + BLOCK, len(self._fit.found)))
         block = window[self._fit.found[window]]
-        flat = torch.from_numpy(self._fit.coefficients[block])
-        coefficients = self._model.layout.split(flat)
+        coefficients = self._measures.coefficients(self._fit.coefficients[block])
         vertices, posed = decode(self._model, self._camera, coefficients)
         lit = (posed.normals @ torch.tensor(_LIGHT)).clamp(min=0)[..., None] * 0.75 + 0.15
         # No light gets into the mouth: a bright lining would look like a tongue.
@@ -353,47 +225,19 @@ class _Faces:
         grey = lit.expand(-1, -1, 3).numpy()
         self._held = {}
         for row, number in enumerate(block.tolist()):
-            crop = self._fit.crops[number]
-            assert crop is not None
+            crop = self._fit.aligned_crop(number)
             shape = vertices[row].numpy()
             coloured = Panel(shape, self._triangles, posed.colours[row].numpy(), crop)
             self._held[number] = (coloured, Panel(shape, self._triangles, grey[row], crop))
 
 
-@torch.inference_mode()
-def decode(
-    face_model: FaceModel, camera: Camera, coefficients: Coefficients
-) -> tuple[torch.Tensor, PosedFace]:
-    """Posed vertices (B, V, 3) in the object frame, and the posed faces."""
-    posed = pose_face(face_model, shape_face(face_model, coefficients), coefficients, camera)
-    return camera.to_object(posed.vertices_camera), posed
-
-
-def jitter(points: np.ndarray, found: np.ndarray, breaks: np.ndarray) -> float:
-    """Mean length of the second differences of points along the frames.
+def remove_stale(stem: Path, written: Mapping[str, bool]) -> None:
+    """Remove files that an earlier run wrote of this video and this one did not.
 
     Args:
-        points: (N, L, 2).
-        found: (N,) whether a frame has points.
-        breaks: (N,) whether a frame begins a scene.
-
-    Returns:
-        Pixels; 0 where no three frames follow one another.
+        stem: of the files.
+        written: endings of what not every run writes, and whether this one wrote it.
     """
-    whole = three_together(found, breaks)
-    if not whole.any():
-        return 0.0
-    points = points.astype(np.float64)
-    second = points[2:] - 2 * points[1:-1] + points[:-2]
-    return float(np.linalg.norm(second[whole], axis=-1).mean())
-
-
-def write_report(path: Path, report: VideoReport) -> None:
-    """Write as UTF-8 JSON."""
-    text = json.dumps(vars(report), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
-
-
-def _blocks(numbers: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(numbers), BLOCK):
-        yield numbers[first : first + BLOCK]
+    for ending, is_written in written.items():
+        if not is_written:
+            stem.with_name(stem.name + ending).unlink(missing_ok=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from data.video import VideoReader
 from models.renderer import Renderer
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
@@ -26,15 +25,25 @@ from util.cores import usable_cores
 from util.devices import choose_device, present_gpus
 from util.errors import InputError
 from util.reports.report_parts import REPORT_ENDING
-from util.reports.video_report import VideoReportWriter
+from util.reports.reported_run import ReportedRun
+from util.reports.video_report import VideoReportWriter, VideoSource
 from util.videos.video_fitting import VideoFitting, VideoJob
 from util.videos.video_heads import check_frames, talking_heads, write_talking_heads
-from util.videos.video_results import VideoReport, VideoResults, write_report
+from util.videos.video_measures import VideoMeasures, say, say_clock, write_report
+from util.videos.video_results import VideoResults, remove_stale
 
 MOST_WORKERS = 8
 """That a run starts unasked: each holds half a gigabyte."""
-_REPORTED_FLAGS = ("face_model", "preset", "weights", "solver", "fit_focal", "nframes_shape")
-"""By which the results of two runs differ."""
+_SIDE = ("_fit.mp4", "Input, overlay, geometry")
+_PAGE_FILES = {
+    "_fit.mp4": "input, overlay, geometry",
+    ".npz": "coefficients, cameras, landmarks of each frame",
+    ".mat": "the same",
+    ".glb": "animated head",
+    "_mesh": "a mesh for each frame",
+    "_report.json": "the numbers",
+}
+"""Endings of the files that a page links, and what they hold."""
 
 
 @say_when_compiling()
@@ -80,7 +89,8 @@ def fit_video(options: ParsedOptions) -> None:
 
     backend = options[RenderOptions].renderer
     renderer = Renderer("auto" if backend == "nvdiffrast" else backend)
-    out = VideoResults(face_model, done.camera, renderer, done)
+    measures = VideoMeasures(face_model, done)
+    out = VideoResults(measures, renderer)
     report_path = stem.with_name(f"{path.stem}_report.json")
     is_again = report_path.is_file()
     write_options(options, results, "fit")
@@ -94,18 +104,18 @@ def fit_video(options: ParsedOptions) -> None:
         glb, units = stem.with_name(f"{path.stem}.glb"), video.save_mesh == "glb_units"
         out.write_glb(glb, units=units)
     if is_again:
-        kept = [ending for ending, is_kept in _written(video, fit.report).items() if is_kept]
-        out.remove_stale(stem, kept)
-    report = out.report(audio)
+        remove_stale(stem, _written(video, fit.report))
+        out.remove_stale_meshes(stem, written=video.save_mesh == "obj")
+    report = measures.report(audio)
     write_report(report_path, report)
     page = ""
     if fit.report:
-        flags = {name: options.flat()[name] for name in _REPORTED_FLAGS}
-        VideoReportWriter(face_model, done, out, report, flags).write(stem, fitting.reader)
+        source = VideoSource(ReportedRun.of("fit.py", options), _PAGE_FILES, *_SIDE)
+        VideoReportWriter(measures, report, source).write(stem, fitting.reader)
         page = f"Open in a browser: {stem}{REPORT_ENDING}"
     problems = write_talking_heads(heads, results, out.track(path.stem), is_again=is_again)
     fitting.clear_up()
-    say(report, results)
+    say(report, results, "fitted")
     for problem in problems:
         print(problem)
     if page:
@@ -125,33 +135,8 @@ def _written(video: VideoFitOptions, with_page: bool) -> dict[str, bool]:
     return {
         "_fit.mp4": video.save_video,
         ".glb": video.save_mesh in ("glb", "glb_units"),
-        "_mesh": video.save_mesh == "obj",
         REPORT_ENDING: with_page,
     }
-
-
-def say_clock(reader: VideoReader) -> None:
-    """Before anything long begins: one line if the times of the frames in the file are broken."""
-    if reader.info.clock_fault:
-        print(f"{reader.info.path}: {reader.info.clock_fault}")
-
-
-def say(report: VideoReport, results: Path) -> None:
-    """Print the outcome in a few lines."""
-    print(
-        f"{report.frames_with_face} of {report.frames} frames fitted in {results}\n"
-        f"Inner landmarks against the detected ones: {100 * report.nme_inner:.1f} % of the "
-        f"outer-eye distance; jitter {report.jitter_px:.2f} pixels, "
-        f"{report.jitter_tracked_px:.2f} before smoothing, {report.jitter_given_px:.2f} of the "
-        "detected landmarks"
-    )
-    if report.without_face:
-        parts = ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in report.without_face[:8])
-        more = ", ..." if len(report.without_face) > 8 else ""
-        print(f"Frames without a face, whose rows are empty: {parts}{more}")
-    for problem in (report.clock, report.damage, report.audio):
-        if problem:
-            print(problem)
 
 
 def _devices(options: ParsedOptions) -> tuple[str, ...]:

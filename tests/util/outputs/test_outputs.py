@@ -80,7 +80,7 @@ def test_reports_come_after_the_files_that_they_show(tiny_face_model: FaceModel,
         number = writer.add(face, report_row(face))
         writer.add_report("a.html", number, lambda folder: seen.append((folder / name).is_file()))
     assert seen == [True]
-    run = ReportSource.of("fit.py", parse_command((), []), (), (slow,), photo_files={})
+    run = ReportSource.of("fit.py", parse_command((), []), (slow,), photo_files={})
     assert run.with_texture and run.files == {f"*{TEXTURE_ENDING}": "texture"}
 
 

@@ -18,7 +18,7 @@ from tests.saved_faces import random_faces, save_photo, save_video
 from util.errors import InputError
 from util.photos.saved_faces import read_saved_faces
 from util.photos.saved_names import find_saved
-from util.videos.video_results import decode
+from util.videos.video_measures import decode
 
 
 def assert_same(found: Coefficients, wanted: Coefficients) -> None:

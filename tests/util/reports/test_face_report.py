@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.example_faces import FIT, drawn_photo, report_face, report_row, report_writer
+from benchmarks.example_faces import FIT, RUN, drawn_photo, report_face, report_row, report_writer
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
 from tests.browser import find_chromium, hand_on
@@ -195,7 +195,7 @@ def open_page(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFa
     open_face_model = FaceModel(open_face_data)
     face = report_face(open_face_model, fit=FIT)
     (folder / "photo_textured.png").write_bytes(uv_picture())
-    source = ReportSource("fit.py", {"preset": "fast"}, with_texture=True)
+    source = ReportSource(RUN, with_texture=True)
     writer = ReportWriter(open_face_model, source)
     writer.write(folder, face, report_row(face), drawn_photo(), face.stem)
     return folder / "photo_report.html"
@@ -207,7 +207,7 @@ def test_a_texture_is_found_by_the_name_that_materials_bear(
     """Which has no spaces."""
     open_face_model = FaceModel(open_face_data)
     face = report_face(open_face_model, "my face.jpg")
-    source = ReportSource("fit.py", {}, with_texture=True)
+    source = ReportSource(RUN, with_texture=True)
     writer = ReportWriter(open_face_model, source)
     for name, shown in ((None, False), (material_stem("my face_textured"), True)):
         if name is not None:

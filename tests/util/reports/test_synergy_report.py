@@ -55,6 +55,7 @@ def test_the_page_says_what_there_is(results: Path):
         "Network</th><td>SynergyNet, mobilenet_025, crops of 120 px",
         "Checkpoint</th><td>syn/epoch_3.pth",
         "Its licence</th><td>CC0-1.0",
+        "Options</th><td>--save none<",
     ):
         assert row in text
     links = page.attribute("a", "href")

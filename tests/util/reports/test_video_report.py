@@ -27,7 +27,7 @@ from util.reports.report_parts import jpeg_bytes
 from util.reports.video_report import PAGE_BYTES
 from util.reports.video_report_data import MOST_SHAPES, main_movements, pack_video, shown_frames
 from util.videos.video_file import VideoWriter
-from util.videos.video_results import VideoResults
+from util.videos.video_measures import VideoMeasures
 
 WITHOUT = range(20, 25)
 CUT = 40
@@ -86,7 +86,7 @@ def test_a_head_that_does_not_move_has_no_movements():
 
 def test_frames_come_back_to_a_tenth_of_a_millimetre(tiny_face_model: FaceModel):
     fit = made_up_fit(tiny_face_model, 12, without=(4,))
-    _, faces = VideoResults(tiny_face_model, fit.camera, None, fit).in_one_camera()  # pyright: ignore
+    _, faces = VideoMeasures(tiny_face_model, fit).in_one_camera()
     data = json.loads(json.dumps(pack_video(tiny_face_model, faces, fit.found, fit.times_s)))
     mesh, frames = data["mesh"], data["frames"]
     steps = unpacked(mesh["vertices"]["steps"], "<i2").reshape(3, -1)
@@ -146,7 +146,7 @@ def test_curves_are_the_frames_numbers(tiny_face_model: FaceModel, tmp_path: Pat
     data = data_of(writer.page(tmp_path / "talk", {}))
     error, colours, head, units = data["curves"]
     assert error["lines"][0][1][4] is None and colours["lines"][0][1][4] is None
-    given, fitted = fit.landmarks, VideoResults(tiny_face_model, fit.camera, None, fit).landmarks  # pyright: ignore
+    given, fitted = fit.landmarks, VideoMeasures(tiny_face_model, fit).landmarks
     apart = np.linalg.norm(given[3, 17:] - fitted[3, 17:], axis=1).mean()
     across = np.linalg.norm(given[3, 36] - given[3, 45])
     assert error["lines"][0][1][3] == pytest.approx(100 * apart / across, rel=1e-3)

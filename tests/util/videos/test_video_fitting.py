@@ -17,7 +17,6 @@ from scipy.io import loadmat
 
 from data.video import VideoReader
 from data.worker_pool import WorkerDied
-from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from options.data_options import DetectionOptions
@@ -27,8 +26,10 @@ from tests.video_faces import FaceVideo, write_face_video
 from util.assets import load_face_model
 from util.errors import InputError
 from util.videos import video_fitting
-from util.videos.video_fitting import VideoFit, VideoFitting, VideoJob
-from util.videos.video_results import VideoResults, decode, jitter, write_report
+from util.videos.followed_face import FollowedFace
+from util.videos.video_fitting import VideoFitting, VideoJob
+from util.videos.video_measures import VideoMeasures, decode, jitter, write_report
+from util.videos.video_results import VideoResults, remove_stale
 
 pytestmark = pytest.mark.xdist_group("video_fitting")
 
@@ -71,7 +72,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(job: VideoJob, cache: Path) -> VideoFit:
+def fitted(job: VideoJob, cache: Path) -> FollowedFace:
     fitting = VideoFitting(job, cache)
     fit = fitting.run()
     del fitting  # which holds the folder's lock
@@ -79,7 +80,7 @@ def fitted(job: VideoJob, cache: Path) -> VideoFit:
 
 
 @pytest.fixture
-def scanned(fitted: VideoFit, cache: Path, tmp_path: Path) -> Path:
+def scanned(fitted: FollowedFace, cache: Path, tmp_path: Path) -> Path:
     """A cache of a run that was stopped before it followed the face."""
     copy = tmp_path / "scanned"
     shutil.copytree(cache, copy)
@@ -89,7 +90,7 @@ def scanned(fitted: VideoFit, cache: Path, tmp_path: Path) -> Path:
 
 
 def test_the_face_is_followed_and_frames_without_it_stay_empty(
-    fitted: VideoFit, video: FaceVideo, coarse: FaceModel
+    fitted: FollowedFace, video: FaceVideo, coarse: FaceModel
 ):
     expected = np.ones(COUNT, bool)
     expected[list(EMPTY)] = False
@@ -108,9 +109,9 @@ def test_the_face_is_followed_and_frames_without_it_stay_empty(
 
 
 def test_fitted_landmarks_are_nearer_to_the_truth_than_those_given(
-    fitted: VideoFit, video: FaceVideo, coarse: FaceModel
+    fitted: FollowedFace, video: FaceVideo, coarse: FaceModel
 ):
-    results = VideoResults(coarse, Camera.rnet(), Renderer(), fitted)
+    results = VideoResults(VideoMeasures(coarse, fitted), Renderer())
     found, inner = fitted.found, slice(17, 68)
     drawn = results.arrays()["lm68"]
 
@@ -125,7 +126,7 @@ def test_fitted_landmarks_are_nearer_to_the_truth_than_those_given(
 
 
 @pytest.mark.slow
-def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: VideoFit, tmp_path: Path):
+def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: FollowedFace, tmp_path: Path):
     """A few of them: the face is followed, and parts are as reproducible."""
     few = replace(job, schedule=AdamSchedule(60, 5, 1e-2, 1e-2, 20, 5), frames_for_shape=2)
     fit = VideoFitting(few, tmp_path / "cache").run()
@@ -133,7 +134,11 @@ def test_the_public_steps_fit_videos_too(job: VideoJob, fitted: VideoFit, tmp_pa
     yaw = load_face_model(job.face_model).layout.slices["angles_rad"].start + 1
     one, other = (each.coefficients[fit.found, yaw] for each in (fit, fitted))
     assert np.corrcoef(one, other)[0, 1] > 0.7  # so few steps lag behind
-    assert np.isfinite(fit.coefficients).all() and (fit.photo[fit.found] > 0).all()
+    assert (
+        np.isfinite(fit.coefficients).all()
+        and fit.photo is not None
+        and (fit.photo[fit.found] > 0).all()
+    )
 
 
 @pytest.mark.slow  # another fit of the video
@@ -148,15 +153,16 @@ def test_the_key_frames_tell_the_focal_length_on_request(
     assert focal != 1600 and 800 < focal < 2000
     with np.load(tmp_path / "cache" / "person.npz") as saved:
         assert 1600 * float(saved["focal_scale"]) == pytest.approx(focal)
-    results = VideoResults(coarse, fit.camera, Renderer(), fit)
-    assert results.report().focal_px == float(results.arrays()["focal_px"]) == focal
-    offset = results.landmarks[fit.found, 17:] - fit.landmarks[fit.found, 17:]
+    measures = VideoMeasures(coarse, fit)
+    arrays = VideoResults(measures, Renderer()).arrays()
+    assert measures.report().focal_px == float(arrays["focal_px"]) == focal
+    offset = measures.landmarks[fit.found, 17:] - fit.landmarks[fit.found, 17:]
     assert np.linalg.norm(offset, axis=-1).mean() < 3
     assert float(VideoFitting(wrong, tmp_path / "cache").run().camera.focal_px[0, 0]) == focal
 
 
 @pytest.mark.slow  # two more fits of the video
-def test_workers_and_parts_do_not_show(job: VideoJob, fitted: VideoFit, tmp_path: Path):
+def test_workers_and_parts_do_not_show(job: VideoJob, fitted: FollowedFace, tmp_path: Path):
     two = VideoFitting(job, tmp_path / "two", workers=2).run()
     np.testing.assert_allclose(two.coefficients, fitted.coefficients, atol=2e-4)
     whole = VideoFitting(replace(job, part_frames=100), tmp_path / "whole").run()
@@ -166,7 +172,7 @@ def test_workers_and_parts_do_not_show(job: VideoJob, fitted: VideoFit, tmp_path
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(
-    job: VideoJob, fitted: VideoFit, scanned: Path, monkeypatch: pytest.MonkeyPatch
+    job: VideoJob, fitted: FollowedFace, scanned: Path, monkeypatch: pytest.MonkeyPatch
 ):
     write, written = video_fitting._Cache.write, []
 
@@ -192,7 +198,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(
 
 
 def test_a_part_whose_worker_died_is_done_again(
-    job: VideoJob, fitted: VideoFit, scanned: Path, monkeypatch: pytest.MonkeyPatch
+    job: VideoJob, fitted: FollowedFace, scanned: Path, monkeypatch: pytest.MonkeyPatch
 ):
     died = []
 
@@ -250,8 +256,9 @@ def test_a_video_without_faces_is_named(job: VideoJob, coarse: FaceModel, tmp_pa
     assert not (tmp_path / "cache").exists()
 
 
-def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Path):
-    results = VideoResults(coarse, Camera.rnet(), Renderer(), fitted)
+def test_everything_is_written(fitted: FollowedFace, coarse: FaceModel, tmp_path: Path):
+    measures = VideoMeasures(coarse, fitted)
+    results = VideoResults(measures, Renderer())
     results.write_arrays(tmp_path / "talk")
     with np.load(tmp_path / "talk.npz") as arrays:
         saved = {key: arrays[key] for key in arrays.files}
@@ -283,26 +290,28 @@ def test_everything_is_written(fitted: VideoFit, coarse: FaceModel, tmp_path: Pa
 
     results.write_objs(tmp_path / "mesh")
     assert len(list((tmp_path / "mesh").glob("*.obj"))) == COUNT - len(EMPTY)
-    still, faces = results.in_one_camera()
+    still, faces = measures.in_one_camera()
     _, posed = decode(coarse, still, faces)
     offset = posed.landmarks_px.numpy() - 0.5 - saved["lm68"][fitted.found]
     assert np.linalg.norm(offset, axis=-1).mean() < 0.5
     results.write_glb(tmp_path / "talk.glb", units=False)
     animated = trimesh.load(tmp_path / "talk.glb", process=False)
     assert isinstance(animated, trimesh.Scene) and len(animated.geometry) == 1
-    results.remove_stale(tmp_path / "talk", ["_fit.mp4", ".glb"])
+    endings = ("_fit.mp4", ".glb", "_report.html")
+    remove_stale(tmp_path / "talk", {"_fit.mp4": True, ".glb": True, "_report.html": False})
     assert (tmp_path / "talk_fit.mp4").is_file() and (tmp_path / "talk.glb").is_file()
     (tmp_path / "talk_report.html").touch()
     stale = tmp_path / "talk_mesh"
     stale.mkdir()
     for name in ("000001.obj", "000099.obj", "mine.obj"):
         (stale / name).touch()
-    results.remove_stale(tmp_path / "talk", ["_mesh"])
+    remove_stale(tmp_path / "talk", dict.fromkeys(endings, False))
+    results.remove_stale_meshes(tmp_path / "talk", written=True)
     assert sorted(path.name for path in stale.iterdir()) == ["000001.obj", "mine.obj"]
     assert not (tmp_path / "talk_fit.mp4").exists() and not (tmp_path / "talk.glb").exists()
     assert not (tmp_path / "talk_report.html").exists()
     assert (tmp_path / "talk.npz").is_file()
-    report = results.report("no sound")
+    report = measures.report("no sound")
     write_report(tmp_path / "report.json", report)
     saved_report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert saved_report["without_face"] == [[EMPTY.start, EMPTY.stop - 1]]

@@ -21,7 +21,7 @@ from util.errors import InputError
 from util.model_files.bfm_conversion import convert_bfm09
 from util.model_files.bfm_file import read_bfm_model
 from util.videos import video_run
-from util.videos.video_fitting import VideoFit
+from util.videos.followed_face import FollowedFace
 
 fit = load_script("fit")
 COUNT = 6
@@ -41,14 +41,14 @@ def bfm(bfm_folder: Path) -> FaceModel:
     return FaceModel(read_bfm_model(bfm_folder / "BFM_model_front.mat")[0])
 
 
-def made_up_fit(reader: VideoReader) -> VideoFit:
+def made_up_fit(reader: VideoReader) -> FollowedFace:
     random = np.random.default_rng(0)
     coefficients = (0.1 * random.normal(size=(COUNT, 257))).astype(np.float32)
     coefficients[~FOUND] = 0
     size = (reader.info.width, reader.info.height)
     crops = tuple(FrameCrop(size, 0.9, 2.0 + k, 3.0) if FOUND[k] else None for k in range(COUNT))
     landmarks = random.uniform(50, 200, (COUNT, 68, 2))
-    return VideoFit(
+    return FollowedFace(
         info=reader.info,
         times_s=reader.times_s,
         found=FOUND,
@@ -73,7 +73,7 @@ def run(bfm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         def __init__(self, job, cache: Path, workers: int) -> None:
             self.reader = VideoReader(job.video)
 
-        def run(self) -> VideoFit:
+        def run(self) -> FollowedFace:
             return made_up_fit(self.reader)
 
         def clear_up(self) -> None:

@@ -10,6 +10,7 @@ let frame = 0, playing = false, follow = true, viewer = null, rows = null;
 async function loadRows() {
   const made = {};
   for (const name of ['strengths', 'angles', 'places', 'light']) {
+    if (!data.frames[name]) continue; // a network may know no light
     const { values, scale } = data.frames[name], all = await unpack(values, Int16Array), faces = found.split('1').length - 1;
     const width = all.length / faces;
     made[name] = (row) => Float32Array.from(all.subarray(row * width, (row + 1) * width), (v) => v * scale);
@@ -30,7 +31,7 @@ function pose() {
   viewer.hidden = row < 0;
   if (row < 0) { viewer.redraw(); return; }
   const turned = rotation(rows.angles(row));
-  Object.assign(viewer.face, { rotation: new Float32Array(turned), harmonics: rows.light(row) });
+  Object.assign(viewer.face, { rotation: new Float32Array(turned), harmonics: rows.light?.(row) ?? null });
   viewer.pose = follow ? { rotation: turned, shift: rows.places(row) } : null;
   viewer.strengths.set(rows.strengths(row));
   viewer.morph();
@@ -109,7 +110,7 @@ function connectTransport() {
   try {
     const face = await loadHead(data.mesh, data.mesh.shapes);
     rows = await loadRows();
-    viewer = new FaceViewer($('canvas'), { ...face, rotation: new Float32Array(9), harmonics: new Float32Array(27) });
+    viewer = new FaceViewer($('canvas'), { ...face, rotation: new Float32Array(9), harmonics: rows.light ? new Float32Array(27) : null });
     connectViewer(viewer);
     for (const [id, moving] of [['view-follow', true], ['view-still', false]])
       $(id).addEventListener('click', () => {
