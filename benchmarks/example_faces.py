@@ -154,6 +154,7 @@ def made_up_fit(
         tracked=coefficients,
         camera=Camera.rnet(),
         crops=crops,
+        face_model=face_model.card,
         landmarks=np.zeros((count, 68, 2), np.float32),
         starts=starts,
         photo=np.where(found, 0.05 + 0.01 * np.sin(3 * phase), 0).astype(np.float32),

@@ -223,7 +223,11 @@ def test_without_smoothing_frames_are_as_predicted(
     write_file(Path("talk.mp4"), [read_image(photos / "a.png")] * 4)
     monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: Following(landmarks))
     run = ["--v_path", "talk.mp4", "--res_folder", "out", "--smooth_min_hz", "0", "--draw", "False"]
-    command.main([*RUN, *MINE, *run])
+    Path("3dmm_data/tri.mat").unlink()  # numbers need no triangles, pages do
+    with pytest.raises(InputError, match=r"tri.mat"):
+        command.main([*RUN, *MINE, *run])
+    command.main([*RUN, *MINE, *run, "--report", "False"])
+    assert json.loads(Path("out/talk_report.json").read_text())["frames_with_face"] == 4
     with np.load("out/talk.npz") as archive:
         found = archive["landmarks"]
     again = Following(landmarks)

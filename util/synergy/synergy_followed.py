@@ -15,6 +15,7 @@ from data.video_plan import choose_spread
 from models.camera import rotation_angles
 from models.drawing import behind_lips
 from models.face_model import FaceModel
+from models.parameters import ParameterLayout
 from models.pixel_view import PixelView
 from models.synergy.pose import head_pose
 from util.point_fits import nearest_rotation
@@ -31,7 +32,7 @@ _KEY_STEP_RAD = 0.05
 
 def followed_face(
     trained: TrainedSynergy,
-    face_model: FaceModel,
+    face_model: FaceModel | None,
     reader: VideoReader,
     raw: SynergyTrack,
     smooth: SynergyTrack,
@@ -40,22 +41,31 @@ def followed_face(
 
     Args:
         trained: the network.
-        face_model: the whole one, on the CPU.
+        face_model: the whole one, on the CPU; None where only numbers are wanted, for which a
+            network needs no triangles. There are no colours then.
         reader: of the video, read once already; it is asked for the key frames.
         raw: as predicted.
         smooth: the same, calmer.
     """
-    flat, scales = crop_coefficients(face_model, smooth)
-    keys = _key_frames(face_model, flat, smooth.found)
+    known = trained.network.face
+    layout = ParameterLayout.for_sizes(known.layout.shape, known.layout.expression, 1)
+    if face_model is not None:
+        layout = face_model.layout
+    keys, colours = (), np.zeros((0, 3), np.float32)
+    flat, scales = crop_coefficients(layout, smooth)
+    if face_model is not None:
+        keys = _key_frames(flat[:, layout.slices["angles_rad"]], smooth.found)
+        colours = head_colours(trained, face_model, reader, smooth, keys)
     landmarks, before = (landmarks_of(trained, each)[:, :68, :2] for each in (smooth, raw))
     return FollowedFace(
         info=reader.info,
         times_s=reader.times_s,
         found=smooth.found,
         coefficients=flat,
-        tracked=crop_coefficients(face_model, raw)[0],
+        tracked=crop_coefficients(layout, raw)[0],
         camera=weak_camera(trained.network.meaning.image_px),
         crops=smooth.crops,
+        face_model=known.card if face_model is None else face_model.card,
         landmarks=smooth.given,
         starts=smooth.starts,
         photo=None,
@@ -66,12 +76,14 @@ def followed_face(
             scales=scales,
             landmarks=_index(landmarks, smooth.found),
             landmarks_tracked=_index(before, raw.found),
-            colours=head_colours(trained, face_model, reader, smooth, keys),
+            colours=colours,
         ),
     )
 
 
-def crop_coefficients(face_model: FaceModel, track: SynergyTrack) -> tuple[np.ndarray, np.ndarray]:
+def crop_coefficients(
+    layout: ParameterLayout, track: SynergyTrack
+) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (N, P) of the face model, and pixels (N,) of the crops a decimetre.
 
     A pose M, of the frame with y down, is the scale S in pixels of the frame a decimetre times a
@@ -80,7 +92,7 @@ def crop_coefficients(face_model: FaceModel, track: SynergyTrack) -> tuple[np.nd
     model's later bases, which the network does not use, have zeros; light and texture, which it
     does not know, NaN.
     """
-    layout, numbers = face_model.layout, np.flatnonzero(track.found)
+    numbers = np.flatnonzero(track.found)
     flat = np.zeros((len(track.found), layout.size))
     scales = np.zeros(len(track.found))
     up = np.diag([1.0, -1.0, 1.0]) @ track.matrices[numbers]
@@ -126,9 +138,9 @@ def head_colours(
     return complete_colours(mean, seen, albedo)
 
 
-def _key_frames(face_model: FaceModel, flat: np.ndarray, found: np.ndarray) -> tuple[int, ...]:
-    """Frames whose heads are turned as differently as possible."""
-    angles = np.where(found[:, None], flat[:, face_model.layout.slices["angles_rad"]], np.nan)
+def _key_frames(angles_rad: np.ndarray, found: np.ndarray) -> tuple[int, ...]:
+    """Frames whose heads, of angles (N, 3), are turned as differently as possible."""
+    angles = np.where(found[:, None], angles_rad, np.nan)
     steps = np.round(angles / _KEY_STEP_RAD)
     away = np.linalg.norm(angles[:, :2], axis=1)
     return tuple(choose_spread(steps, KEY_FRAMES, away))

@@ -37,7 +37,7 @@ from util.synergy.synergy_track import (
 )
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
 from util.videos.video_file import VideoWriter
-from util.videos.video_measures import VideoMeasures, say, say_clock, write_report
+from util.videos.video_measures import VideoMeasures, report_of, say, say_clock, write_report
 from util.videos.video_results import remove_stale
 
 _SIDE = "_synergy.mp4"
@@ -108,16 +108,19 @@ def follow_video(
         audio = draw_video(
             stem.with_name(f"{path.stem}{_SIDE}"), reader, trained, smooth, landmarks
         )
-    face_model = full_face_model(trained.network.face, options[FaceModelOptions])
-    measures = VideoMeasures(face_model, followed_face(trained, face_model, reader, raw, smooth))
-    report = measures.report(audio)
+    face_model = None
+    if page:
+        face_model = full_face_model(trained.network.face, options[FaceModelOptions])
+    face = followed_face(trained, face_model, reader, raw, smooth)
+    assert face.predicted is not None
+    report = report_of(face, face.predicted.landmarks, face.predicted.landmarks_tracked, audio)
     report_path = stem.with_name(f"{path.stem}_report.json")
     if report_path.is_file():
         remove_stale(stem, {_SIDE: draw, REPORT_ENDING: page})
     write_report(report_path, report)
-    if page:
+    if face_model is not None:
         source = VideoSource(run, _FILES, _SIDE, "Input, the same with mesh and axes")
-        VideoReportWriter(measures, report, source).write(stem, reader)
+        VideoReportWriter(VideoMeasures(face_model, face), report, source).write(stem, reader)
     say(report, results, "followed")
     if page:
         print(f"Open in a browser: {stem}{REPORT_ENDING}")

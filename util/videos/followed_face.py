@@ -10,6 +10,7 @@ from data.square_crop import SquareCrop
 from data.video import VideoDamage, VideoInfo
 from data.video_crops import FrameCrop
 from models.camera import Camera
+from models.face_model import IdentityCard
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class PredictedFrames:
     """(N, 68, 2) before smoothing."""
     colours: np.ndarray
     """(V, 3) of the head, RGB in [0, 1], with the light of the key frames that show it: the network
-    knows neither light nor albedo."""
+    knows neither light nor albedo. None, as key frames, where only numbers were wanted."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class FollowedFace:
     """Of the crops: that of a fit has the focal length that was found, or the given one."""
     crops: tuple[FrameCrop | SquareCrop | None, ...]
     """Of each frame: squares about landmarks, or aligned by five points."""
+    face_model: IdentityCard
+    """What gives the coefficients their meaning."""
     landmarks: np.ndarray
     """(N, 68, 2) given landmarks, pixel indices of the frame."""
     starts: np.ndarray

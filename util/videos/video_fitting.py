@@ -162,6 +162,7 @@ class VideoFitting:
             tracked=tracked["coefficients"],
             camera=Camera.rnet(self._job.camera).refocused(focal_scale),
             crops=tuple(crops),
+            face_model=self._tools.fitter(0).face_model.card,
             landmarks=scan["landmarks"],
             starts=starts,
             photo=tracked["photo"],

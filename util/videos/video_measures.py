@@ -167,36 +167,45 @@ class VideoMeasures:
         return still, self.coefficients(moved)
 
     def report(self, audio: str = "") -> VideoReport:
-        """How good it is.
+        """How good it is; `audio` says what became of the sound."""
+        return report_of(self.face, self.landmarks, self.landmarks_tracked, audio)
 
-        Args:
-            audio: what became of the sound.
-        """
-        face, given = self.face, self.face.landmarks
-        numbers, breaks = np.flatnonzero(face.found), face.starts
-        inner, _ = normalised_error(
-            torch.from_numpy(self.landmarks[numbers]), torch.from_numpy(given[numbers])
-        )
-        weak = face.predicted is not None
-        return VideoReport(
-            frames=len(face.found),
-            frames_with_face=len(numbers),
-            frames_broken=len(face.damage.numbers),
-            cuts=face.cuts,
-            key_frames=face.key_frames,
-            photo_error=None if face.photo is None else float(face.photo[numbers].mean()),
-            focal_px=None if weak else float(face.camera.focal_px[0, 0]),
-            pixels_a_cm=float(np.median(face.pixels_a_dm[numbers])) / 10 if weak else None,
-            nme_inner=float(inner.mean()),
-            jitter_given_px=jitter(given[:, 17:], face.found, breaks),
-            jitter_tracked_px=jitter(self.landmarks_tracked[:, 17:], face.found, breaks),
-            jitter_px=jitter(self.landmarks[:, 17:], face.found, breaks),
-            without_face=tuple((run[0], run[-1]) for run in frame_runs(~face.found)),
-            clock=face.info.clock_fault,
-            damage=face.damage.sentence(),
-            audio=audio,
-            face_model=self.face_model.card.record,
-        )
+
+def report_of(
+    face: FollowedFace, landmarks: np.ndarray, landmarks_tracked: np.ndarray, audio: str = ""
+) -> VideoReport:
+    """How well a face explains its video.
+
+    Args:
+        face: along the video.
+        landmarks: (N, 68, 2) of the face, pixel indices of the frames.
+        landmarks_tracked: (N, 68, 2) the same before smoothing.
+        audio: what became of the sound.
+    """
+    given, numbers, breaks = face.landmarks, np.flatnonzero(face.found), face.starts
+    inner, _ = normalised_error(
+        torch.from_numpy(landmarks[numbers]), torch.from_numpy(given[numbers])
+    )
+    weak = face.predicted is not None
+    return VideoReport(
+        frames=len(face.found),
+        frames_with_face=len(numbers),
+        frames_broken=len(face.damage.numbers),
+        cuts=face.cuts,
+        key_frames=face.key_frames,
+        photo_error=None if face.photo is None else float(face.photo[numbers].mean()),
+        focal_px=None if weak else float(face.camera.focal_px[0, 0]),
+        pixels_a_cm=float(np.median(face.pixels_a_dm[numbers])) / 10 if weak else None,
+        nme_inner=float(inner.mean()),
+        jitter_given_px=jitter(given[:, 17:], face.found, breaks),
+        jitter_tracked_px=jitter(landmarks_tracked[:, 17:], face.found, breaks),
+        jitter_px=jitter(landmarks[:, 17:], face.found, breaks),
+        without_face=tuple((run[0], run[-1]) for run in frame_runs(~face.found)),
+        clock=face.info.clock_fault,
+        damage=face.damage.sentence(),
+        audio=audio,
+        face_model=face.face_model.record,
+    )
 
 
 @torch.inference_mode()

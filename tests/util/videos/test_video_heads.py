@@ -13,7 +13,7 @@ from scipy.io import loadmat
 from data.video import VideoDamage, VideoReader
 from data.video_crops import FrameCrop
 from models.camera import Camera
-from models.face_model import FaceModel
+from models.face_model import FaceModel, IdentityCard
 from tests.bfm_files import SMALL, write_small_sources
 from tests.test_train_command import load_script
 from tests.video_files import picture, retime, write_file
@@ -56,6 +56,7 @@ def made_up_fit(reader: VideoReader) -> FollowedFace:
         tracked=coefficients,
         camera=Camera.rnet(),
         crops=crops,
+        face_model=IdentityCard("made up", "1.0", "CC0-1.0", 16 * "0"),
         landmarks=landmarks,
         starts=np.zeros(COUNT, bool),
         photo=np.zeros(COUNT),
