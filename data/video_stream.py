@@ -34,8 +34,8 @@ _MOST_REORDERED = 32
 """Packets that may lie between a frame's places in the order of decoding and of presentation;
 codecs allow 16 frames, which interlaced streams store in two packets each. Times that jump further
 run backwards, or start again somewhere, as in joined recordings."""
-_SAME_START_S = 1.0
-"""Most by which pictures and sound of one recording begin apart."""
+_SAME_START_S = 0.3
+"""Most by which pictures and sound of a recording begin apart: encoders hold back a few frames."""
 _WITHOUT_PRESENTATION_TIMES = ("avi",)
 """Containers that know the order of decoding alone: their times belong to other frames where a
 codec reorders them."""
