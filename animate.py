@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import fit
 from options import parse_command
-from options.animate_options import AnimateOptions, check_animation
+from options.animate_options import AnimateOptions
 from options.fitting_weights import SmoothingOptions
 from options.groups import TRACKING_GROUPS
+from util.animation.early_checks import check_animation
 from util.command import run_command
 
 GROUPS = (AnimateOptions, SmoothingOptions, *TRACKING_GROUPS)
@@ -23,7 +24,7 @@ GROUPS = (AnimateOptions, SmoothingOptions, *TRACKING_GROUPS)
 def main(argv: Sequence[str] | None = None) -> None:
     """Animate, as the command line says."""
     options = parse_command(GROUPS, argv, __doc__ or "")
-    check_animation(options[AnimateOptions])
+    check_animation(options)
     # What computes takes seconds to import: only now that the command line is sound.
     from util.animation.animation_run import run_animation
 

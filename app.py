@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from options import parse_command
 from options.app_options import AppOptions
+from options.face_options import FaceModelOptions, check_face_model
 from options.groups import APP_GROUPS
 from util.command import run_command
 
@@ -18,11 +19,12 @@ from util.command import run_command
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     typed = list(sys.argv[1:] if argv is None else argv)
-    options = parse_command(APP_GROUPS, typed, __doc__ or "")[AppOptions]
+    options = parse_command(APP_GROUPS, typed, __doc__ or "")
+    check_face_model(options[FaceModelOptions])
     # What computes takes seconds to import; the page does not wait for it.
     from util.app.serving import serve
 
-    serve(options, typed)
+    serve(options[AppOptions], typed)
 
 
 if __name__ == "__main__":

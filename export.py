@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from options import parse_command
 from options.base_options import BaseOptions
 from options.export_options import ExportOptions
+from options.face_options import FaceModelOptions, check_face_model
 from options.groups import EXPORT_GROUPS
 from util.command import run_command
 from util.errors import InputError
@@ -32,6 +33,7 @@ def groups(given: Mapping[str, str]) -> tuple[type, ...]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, as the command line says."""
     options = parse_command(groups, argv, __doc__ or "")
+    check_face_model(options[FaceModelOptions])
     find_trained(options)
     if path := options[ExportOptions].export_path:
         check_file(path, "export_path")

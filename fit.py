@@ -33,7 +33,7 @@ GROUPS = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Fit photos or a video, as the command line says."""
     options = parse_command(GROUPS, with_flags(argv), __doc__ or "")
-    what = chosen_input(options[FitOptions])
+    what = chosen_input(options)
     if not options.given("jaw_landmarks"):
         # Detectors mark where a turned head ends.
         options = options.with_values(FaceModelOptions, jaw_landmarks="silhouette")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from options import parse_command
-from options.face_options import FaceModelOptions, refuse_head
+from options.face_options import FaceModelOptions, check_face_model, refuse_head
 from options.synthesis_options import SynthesisOptions
 from util.command import run_command
 from util.folders import check_folder
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_command([SynthesisOptions, FaceModelOptions], arguments, __doc__ or "")
     wanted = options[SynthesisOptions]
     check_folder(wanted.out, "out")
+    check_face_model(options[FaceModelOptions])
     refuse_head(options[FaceModelOptions])
     # What computes takes seconds to import: only now that the command line is sound.
     from util.assets import choose_face_model

@@ -37,7 +37,7 @@ from benchmarks.timing import compare
 from models.face_model import FaceModel, FaceModelData
 from models.landmarks import INNER
 from options import ParsedOptions, parse_command
-from options.face_options import FaceModelOptions
+from options.face_options import LEVELS, FaceModelOptions
 from options.loss_options import ObjectiveOptions
 from options.network_options import RecognitionOptions
 from util.assets import OPEN_FACE_MODEL, choose_face_model, read_chosen_face_model
@@ -47,7 +47,6 @@ from util.errors import InputError
 from util.evaluation.head_correspondence import frontal_area
 from util.evaluation.surface_fit import SurfaceFitter
 from util.model_files.face_transfer import mean_landmarks, shape_landmarks
-from util.model_files.level_of_detail import LEVELS
 from util.model_files.recognition_file import load_recognition_net
 
 HEAD_SEED = 2000

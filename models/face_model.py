@@ -26,9 +26,6 @@ from models.mesh import VertexNormals
 from models.parameters import ParameterBlock, ParameterLayout
 from models.skeleton import Skeleton, SkeletonData
 
-NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
-"""What `--face_model` knows without a path."""
-
 
 @dataclass(frozen=True)
 class IdentityCard:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
-from data.images import is_image_name
 from options.fitting_weights import Preset
 from util.errors import InputError
-from util.folders import check_file, check_folder
-from util.photos.saved_names import find_saved
 
 PARTS = ("expression", "pose")
 WRITTEN = (".mp4", ".glb", ".csv", ".png")
 """Endings of --out."""
 AUTO, ALBEDO = "auto", "model"
 """Values of --texture that are no files."""
-_FIT = "fit it first: python fit.py"
 
 
 @dataclass(frozen=True)
@@ -101,54 +97,3 @@ class AnimateOptions:
             )
         if not self.take:
             raise InputError("--take is empty; it can be expression, pose")
-
-
-def check_animation(wanted: AnimateOptions) -> None:
-    """Refuse what there is no file for, and results that cannot be written, before the work.
-
-    Raises:
-        InputError: --coeffs or --with names nothing, or a file of another kind.
-    """
-    if wanted.coeffs and find_saved(Path(wanted.coeffs)) is None:
-        path = Path(wanted.coeffs)
-        if path.suffix.lower() == ".csv":
-            raise InputError(
-                f"--coeffs {path}: units have no identity; give the coefficients of a face, and "
-                "the csv to --with"
-            )
-        _refuse("coeffs", path)
-    path = Path(wanted.with_)
-    if path.suffix.lower() == ".csv":
-        if not path.is_file():
-            raise InputError(f"--with {path}: there is no such file; give a csv of named units")
-        if not wanted.coeffs:
-            raise InputError(f"--with {path}: units have no identity; give --coeffs fits/anna")
-    elif wanted.with_ and find_saved(path) is None:
-        if not path.is_file() or is_image_name(path):
-            _refuse("with", path)
-        check_folder(wanted.res_folder, "res_folder")
-    if wanted.texture not in (AUTO, ALBEDO) and not Path(wanted.texture).is_file():
-        raise InputError(
-            f"--texture {wanted.texture}: there is no such file; give the _textured.png that "
-            f"fit.py --save texture wrote, {AUTO} or {ALBEDO}"
-        )
-    out = Path(wanted.out or "animations/any.mp4")
-    (check_file if out.suffix.lower() in WRITTEN else check_folder)(out, "out")
-
-
-def _refuse(flag: str, path: Path) -> NoReturn:
-    """Say what a file without coefficients is, and what to do with it."""
-    if path.is_file() and is_image_name(path):
-        raise InputError(f"--{flag} {path} is a photo; {_FIT} {path}, then give fits/{path.stem}")
-    if path.is_file() and flag == "coeffs":
-        raise InputError(
-            f"--{flag} {path}: there are no coefficients beside it; {_FIT} {path}, then give "
-            f"fits/{path.stem}"
-        )
-    others = ", a video, or a csv of named units" if flag == "with" else ""
-    if beside := [p for p in (path.with_suffix(s) for s in (".npz", ".mat")) if p.is_file()]:
-        raise InputError(f"--{flag} {path}: there is no such file; {beside[0]} would do")
-    raise InputError(
-        f"--{flag} {path}: there is no such file, nor {path.stem}.mat or .npz beside it; give "
-        f"results of fit.py or test.py, such as fits/anna{others}"
-    )

@@ -36,6 +36,7 @@ class BaseOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no run could use."""
+        parse_gpu_ids(self.gpu_ids)
         if self.num_cpu_threads < 0:
             raise InputError(
                 f"--num_cpu_threads is {self.num_cpu_threads}; it must be 0 (all cores) or more"
@@ -74,6 +75,28 @@ class DistributedOptions:
             raise InputError(f"--ddp_port is {self.ddp_port}; it must be a number below 65536")
         if self.world_size < 1:
             raise InputError(f"--world_size is {self.world_size}; it must be at least 1")
+
+
+def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
+    """Numbers in `--gpu_ids`; empty for -1.
+
+    Raises:
+        InputError: not a list of numbers, or one of them twice.
+    """
+    try:
+        numbers = tuple(int(part) for part in gpu_ids.replace(" ", "").split(",") if part)
+    except ValueError:
+        raise InputError(
+            f"--gpu_ids {gpu_ids} is no list of GPU numbers; write 0, or 0,1, or -1 for the CPU"
+        ) from None
+    if not numbers:
+        raise InputError("--gpu_ids is empty; write 0, or 0,1, or -1 for the CPU")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(
+            f"--gpu_ids {gpu_ids} names a GPU twice; each process needs one of its own: write each "
+            "number once"
+        )
+    return tuple(number for number in numbers if number >= 0)
 
 
 def run_folder(options: ParsedOptions) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from util.errors import InputError
+from util.model_files.ict_folder import check_ict_folder
 
 CROP_PX = 224
 """Side of the R-Net's aligned crop in pixels."""
@@ -37,6 +39,12 @@ class CameraOptions:
                 f"--z_near is {self.z_near} and --z_far {self.z_far}; needed is 0 < near < far"
             )
 
+
+NAMED_FACE_MODELS = ("open", "bfm09", "ict", "flame", "bfm17", "bfm19")
+"""What `--face_model` knows without a path."""
+LEVELS = (0, 1, 2)
+"""Of detail, that the open face model has."""
+_FILES = (".npz", ".mat", ".pkl", ".h5")
 
 FaceRegion = Literal["face", "head"]
 JawLandmarks = Literal["fixed", "silhouette"]
@@ -84,6 +92,45 @@ class LandmarkOptions:
     landmark_origin: LandmarkOrigin = "index"
     """How given pixel indices are compared with projections: index as in the public code (half a
     pixel apart), centre exactly."""
+
+
+def split_level(name: str) -> tuple[str, int]:
+    """Split `open@2` into name and level; without a level it is 1.
+
+    Raises:
+        InputError: there is no such level.
+    """
+    stem, mark, level = name.partition("@")
+    if stem != "open" or not mark:
+        return name, 1
+    if level not in map(str, LEVELS):
+        levels = ", ".join("open" if number == 1 else f"open@{number}" for number in LEVELS)
+        raise InputError(f"--face_model {name}: the levels of detail are {levels}")
+    return stem, int(level)
+
+
+def check_face_model(options: FaceModelOptions) -> None:
+    """Refuse a face model that has no name, and of which there is no file.
+
+    Raises:
+        InputError: neither a name, nor a file or a folder of the kinds that are read.
+    """
+    name, _ = split_level(options.face_model)
+    path = Path(options.bfm_folder if name == "ict" else name)
+    if name in ("auto", *NAMED_FACE_MODELS) and name != "ict":
+        return
+    if name == "ict" or path.is_dir():
+        try:
+            check_ict_folder(path)
+        except InputError as error:
+            raise InputError(f"--face_model {name}: {error}") from error
+    elif path.suffix.lower() not in _FILES:
+        raise InputError(
+            f"--face_model {path} is unknown; take auto, {', '.join(NAMED_FACE_MODELS)}, or the "
+            "path of a .npz, .mat, .pkl or .h5 file or of the folder FaceXModel"
+        )
+    elif not path.is_file():
+        raise InputError(f"--face_model {path}: no such file; give another path")
 
 
 def refuse_head(options: FaceModelOptions) -> None:

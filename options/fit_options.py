@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.images import common_folder, find_folder, list_images
+from options.face_options import FaceModelOptions, check_face_model
 from options.fitting_weights import (
     KNOWN_FACE,
     PUBLIC_WEIGHTS,
@@ -16,8 +17,11 @@ from options.fitting_weights import (
     TrackWeights,
 )
 from options.flags import ParsedOptions
+from options.output_checks import check_photos, check_usual_focal, check_video
+from options.output_options import OutputOptions
 from util.errors import InputError
 from util.folders import check_folder
+from util.training.run_choice import find_trained
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,18 @@ class VideoFitOptions:
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
 
 
-def chosen_input(fit: FitOptions) -> Literal["photos", "video"]:
+def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """What is to be fitted, after a look at whether it is there and results can be written.
 
     Raises:
-        InputError: nothing is named, it does not exist, or results cannot go to --res_folder.
+        InputError: nothing is named, it does not exist, there is no such face model or network to
+            start from, --save cannot be, or results cannot go to --res_folder.
     """
+    fit, save = options[FitOptions], options[OutputOptions].save
     check_folder(fit.res_folder, "res_folder")
+    check_face_model(options[FaceModelOptions])
+    if fit.fit_focal:
+        check_usual_focal(save)
     if fit.v_path:
         usual = FitOptions()
         for flag in ("landmarks", "same_person", "faces", "init"):
@@ -161,14 +170,17 @@ def chosen_input(fit: FitOptions) -> Literal["photos", "video"]:
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
         if not Path(fit.v_path).exists():
             raise InputError(f"--v_path {fit.v_path} does not exist; give a video file")
+        check_video(save)
         return "video"
     if not fit.img_path:
         raise InputError("nothing to fit: give photos, a folder or a video: python fit.py my.jpg")
     found = chosen_photos(fit)
-    for path in [found] if isinstance(found, Path) else found:
-        list_images(path)
+    places = [found] if isinstance(found, Path) else found
+    check_photos(save, [photo for place in places for photo in list_images(place)])
     if fit.landmarks and not Path(fit.landmarks).is_file():
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
+    if fit.init == "regress":
+        find_trained(options)
     return "photos"
 
 

@@ -19,10 +19,19 @@ MIN_TEXTURE, MAX_TEXTURE = 64, 4096
 """Sides of textures in pixels."""
 
 
+TALKING_HEADS = {
+    "sadtalker": "SadTalker",
+    "pirender": "PIRender",
+    "styleheat": "StyleHEAT",
+    "facial": "FACIAL",
+    "geneface": "GeneFace",
+    "real3dportrait": "Real3DPortrait",
+}
+"""Programs that make faces talk, by the kinds of files that they read; videos have them too."""
 KINDS = (
     *("glb", "texture", "neutral", "world", "ply", "usdz", "camera"),
     *("depth", "normals", "mask", "visibility", "eg3d", "panohead"),
-    *("sadtalker", "pirender", "styleheat", "facial", "geneface", "real3dportrait"),
+    *TALKING_HEADS,
 )
 """What `--save` chooses from, keys of `util.outputs.OUTPUTS`."""
 NONE = "none"

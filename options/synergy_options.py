@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from data.images import find_folder, list_images
+from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions
+from options.output_checks import check_distance
 from options.output_options import NONE, OutputOptions
 from util.errors import InputError
 from util.folders import check_folder
@@ -55,9 +57,10 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """What is to be reconstructed, after a look at whether it is there.
 
     Raises:
-        InputError: no such photos, video or checkpoint, or results cannot go to --res_folder.
+        InputError: no such photos, video, face model or checkpoint, results cannot go to
+            --res_folder, or a SynergyNet knows nothing of what --save needs.
     """
-    test = options[SynergyTestOptions]
+    test, outputs = options[SynergyTestOptions], options[OutputOptions]
     if test.v_path:
         usual = SynergyTestOptions()
         for flag in ("img_folder", "faces", "crop", "save_mesh", "uv_folder"):
@@ -71,6 +74,13 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
             raise InputError(f"--v_path {test.v_path} does not exist; give a video file")
     else:
         list_images(find_folder(test.img_folder, Path("datasets")))
+        check_distance(outputs.save)
+        if "texture" in outputs.save and outputs.texture_light == "remove":
+            raise InputError(
+                "--texture_light remove: a SynergyNet predicts no light that could be divided out; "
+                "keep it, or take fit.py"
+            )
+    check_face_model(options[FaceModelOptions])
     find_trained(options)
     if test.res_folder:
         check_folder(test.res_folder, "res_folder")

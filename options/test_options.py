@@ -8,7 +8,10 @@ from typing import Literal
 
 from data.images import find_folder, list_images
 from options.base_options import DisplayOptions, DistributedOptions
+from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions, no_effect, without_effect
+from options.output_checks import check_photos
+from options.output_options import OutputOptions
 from util.errors import InputError
 from util.training.run_choice import find_trained
 
@@ -76,7 +79,9 @@ def check_test_input(options: ParsedOptions) -> None:
     """Refuse photos and runs that are not there, before the work.
 
     Raises:
-        InputError: no such photos, or no such checkpoint.
+        InputError: no such photos, face model or checkpoint, or photos that --save cannot take.
     """
-    list_images(find_folder(options[TestOptions].img_folder, Path("datasets")))
+    photos = list_images(find_folder(options[TestOptions].img_folder, Path("datasets")))
+    check_photos(options[OutputOptions].save, photos)
+    check_face_model(options[FaceModelOptions])
     find_trained(options)

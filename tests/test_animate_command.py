@@ -288,7 +288,7 @@ def test_a_video_file_is_fitted_with_the_face_model_of_a(
         ]
     )
     assert "6 frames written to carl.glb" in capsys.readouterr().out
-    assert read_saved_faces(folder / "tracked" / "talk.npz").record == coarse.card.record
+    assert read_saved_faces(folder / "tracked" / "talk.npz").record.named == str(coarse.card)
     assert not (folder / "tracked" / "talk_fit.mp4").exists()
     glb = Glb.parse((folder / "carl.glb").read_bytes())
     assert tuple(glb.target_names) == coarse.unit_names

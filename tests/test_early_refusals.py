@@ -6,27 +6,35 @@ import json
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.images import write_image
 from data.registry import DATASETS
 from models import MODELS
+from models.synergy_model import NETWORK
 from options.groups import (
     BENCHMARK_GROUPS,
     DATASET_GROUPS,
     EXPORT_GROUPS,
     MODEL_GROUPS,
 )
-from options.output_options import KINDS
+from options.output_checks import NEEDS_DISTANCE
+from options.output_options import KINDS, TALKING_HEADS
 from options.synthesis_options import SynthesisOptions
+from util.errors import InputError
 from util.evaluation.aflw2000_methods import METHODS
 from util.evaluation.benchmarks import BENCHMARKS
 from util.evaluation.shape_methods import SHAPE_METHODS
 from util.export_run import EXPORTERS
+from util.model_files.ict_folder import CONVERTED
 from util.outputs import OUTPUTS
+from util.outputs.talking_heads import TalkingHead
+from util.training.checkpoint_kind import RNET, SYNERGY, check_kind
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
@@ -90,14 +98,42 @@ def test_flags_and_help_need_no_torch(tmp_path: Path):
             assert code == 2 and shown.startswith("error: "), (name, shown)
 
 
+def save_networks(folder: Path) -> None:
+    """Checkpoints of every kind, as far as their names tell them apart."""
+    public = {"module.I2P.backbone.x": torch.ones(2), "module.u": torch.ones(2)}
+    for name, content in {
+        "rnet": {RNET: OrderedDict(x=torch.ones(2)), "sched_00": {"last_epoch": 3}},
+        "synergy": {SYNERGY: OrderedDict(x=torch.ones(2)), "random": {"numpy": [b"ab", 1.5]}},
+    }.items():
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        torch.save(content, folder / "checkpoints" / name / "epoch_latest.pth")
+    for name, is_new in (("new", True), ("old", False)):
+        content = {"epoch": 80, "state_dict": public}
+        torch.save(content, folder / f"{name}.tar", _use_new_zipfile_serialization=is_new)
+
+
+def save_results(folder: Path) -> None:
+    """Files of coefficients that say what they are of, without anything in them."""
+    for stem, name in (("anna", "open"), ("ben", "bfm09")):
+        (folder / f"{stem}.mat").touch()
+        record = {"face_model": {"name": name, "version": "2", "fingerprint": name}}
+        (folder / f"{stem}.json").write_text(json.dumps(record), encoding="utf-8")
+
+
 def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
     """Each with the value and what to do."""
     (tmp_path / "file").touch()
+    (tmp_path / "talk.mp4").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
+    save_networks(tmp_path)
+    save_results(tmp_path)
+    (tmp_path / "ict").mkdir()
+    (tmp_path / "ict" / CONVERTED).touch()
     for name in ("photos/anna.png", "other/b.png"):
-        write_image(tmp_path / name, np.zeros((32, 32, 3), np.uint8))
-    photo = "photos/anna.png"
+        write_image(tmp_path / name, np.zeros((32, 30, 3), np.uint8))
+    photo, there = "photos/anna.png", sorted(path.name for path in tmp_path.iterdir())
+    synergy = ("test", "--model", "synergy", "--img_folder", "photos")
     cases = {
         ("fit",): "nothing to fit: give photos, a folder or a video",
         ("fit", "none.jpg"): "--img_path none.jpg does not exist .*; give the photo by its name",
@@ -120,15 +156,64 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("test", "photos"): "photos are given by --img_folder photos",
         ("test", "--img_folder", "photos", "--name", "no"): "there is no folder checkpoints/no",
         ("test", "--model", "synergy", "--v_path", "a.mp4"): "--v_path a.mp4 does not exist",
+        (*synergy, "--weights", "w"): "--weights w",
+        (
+            *synergy,
+            "--name",
+            "rnet",
+        ): "rnet/epoch_latest.pth holds an R-Net.*give --model facerecon",
+        (
+            *synergy,
+            "--name",
+            "synergy",
+            "--save",
+            "world",
+        ): "--save world: K projects .* weak persp",
+        (
+            *(*synergy, "--name", "synergy", "--save", "glb", "texture"),
+            *("--texture_light", "remove"),
+        ): "--texture_light remove: a SynergyNet predicts no light",
         (
             "test",
-            "--model",
-            "synergy",
             "--img_folder",
             "photos",
-            "--weights",
-            "w",
-        ): "--weights w",
+            "--name",
+            "synergy",
+        ): "holds a SynergyNet.*--model synerg",
+        ("fit", photo, "--init", "regress", "--name", "synergy"): "latest.pth holds a SynergyNet",
+        ("fit", photo, "--init", "regress", "--name", "no"): "there is no folder checkpoints/no",
+        ("fit", photo, "--save", "panohead"): "--save panohead: .*anna.png is 30 x 32; crop it",
+        (
+            "fit",
+            photo,
+            "--save",
+            "facial",
+            "--fit_focal",
+        ): "FACIAL knows the usual focal length alo",
+        ("fit", photo, "--face_model", "opne"): "--face_model opne is unknown; take auto, open",
+        ("fit", photo, "--face_model", "open@7"): "--face_model open@7: the levels of detail are",
+        ("fit", photo, "--face_model", "my.npz"): "--face_model my.npz: no such file",
+        ("fit", photo, "--face_model", "empty"): "--face_model empty: .*FaceXModel/generic_neutral",
+        (
+            "fit",
+            photo,
+            "--face_model",
+            "ict",
+        ): "--face_model ict: there is no BFM/ict_face_model.npz",
+        ("fit", photo, "--gpu_ids", "x"): "--gpu_ids x is no list of GPU numbers",
+        (
+            "fit",
+            "talk.mp4",
+            "--save",
+            "texture",
+        ): "--save texture is for photos; for a video it can",
+        (
+            "fit",
+            "talk.mp4",
+            "--save",
+            "facial",
+            "--fit_focal",
+        ): "FACIAL knows the usual focal length",
         ("train",): "--flist datalist/train/masks.txt does not exist; make it with data_prep",
         ("train", "--flist", "a.txt:1,b.txt:2"): "--flist a.txt does not exist",
         ("train", "--dataset_mode", "synthetic"): r"make_synthetic.py --out datasets/synthetic",
@@ -151,16 +236,49 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("animate", "--with", photo): r"--with .* is a photo; fit it first: python fit.py",
         ("animate", "--coeffs", "a", "--take", "mouth"): "--take mouth is unknown; it can be expre",
         ("animate", "--with"): "--with: expected one argument",
+        ("animate", "--coeffs", "anna", "--fps", "3"): "--fps is for a csv",
+        (
+            "animate",
+            "--coeffs",
+            "anna",
+            "--with",
+            "ben",
+        ): r"ben.mat is of .*bfm09 2 .*anna.mat of open",
+        ("animate", "--coeffs", "anna", "--face_model", "flame"): "flame: anna.mat is of .* open 2",
+        (
+            "animate",
+            "--coeffs",
+            "anna",
+        ): r"a photo gives one frame; write a .png, a .glb or a folder",
+        ("animate", "--coeffs", "anna", "--out", "a.mp4"): "--out a.mp4: a photo gives one frame",
         ("export", "--name", "no"): "there is no folder checkpoints/no",
+        ("export", "--model", "synergy", "--name", "rnet"): "needs a SynergyNet",
+        (
+            "train",
+            "--flist",
+            "file",
+            "--flist_val",
+            "file",
+            "--face_model",
+            "opne",
+        ): "opne is unknown",
+        ("make_synthetic", "--face_model", "opne"): "--face_model opne is unknown",
+        ("app", "--face_model", "opne"): "--face_model opne is unknown",
         ("export", "--model", "lenet"): "--model lenet cannot be exported; choose one of",
         ("evaluate", "--benchmark", "lfw"): "--benchmark lfw is unknown; choose one of aflw2000",
         ("evaluate", "--out", "file"): "--out file: file is no folder",
         ("evaluate",): "--benchmark_root aflw2000_data does not exist",
         ("evaluate", "--ict", "nowhere"): "--ict nowhere is no folder; give ICT-FaceKit",
         ("evaluate", "--benchmark", "now"): "--benchmark now needs --benchmark_root DIR",
-        ("evaluate", "--ict", "empty", "--predictions", "x"): "--predictions x is no folder",
-        ("evaluate", "--ict", "empty", "--method_name", "a/b"): "a/b cannot name a folder",
-        ("evaluate", "--ict", "empty", "--model", "facerecon"): "there is no folder checkpoints/f",
+        (
+            "evaluate",
+            "--ict",
+            "empty",
+        ): "--ict empty: there is no empty/ict_face_model.npz.*FaceXMod",
+        ("evaluate", "--ict", "ict", "--predictions", "x"): "--predictions x is no folder",
+        ("evaluate", "--ict", "ict", "--method_name", "a/b"): "a/b cannot name a folder",
+        ("evaluate", "--ict", "ict", "--model", "facerecon"): "there is no folder checkpoints/f",
+        ("evaluate", "--ict", "ict", "--model", "facerecon", "--name", "synergy"): "needs an R-Net",
         ("app", "--port", "99999"): "--port is 99999",
         ("tools/synergynet/singleImage", "-f", "nowhere"): "-f nowhere does not exist",
         ("tools/3dmm_fitting/fit_video", "--v_path", "a.mp4", "--res_folder", "r"): "--v_path a.mp",
@@ -171,7 +289,33 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         assert code == 2, (line, shown)
         with pytest.raises(ValueError, match=message):
             raise ValueError(shown)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file", "other", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        *(("checkpoints/rnet/epoch_latest.pth", RNET), ("new.tar", SYNERGY), ("old.tar", SYNERGY)),
+        *(("checkpoints/synergy/epoch_latest.pth", SYNERGY), ("text", None), ("cut", None)),
+        ("code", None),
+    ],
+)
+def test_the_network_of_a_checkpoint_is_told_by_its_names(
+    tmp_path: Path, name: str, holds: str | None
+):
+    """Nothing in the file runs; what cannot be told is left to the reader."""
+    save_networks(tmp_path)
+    (tmp_path / "text").write_text("no checkpoint", encoding="utf-8")
+    (tmp_path / "cut").write_bytes((tmp_path / "new.tar").read_bytes()[:300])
+    made = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
+    (tmp_path / "code").write_bytes(b"\x80\x02cbuiltins\neval\n(V" + made.encode() + b"\ntR." * 4)
+    for wanted in (RNET, SYNERGY):
+        if holds in (None, wanted):
+            check_kind(tmp_path / name, wanted)
+        else:
+            with pytest.raises(InputError, match="holds a"):
+                check_kind(tmp_path / name, wanted)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid"), reason="permissions of POSIX")
@@ -189,6 +333,10 @@ def test_what_has_options_is_what_computes():
     assert DATASETS.keys() == DATASET_GROUPS.keys()
     assert EXPORTERS.keys() == EXPORT_GROUPS.keys()
     assert tuple(OUTPUTS) == KINDS
+    heads = [name for name, output in OUTPUTS.items() if issubclass(output, TalkingHead)]
+    assert heads == [*TALKING_HEADS]
+    assert NEEDS_DISTANCE.keys() <= OUTPUTS.keys()
+    assert SYNERGY == NETWORK
     assert BENCHMARKS.keys() == BENCHMARK_GROUPS.keys()
     for name, groups in BENCHMARK_GROUPS.items():
         methods = METHODS if name == "aflw2000" else SHAPE_METHODS

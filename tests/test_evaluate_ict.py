@@ -32,7 +32,7 @@ from util.evaluation.ict_heads import Heads
 from util.evaluation.predicted_meshes import write_prediction
 from util.evaluation.shape_methods import MeanShape, face_shapes
 from util.model_files.face_model_file import read_face_model, write_face_model
-from util.model_files.ict_file import CONVERTED
+from util.model_files.ict_folder import CONVERTED
 from util.photos.photo_fitting import face_fitter
 from util.studio import Pictures
 

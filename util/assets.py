@@ -7,11 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.assets import Assets, ModelAssets, SynergyAssets
-from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
+from models.face_model import FaceModel, FaceModelData
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
 from options.data_options import DatatoolOptions, DdfaOptions
-from options.face_options import FaceModelOptions, FaceRegion
+from options.face_options import (
+    NAMED_FACE_MODELS,
+    FaceModelOptions,
+    FaceRegion,
+    check_face_model,
+    split_level,
+)
 from options.flags import ParsedOptions
 from options.loss_options import ObjectiveOptions
 from options.network_options import (
@@ -28,8 +34,8 @@ from util.model_files.bfm_file import read_bfm_model
 from util.model_files.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
 from util.model_files.face_model_file import read_face_model
 from util.model_files.flame_file import find_flame, read_flame
-from util.model_files.ict_file import convert_ict, find_ict, is_stale
-from util.model_files.level_of_detail import LEVELS
+from util.model_files.ict_file import convert_ict, is_stale
+from util.model_files.ict_folder import CONVERTED, FOLDER, check_ict_folder, find_ict
 from util.model_files.recognition_file import load_recognition_net
 from util.model_files.reconstruction_file import read_initial_weights
 from util.synergy.datatool_files import (
@@ -85,7 +91,8 @@ def read_chosen_face_model(options: FaceModelOptions) -> tuple[FaceModelData, st
 
 
 def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
-    name, level = _level_of(options.face_model)
+    check_face_model(options)
+    name, level = split_level(options.face_model)
     folder, region = Path(options.bfm_folder), options.face_region
     bfm09 = folder / options.bfm_model
     is_open = name == "open"
@@ -120,35 +127,13 @@ def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
     return _read_path(Path(name), region)
 
 
-def _level_of(name: str) -> tuple[str, int]:
-    """Split `open@2` into name and level; without a level it is 1."""
-    stem, mark, level = name.partition("@")
-    if stem != "open" or not mark:
-        return name, 1
-    if level not in map(str, LEVELS):
-        levels = ", ".join("open" if number == 1 else f"open@{number}" for number in LEVELS)
-        raise InputError(f"--face_model {name}: the levels of detail are {levels}")
-    return stem, int(level)
-
-
 def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     """Read the file or folder that `--face_model` gives, as its ending and content say."""
     kind = path.suffix.lower()
     is_flame = kind == ".pkl" or (kind == ".npz" and _is_flame(path))
     if path.is_dir():
-        if find_ict(path) is None and not (path / ict_file.CONVERTED).is_file():
-            raise InputError(
-                f"--face_model {path} is a folder without {ict_file.NEUTRAL}; {ict_file.REMEDY}"
-            )
         _refuse_head(str(path), region)
         return _read_ict(path)
-    if kind not in (".npz", ".mat", ".pkl", ".h5"):
-        raise InputError(
-            f"--face_model {path} is unknown; take auto, {', '.join(NAMED_FACE_MODELS)}, or the "
-            "path of a .npz, .mat, .pkl or .h5 file or of the folder FaceXModel"
-        )
-    if not path.is_file():
-        raise InputError(f"--face_model {path}: no such file; give another path")
     if is_flame or kind != ".npz":
         _refuse_head(str(path), region)
     if kind == ".mat":
@@ -187,21 +172,18 @@ def _is_flame(path: Path) -> bool:
 
 def _read_ict(folder: Path) -> tuple[FaceModelData, str]:
     """Read ICT-FaceKit's converted file, and make it before, if it is not there yet or stale."""
-    path, source, donor = folder / ict_file.CONVERTED, find_ict(folder), _donor()
+    check_ict_folder(folder)
+    path, source, donor = folder / CONVERTED, find_ict(folder), _donor()
     message, is_there = f"from {path}, made of ICT-FaceKit", path.is_file()
     if is_there and is_stale(path, donor):
         if source is None:
             message += (
                 " for another version of the open model or of this program; to have it made again, "
-                f"put {ict_file.FOLDER} into {folder}"
+                f"put {FOLDER} into {folder}"
             )
         is_there = source is None
     if not is_there:
-        if source is None:
-            raise InputError(
-                f"face model ict: there is no {path}, and to make it {folder} needs "
-                f"{ict_file.FOLDER}/{ict_file.NEUTRAL} and the meshes beside it; {ict_file.REMEDY}"
-            )
+        assert source is not None  # else `check_ict_folder` had refused it
         convert_ict(source, path, donor)
     try:
         return read_face_model(path), message
@@ -213,7 +195,7 @@ def _read_ict(folder: Path) -> tuple[FaceModelData, str]:
 
 def ict_would_be_made(folder: Path) -> bool:
     """Whether a run would convert ICT-FaceKit: its meshes are there, and no file that is right."""
-    path = folder / ict_file.CONVERTED
+    path = folder / CONVERTED
     return find_ict(folder) is not None and (not path.is_file() or is_stale(path, _donor()))
 
 

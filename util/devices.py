@@ -7,30 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from options.base_options import parse_gpu_ids
 from util.cores import usable_cores
 from util.errors import InputError
-
-
-def parse_gpu_ids(gpu_ids: str) -> tuple[int, ...]:
-    """Numbers in `--gpu_ids`; empty for -1.
-
-    Raises:
-        InputError: not a list of numbers, or one of them twice.
-    """
-    try:
-        numbers = tuple(int(part) for part in gpu_ids.replace(" ", "").split(",") if part)
-    except ValueError:
-        raise InputError(
-            f"--gpu_ids {gpu_ids} is no list of GPU numbers; write 0, or 0,1, or -1 for the CPU"
-        ) from None
-    if not numbers:
-        raise InputError("--gpu_ids is empty; write 0, or 0,1, or -1 for the CPU")
-    if len(set(numbers)) < len(numbers):
-        raise InputError(
-            f"--gpu_ids {gpu_ids} names a GPU twice; each process needs one of its own: write each "
-            "number once"
-        )
-    return tuple(number for number in numbers if number >= 0)
 
 
 def present_gpus(gpu_ids: str) -> tuple[int, ...]:

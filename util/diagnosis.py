@@ -31,12 +31,12 @@ from data.landmark_graph import (
 )
 from data.onnx_model import OnnxModel
 from models.camera import Camera
-from models.face_model import NAMED_FACE_MODELS, FaceModel
+from models.face_model import FaceModel
 from models.renderer import Renderer, resolve_backend
 from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
-from options.face_options import FaceModelOptions, RenderOptions
+from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
 from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util.assets import choose_face_model, ict_would_be_made
@@ -55,7 +55,8 @@ from util.model_files.bfm_file import NAME as BFM09
 from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
 from util.model_files.bfm_h5_file import RELEASES
 from util.model_files.flame_file import find_flame
-from util.model_files.ict_file import check_ict, find_ict
+from util.model_files.ict_file import check_ict
+from util.model_files.ict_folder import CONVERTED, FOLDER, REMEDY, find_ict
 from util.model_files.mat_file import read_mat
 from util.model_files.recognition_file import load_recognition_net
 from util.model_files.reconstruction_file import read_initial_weights
@@ -211,13 +212,13 @@ def other_models(options: ParsedOptions) -> Iterator[Finding]:
     def read(name: str) -> Callable[[], str]:
         return lambda: str(_face_model(replace(wanted, face_model=name))[0].card)
 
-    converted, source = folder / ict_file.CONVERTED, find_ict(folder)
+    converted, source = folder / CONVERTED, find_ict(folder)
     if source is not None and ict_would_be_made(folder):
         yield _checked(source, lambda: f"{check_ict(source)}, converted at the first run")
     elif converted.is_file():
         yield _checked(converted, read(ict_file.NAME))
     else:
-        yield Finding("missing", str(folder / ict_file.FOLDER), f"ict; {ict_file.REMEDY}")
+        yield Finding("missing", str(folder / FOLDER), f"ict; {REMEDY}")
     path = find_flame(folder)
     if path is not None:
         yield _checked(path, read(flame_file.NAME))

@@ -12,12 +12,12 @@ import torch
 from data.video import VideoReader
 from models.animation import FaceMotion, Transfer, animate, calmed, plain_light
 from models.camera import Camera
-from models.face_model import NAMED_FACE_MODELS, FaceModel
+from models.face_model import FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from options.animate_options import ALBEDO, AUTO, AnimateOptions
 from options.base_options import BaseOptions
-from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.face_options import NAMED_FACE_MODELS, CameraOptions, FaceModelOptions, RenderOptions
 from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions, flag_name, flag_tokens
 from options.groups import TRACKING_GROUPS
@@ -62,7 +62,6 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
         What was written.
     """
     wanted = options[AnimateOptions]
-    _refuse_flags_in_vain(options)
     # Device and threads; the model itself stays on the CPU, where everything is drawn.
     choose_device("-1", options[BaseOptions].num_cpu_threads)
     person = _read_person(wanted.coeffs) if wanted.coeffs else None
@@ -77,8 +76,8 @@ def run_animation(options: ParsedOptions, fit_video: Callable[[list[str]], None]
         driver = replace(driver, saved=_track(driver.video, options, face_model, fit_video))
     person = person or driver.saved
     assert person is not None
-    unknown = {saved.path for saved in (person, driver.saved) if saved and saved.record is None}
-    for path in sorted(unknown):
+    records = [saved.record for saved in (person, driver.saved) if saved]
+    for path in sorted({record.path for record in records if not record.face_model}):
         print(f"{path}: nothing beside it says its face model; it is taken as this one")
     out = _output(wanted, person, driver)
     animation = _animation(options, face_model, person, driver)
@@ -111,10 +110,9 @@ def _find_driver(wanted: AnimateOptions, options: ParsedOptions) -> _Driver:
 def _face_model(options: ParsedOptions, saved: SavedFaces | None) -> FaceModel:
     """That of the coefficients, unless the user names one."""
     face = options[FaceModelOptions]
-    record = None if saved is None else saved.record
-    name = None if record is None else record.get("name")
+    name = "" if saved is None else saved.record.face_model.get("name", "")
     if not options.given("face_model") and name in NAMED_FACE_MODELS:
-        face = replace(face, face_model=str(name))
+        face = replace(face, face_model=name)
     face_model, message = choose_face_model(face)
     print(f"Face model: {message}")
     return face_model
@@ -272,19 +270,3 @@ def _write(out: Path, animation: Animation, options: ParsedOptions, *, with_unit
     else:
         write_frames(out, animation, look, wanted.frames)
     return ""
-
-
-def _refuse_flags_in_vain(options: ParsedOptions) -> None:
-    """Flags that mean nothing here would be believed to work."""
-    is_csv = options[AnimateOptions].with_.lower().endswith(".csv")
-    for flag in ("fps", "head_factors"):
-        if options.given(flag) and not is_csv:
-            raise InputError(f"--{flag} is for a csv; leave it out with other --with")
-    if options.given("texture") and options[AnimateOptions].out.lower().endswith(".csv"):
-        raise InputError("--texture is for pictures and meshes; leave it out with a .csv")
-    if options.given("neutral") and not options[AnimateOptions].relative:
-        raise InputError("--neutral is for --relative; give it too, or leave it out")
-    if not options[AnimateOptions].smooth:
-        for flag in ("smooth_min_hz", "smooth_beta"):
-            if options.given(flag):
-                raise InputError(f"--{flag} is for --smooth; give it too, or leave it out")

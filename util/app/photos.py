@@ -36,7 +36,7 @@ from util.model_files import ict_file
 from util.model_files.bfm_conversion import missing_sources
 from util.model_files.bfm_h5_file import RELEASES
 from util.model_files.flame_file import find_flame
-from util.model_files.ict_file import find_ict
+from util.model_files.ict_folder import CONVERTED, find_ict
 from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource
 from util.photos.face_result import FaceResult
@@ -225,7 +225,7 @@ def offered_face_models(options: FaceModelOptions) -> tuple[str, ...]:
     there: list[str] = []
     if bfm09.is_file() or not missing_sources(bfm09.parent):
         there.append("bfm09")
-    if find_ict(folder) is not None or (folder / ict_file.CONVERTED).is_file():
+    if find_ict(folder) is not None or (folder / CONVERTED).is_file():
         there.append(ict_file.NAME)
     if find_flame(folder) is not None:
         there.append("flame")

@@ -13,10 +13,12 @@ from options.evaluate_options import (
     IctBenchmarkOptions,
     M3dfbOptions,
 )
+from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions, flag_names
 from options.groups import BENCHMARK_GROUPS
 from util.errors import InputError
 from util.evaluation.method_names import method_name
+from util.model_files.ict_folder import check_ict_folder
 from util.training.run_choice import find_trained
 
 _OF_THE_MACHINE = ("gpu_ids", "num_cpu_threads", "verbose", "seed")
@@ -30,8 +32,8 @@ def check_evaluation(options: ParsedOptions) -> None:
     """Refuse what cannot be evaluated, and say which flags mean nothing.
 
     Raises:
-        InputError: a folder is not given, or is none; there is no such checkpoint; or the method's
-            name can name no folder.
+        InputError: a folder is not given, is none, or has other files; there is no such face model
+            or checkpoint; or the method's name can name no folder.
     """
     chosen = options[EvaluateOptions]
     method_name(options)
@@ -39,6 +41,8 @@ def check_evaluation(options: ParsedOptions) -> None:
         raise InputError(_SCORES_FILES)
     _check_root(options)
     if not chosen.predictions:
+        if FaceModelOptions in options:
+            check_face_model(options[FaceModelOptions])
         if options[BaseOptions].model not in ("fit", "mean"):
             find_trained(options)
     elif chosen.benchmark != "aflw2000" and not Path(chosen.predictions).is_dir():
@@ -89,6 +93,10 @@ def _check_root(options: ParsedOptions) -> None:
             )
         if not Path(given).is_dir():
             raise InputError(f"--{flag} {given} is no folder; give ICT-FaceKit's FaceXModel")
+        try:
+            check_ict_folder(Path(given))
+        except InputError as error:
+            raise InputError(f"--{flag} {given}: {error}") from error
         return
     if chosen.benchmark == "aflw2000":
         check_root(Path(chosen.benchmark_root or AFLW2000_ROOT))

@@ -34,18 +34,13 @@ from util.model_files.face_transfer import (
     transfer_appearance,
 )
 from util.model_files.file_kind import foreign_kind
+from util.model_files.ict_folder import INDEX, NEUTRAL, REMEDY
 from util.text import decode_text
 
 NAME = "ict"
 LICENCE = "MIT (ICT-FaceKit); albedo CC0-1.0 (open face model)"
-FOLDER, CONVERTED = "FaceXModel", "ict_face_model.npz"
 CONVERTER_VERSION = 2
 """Raised whenever the same meshes become another model."""
-NEUTRAL, INDEX = "generic_neutral_mesh.obj", "vertex_indices.json"
-REMEDY = (
-    "it belongs to the folder FaceXModel of ICT-FaceKit (github.com/ICT-VGL/ICT-FaceKit, MIT "
-    "licence), which you download as a whole"
-)
 
 _DM_PER_CM = 0.1
 _EYE_CORNER = 0.1
@@ -86,15 +81,6 @@ class IctLayout:
 
 
 PUBLISHED = IctLayout()
-
-
-def find_ict(folder: Path) -> Path | None:
-    """FaceXModel in a folder: itself, inside it, or inside the whole download."""
-    for place in (folder, folder / FOLDER, folder / "ICT-FaceKit" / FOLDER):
-        if (place / NEUTRAL).is_file():
-            return place
-    unpacked = sorted(folder.glob(f"ICT-FaceKit*/{FOLDER}/{NEUTRAL}"))  # ICT-FaceKit-master
-    return unpacked[0].parent if unpacked else None
 
 
 def convert_ict(

@@ -17,8 +17,6 @@ from models.landmark_embedding import MovingContour
 from util.model_files.subdivision import QuadMesh, bilinear, catmull_clark, cut_refined
 from util.surface import nearest_on_surface
 
-LEVELS = (0, 1, 2)
-
 
 @dataclass(frozen=True)
 class DetailMesh:

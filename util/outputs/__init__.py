@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from options.output_checks import check_distance
 from options.output_options import NONE
-from util.errors import InputError
 from util.outputs.camera import CameraOutput
 from util.outputs.eg3d import Eg3dOutput
 from util.outputs.glb import GlbOutput
@@ -87,21 +86,6 @@ def create_outputs(source: OutputSource) -> tuple[NamedOutput, ...]:
     names = list(dict.fromkeys(source.options.save))
     if names == [NONE]:
         return ()
-    for name in names:
-        if source.camera.kind == "weak" and (why := OUTPUTS[name].needs_distance):
-            raise InputError(
-                f"--save {name}: {why}, and this network sees faces in weak perspective, which has "
-                "neither a distance nor a focal length; take fit.py, or leave the kind out"
-            )
+    if source.camera.kind == "weak":
+        check_distance(names)
     return tuple(NamedOutput(name, OUTPUTS[name](source)) for name in names)
-
-
-def check_photos(names: Sequence[str], photos: Sequence[Path]) -> None:
-    """Refuse photos that one of the kinds in `--save` can write nothing of.
-
-    Raises:
-        InputError: what they lack.
-    """
-    for name in names:
-        if name != NONE:
-            OUTPUTS[name].check_photos(photos)

@@ -28,7 +28,6 @@ class Eg3dOutput(LabelledOutput):
     """
 
     what = "crop for EG3D, listed in eg3d/dataset.json"
-    needs_distance = "labels say where the camera stands"
     prefix = "eg3d/"
     endings = (".png", LABEL_ENDING)
     lists = MappingProxyType(

@@ -49,7 +49,6 @@ class WorldOutput(Output):
 
     what = "mesh in the camera frame of the photo (OpenCV), which K projects onto it"
     endings = ("_world.obj",)
-    needs_distance = "K projects the mesh from where the camera stands"
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `<stem>_world.obj`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -83,8 +82,6 @@ class Output(ABC):
     """A few words for lists of files."""
     endings: ClassVar[tuple[str, ...]]
     """Of the files of a face, `<stem><ending>`; the first one is there whenever it was written."""
-    needs_distance: ClassVar[str] = ""
-    """Why it cannot be written of faces under weak perspective; "" where it can."""
     prefix: ClassVar[str] = ""
     """Before the stem: the folder, within that of the results, of formats that want their own."""
 
@@ -100,14 +97,6 @@ class Output(ABC):
     def names(cls, stem: str) -> tuple[str, ...]:
         """The files of a face within the folder of the results."""
         return tuple(f"{cls.prefix}{stem}{ending}" for ending in cls.endings)
-
-    @classmethod  # noqa: B027 (most take any photo)
-    def check_photos(cls, photos: Sequence[Path]) -> None:
-        """Refuse photos none of which can be written so, before anything is computed.
-
-        Raises:
-            InputError: what they lack.
-        """
 
     @classmethod  # noqa: B027 (most list nothing)
     def collect(cls, folder: Path) -> None:

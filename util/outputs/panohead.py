@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data.images import picture_size
 from models.eg3d_camera import camera_pose, label, orbit_pose
-from util.errors import InputError
 from util.outputs.label_lists import LABEL_ENDING, LabelledOutput
 from util.photos.face_result import FaceResult
 
@@ -22,27 +20,9 @@ class PanoHeadOutput(LabelledOutput):
     """
 
     what = "label for PanoHead, listed in panohead/dataset.json"
-    needs_distance = "labels say from where the camera sees the head"
     prefix = "panohead/"
     endings = (LABEL_ENDING,)
     lists = MappingProxyType({"orbit": "dataset.json"})
-
-    @classmethod
-    def check_photos(cls, photos: Sequence[Path]) -> None:
-        """See `Output`: a crop is square."""
-        oblong = None
-        for photo in photos:
-            size = picture_size(photo)
-            if size is not None and size[0] == size[1]:
-                return
-            oblong = oblong or (size and (photo, *size))
-        if oblong:
-            photo, width, height = oblong
-            raise InputError(
-                f"--save panohead: its labels are of PanoHead's own crops, and {photo} is "
-                f"{width} x {height}; crop it with PanoHead's recrop_images.py and give that, or "
-                "leave the kind out"
-            )
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `panohead/<stem>_label.json`.

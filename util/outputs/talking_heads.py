@@ -20,6 +20,7 @@ from data.landmarks import five_from_68
 from models.camera import Camera
 from models.parameters import ParameterLayout
 from models.whole_frame import whole_frame_pose
+from options.output_options import TALKING_HEADS
 from util.atomic import write_bytes
 from util.errors import InputError
 from util.model_files.bfm_file import NAME as BFM09
@@ -36,9 +37,6 @@ _LAYOUT = ParameterLayout.for_sizes()
 class TalkingHead(Output):
     """One program's files, of a photo or of all frames of a video."""
 
-    program: ClassVar[str]
-    """Its name, for messages."""
-    needs_distance = "its numbers are those of the R-Net before its own camera"
     takes_crops: ClassVar[bool] = False
     """Whether its numbers mean frames of 256 x 256: the place of the face in them is among them."""
     takes_squares: ClassVar[bool] = False
@@ -70,6 +68,11 @@ class TalkingHead(Output):
                 "--focal, --center and --camera_d"
             )
 
+    @property
+    def program(self) -> str:
+        """Its name, for messages."""
+        return TALKING_HEADS[self.kind()]
+
     @classmethod
     def kind(cls) -> str:
         """Its name in `--save`, which is that of its folder."""
@@ -78,7 +81,7 @@ class TalkingHead(Output):
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write the files of a photo's face."""
         if abs(face.focal_scale - 1) > 1e-6:
-            raise ValueError(self.other_focal)
+            raise ValueError(f"{self.program} knows the usual focal length alone")
         self.write_track(folder, FaceTrack.of_photo(face))
 
     def write_track(self, folder: Path, track: FaceTrack) -> None:
@@ -125,20 +128,11 @@ class TalkingHead(Output):
         """The files of a video that are there."""
         return [folder / name for name in cls.names(stem) if (folder / name).is_file()]
 
-    @property
-    def other_focal(self) -> str:
-        """What is wrong with a focal length that was looked for."""
-        return (
-            f"{self.program} knows the usual focal length alone; leave out --fit_focal, or leave "
-            f"{self.kind()} out of --save"
-        )
-
 
 class SadTalkerOutput(TalkingHead):
     """`sadtalker/<stem>.mat`, as its preprocessing writes it beside the cropped photo."""
 
     what = "coefficients for SadTalker"
-    program = "SadTalker"
     prefix = "sadtalker/"
     endings = (".mat",)
     takes_crops = True
@@ -155,7 +149,6 @@ class PIRenderOutput(TalkingHead):
     """`pirender/<stem>.mat`, and for photos `_3dmm_coeff.txt` too; StyleTalk, DreamTalk read it."""
 
     what = "coefficients for PIRender"
-    program = "PIRender"
     prefix = "pirender/"
     endings = (".mat", "_3dmm_coeff.txt")
     takes_crops = True
@@ -177,7 +170,6 @@ class StyleHeatOutput(TalkingHead):
     """`styleheat/3dmm/3dmm_<stem>.npy`, as it lies beside the input."""
 
     what = "coefficients for StyleHEAT"
-    program = "StyleHEAT"
     prefix = "styleheat/3dmm/3dmm_"
     endings = (".npy",)
     takes_crops = True
@@ -193,7 +185,6 @@ class FacialOutput(TalkingHead):
     """`facial/<stem>/<n>.mat`, a file a frame, counted from 1."""
 
     what = "coefficients for FACIAL"
-    program = "FACIAL"
     prefix = "facial/"
     endings = ("/1.mat",)
 
@@ -216,7 +207,6 @@ class GeneFaceOutput(TalkingHead):
     """`geneface/<stem>.npy`, which belongs at `data/processed/videos/<id>/vid_coeff.npy`."""
 
     what = "coefficients for GeneFace"
-    program = "GeneFace"
     prefix = "geneface/"
     endings = (".npy",)
 
@@ -232,7 +222,6 @@ class Real3DPortraitOutput(TalkingHead):
     """`real3dportrait/<stem>_coeff_fit_mp.npy`, for GeneFace++ too: poses in the whole frame."""
 
     what = "coefficients for Real3DPortrait and GeneFace++"
-    program = "Real3DPortrait"
     prefix = "real3dportrait/"
     endings = ("_coeff_fit_mp.npy",)
     takes_squares = True

@@ -25,7 +25,7 @@ from util.assets import choose_face_model
 from util.compilation import say_when_compiling
 from util.devices import choose_device
 from util.folders import make_folder
-from util.outputs import check_photos, create_outputs
+from util.outputs import create_outputs
 from util.outputs.output import OutputSource
 from util.photos.one_person import OnePersonCheck
 from util.photos.photo_fitting import PhotoFitting, face_fitter
@@ -58,7 +58,6 @@ def fit_photos(options: ParsedOptions) -> None:
     camera = network.camera if network is not None else Camera.rnet(options[CameraOptions])
     camera = camera.to(face_model.mean_shape.device)
     photos = find_photos(face_model, options)
-    check_photos(options[OutputOptions].save, photos.paths)
     results = Path(fit.res_folder)
     announce_points(photos, options[DetectionOptions], all_faces=fit.faces == "all")
     announce_replaced(photos, results, options, "fit", RESULT_FLAGS)

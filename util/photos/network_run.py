@@ -15,7 +15,7 @@ from options.data_options import DetectionOptions
 from options.output_options import OutputOptions
 from options.test_options import TestOptions
 from util.compilation import say_when_compiling
-from util.outputs import check_photos, create_outputs
+from util.outputs import create_outputs
 from util.outputs.output import OutputSource
 from util.photos.photo_fitting import PhotoFitting, face_fitter
 from util.photos.photo_reconstruction import reconstruct_faces
@@ -44,7 +44,6 @@ def reconstruct_folder(options: ParsedOptions) -> None:
     base, test = options[BaseOptions], options[TestOptions]
     model, options = load_reconstruction_model(options)
     photos = find_photos(model, options)
-    check_photos(options[OutputOptions].save, photos.paths)
     results = results_folder(run_folder(options), photos.root, photos.name, base.epoch)
     announce_points(photos, options[DetectionOptions], all_faces=test.faces == "all")
     announce_replaced(photos, results, options, "test", RESULT_FLAGS)

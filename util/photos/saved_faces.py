@@ -6,7 +6,6 @@ What face model they belong to stands in the `.json` beside them.
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from options.face_options import CROP_PX
 from util.errors import InputError
 from util.model_files.mat_file import mat_shapes, read_mat
 from util.photos.coefficient_file import PUBLIC_KEYS
+from util.photos.saved_names import SavedRecord, read_record
 
 _REMEDY = "give a .mat or .npz that fit.py or test.py wrote"
 _OF_FRAMES = ("found", "time_s", "focal_px", "K", "photo_to_crop")
@@ -43,8 +43,8 @@ class SavedFaces:
     """(N, 2, 3) photo -> crop, where the file has them."""
     focal_px: float | None
     """Of the crops."""
-    record: dict[str, str] | None
-    """Of the face model; None where nothing beside the file tells it."""
+    record: SavedRecord
+    """What lies beside the file."""
     starts: np.ndarray
     """(N,) bool: whether a frame follows a cut, or frames without a face."""
 
@@ -55,9 +55,9 @@ class SavedFaces:
             InputError: they are of another face model, or have other sizes.
         """
         card = face_model.card
-        if self.record is not None and self.record.get("fingerprint") != card.fingerprint:
+        if self.record.face_model and self.record.face_model["fingerprint"] != card.fingerprint:
             raise InputError(
-                f"{self.path} is of face model {_named(self.record)}, not of {card}; coefficients "
+                f"{self.path} is of face model {self.record.named}, not of {card}; coefficients "
                 "of one model are noise to another: fit both with the same --face_model"
             )
         blocks = {}
@@ -123,10 +123,9 @@ def read_saved_faces(path: Path) -> SavedFaces:
         raise InputError(f"{path} holds no face: none was found in any frame; {_REMEDY}")
     numbers = np.flatnonzero(found)
     times = arrays["time_s"].reshape(-1) if "time_s" in arrays else np.arange(count) / 25
-    beside = _beside(path)
-    starts = np.isin(numbers, beside.get("cuts") or [])
+    record = read_record(path)
+    starts = np.isin(numbers, record.cuts)
     starts[1:] |= np.diff(numbers) > 1
-    record = beside.get("face_model")
     return SavedFaces(
         path=path,
         blocks={name: block[numbers] for name, block in blocks.items()},
@@ -134,13 +133,9 @@ def read_saved_faces(path: Path) -> SavedFaces:
         times_s=times[numbers].astype(np.float64),
         crops=_crops(arrays, count, numbers),
         focal_px=_focal(arrays, numbers),
-        record=record if isinstance(record, dict) else None,
+        record=record,
         starts=starts,
     )
-
-
-def _named(record: dict[str, str]) -> str:
-    return f"{record.get('name')} {record.get('version')} ({record.get('fingerprint')})"
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -178,16 +173,3 @@ def _focal(arrays: dict[str, np.ndarray], numbers: np.ndarray) -> float | None:
 
 
 _MATRICES = {"K": (3, 3), "photo_to_crop": (2, 3)}
-
-
-def _beside(path: Path) -> dict:
-    """What the `.json` beside a file says; empty where there is none that can be read."""
-    for ending in (".json", "_report.json"):
-        try:
-            text = path.with_name(f"{path.stem}{ending}").read_text(encoding="utf-8")
-            record = json.loads(text)
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and "face_model" in record:
-            return record
-    return {}

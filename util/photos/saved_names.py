@@ -1,7 +1,9 @@
-"""Which file of coefficients a user means by a name; torch-free, to refuse others at once."""
+"""Which coefficients a user means by a name, and what they are of; torch-free."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 ENDINGS = (".npz", ".mat")
@@ -10,6 +12,41 @@ _BESIDE = (
     *(".glb", ".obj", ".png", ".json"),
 )
 """Endings of files that lie beside coefficients, longer ones first."""
+_OF_PHOTO = ".json"
+_CARD = ("name", "version", "fingerprint")
+
+
+@dataclass(frozen=True)
+class SavedRecord:
+    """What is known of a file of coefficients without reading it."""
+
+    path: Path
+    """Of the coefficients."""
+    face_model: dict[str, str]
+    """`name`, `version` and `fingerprint`; empty where nothing beside the file tells it."""
+    of_photo: bool
+    """Whether it is known to hold the face of one photo."""
+    cuts: list[int]
+    """Frames of a video that follow a cut."""
+
+    @property
+    def named(self) -> str:
+        """The face model, for messages."""
+        return "{name} {version} ({fingerprint})".format(**self.face_model)
+
+
+def read_record(path: Path) -> SavedRecord:
+    """What the `.json` beside coefficients says: `<stem>.json` of a photo, else of a video."""
+    for ending in (_OF_PHOTO, "_report.json"):
+        try:
+            text = path.with_name(f"{path.stem}{ending}").read_text(encoding="utf-8")
+            content = json.loads(text)
+            face_model = {name: str(content["face_model"][name]) for name in _CARD}
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            continue  # it is damaged, or none of ours
+        cuts = content.get("cuts") or []
+        return SavedRecord(path, face_model, ending == _OF_PHOTO, cuts)
+    return SavedRecord(path, {}, False, [])
 
 
 def find_saved(path: Path) -> Path | None:

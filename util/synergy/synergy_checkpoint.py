@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.face_model import NAMED_FACE_MODELS, IdentityCard, array_fingerprint
+from models.face_model import IdentityCard, array_fingerprint
 from models.synergy.morphable import SynergyFace, SynergyFaceArrays, face_arrays
 from models.synergy.network import SynergyNetwork
 from models.synergy.parameters import DDFA_LAYOUT, SynergyMeaning, Whitening
 from models.synergy_model import NETWORK
-from options.face_options import FaceModelOptions
+from options.face_options import NAMED_FACE_MODELS, FaceModelOptions
 from util.assets import load_face_model
 from util.errors import InputError
 from util.synergy.datatool_files import LANDMARKS, read_bfm_mat, stand_in_arrays

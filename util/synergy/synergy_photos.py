@@ -37,7 +37,7 @@ from util.synergy.synergy_faces import (
     draw_meshes,
     predict_faces,
 )
-from util.synergy.synergy_reconstruction import SynergyReconstruction, check_outputs
+from util.synergy.synergy_reconstruction import SynergyReconstruction
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
 
 _WHOLE_PHOTO_PX = 10**6
@@ -51,7 +51,7 @@ def reconstruct_photos(options: ParsedOptions) -> None:
     test, output_options = options[SynergyTestOptions], options[OutputOptions]
     # --save_mesh none asks for no meshes: then what shows one unasked is left out too.
     wanted = test.save_mesh != "none"
-    if not check_outputs(output_options) or not (wanted or options.given("save")):
+    if not (wanted or options.given("save")):
         output_options = replace(output_options, save=(NONE,))
     if not (wanted or options.given("report")):
         test = replace(test, report=False)

@@ -19,17 +19,17 @@ from data.landmarks import five_from_68
 from data.square_crop import SquareCrop
 from models.camera import Camera
 from models.drawing import BLUE, RED, behind_lips, draw_landmarks
-from models.face_model import NAMED_FACE_MODELS, FaceModel, FaceModelData
+from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.pixel_view import PixelView
 from models.synergy.morphable import SynergyFace
 from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose
-from options.face_options import FaceModelOptions
-from options.output_options import NONE, OutputOptions
+from options.face_options import NAMED_FACE_MODELS, FaceModelOptions
+from options.output_options import OutputOptions
 from util.assets import load_face_model
 from util.errors import InputError
 from util.outputs import NamedOutput, create_outputs
-from util.outputs.output import TEXTURE, OutputSource
+from util.outputs.output import OutputSource
 from util.photos.face_result import FaceResult
 from util.photos.photo_camera import PhotoCamera
 from util.photos.pixel_face import GivenMap, PixelFace
@@ -120,23 +120,6 @@ def _data(face: SynergyFace) -> FaceModelData:
         uv_triangles=None if face.uv_triangles is None else face.uv_triangles.cpu().numpy(),
         fingerprint=face.card.fingerprint,
     )
-
-
-def check_outputs(options: OutputOptions) -> bool:
-    """Refuse, before anything long begins, what a SynergyNet knows nothing of.
-
-    Returns:
-        Whether anything is to be written.
-
-    Raises:
-        InputError: albedo without light.
-    """
-    if TEXTURE in options.save and options.texture_light == "remove":
-        raise InputError(
-            "--texture_light remove: a SynergyNet predicts no light that could be divided out; "
-            "keep it, or take fit.py"
-        )
-    return tuple(options.save) != (NONE,)
 
 
 class SynergyReconstruction:

@@ -13,10 +13,12 @@ from options.data_options import (
     FlistOptions,
     SyntheticOptions,
 )
+from options.face_options import FaceModelOptions, check_face_model
 from options.network_options import SynergyModelOptions, SynergyOptions
 from options.train_options import TrainOptions
 from util.errors import InputError
 from util.folders import check_folder
+from util.training.checkpoint_kind import RNET, SYNERGY, check_kind
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
 
@@ -25,13 +27,15 @@ def check_run(options: ParsedOptions) -> None:
 
     Raises:
         InputError: --continue_train of nothing; the folder is in use, or cannot be written; there
-            is no such list, or no such folder of faces.
+            is no such list, face model or folder of faces.
     """
     folder = run_folder(options)
     checkpoint_to_resume(options, folder)
     protect_earlier_run(folder, options[TrainOptions])
     check_folder(folder, "checkpoints_dir")
     check_labels(options)
+    if FaceModelOptions in options:
+        check_face_model(options[FaceModelOptions])
     if FlistOptions in options:
         for flag in ("flist", "flist_val"):
             for part in parse_lists(getattr(options[FlistOptions], flag), f"--{flag}"):
@@ -64,13 +68,17 @@ def find_trained(options: ParsedOptions) -> Path:
     """The checkpoint that --weights, or --name and --epoch, mean.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is the other network's.
     """
-    if SynergyModelOptions in options and (weights := options[SynergyModelOptions].weights):
+    is_synergy = SynergyModelOptions in options
+    if is_synergy and (weights := options[SynergyModelOptions].weights):
         if not Path(weights).is_file():
             raise InputError(f"--weights {weights} does not exist; give a checkpoint's file")
-        return Path(weights)
-    return resolve_checkpoint(run_folder(options), options[BaseOptions].epoch)
+        path = Path(weights)
+    else:
+        path = resolve_checkpoint(run_folder(options), options[BaseOptions].epoch)
+    check_kind(path, SYNERGY if is_synergy else RNET)
+    return path
 
 
 def checkpoint_to_resume(options: ParsedOptions, folder: Path) -> Path | None:

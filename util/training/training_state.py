@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from models.base_model import BaseModel
-from models.face_model import NAMED_FACE_MODELS
 from models.facerecon_model import FaceReconModel
-from options.face_options import FaceModelOptions, LandmarkOptions
+from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, LandmarkOptions
 from options.flags import ParsedOptions
 from options.network_options import ReconstructionNetOptions
 from util.errors import InputError

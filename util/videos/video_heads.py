@@ -11,7 +11,6 @@ from data.video import VideoReader
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.face_options import CameraOptions, RenderOptions
-from options.fit_options import FitOptions
 from options.flags import ParsedOptions
 from options.output_options import OutputOptions
 from util.errors import InputError
@@ -25,7 +24,7 @@ def talking_heads(options: ParsedOptions, face_model: FaceModel) -> list[Talking
     """What `--save` names; its default is for photos.
 
     Raises:
-        InputError: a kind is for photos alone, or not for this face model or these options.
+        InputError: a kind is not for this face model, or not for this camera.
     """
     if options[OutputOptions].save == OutputOptions().save:
         if options.given("save"):
@@ -36,16 +35,7 @@ def talking_heads(options: ParsedOptions, face_model: FaceModel) -> list[Talking
     source = OutputSource.of(face_model, camera, backend, options[OutputOptions])
     heads = []
     for named in create_outputs(source):
-        if not isinstance(named.output, TalkingHead):
-            kinds = ", ".join(
-                name for name, kind in OUTPUTS.items() if issubclass(kind, TalkingHead)
-            )
-            raise InputError(
-                f"--save {named.name} is for photos; for a video it can be {kinds}, and "
-                "--save_mesh writes meshes"
-            )
-        if options[FitOptions].fit_focal:
-            raise InputError(f"--save {named.name}: {named.output.other_focal}")
+        assert isinstance(named.output, TalkingHead)  # as `check_video` has seen
         heads.append(named.output)
     return heads
 

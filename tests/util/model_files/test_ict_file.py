@@ -21,9 +21,9 @@ from util.model_files.ict_file import (
     PUBLISHED,
     convert_ict,
     expression_components,
-    find_ict,
     read_ict,
 )
+from util.model_files.ict_folder import find_ict
 
 
 def vertices_of(path: Path) -> np.ndarray:

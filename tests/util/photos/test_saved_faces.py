@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def test_a_photo_is_read_back(tiny_face_model: FaceModel, tmp_path: Path):
     saved = read_saved_faces(tmp_path / "anna.mat")
     assert_same(saved.coefficients(tiny_face_model), faces)
     assert not saved.is_video and saved.focal_px == pytest.approx(1200)
-    assert saved.record == tiny_face_model.card.record
+    assert saved.record.named == str(tiny_face_model.card) and saved.record.of_photo
 
 
 @pytest.mark.parametrize("ending", [".npz", ".mat"])
@@ -94,7 +93,7 @@ def test_other_sizes_are_refused_where_nothing_tells_the_model(
     save_photo(tmp_path / "anna", tiny_face_model, random_faces(tiny_face_model, 1))
     (tmp_path / "anna.json").unlink()
     saved = read_saved_faces(tmp_path / "anna.mat")
-    assert saved.record is None
+    assert not saved.record.face_model
     with pytest.raises(InputError, match=r"has \d+ id coefficients, face model open .* has 80"):
         saved.coefficients(open_face_model)
 
@@ -103,7 +102,7 @@ def test_other_sizes_are_refused_where_nothing_tells_the_model(
 def test_a_damaged_record_tells_nothing(tiny_face_model: FaceModel, tmp_path: Path, text: str):
     save_photo(tmp_path / "anna", tiny_face_model, random_faces(tiny_face_model, 1))
     (tmp_path / "anna.json").write_text(text, encoding="utf-8")
-    assert read_saved_faces(tmp_path / "anna.mat").record is None
+    assert read_saved_faces(tmp_path / "anna.mat").record.face_model == {}
 
 
 def test_damaged_files_are_named(tiny_face_model: FaceModel, tmp_path: Path):
@@ -161,5 +160,5 @@ def test_crops_that_follow_the_face_become_one_that_stands_still(
 
 def test_reports_of_videos_name_the_face_model(tiny_face_model: FaceModel, tmp_path: Path):
     save_video(tmp_path / "talk", tiny_face_model, random_faces(tiny_face_model, 2))
-    report = json.loads((tmp_path / "talk_report.json").read_text(encoding="utf-8"))
-    assert read_saved_faces(tmp_path / "talk.mat").record == report["face_model"]
+    record = read_saved_faces(tmp_path / "talk.mat").record
+    assert record.named == str(tiny_face_model.card) and not record.of_photo

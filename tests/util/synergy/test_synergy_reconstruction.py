@@ -29,7 +29,6 @@ from util.synergy.datatool_files import stand_in_arrays
 from util.synergy.synergy_faces import SynergyResult, decode_faces
 from util.synergy.synergy_reconstruction import (
     SynergyReconstruction,
-    check_outputs,
     full_face_model,
 )
 
@@ -278,13 +277,6 @@ def test_the_whole_model_is_the_named_one(face: SynergyFace, open_face_model: Fa
 def test_kinds_that_need_a_distance_are_refused(face: SynergyFace, name: str, problem: str):
     with pytest.raises(InputError, match=rf"--save {name}: .*{problem}.*weak perspective.*fit.py"):
         reconstruction(face, "glb", name)
-
-
-def test_albedo_without_light_is_refused():
-    with pytest.raises(InputError, match=r"--texture_light remove: .*no light"):
-        check_outputs(OutputOptions(save=("texture",), texture_light="remove"))
-    assert check_outputs(OutputOptions(save=("glb",), texture_light="remove"))
-    assert not check_outputs(OutputOptions(save=("none",)))
 
 
 def _arrays(face: SynergyFace) -> SynergyFaceArrays:

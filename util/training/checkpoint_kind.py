@@ -1,0 +1,105 @@
+"""Which network a checkpoint holds, by the names in it; torch-free, to refuse the other at once."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from util.errors import InputError
+
+RNET, SYNERGY = "net_recon", "net_synergy"
+"""Keys of the networks in our checkpoints."""
+_NAMES = {RNET: "an R-Net", SYNERGY: "a SynergyNet"}
+_MODELS = {RNET: "facerecon", SYNERGY: "synergy"}
+_STATE, _PUBLIC_SYNERGY = "state_dict", "I2P."
+"""Of the public SynergyNet: the key of its network, and what names of its weights begin with."""
+
+_MOST_BYTES = 1 << 24
+"""Of the pickle without the numbers; that of a checkpoint has a few hundred kilobytes."""
+_LEGACY = b"\x80\x02"
+"""How files of PyTorch before 1.6 begin: pickles one after the other, of which the first three
+(magic number, version, machine) are short."""
+
+
+def check_kind(path: Path, wanted: str) -> None:
+    """Refuse a checkpoint of the other network.
+
+    What else may be wrong with the file, its reader says.
+
+    Args:
+        path: the file; it is there.
+        wanted: RNET or SYNERGY.
+
+    Raises:
+        InputError: it holds the other network.
+    """
+    found = _network_of(_content_without_numbers(path))
+    if found not in (None, wanted):
+        raise InputError(
+            f"{path} holds {_NAMES[found]}, and --model {_MODELS[wanted]} needs {_NAMES[wanted]}; "
+            f"give --model {_MODELS[found]}, or another checkpoint"
+        )
+
+
+def _network_of(content: Any) -> str | None:
+    if not isinstance(content, Mapping):
+        return None
+    if (held := {RNET, SYNERGY} & content.keys()) and len(held) == 1:
+        return held.pop()
+    state = content.get(_STATE)
+    names = state if isinstance(state, Mapping) else ()
+    return SYNERGY if any(_PUBLIC_SYNERGY in str(name) for name in names) else None
+
+
+def _content_without_numbers(path: Path) -> Any:
+    """What was saved, with an idle object for each tensor; None where it cannot be read so."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == _LEGACY:
+                file.seek(0)
+                for _ in range(3):
+                    _Idle.read(file)
+                return _Idle.read(file)
+        with zipfile.ZipFile(path) as archive:
+            (name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+            if archive.getinfo(name).file_size > _MOST_BYTES:
+                return None
+            with archive.open(name) as file:
+                return _Idle.read(file)  # pyright: ignore[reportArgumentType]
+    except Exception:
+        # Garbage reaches every part of both readers, and each raises what it happens to raise.
+        return None
+
+
+class _Idle:
+    """Stands for whatever a pickle calls, and for what comes out of it; does nothing."""
+
+    def __new__(cls, *_args: Any, **_named: Any) -> _Idle:
+        return object.__new__(cls)
+
+    def __init__(self, *_args: Any, **_named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    @staticmethod
+    def read(file: BinaryIO) -> Any:
+        """The next pickle of a file, none of whose functions is called."""
+        return _Reader(file, encoding="latin1").load()
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        is_dict = (module, name) == ("collections", "OrderedDict")
+        return OrderedDict if is_dict else _Idle
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _Idle()
