@@ -63,6 +63,24 @@ class IdentityCard:
 
 
 @dataclass(frozen=True)
+class CoarserMesh:
+    """A mesh over the first vertices of a face model, for what has no room for all of them."""
+
+    vertex_count: int
+    """How many of the vertices are used."""
+    triangles: np.ndarray
+    """(F, 3) int32."""
+    landmark_vertices: np.ndarray
+    """(L, 3) int32, and their weights, as those of the face model."""
+    landmark_barycentrics: np.ndarray
+    """(L, 3) float32."""
+    uv: np.ndarray | None
+    """(U, 2) float32 texture coordinates."""
+    uv_triangles: np.ndarray | None
+    """(F, 3) int32 into them."""
+
+
+@dataclass(frozen=True)
 class FaceModelData:
     """A face model as arrays, as a file holds it. V vertices, F triangles."""
 
@@ -119,6 +137,8 @@ class FaceModelData:
     """Joints of models that have some."""
     contour: MovingContour | None = None
     """Landmarks that follow the silhouette of a turned head, in models that know them."""
+    coarser: CoarserMesh | None = None
+    """Of refined levels of detail: the mesh that was refined."""
 
     @property
     def card(self) -> IdentityCard:
@@ -172,6 +192,7 @@ class FaceModel(nn.Module):
         _check(data)
         self.card = data.card
         self.unit_names = data.unit_names
+        self.coarser = data.coarser
         self.regions = {name: torch.from_numpy(mask.copy()) for name, mask in data.regions.items()}
         n_id, n_exp = data.identity_basis.shape[2], data.expression_basis.shape[2]
         sigmas = {

@@ -67,7 +67,7 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
             # Believed to work, were it taken. A recorded run gives them too, at their defaults.
             if getattr(test, flag) != getattr(usual, flag):
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
-        save = options[OutputOptions].save
+        save = outputs.save
         if save not in (OutputOptions().save, (NONE,)):
             raise InputError(f"--save {' '.join(save)} is for photos; leave it out with --v_path")
         if not Path(test.v_path).exists():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from models.face_model import FaceModelData
+from models.face_model import CoarserMesh, FaceModelData
 from models.landmark_embedding import MovingContour
 from util.model_files.subdivision import QuadMesh, bilinear, catmull_clark, cut_refined
 from util.surface import nearest_on_surface
@@ -47,7 +47,7 @@ def at_level(data: FaceModelData, mesh: DetailMesh, level: int) -> FaceModelData
     if level == 1:
         return data
     count = len(data.mean_shape)
-    uv = data.uv
+    uv, coarser = data.uv, None
     if level == 0:
         used = np.unique(mesh.coarse_triangles)
         number = np.zeros(count, np.int64)
@@ -64,6 +64,15 @@ def at_level(data: FaceModelData, mesh: DetailMesh, level: int) -> FaceModelData
         picture = bilinear(QuadMesh(mesh.uv_quads, len(uv)))
         uv = (picture.matrix @ uv).astype(np.float32)
         uv_triangles = np.concatenate([cut_refined(picture.mesh.quads), mesh.kept_uv_triangles])
+        # Refining leaves the old vertices and texture coordinates first.
+        coarser = CoarserMesh(
+            count,
+            data.triangles,
+            data.landmark_vertices,
+            data.landmark_barycentrics,
+            data.uv,
+            data.uv_triangles,
+        )
     in_front = np.zeros(count)
     in_front[np.unique(data.front_triangles)] = 1
     front = mixed @ in_front > 0.99
@@ -80,6 +89,7 @@ def at_level(data: FaceModelData, mesh: DetailMesh, level: int) -> FaceModelData
         front_triangles=triangles[front[triangles].all(axis=1)].astype(np.int32),
         uv=uv,
         uv_triangles=uv_triangles.astype(np.int32),
+        coarser=coarser,
     )
     return _with_landmarks_of(data, refined)
 

@@ -1,7 +1,9 @@
 """Faces as the reports' viewer reads them: small arrays, deflated, as base64 text.
 
 Positions have 16 bits, what an expression unit adds has 8 of its largest. What all faces of a model
-share (triangles, units) is packed once. Together about half a megabyte for the open model.
+share (triangles, units) is packed once. Together about half a megabyte for the open model, at its
+finest level too, of which the mesh before the refinement is shown: its vertices are among the
+finer ones, and the others lie between them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from models.drawing import behind_lips
-from models.face_model import FaceModel
+from models.face_model import CoarserMesh, FaceModel
 from models.lighting import light_coefficients
 from util.mesh_files.face_gltf import unit_deltas
 from util.photos.face_result import FaceResult
@@ -95,8 +97,24 @@ class TexturePacker:
         return {**self._shared, "picture": jpeg_uri(content)}
 
 
+def page_mesh(face_model: FaceModel) -> CoarserMesh:
+    """What a page shows: the coarser mesh of a model that has one, else its own."""
+    if face_model.coarser is not None:
+        return face_model.coarser
+    embedding = face_model.landmark_embedding
+    uv, uv_triangles = face_model.uv, face_model.uv_triangles
+    return CoarserMesh(
+        face_model.vertex_count,
+        face_model.triangles.cpu().numpy(),
+        embedding.vertices.cpu().numpy(),
+        embedding.barycentrics.cpu().numpy(),
+        None if uv is None else uv.cpu().numpy(),
+        None if uv_triangles is None else uv_triangles.cpu().numpy(),
+    )
+
+
 class MeshPacker:
-    """Packs the meshes of one face model's faces."""
+    """Packs the meshes of one face model's faces, as `page_mesh` shows them."""
 
     def __init__(self, face_model: FaceModel) -> None:
         """Pack what they share.
@@ -104,24 +122,19 @@ class MeshPacker:
         Args:
             face_model: on any device.
         """
-        triangles = face_model.triangles.cpu().numpy()
-        embedding = face_model.landmark_embedding
-        self._wide = face_model.vertex_count > 65536
-        self._triangles = packed(triangles.reshape(-1).astype("u4" if self._wide else "u2"))
-        inside = np.flatnonzero(behind_lips(face_model).cpu().numpy())
+        mesh = page_mesh(face_model)
+        self._count = count = mesh.vertex_count
+        self._wide = count > 65536
+        self._triangles = packed(mesh.triangles.reshape(-1).astype("u4" if self._wide else "u2"))
+        inside = np.flatnonzero(behind_lips(face_model).cpu().numpy()[:count])
         self._inside = packed(inside.astype(np.uint32))
-        self._units = _units(face_model)
+        self._units = _units(face_model, count)
         self._texture = None
-        if face_model.uv is not None and face_model.uv_triangles is not None:
-            self._texture = TexturePacker(
-                face_model.uv.cpu().numpy(),
-                face_model.uv_triangles.cpu().numpy(),
-                triangles,
-                face_model.vertex_count,
-            )
+        if mesh.uv is not None and mesh.uv_triangles is not None:
+            self._texture = TexturePacker(mesh.uv, mesh.uv_triangles, mesh.triangles, count)
         self._landmarks = {
-            "corners": embedding.vertices.cpu().numpy().reshape(-1).tolist(),
-            "weights": [round(w, 4) for w in embedding.barycentrics.cpu().reshape(-1).tolist()],
+            "corners": mesh.landmark_vertices.reshape(-1).tolist(),
+            "weights": [round(w, 4) for w in mesh.landmark_barycentrics.reshape(-1).tolist()],
         }
 
     def pack(self, face: FaceResult) -> dict[str, Any]:
@@ -161,9 +174,15 @@ class MeshPacker:
         return self._texture.pack(texture_png, quality)
 
     def pack_head(self, vertices: np.ndarray, colours: np.ndarray) -> dict[str, Any]:
-        """Mesh, colours (the albedo where it is known) and landmarks of a head in its own frame."""
+        """Mesh, colours (the albedo where it is known) and landmarks of a head in its own frame.
+
+        Args:
+            vertices: (V, 3) of the face model, decimetres.
+            colours: (V, 3) in [0, 1].
+        """
+        vertices, colours = vertices[: self._count], colours[: self._count]
         return {
-            "vertex_count": len(vertices),
+            "vertex_count": self._count,
             "vertices": pack_vertices(vertices),
             "triangles": self._triangles,
             "wide": self._wide,
@@ -173,8 +192,8 @@ class MeshPacker:
         }
 
 
-def _units(face_model: FaceModel) -> dict[str, Any]:
-    """Names of the named expression units, and what each adds."""
-    deltas = unit_deltas(face_model)
+def _units(face_model: FaceModel, count: int) -> dict[str, Any]:
+    """Names of the named expression units, and what each adds to the first `count` vertices."""
+    deltas = unit_deltas(face_model)[:, :count]
     deltas[np.linalg.norm(deltas, axis=2) < NEGLIGIBLE_DM] = 0
     return {"names": list(face_model.unit_names), **pack_deltas(deltas)}

@@ -19,7 +19,7 @@ from models.face_model import FaceModel
 from models.lighting import light_coefficients
 from models.parameters import Coefficients
 from models.stages import shape_face
-from util.reports.report_data import MeshPacker, pack_deltas, packed
+from util.reports.report_data import MeshPacker, pack_deltas, packed, page_mesh
 
 MOST_FRAMES = 300
 """Of a longer video every second frame is shown, or every third, and so on."""
@@ -118,8 +118,9 @@ def pack_video(
     known = torch.cat([block for name, block in coefficients.items() if name not in unknown], dim=1)
     if not len(known) or not torch.isfinite(known).all():
         raise ValueError("the video has no face to show, or coefficients that are not finite")
-    most_shapes = max(1, min(MOST_SHAPES, SHAPE_BYTES // (3 * face_model.vertex_count)))
-    moved = main_movements(heads_of(face_model, coefficients), most_shapes)
+    shown = page_mesh(face_model).vertex_count
+    most_shapes = max(1, min(MOST_SHAPES, SHAPE_BYTES // (3 * shown)))
+    moved = main_movements(heads_of(face_model, coefficients)[:, :shown], most_shapes)
     light = None
     if colours is None:
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,31 @@ def test_landmarks_stay_in_place(other: FaceModelData, open_face_data: FaceModel
     assert np.allclose(other.landmark_barycentrics.sum(axis=1), 1, atol=1e-5)
     distance = np.linalg.norm(landmarks(other) - landmarks(open_face_data), axis=1)
     assert distance.max() < 0.012  # dm
+
+
+def test_a_refined_mesh_holds_the_one_that_was_refined(
+    other: FaceModelData, head: FaceModelData, open_face_data: FaceModelData
+):
+    """Its vertices and texture coordinates come first, a little smoothed."""
+    coarser = other.coarser
+    if len(other.mean_shape) < len(open_face_data.mean_shape):
+        assert coarser is None
+        return
+    assert coarser is not None and coarser.uv is not None and other.uv is not None
+    count = coarser.vertex_count
+    whole = next(m for m in (open_face_data, head) if len(m.mean_shape) == count)
+    assert np.array_equal(coarser.triangles, whole.triangles)
+    assert whole.uv_triangles is not None and coarser.uv_triangles is not None
+    assert np.array_equal(coarser.uv_triangles, whole.uv_triangles)
+    assert np.array_equal(other.uv[: len(coarser.uv)], coarser.uv)
+    moved = np.linalg.norm(other.mean_shape[:count] - whole.mean_shape, axis=1)
+    assert moved.mean() < 0.002 and moved[whole.skin_mask > 0.99].max() < 0.03  # dm
+    shown = replace(
+        other,
+        landmark_vertices=coarser.landmark_vertices,
+        landmark_barycentrics=coarser.landmark_barycentrics,
+    )
+    assert np.linalg.norm(landmarks(shown) - landmarks(other), axis=1).max() < 0.03
 
 
 def test_the_head_continues_the_face(head: FaceModelData, open_face_data: FaceModelData):

@@ -20,9 +20,11 @@ from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
 from tests.browser import find_chromium, hand_on
 from tests.util.reports.page_elements import Page
+from util.assets import OPEN_FACE_MODEL
 from util.mesh_files.textured_mesh import material_stem
+from util.model_files.face_model_file import read_face_model
 from util.photos.face_result import FaceResult
-from util.reports.face_report import DrawnPhoto, ReportSource, ReportWriter
+from util.reports.face_report import PAGE_BYTES, DrawnPhoto, ReportSource, ReportWriter
 from util.reports.report_data import MeshPacker, TexturePacker
 from util.reports.report_parts import part, script_json
 
@@ -61,6 +63,28 @@ def test_units_come_back_to_half_a_level(tiny_face_model: FaceModel):
         large = np.linalg.norm(wanted, axis=1) >= 0.001
         np.testing.assert_allclose((level * scale)[large], wanted[large], atol=0.51 * scale)
         assert not level[~large].any()
+
+
+def test_the_finest_level_of_detail_fits_into_a_megabyte():
+    """The page shows the mesh before the refinement, whose vertices are among the finer ones."""
+    model = FaceModel(read_face_model(OPEN_FACE_MODEL, 2))
+    face = report_face(model)
+    page = write_page(model, face)
+    assert len(page) < PAGE_BYTES
+    mesh = json.loads(Page(page).scripts[0])["mesh"]
+    count = mesh["vertex_count"]
+    assert count == len(read_face_model(OPEN_FACE_MODEL).mean_shape) < model.vertex_count
+    steps = unpacked(mesh["vertices"]["steps"], "<i2").reshape(3, -1)
+    shown = mesh["vertices"]["scale"] * np.cumsum(steps, axis=1, dtype=np.int16).T
+    np.testing.assert_allclose(shown, face.head_vertices[:count], atol=1e-4)
+    corners = np.reshape(mesh["landmarks"]["corners"], (-1, 3))
+    points = (shown[corners] * np.reshape(mesh["landmarks"]["weights"], (-1, 3, 1))).sum(axis=1)
+    embedding = model.landmark_embedding
+    wanted = face.head_vertices[embedding.vertices] * embedding.barycentrics.numpy()[..., None]
+    np.testing.assert_allclose(points, wanted.sum(axis=1), atol=0.03)  # dm
+    assert unpacked(mesh["triangles"], "<u2").max() == count - 1
+    units = unpacked(mesh["units"]["deltas"], "i1")
+    assert len(units) == 3 * count * len(model.unit_names)
 
 
 @pytest.mark.parametrize("what", ["vertices", "albedo"])
