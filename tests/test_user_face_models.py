@@ -221,7 +221,7 @@ def test_flame_npz_is_told_from_native_files(tmp_path: Path):
 
 
 def test_a_folder_of_something_else_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match=r"is a folder without generic_neutral_mesh\.obj"):
+    with pytest.raises(InputError, match=r"needs FaceXModel/generic_neutral_mesh\.obj"):
         load_face_model(FaceModelOptions(face_model=str(tmp_path)))
 
 

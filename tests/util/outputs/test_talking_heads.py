@@ -193,7 +193,7 @@ def test_other_cameras_are_refused(bfm: FaceModel, face: FaceResult, tmp_path: P
         )
         with pytest.raises(InputError, match="--save geneface: GeneFace knows the usual camera"):
             create_outputs(source)
-    with pytest.raises(ValueError, match="leave out --fit_focal"):
+    with pytest.raises(ValueError, match="usual focal length alone"):
         head(bfm, "facial").write(tmp_path, replace(face, focal_scale=1.2))
 
 
