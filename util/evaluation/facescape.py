@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.face_model import FaceModelData
 from models.landmarks import from_index, to_index
 from models.stages import pose_face, shape_face
 from options.evaluate_options import FaceScapeOptions
@@ -47,8 +48,8 @@ from util.evaluation.facescape_photos import (
     lab_photos,
     wild_photos,
 )
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShape, photos_named
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
+from util.evaluation.photo_shapes import PhotoShape, PhotoShapes, photos_named
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import ShapeMethod
 from util.evaluation.tables import BenchmarkTable, Column
@@ -121,11 +122,10 @@ class FaceScape(MeshBenchmark):
         )
         read = wild_photos if self._set == "wild" else lab_photos
         self._photos: Mapping[str, FaceScapePhoto] = read(root)
-        self._seen: list[BenchmarkPhoto] = []
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: all photos, of which some must have a prediction."""
-        names = list(self._photos)
+        names, photos = list(self._photos), {}
         if theirs is None:
             place = Path(self.options[FaceScapeOptions].image_folder)
             if not self.options[FaceScapeOptions].image_folder or not place.is_dir():
@@ -133,7 +133,7 @@ class FaceScape(MeshBenchmark):
                     f"--image_folder {place} is no folder; give that of the photos in FaceScape's "
                     f"data ({names[0]}.* and so on)"
                 )
-            self._seen = photos_named(place, names)
+            photos = photos_named(place, names)
             done = names
         else:
             done = [name for name in names if existing_mesh(theirs / name)]
@@ -141,12 +141,13 @@ class FaceScape(MeshBenchmark):
                 raise InputError(f"{theirs} holds no <photo>.obj or .ply, such as {names[0]}.obj")
         for name in done:
             self._photos[name].check()
-        return names
+        return Wanted(names, photos)
 
-    def predict(self, folder: Path) -> None:
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
         """Write the mesh of every photo in which a face is found."""
-        shapes, _ = self.shapes(neutral=False)
-        for found in shapes(self._seen):
+        for found in shapes(wanted.each_photo):
             stem = folder / found.photo.name
             for ending in ENDINGS:  # of an earlier run
                 stem.with_suffix(ending).unlink(missing_ok=True)

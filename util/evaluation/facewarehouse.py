@@ -25,12 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
+from models.face_model import FaceModelData
 from options.evaluate_options import FaceWarehouseOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh, error_mesh
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto, photos_named
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
+from util.evaluation.photo_shapes import PhotoShapes, photos_named
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.registration import refine
@@ -77,24 +78,24 @@ class FaceWarehouse(MeshBenchmark):
         super().__init__(root, options)
         listed = options[FaceWarehouseOptions].compared_vertices
         self._region = read_region(Path(listed)) if listed else None
-        self._photos: list[BenchmarkPhoto] = []
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every true mesh."""
-        names = true_names(self.root)
+        names, photos = true_names(self.root), {}
         if theirs is None:
-            self._photos = photos_named(self.root / "images", names)
+            photos = photos_named(self.root / "images", names)
         else:
             check_meshes(theirs, names, self.mesh_unit)
         for name in names:
             read_scan_points(self._scan_files(name)[1], 7)
-        return names
+        return Wanted(names, photos)
 
-    def predict(self, folder: Path) -> None:
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
         """Write a mesh of every photo."""
-        shapes, data = self.shapes(neutral=False)
         check_region(self._region, len(data.mean_shape))
-        for found in shapes(self._photos):
+        for found in shapes(wanted.each_photo):
             write_prediction(folder / found.photo.name, found.shape)
         shapes.print_missed()
 

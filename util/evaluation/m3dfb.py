@@ -32,7 +32,7 @@ from options.evaluate_options import M3dfbOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import error_mesh
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.shape_methods import SEVEN
 from util.evaluation.tables import BenchmarkTable, Column, mean_and_error
 from util.mesh_files.mesh_reader import TriangleMesh
@@ -108,7 +108,7 @@ class M3dfb(MeshBenchmark):
         super().__init__(root, options)
         self._topology = read_topology(Path(options[M3dfbOptions].mesh_info))
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every true mesh; photos are no part of the benchmark."""
         assert theirs is not None
         names = sorted(path.stem for path in self._truth.glob("*.txt"))
@@ -118,7 +118,7 @@ class M3dfb(MeshBenchmark):
             read_points(self._truth / f"{name}.lmks", LANDMARKS)
             if not (path := theirs / f"{name}.txt").is_file():
                 raise InputError(f"{path} does not exist; every mesh of {self._truth} needs one")
-        return names
+        return Wanted(names)
 
     def compared_part(self) -> bytes:
         """See `MeshBenchmark`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,26 @@ from util.evaluation.comparison import PredictedMesh
 from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.evaluation_report import write_results
 from util.evaluation.method_names import method_folder, method_name
-from util.evaluation.photo_shapes import PhotoShapes
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.evaluation.shape_methods import SHAPE_METHODS
 from util.evaluation.shown_meshes import ShownMeshes
 from util.evaluation.tables import BenchmarkTable, check_table, write_mesh_errors
-from util.evaluation.what_was_used import Used, what_was_used
+from util.evaluation.what_was_used import what_was_used
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What there is to predict and to score."""
+
+    names: Sequence[str]
+    """Of the predictions, all of which are scored."""
+    photos: Mapping[str, Sequence[BenchmarkPhoto]] = field(default_factory=dict)
+    """For `--model`: what each prediction is made of; empty for `--predictions`."""
+
+    @property
+    def each_photo(self) -> list[BenchmarkPhoto]:
+        """Of all predictions, one after the other."""
+        return [photo for photos in self.photos.values() for photo in photos]
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,8 @@ class MeshBenchmark(ABC):
     """Titles of a score's errors; see `titles`."""
     written_to: str = "predictions"
     """Where, in the method's folder, the meshes of `--model` go."""
+    neutral: bool = False
+    """Whether these are without expression."""
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """Take the user's copy of the data.
@@ -83,10 +100,6 @@ class MeshBenchmark(ABC):
             options: with the benchmark's own.
         """
         self.root, self.options = root, options
-        self.used: Used = ()
-        """What the report says of the run: of the method of `--model`, once it is loaded."""
-        if options[EvaluateOptions].predictions:
-            self.used = what_was_used(options, None)
 
     @property
     def mesh_unit(self) -> str:
@@ -95,22 +108,27 @@ class MeshBenchmark(ABC):
         return self.options[ScanBenchmarkOptions].mesh_unit if is_theirs else "mm"
 
     @abstractmethod
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """Find what there is to predict and to score; nothing is predicted yet.
 
         Args:
             theirs: folder of `--predictions`; None for `--model`, whose `predict` writes them.
-
-        Returns:
-            Names of the predictions, all of which are scored.
 
         Raises:
             InputError: what the score of one needs is not there: its mesh, or else its photo; its
                 scan.
         """
 
-    def predict(self, folder: Path) -> None:
-        """Write the meshes of `--model`, of the photos that `prepare` has found.
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
+        """Write the meshes of `--model`.
+
+        Args:
+            wanted: with the photos.
+            shapes: the method.
+            data: its face model.
+            folder: of the meshes.
 
         Raises:
             InputError: photos are no part of the benchmark.
@@ -142,14 +160,6 @@ class MeshBenchmark(ABC):
         digest = hashlib.sha256(" ".join(names).encode() + self.compared_part())
         return digest.hexdigest()[:12]
 
-    def shapes(self, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
-        """The method of `--model`, ready for photos, and its face model."""
-        method, data = SHAPE_METHODS[self.options[BaseOptions].model](self.options)
-        self.used = what_was_used(self.options, data.card)
-        detector = create_detector(self.options[DetectionOptions])
-        at_once = self.options[EvaluateOptions].eval_batch_size
-        return PhotoShapes(method, detector, at_once, neutral=neutral), data
-
 
 def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     """Score one method on a benchmark, as the command line says."""
@@ -160,18 +170,22 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     own = method_folder(out, method)
     folder = MeshFolder(theirs or own / benchmark.written_to, benchmark.mesh_unit)
     # Files that lack, and tables of other data, are named before the first photo is looked at.
-    names = benchmark.prepare(theirs)
+    wanted = benchmark.find(theirs)
+    names = wanted.names
     data = benchmark.fingerprint(names)
     unscored = benchmark.unscored(folder.path)
     if not unscored:
         table = benchmark.table
         check_table(out / f"{table.name}.csv", table.row, [method], data)
+    card = None
     if theirs is None:
-        benchmark.predict(folder.path)
+        shapes, face_model = _load_method(options, neutral=benchmark.neutral)
+        benchmark.predict(wanted, shapes, face_model, folder.path)
+        card = face_model.card
     if unscored:
         print(unscored)
         return
-    shown = ShownMeshes(method, data, benchmark.used, benchmark.show_unit)
+    shown = ShownMeshes(method, data, what_was_used(options, card), benchmark.show_unit)
     scores = []
     for name in tqdm(names, unit=benchmark.each):
         score = benchmark.score(name, folder)
@@ -185,3 +199,11 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     columns = ",".join(benchmark.titles())
     write_mesh_errors(own / f"{plural}.csv", columns, names, each, title=benchmark.each)
     write_results(out, benchmark.table, rows, [shown], pictures=chosen.pictures)
+
+
+def _load_method(options: ParsedOptions, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
+    """The method of `--model`, ready for photos, and its face model."""
+    method, data = SHAPE_METHODS[options[BaseOptions].model](options)
+    detector = create_detector(options[DetectionOptions])
+    at_once = options[EvaluateOptions].eval_batch_size
+    return PhotoShapes(method, detector, at_once, neutral=neutral), data

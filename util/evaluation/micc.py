@@ -26,11 +26,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.images import list_images
+from models.face_model import FaceModelData
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh, error_mesh
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import INNER_LEFT, INNER_RIGHT, NOSE_BOTTOM, inside_sphere
 from util.evaluation.registration import plane_distances, refine
@@ -83,33 +84,35 @@ class Micc(MeshBenchmark):
         *("micc", MiccRow, COLUMNS),
     )
     measures = ("rmse_mm",)
+    neutral = True
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; looks for the videos."""
         super().__init__(root, options)
         self._videos = find_videos(root)
-        self._photos: dict[Path, list[BenchmarkPhoto]] = {}
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every video; without frames, what there is of every scan."""
-        names = [f"{video.parent.name}/{video.name}" for video in self._videos]
+        videos = {f"{video.parent.name}/{video.name}": video for video in self._videos}
+        names, photos = list(videos), {}
         if theirs is None:
             if not names:
                 raise InputError(f"{self.root / 'frames'} holds no <person>/<video>/ with pictures")
-            for video in self._videos:
-                self._photos[video] = [BenchmarkPhoto(p, p.stem) for p in list_images(video)]
+            for name, video in videos.items():
+                photos[name] = [BenchmarkPhoto(path, path.stem) for path in list_images(video)]
         else:
             names = names or named_after_scans(self.root, theirs)
             check_meshes(theirs, names, self.mesh_unit)
         for person in dict.fromkeys(name.split("/")[0] for name in names):
             read_scan_points(self._scan_files(person)[1], POINTS)
-        return names
+        return Wanted(names, photos)
 
-    def predict(self, folder: Path) -> None:
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
         """Write one neutral mesh for each folder of frames."""
-        shapes, _ = self.shapes(neutral=True)
-        for video, photos in tqdm(self._photos.items(), unit="video"):
-            write_prediction(folder / video.parent.name / video.name, shapes.person(photos))
+        for name, photos in tqdm(wanted.photos.items(), unit="video"):
+            write_prediction(folder / name, shapes.person(photos))
         shapes.print_missed("the other frames of their videos say who it is")
 
     def score(self, name: str, folder: MeshFolder) -> Score:

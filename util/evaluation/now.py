@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 
+from models.face_model import FaceModelData
 from options.evaluate_options import NowOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import compare, error_mesh
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
-from util.evaluation.photo_shapes import BenchmarkPhoto
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.evaluation.predicted_meshes import check_meshes, write_prediction
 from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.scans import Scan, only_file, read_scan, read_scan_points
@@ -156,6 +157,7 @@ class Now(MeshBenchmark):
         *("now", NowRow, COLUMNS),
     )
     each = "image"
+    neutral = True
 
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; reads the list of the chosen set."""
@@ -164,24 +166,24 @@ class Now(MeshBenchmark):
         self.written_to = self._set
         self._data = read_now(root, self._set)
         self._scan = lru_cache(maxsize=2)(self._data.scan)
-        self._photos: list[BenchmarkPhoto] = []
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every image of the list."""
-        names = list(self._data.names)
+        names, photos = list(self._data.names), {}
         if theirs is None:
-            self._photos = [self._data.photo(number) for number in range(len(names))]
+            photos = {name: [self._data.photo(number)] for number, name in enumerate(names)}
         else:
             check_meshes(theirs, names, self.mesh_unit)
         if self._set == "validation":
             for subject in dict.fromkeys(name.split("/")[0] for name in names):
                 read_scan_points(self._data.scan_files(subject)[1], 7)
-        return names
+        return Wanted(names, photos)
 
-    def predict(self, folder: Path) -> None:
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
         """Write the prediction of every image of the list."""
-        shapes, _ = self.shapes(neutral=True)
-        for found in shapes(self._photos):
+        for found in shapes(wanted.each_photo):
             write_prediction(folder / found.photo.name, found.shape)
         shapes.print_missed()
 

@@ -43,8 +43,8 @@ class BenchmarkPhoto:
     """(4,) left, top, right, bottom of the face, where the benchmark says it."""
 
 
-def photos_named(place: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
-    """The photos of a folder that show some meshes, by their common names.
+def photos_named(place: Path, names: Sequence[str]) -> dict[str, list[BenchmarkPhoto]]:
+    """The photos of a folder that show some meshes, one each, by their common names.
 
     Raises:
         InputError: a mesh has none.
@@ -55,7 +55,7 @@ def photos_named(place: Path, names: Sequence[str]) -> list[BenchmarkPhoto]:
             f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "
             f"{missing[0]}.jpg"
         )
-    return [BenchmarkPhoto(photos[name], name) for name in names]
+    return {name: [BenchmarkPhoto(photos[name], name)] for name in names}
 
 
 @dataclass(frozen=True)

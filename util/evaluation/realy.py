@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,15 @@ from scipy.spatial import KDTree
 from data.images import list_images
 from models.face_model import FaceModelData
 from models.landmarks import INNER
-from options.evaluate_options import RealyOptions
+from options.evaluate_options import EvaluateOptions, RealyOptions
 from options.flags import ParsedOptions
 from util.atomic import write_text
 from util.errors import InputError
 from util.evaluation.comparison import error_mesh
 from util.evaluation.error_picture import ErrorMesh
-from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score
+from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.nonrigid_icp import bend_onto
-from util.evaluation.photo_shapes import BenchmarkPhoto
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import SEVEN
 from util.evaluation.tables import BenchmarkTable, Column
@@ -140,35 +141,36 @@ class Realy(MeshBenchmark):
         """See `MeshBenchmark`."""
         super().__init__(root, options)
         self._template_name = options[RealyOptions].template
-        self._photos: list[Path] = []
-        self._template: Template | None = None
+        self._template = lru_cache(maxsize=1)(self._template_of)
 
-    def prepare(self, theirs: Path | None) -> list[str]:
+    def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every photo, or every mesh of the folder."""
+        photos = {}
         if theirs is None:
             paths = list_images(_photo_folder(self.root, self.options[RealyOptions].image_folder))
             find_keypoints(self.root)
-            self._photos = paths
+            photos = {path.stem: [BenchmarkPhoto(path, path.stem)] for path in paths}
         else:
-            self._template = find_template(self._template_name, (theirs, self.root))
+            self._template(theirs)
             paths = predictions(theirs, self._template_name)
         numbers = {path: _number(path) for path in paths}
         if self._is_scored:
             for number in dict.fromkeys(numbers.values()):
                 find_scan(self.root, number)
-        return [path.stem for path in sorted(paths, key=lambda path: (numbers[path], path.stem))]
+        ordered = sorted(paths, key=lambda path: (numbers[path], path.stem))
+        return Wanted([path.stem for path in ordered], photos)
 
-    def predict(self, folder: Path) -> None:
+    def predict(
+        self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
+    ) -> None:
         """Write the prediction of every photo, the template and its key points.
 
         What an earlier run wrote there is removed: the folder is sent as it is.
         """
-        shapes, data = self.shapes(neutral=False)
         template = folder / f"{_OWN_TEMPLATE}{data.name}_{len(data.mean_shape)}"
         _remove_earlier(folder)
         write_template(template, data, self.root)
-        self._template, _ = read_template(template)
-        for found in shapes([BenchmarkPhoto(photo, photo.stem) for photo in self._photos]):
+        for found in shapes(wanted.each_photo):
             path = folder / f"{found.photo.name}.obj"
             write_plain_obj(path, MM_PER_DM * found.shape.vertices, found.shape.triangles)
         shapes.print_missed()
@@ -182,6 +184,13 @@ class Realy(MeshBenchmark):
             f"Predictions in {folder}: the folder to send"
         )
 
+    def _template_of(self, folder: Path) -> Template:
+        """The template of a folder's predictions: the user's, or the one that `predict` wrote."""
+        if self.options[EvaluateOptions].predictions:
+            return find_template(self._template_name, (folder, self.root))
+        (own,) = folder.glob(f"{_OWN_TEMPLATE}*.obj")
+        return read_template(own.with_suffix(""))[0]
+
     @property
     def _is_scored(self) -> bool:
         """Whether the scans are there."""
@@ -189,10 +198,9 @@ class Realy(MeshBenchmark):
 
     def score(self, name: str, folder: MeshFolder) -> Score:
         """Errors of the four regions."""
-        assert self._template is not None
         path = folder.path / f"{name}.obj"
         scan = read_scan(self.root, _number(path))
-        distances = region_distances(self._template, path, scan)
+        distances = region_distances(self._template(folder.path), path, scan)
         errors = tuple(float(each.mean()) for each in distances)
         return Score(float(np.mean(errors)), errors, lambda: _shown_regions(name, scan, distances))
 
