@@ -1,42 +1,92 @@
-"""Write what is known of a face beside its coefficients as `.json`: crop, camera, landmarks.
+"""The files with the numbers of a face: `.obj`, `.mat` and `.json`; docs/results.md explains them.
 
-docs/results.md explains each entry.
+Methods that know the face in space have `SpaceFiles`; those that count in pixels of the photo have
+the fewer of `PixelFace`. Which a face has, `number_files` says, and nothing else asks.
 """
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from util.atomic import write_text
+import numpy as np
+
+from options.output_options import OutputOptions
+from util.mesh_files.mesh_file import write_obj
+from util.outputs.meshes import mesh_remark
+from util.photos.coefficient_file import write_mat
 from util.photos.face_result import FaceResult
+from util.photos.record_file import write_record
 
 FORMAT_VERSION = 1
 
 
-def write_face_file(path: Path, face: FaceResult) -> None:
-    """Write `face_record` as UTF-8 text.
+class NumberFiles(Protocol):
+    """What is written of the numbers of a face."""
 
-    Raises:
-        ValueError: a number is not finite; nothing is written.
-    """
-    try:
-        entries = [
-            f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
-            for key, value in face_record(face).items()
-        ]
-    except ValueError as error:
-        raise ValueError(f"{path.name}: the camera or a landmark is not finite") from error
-    # One entry a line: short, and still readable.
-    write_text(path, "{" + ",\n ".join(entries) + "}\n")
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Endings of the files, and what they hold."""
+        ...
+
+    def names(self, stem: str) -> list[str]:
+        """Of all files, those that a mesh refers to as well."""
+        ...
+
+    def write(self, folder: Path, face: FaceResult, options: OutputOptions) -> None:
+        """Write them.
+
+        Raises:
+            ValueError: a number is not finite.
+            OSError: no space, no permission.
+        """
+        ...
 
 
-def face_record(face: FaceResult) -> dict[str, Any]:
-    """Plain values, as docs/results.md lists them; of a face in pixels its own record."""
-    if face.pixels is not None:
-        return {"photo": face.photo.name, "face": face.number, **face.pixels.record}
+def number_files(face: FaceResult) -> NumberFiles:
+    """What is written of this one."""
+    return SpaceFiles() if face.pixels is None else face.pixels
+
+
+class SpaceFiles:
+    """A face in space: mesh, coefficients, camera."""
+
+    contents: Mapping[str, str] = {
+        ".obj": "mesh",
+        ".mat": "coefficients",
+        ".json": "camera, landmarks",
+    }
+
+    def names(self, stem: str) -> list[str]:
+        """See `NumberFiles`."""
+        return [f"{stem}{ending}" for ending in self.contents]
+
+    def write(self, folder: Path, face: FaceResult, options: OutputOptions) -> None:
+        """See `NumberFiles`."""
+        # As it always was in decimetres: byte for byte that of the public code.
+        remark = "" if options.unit == "dm" else mesh_remark(face, options)
+        vertices = options.units_in_a_dm * face.vertices
+        write_obj(folder / f"{face.stem}.obj", vertices, face.triangles, face.colours, remark)
+        camera, alignment = face.camera, face.aligned
+        write_mat(
+            folder / f"{face.stem}.mat",
+            face.coefficients,
+            face.landmarks_index,
+            {
+                "K": camera.K,
+                "R": camera.R,
+                "t": camera.t,
+                "photo_size": np.array(alignment.photo_size),
+                "photo_to_crop": alignment.matrix,
+            },
+        )
+        write_record(folder / f"{face.stem}.json", space_record(face))
+
+
+def space_record(face: FaceResult) -> dict[str, Any]:
+    """Plain values of the `.json` of a face in space, as docs/results.md lists them."""
     alignment, camera = face.aligned, face.camera
     angles = face.coefficients.angles_rad[0].tolist()
     return {

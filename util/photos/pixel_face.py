@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from options.output_options import OutputOptions
 from util.mesh_files.mesh_file import write_obj
 from util.mesh_files.textured_mesh import TexturedPart, material_stem, write_textured_obj
+from util.photos.record_file import write_record
+
+if TYPE_CHECKING:
+    from util.photos.face_result import FaceResult
 
 
 @dataclass(frozen=True)
@@ -35,29 +40,38 @@ class PixelFace:
     given_map: GivenMap | None = None
     """Its texture; None for colours of the vertices."""
 
-    def write_mesh(self, path: Path, triangles: np.ndarray, colours: np.ndarray) -> None:
-        """Write the mesh, which is there, and beside it the files that `map_files` names.
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """See `NumberFiles`."""
+        mesh = {} if self.vertices is None else {".obj": "mesh, in pixels of the photo"}
+        return {**mesh, ".json": "landmarks, pose, parameters"}
 
-        Args:
-            path: the .obj.
-            triangles: (F, 3)
-            colours: (V, 3) RGB in [0, 1], where there is no map.
+    def names(self, stem: str) -> list[str]:
+        """See `NumberFiles`."""
+        beside = [] if self.given_map is None else map_files(stem)
+        return [*beside, *(f"{stem}{ending}" for ending in self.contents)]
 
-        Raises:
-            ValueError: a number is not finite; nothing is written.
-        """
-        assert self.vertices is not None
-        if self.given_map is None:
-            write_obj(path, self.vertices, triangles, colours)
-            return
-        part = self.given_map.part
+    def write(self, folder: Path, face: FaceResult, options: OutputOptions) -> None:
+        """See `NumberFiles`; pixels are the unit, whatever the options say."""
+        path = folder / f"{face.stem}.obj"
+        if self.vertices is not None and self.given_map is None:
+            write_obj(path, self.vertices, face.triangles, face.colours)
+        elif self.vertices is not None and self.given_map is not None:
+            self._write_mapped(path, self.vertices, self.given_map)
+        record = {"photo": face.photo.name, "face": face.number, **self.record}
+        write_record(folder / f"{face.stem}.json", record)
+
+    @staticmethod
+    def _write_mapped(path: Path, vertices: np.ndarray, given: GivenMap) -> None:
+        """Write the part of the mesh that a map covers, and beside it what `map_files` names."""
+        part = given.part
         write_textured_obj(
             path,
-            self.vertices[part.vertices],
+            vertices[part.vertices],
             part.triangles,
             part.uv,
             part.uv_triangles,
-            self.given_map.picture,
+            given.picture,
             material=_material(path.stem),
         )
 

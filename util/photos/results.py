@@ -20,14 +20,11 @@ from tqdm import tqdm
 from data.images import write_image
 from options.output_options import OutputOptions
 from util.atomic import atomic_files, write_text
-from util.mesh_files.mesh_file import write_obj
 from util.outputs import OUTPUTS, NamedOutput, output_names
-from util.outputs.meshes import mesh_remark
 from util.outputs.output import forget_photos
-from util.photos.coefficient_file import write_mat
-from util.photos.face_file import write_face_file
 from util.photos.face_result import FaceResult
 from util.photos.fit_record import write_fit_record
+from util.photos.number_files import number_files
 from util.photos.pixel_face import map_files
 from util.reports.contact_sheet import CONTACT_SHEET, write_contact_sheet
 from util.reports.report_parts import REPORT_ENDING
@@ -314,12 +311,7 @@ class ResultWriter:
 def face_files(face: FaceResult) -> dict[str, str]:
     """Endings of the files that `write_face` writes of a face, and what they hold."""
     files = {} if face.picture is None else {".png": "crop, overlay, landmarks"}
-    if face.pixels is None:
-        files |= {".obj": "mesh", ".mat": "coefficients", ".json": "camera, landmarks"}
-    else:
-        if face.pixels.vertices is not None:
-            files[".obj"] = "mesh, in pixels of the photo"
-        files[".json"] = "landmarks, pose, parameters"
+    files |= number_files(face).contents
     if face.fit is not None:
         files["_fit.json"] = "energies"
     if face.views is not None:
@@ -345,36 +337,14 @@ def write_face(folder: Path, face: FaceResult, options: OutputOptions | None = N
     with atomic_files(folder) as staging:
         _write_files(staging, face, options or OutputOptions())
     written = {f"{face.stem}{ending}" for ending in face_files(face)}
-    if face.pixels is not None and face.pixels.given_map is not None:
-        written |= set(map_files(face.stem))
+    written |= set(number_files(face).names(face.stem))
     for name in _all_files(face.stem):
         if name not in written:
             (folder / name).unlink(missing_ok=True)
 
 
 def _write_files(folder: Path, face: FaceResult, options: OutputOptions) -> None:
-    mesh = folder / f"{face.stem}.obj"
-    if face.pixels is None:
-        # As it always was in decimetres: byte for byte that of the public code.
-        remark = "" if options.unit == "dm" else mesh_remark(face, options)
-        vertices = options.units_in_a_dm * face.vertices
-        write_obj(mesh, vertices, face.triangles, face.colours, remark)
-        camera, alignment = face.camera, face.aligned
-        write_mat(
-            folder / f"{face.stem}.mat",
-            face.coefficients,
-            face.landmarks_index,
-            {
-                "K": camera.K,
-                "R": camera.R,
-                "t": camera.t,
-                "photo_size": np.array(alignment.photo_size),
-                "photo_to_crop": alignment.matrix,
-            },
-        )
-    elif face.pixels.vertices is not None:
-        face.pixels.write_mesh(mesh, face.triangles, face.colours)
-    write_face_file(folder / f"{face.stem}.json", face)
+    number_files(face).write(folder, face, options)
     if face.fit is not None:
         write_fit_record(folder / f"{face.stem}_fit.json", face.fit)
     if face.views is not None:

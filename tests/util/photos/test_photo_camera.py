@@ -15,9 +15,10 @@ from models.camera import Camera
 from models.face_model import FaceModel, IdentityCard
 from models.stages import pose_face, shape_face
 from options.face_options import CameraOptions
-from util.photos.face_file import write_face_file
 from util.photos.face_result import FaceResult
+from util.photos.number_files import space_record
 from util.photos.photo_camera import PhotoCamera, camera_in_photo
+from util.photos.record_file import write_record
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = [CameraOptions(), CameraOptions(focal=900.0, center=110.0, camera_d=9.0)]
@@ -108,7 +109,7 @@ def example_face(posed) -> FaceResult:
 
 def test_the_file_holds_what_is_documented(tmp_path: Path, posed):
     face = example_face(posed)
-    write_face_file(tmp_path / "a_2.json", face)
+    write_record(tmp_path / "a_2.json", space_record(face))
     record = json.loads((tmp_path / "a_2.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for key in record:
@@ -128,5 +129,5 @@ def test_broken_numbers_are_refused(tmp_path: Path, posed):
     face = example_face(posed)
     broken = replace(face, landmarks_index=np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match=r"a\.json.*not finite"):
-        write_face_file(tmp_path / "a.json", broken)
+        write_record(tmp_path / "a.json", space_record(broken))
     assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from models.camera import Camera
 from models.face_model import IdentityCard
 from models.parameters import ParameterLayout
 from tests.util.photos.test_photo_camera import make_alignment
+from util.mesh_files.textured_mesh import TexturedPart
 from util.photos.face_result import FaceResult
+from util.photos.number_files import number_files
 from util.photos.photo_camera import PhotoCamera
-from util.photos.results import ResultWriter, SummaryRow, results_folder
+from util.photos.pixel_face import GivenMap, PixelFace
+from util.photos.results import ResultWriter, SummaryRow, results_folder, write_face
 
 
 def face(stem: str, seed: int = 0) -> FaceResult:
@@ -56,6 +60,34 @@ def read_png(path: Path) -> np.ndarray:
 def summary(folder: Path) -> list[dict[str, str]]:
     with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+PIXELS = np.eye(3, dtype=np.float32)
+CORNERS = np.array([[0, 1, 2]])
+MAP = GivenMap(
+    TexturedPart(np.arange(3), CORNERS, np.eye(3, 2), CORNERS), np.zeros((4, 4, 3), np.uint8)
+)
+KINDS = {
+    "in space": (None, {".obj", ".mat", ".json"}),
+    "in pixels": (PixelFace({"pose": 1}, PIXELS), {".obj", ".json"}),
+    "landmarks": (PixelFace({"pose": 1}, None), {".json"}),
+    "with a map": (PixelFace({"pose": 1}, PIXELS, MAP), {".obj", ".json", "_map.mtl", "_map.png"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_face_has_its_files_alone(tmp_path: Path, kind: str):
+    """Those that it names; what a face of another kind left goes."""
+    pixels, wanted = KINDS[kind]
+    last = replace(face("a"), pixels=pixels)
+    for others, _ in KINDS.values():
+        write_face(tmp_path, replace(face("a"), pixels=others))
+        write_face(tmp_path, last)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == sorted(f"a{ending}" for ending in {*wanted, ".png"})
+        assert names == sorted({*number_files(last).names("a"), "a.png"})
+    assert {*number_files(last).contents} == wanted & {".obj", ".mat", ".json"}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["photo"] == "a.jpg"
 
 
 def test_each_face_becomes_four_files(tmp_path: Path):
