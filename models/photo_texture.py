@@ -53,6 +53,11 @@ _CONTINUED = 5
 closed mouth, eyes under their lids."""
 _HAIRLINE_DM = 0.35
 """Width of the change from skin to scalp, whose albedo is that of stubble."""
+_UNDERSIDE_DM, _UNDERSIDE_NORMAL = 0.22, 0.05
+"""Distance from the points below the nose within which skin is its underside, and the most that its
+normals look up."""
+_UNDERSIDE_SMOOTH_DM = 0.04
+"""Length over which the model is smoothed there: nostrils are larger."""
 _HELD = 1e3
 """Attachment of what is not to change."""
 _SHARPNESS = 4
@@ -97,6 +102,7 @@ class PhotoTexture:
         self._in_lips = Continuation(self.surface, self._agreement.lips, _CONTINUED)
         self._in_eyes = Continuation(self.surface, eyes.cpu().numpy(), _CONTINUED)
         self._soften_scalp = _SoftScalp(face_model, self.surface)
+        self._smooth_underside = _SmoothUnderside(face_model, self.surface)
         self._drawn = None
         if fine is not None:
             triangles, uv, uv_triangles = layout
@@ -126,6 +132,7 @@ class PhotoTexture:
         seen, weight, sure = self._merged(every, main)
         model = np.log(self.model_albedo(texture_coefficients) + DARK)
         model = self._grained(self._soften_scalp(model), seen, weight)
+        model = self._smooth_underside(model)
         away = self._unusual((seen + np.log(main.irradiance), seen - model), weight)
         bare = 1 - self._agreement.hair(away, sure, weight)
         skin = self._skin(away)
@@ -317,6 +324,40 @@ class _SoftScalp:
         soft = self._membrane.solve((self._attachment[:, None] * smooth).astype(np.float64))
         change = self._surface.at_texels(np.where(self._near[:, None], soft - smooth, 0))
         return model + change - self._stubble * (model - self._surface.at_texels(smooth))
+
+
+class _SmoothUnderside:
+    """Takes the grain from the underside of a model's nose, which few photos show.
+
+    A layout that is seen from the front has a third of the usual texels there, so that pores would
+    be as large as nostrils, and hide them.
+    """
+
+    def __init__(self, face_model: FaceModel, surface: TextureSurface) -> None:
+        """Prepare it; models without the 68 points stay as they are."""
+        self._surface = surface
+        vertices = face_model.mean_shape.cpu().reshape(-1, 3)
+        embedding = face_model.landmark_embedding
+        corners = vertices[embedding.vertices.cpu()]
+        points = (embedding.barycentrics.cpu()[..., None] * corners).sum(dim=1).numpy()
+        part = np.zeros(face_model.vertex_count)
+        if len(points) == 68:
+            nose, lip = points[31:36], points[51]
+            away = np.linalg.norm(vertices.numpy() - nose.mean(axis=0), axis=1)
+            up = face_model.normals(face_model.mean_shape.reshape(1, -1, 3))[0, :, 1].cpu().numpy()
+            above_lip = vertices[:, 1].numpy() > (nose[2, 1] + lip[1]) / 2
+            part[(away < _UNDERSIDE_DM) & (up < _UNDERSIDE_NORMAL) & above_lip] = 1
+        self._edges = max(1, round(_UNDERSIDE_SMOOTH_DM / surface.edge_dm))
+        for _ in range(self._edges):
+            part = surface.blurred(part)
+        self._share = surface.at_texels(part)[:, None]
+
+    def __call__(self, model: np.ndarray) -> np.ndarray:
+        """Logarithms (N, 3) of the model without that grain."""
+        smooth = self._surface.at_vertices(model, np.ones(len(model), np.float32))[0]
+        for _ in range(self._edges):
+            smooth = self._surface.blurred(smooth)
+        return model + self._share * (self._surface.at_texels(smooth) - model)
 
 
 def _light_left(field: np.ndarray, weight: np.ndarray) -> np.ndarray:

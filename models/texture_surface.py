@@ -130,8 +130,9 @@ class TextureSurface:
         return least
 
     def blurred(self, values: np.ndarray) -> np.ndarray:
-        """The mean (V,) over each vertex and those that it has edges to."""
-        return (values + self.adjacency @ values) / (1 + self.degree)
+        """The mean (V, ...) over each vertex and those that it has edges to."""
+        count = 1 + self.degree.reshape(-1, *[1] * (values.ndim - 1))
+        return (values + self.adjacency @ values) / count
 
     def membrane(self, attachment: np.ndarray, length_dm: float) -> SuperLU:
         """Solves for values of vertices that are smooth over a length where nothing holds them.

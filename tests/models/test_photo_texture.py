@@ -349,6 +349,30 @@ def test_a_photo_that_shows_nothing_leaves_the_model():
     np.testing.assert_allclose(made(away)[face], own_texture()[face], atol=3 / 255)
 
 
+def test_the_underside_of_the_nose_is_not_grainy(monkeypatch: pytest.MonkeyPatch):
+    """Where nothing is seen, the model's pores are left out there; what is larger is not."""
+    view, own, model = photographed(0.0), maker(), coarse_model()
+    away = replace(view, vertices_object=view.vertices_object + np.array([9, 0, 0], np.float32))
+    mean = model.mean_shape.reshape(-1, 3)
+    base = mean[model.landmark_embedding.vertices[31:36]].mean(dim=(0, 1)).numpy()
+    place = own.surface.at_texels(mean.numpy()) - base
+    facing = own.surface.at_texels(model.normals(mean[None])[0].numpy())[:, 1]
+    under = (np.linalg.norm(place, axis=1) < 0.17) & (facing < -0.1)
+    right = np.where(place[:, :1] > 0, 0.1, 0).astype(np.float32)
+    grain = 0.05 * np.random.default_rng(0).normal(size=(len(place), 1)).astype(np.float32)
+    drawn = np.tile(0.5 + grain + right, (1, 3))
+    monkeypatch.setattr(own, "model_albedo", lambda _: drawn)
+    texture = torch.zeros(1, len(model.albedo_sigma))
+    made_up = own.surface.of_picture(own([away], texture, keep_light=False) / 255.0)[:, 0]
+    left = made_up - 0.5 - right[:, 0]
+    outer = np.abs(place[:, 0]) > 0.03
+    assert (under & outer).sum() > 20 and left[under & outer].std() < 0.025
+    on_right = (made_up[under & outer & (place[:, 0] > 0)]).mean()
+    assert on_right - made_up[under & outer & (place[:, 0] < 0)].mean() > 0.07
+    cheek = (np.abs(place[:, 0]) > 0.3) & (np.abs(place[:, 1]) < 0.2) & (place[:, 2] > -0.4)
+    assert left[cheek].std() > 0.04
+
+
 def test_models_without_regions_and_symmetry(tiny_face_data: FaceModelData):
     """A face turned by other coefficients of a model that has nothing but a layout."""
     model = FaceModel(tiny_face_data)
