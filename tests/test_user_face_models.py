@@ -124,7 +124,7 @@ def test_missing_files_are_named_with_their_publisher(tmp_path: Path, name: str)
         "bfm17": r"model2017-1_face12_nomouth\.h5.*faces\.dmi\.unibas\.ch",
         "bfm19": r"model2019_face12\.h5.*faces\.dmi\.unibas\.ch",
     }[name]
-    with pytest.raises(InputError, match=rf"face model {name}: .*{pattern}"):
+    with pytest.raises(InputError, match=rf"face.model {name}: .*{pattern}"):
         load_face_model(options(tmp_path, name))
 
 
