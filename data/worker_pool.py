@@ -11,16 +11,17 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_NOTHING = object()
+_STARTING, _NOTHING = object(), object()
+"""What a worker that has not said hello works on, and one that waits for an item."""
 _MOST_FAILED_STARTS = 3
 """In a row; more are no accident."""
 _ONE_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,68 +47,115 @@ class _Worker:
 
     process: Any
     connection: Connection
-    item: Any = _NOTHING
+    item: Any = _STARTING
+
+    @property
+    def is_busy(self) -> bool:
+        return self.item is not _STARTING and self.item is not _NOTHING
+
+    def take(self, item: Any) -> None:
+        """Work on it, or on _NOTHING."""
+        self.item = item
+        if self.is_busy:
+            with suppress(OSError):  # the process is gone already; receiving from it says so
+                self.connection.send(item)
 
 
 def map_in_processes(
     function: Callable[[Item], Result], items: Iterable[Item], num_workers: int
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
-    """Yield (item, result) as they finish, in any order.
+    """Yield (item, result) as they finish, in any order: `WorkerPool.map` of a pool of its own."""
+    with WorkerPool(function, num_workers) as pool:
+        yield from pool.map(items)
+
+
+class WorkerPool(Generic[Item, Result]):
+    """Processes for one call of `map` after the other.
+
+        with WorkerPool(function, 2) as pool:
+            found = dict(pool.map(items))
+            rest = dict(pool.map(others))
 
     Processes are spawned, on every platform alike, and compute with one thread each. Each holds
     its own unpickled copy of `function`, so that state it loads (models) is kept between items.
-
-    Args:
-        function: picklable; its own exceptions pass to the caller and end the run.
-        items: picklable work items, taken as workers become free: they may be millions.
-        num_workers: processes; 0 works in this one.
-
-    Raises:
-        RuntimeError: processes die before they can take an item.
     """
-    if num_workers == 0:
-        for item in items:
-            yield item, function(item)
-        return
-    waiting = _Waiting(items)
-    # No more workers than items; each takes its first one when it says hello.
-    workers = [_start(function) for _ in range(waiting.look_ahead(num_workers))]
-    failed_starts = 0
-    try:
-        while workers:
-            ready = wait([worker.connection for worker in workers])
-            for worker in [worker for worker in workers if worker.connection in ready]:
-                item = worker.item
-                try:
-                    result, error = worker.connection.recv()
-                except (EOFError, OSError):
-                    result, error = WorkerDied(_end(worker)), None
-                    workers.remove(worker)
-                    # The system may kill one that is starting as well as any other.
-                    failed_starts += item is _NOTHING
-                    if failed_starts >= _MOST_FAILED_STARTS:
-                        raise RuntimeError(
-                            f"worker processes cannot start (exit code {result.exit_code}); "
-                            "a script that starts them needs `if __name__ == '__main__':`"
-                        ) from None
-                    if waiting.look_ahead(1):
-                        workers.append(_start(function))
-                else:
-                    if error is not None:
-                        raise error
-                    failed_starts = 0
-                    worker.item = waiting.pop()
-                    if worker.item is not _NOTHING:
-                        _send(worker.connection, worker.item)
+
+    def __init__(self, function: Callable[[Item], Result], num_workers: int) -> None:
+        """Nothing is started yet.
+
+        Args:
+            function: picklable; its own exceptions pass to the caller and end the call of `map`.
+            num_workers: processes at most; 0 works in this one.
+        """
+        self._function = function
+        self._num_workers = num_workers
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> WorkerPool[Item, Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_all(self._workers)
+
+    def map(self, items: Iterable[Item]) -> Iterator[tuple[Item, Result | WorkerDied]]:
+        """Yield (item, result) as they finish, in any order.
+
+        Args:
+            items: picklable work items, taken as workers become free: they may be millions.
+
+        Raises:
+            RuntimeError: processes die before they can take an item.
+        """
+        if self._num_workers == 0:
+            for item in items:
+                yield item, self._function(item)
+            return
+        waiting = _Waiting(items)
+        self._end_all([worker for worker in self._workers if not worker.process.is_alive()])
+        # No more workers than items; a new one takes its first when it says hello.
+        missing = waiting.look_ahead(self._num_workers) - len(self._workers)
+        for worker in self._workers:
+            if worker.item is _NOTHING:
+                worker.take(waiting.pop())
+        self._workers += [_start(self._function) for _ in range(missing)]
+        failed_starts = 0
+        try:
+            while waiting.look_ahead(1) or any(worker.is_busy for worker in self._workers):
+                ready = wait([worker.connection for worker in self._workers])
+                for worker in [w for w in self._workers if w.connection in ready]:
+                    item, was_busy = worker.item, worker.is_busy
+                    try:
+                        result, error = worker.connection.recv()
+                    except (EOFError, OSError):
+                        result, error = WorkerDied(_end(worker)), None
+                        self._workers.remove(worker)
+                        # The system may kill one that is starting as well as any other.
+                        failed_starts += item is _STARTING
+                        if failed_starts >= _MOST_FAILED_STARTS:
+                            raise RuntimeError(
+                                f"worker processes cannot start (exit code {result.exit_code}); "
+                                "a script that starts them needs `if __name__ == '__main__':`"
+                            ) from None
+                        if waiting.look_ahead(1):
+                            self._workers.append(_start(self._function))
                     else:
-                        _end(worker)
-                        workers.remove(worker)
-                if item is not _NOTHING:
-                    yield item, result
-    finally:
-        for worker in workers:
-            worker.process.terminate()
+                        if error is not None:
+                            raise error
+                        failed_starts = 0
+                        worker.take(waiting.pop())
+                    if was_busy:
+                        yield item, result
+        finally:
+            # After an exception, or where the caller has lost interest.
+            self._end_all([worker for worker in self._workers if worker.is_busy])
+
+    def _end_all(self, workers: Iterable[_Worker]) -> None:
+        """Stop some, in the midst of an item too, and forget them."""
+        for worker in list(workers):
+            if worker.item is not _NOTHING:
+                worker.process.terminate()
             _end(worker)
+            self._workers.remove(worker)
 
 
 class _Waiting:
@@ -143,14 +191,6 @@ def _end(worker: _Worker) -> int | None:
     worker.connection.close()
     worker.process.join()
     return worker.process.exitcode
-
-
-def _send(connection: Connection, item: Any) -> None:
-    try:
-        connection.send(item)
-    except OSError:
-        # The process is gone already; receiving from it says so.
-        return
 
 
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:

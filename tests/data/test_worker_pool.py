@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data.worker_pool import WorkerDied, map_in_processes
+from data.worker_pool import WorkerDied, WorkerPool, map_in_processes
 
 
 def square(number: int) -> int:
@@ -172,6 +172,39 @@ def test_workers_that_cannot_start_are_an_error_not_a_loop() -> None:
 def test_a_worker_keeps_what_it_loaded() -> None:
     results = [result for _, result in map_in_processes(Slow(), [1, 2, 3], 1)]
     assert results == [1, 2, 3]
+
+
+def process_of(number: int) -> tuple[int, int]:
+    """The item's own; a negative one ends it."""
+    if number < 0:
+        os._exit(7)
+    return number, os.getpid()
+
+
+def test_processes_stay_for_the_next_items() -> None:
+    """As many as before, where one has died waiting for an item, or at it."""
+    with WorkerPool(process_of, 2) as pool:
+        first = {process for _, (_, process) in pool.map(range(8))}
+        again = {process for _, (_, process) in pool.map(range(8))}
+        assert len(first | again) <= 2 and first & again
+        killed = again.pop()
+        os.kill(killed, signal.SIGTERM)
+        until(lambda: not is_running(killed))
+        results = dict(pool.map(range(8)))
+        assert all(number == result[0] for number, result in results.items())
+        results = dict(pool.map([-1, 1, 2, 3]))
+        assert isinstance(results.pop(-1), WorkerDied) and set(results) == {1, 2, 3}
+        last = {process for _, (_, process) in pool.map(range(8))}
+        assert len(last) <= 2 and killed not in last
+    assert not any(map(is_running, first | last))
+
+
+def test_a_call_that_is_given_up_leaves_nothing_to_the_next() -> None:
+    with WorkerPool(process_of, 2) as pool:
+        results = pool.map(range(100))
+        next(results)
+        results.close()  # pyright: ignore[reportAttributeAccessIssue]
+        assert sorted(item for item, _ in pool.map([200, 201])) == [200, 201]
 
 
 def test_workers_compute_with_one_thread_each(monkeypatch) -> None:

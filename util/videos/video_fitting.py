@@ -16,25 +16,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.detection import create_detector
+from data.detection import LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
 from data.video import VideoDamage, VideoReader
 from data.video_crops import FrameCrop, crop_path
 from data.video_cuts import CutFinder
 from data.video_landmarks import LandmarkTracker
 from data.video_plan import VideoPart, choose_spread, frame_runs, split_ranges, three_together
-from data.worker_pool import WorkerDied, map_in_processes
+from data.worker_pool import WorkerDied, WorkerPool
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.fitting.adam import fit_adam
@@ -64,7 +64,7 @@ from util.folders import make_folder
 from util.photos.photo_fitting import face_fitter, inside_photo
 from util.videos.followed_face import FollowedFace
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of the parts; raise it when what they hold or how they are made changes."""
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
@@ -78,7 +78,6 @@ crops is one, so that of the frames is it divided by their magnification."""
 _MOST_DEATHS = 3
 """Of workers on one part; more are no accident."""
 
-Item = TypeVar("Item")
 Arrays = dict[str, np.ndarray]
 
 
@@ -103,8 +102,8 @@ class VideoJob:
     """Identity of the face model: its files may change while its name stays."""
     devices: tuple[str, ...] = ("cpu",)
     """Parts take turns on them."""
-    part_frames: int = 120
-    """Length of the parts, about."""
+    part_frames: int = 150
+    """Length of the parts, at most."""
     overlap_frames: int = 12
     """Frames before and after a part that it also looks at."""
 
@@ -131,28 +130,30 @@ class VideoFitting:
 
     def run(self) -> FollowedFace:
         """All steps."""
+        workers = min(self._workers, len(self._split()))
         try:
-            return self._run()
+            # One pool for both passes: what a process loads takes seconds.
+            with WorkerPool(_Work(self._tools), workers if workers > 1 else 0) as pool:
+                return self._run(pool)
         except BaseException:
             self._cache.leave()
             raise
 
-    def _run(self) -> FollowedFace:
-        frame_count = len(self.reader)
-        scan = self._scan(self._split())
+    def _run(self, pool: WorkerPool[_Part, Arrays]) -> FollowedFace:
+        scan = self._scan(pool)
         found, starts = scan["found"], scan["start"]
         if not found.any():
             self._cache.forget("scan_*.npz")  # another detector may find what this one did not
             raise InputError(
-                f"{self._job.video}: no face in any of its {frame_count} frames; is it upright, "
-                "and are faces at least 40 pixels wide?"
+                f"{self._job.video}: no face in any of its {len(self.reader)} frames; is it "
+                "upright, and are faces at least 40 pixels wide?"
             )
         cuts = tuple(int(number) for number in np.flatnonzero(scan["cut"]))
         size = (self.reader.info.width, self.reader.info.height)
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()
         crops = crop_path(scan["landmarks"], found, size, standard, starts)
         keys, person, focal_scale = self._person(scan, found, crops)
-        tracked = self._track(self._split(cuts), person, focal_scale, scan, crops)
+        tracked = self._track(pool, self._split(cuts), person, focal_scale, scan, crops)
         coefficients = self._smooth(tracked, found, starts)
         return FollowedFace(
             info=self.reader.info,
@@ -179,14 +180,19 @@ class VideoFitting:
         self._cache.remove()
 
     def _split(self, cuts: Sequence[int] = ()) -> list[VideoPart]:
-        """The parts of the video; cuts bound what parts look at beside their own frames."""
-        count = max(-(-len(self.reader) // self._job.part_frames), 1)
-        return split_ranges(len(self.reader), count, self._job.overlap_frames, cuts)
+        """The parts of the video; cuts bound what parts look at beside their own frames.
 
-    def _scan(self, parts: Sequence[VideoPart]) -> Arrays:
+        Several are an even number, as cores mostly are: of two workers none has to wait for the
+        other's third part.
+        """
+        frames, most = len(self.reader), self._job.part_frames
+        count = 1 if frames <= most else 2 * -(-frames // (2 * most))
+        return split_ranges(frames, count, self._job.overlap_frames, cuts)
+
+    def _scan(self, pool: WorkerPool[_Part, Arrays]) -> Arrays:
         """Landmarks, cuts and broken frames of the whole video."""
-        work = _Scan(self._tools)
-        return self._in_parts("scan", "finding the face", work, parts, list(parts))
+        items = [_ScanPart(number, part) for number, part in enumerate(self._split())]
+        return self._in_parts("scan", "finding the face", pool, items)
 
     def _person(
         self, scan: Arrays, found: np.ndarray, crops: Sequence[FrameCrop | None]
@@ -231,6 +237,7 @@ class VideoFitting:
 
     def _track(
         self,
+        pool: WorkerPool[_Part, Arrays],
         parts: Sequence[VideoPart],
         person: Coefficients,
         focal_scale: float,
@@ -239,7 +246,7 @@ class VideoFitting:
     ) -> Arrays:
         """Coefficients of every frame of its own; certainties stay in the cache."""
         items = [
-            _TrackItem(
+            _TrackPart(
                 number=number,
                 part=part,
                 person={name: block.numpy() for name, block in person.items()},
@@ -250,9 +257,8 @@ class VideoFitting:
             )
             for number, part in enumerate(parts)
         ]
-        work = _Track(self._tools)
         return self._in_parts(
-            "track", "tracking", work, parts, items, leave=("certainty", "motion", "pull")
+            "track", "tracking", pool, items, leave=("certainty", "motion", "pull")
         )
 
     def _smooth(self, tracked: Arrays, found: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -302,9 +308,8 @@ class VideoFitting:
         self,
         name: str,
         title: str,
-        work: Callable[[Any], Arrays],
-        parts: Sequence[VideoPart],
-        items: Sequence[Any],
+        pool: WorkerPool[_Part, Arrays],
+        items: Sequence[_Part],
         leave: Sequence[str] = (),
     ) -> Arrays:
         """Do the parts that the cache lacks, and join the results of all.
@@ -314,33 +319,31 @@ class VideoFitting:
         Args:
             name: of the files in the cache.
             title: of the progress bar.
-            work: item -> arrays, one row for each frame of the part's core.
-            parts: of the video.
-            items: one for each part.
+            pool: does them.
+            items: all parts of the video, in order.
             leave: arrays that stay in the cache.
         """
-        files = [f"{name}_{number:05d}" for number in range(len(parts))]
-        deaths = dict.fromkeys(range(len(parts)), 0)
+        files = [f"{name}_{item.number:05d}" for item in items]
+        deaths = [0] * len(items)
         with tqdm(total=len(self.reader), unit="frame", desc=title) as bar:
-            missing = [number for number, file in enumerate(files) if not self._cache.has(file)]
-            bar.update(sum(len(parts[n].core) for n in range(len(parts)) if n not in missing))
+            missing = [item for item in items if not self._cache.has(files[item.number])]
+            todo = sum(len(item.part.core) for item in missing)
+            bar.update(len(self.reader) - todo)
             while missing:
                 again = []
-                numbered = [(number, items[number]) for number in missing]
-                workers = min(self._workers, len(missing))
-                results = map_in_processes(_Numbered(work), numbered, workers if workers > 1 else 0)
-                for (number, _), result in results:
+                for item, result in pool.map(missing):
+                    core = item.part.core
                     if isinstance(result, WorkerDied):
-                        deaths[number] += 1
-                        if deaths[number] >= _MOST_DEATHS:
+                        deaths[item.number] += 1
+                        if deaths[item.number] >= _MOST_DEATHS:
                             raise InputError(
-                                f"{self._job.video}, frames {parts[number].core.start} to "
-                                f"{parts[number].core.stop - 1}: {result}; give fewer --nworkers"
+                                f"{self._job.video}, frames {core.start} to {core.stop - 1}: "
+                                f"{result}; give fewer --nworkers"
                             )
-                        again.append(number)
+                        again.append(item)
                         continue
-                    self._cache.write(files[number], result)
-                    bar.update(len(parts[number].core))
+                    self._cache.write(files[item.number], result)
+                    bar.update(len(core))
                 missing = again
         every = []
         for file in files:
@@ -460,6 +463,10 @@ class _Tools:
         return self._fitters[turn]
 
     @cached_property
+    def detector(self) -> LandmarkDetector:
+        return create_detector(self.job.detection)
+
+    @cached_property
     def reader(self) -> VideoReader:
         return VideoReader(self.job.video)
 
@@ -483,34 +490,46 @@ def frame_batch(image: np.ndarray, crop: FrameCrop, landmarks: np.ndarray) -> Fa
     )
 
 
-class _Numbered:
-    """Calls the work with the item of (number, item)."""
-
-    def __init__(self, work: Callable[[Any], Arrays]) -> None:
-        self._work = work
-
-    def __call__(self, numbered: tuple[int, Any]) -> Arrays:
-        return self._work(numbered[1])
-
-
-class _Scan:
-    """Finds the face in the frames of a part."""
+class _Work:
+    """What a process does: any part of any pass."""
 
     def __init__(self, tools: _Tools) -> None:
         self._tools = tools
 
-    def __call__(self, part: VideoPart) -> Arrays:
-        """Landmarks, found, cut, start and broken for each frame of the core.
+    def __call__(self, item: _Part) -> Arrays:
+        return item.result(self._tools)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One pass over a part of the video, as it is handed to a process."""
+
+    number: int
+    """Of the part."""
+    part: VideoPart
+
+    def result(self, tools: _Tools) -> Arrays:
+        """Arrays with a row for each frame of the core."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _ScanPart(_Part):
+    """Finds the face in the frames of a part."""
+
+    def result(self, tools: _Tools) -> Arrays:
+        """Landmarks, found, cut, start and broken.
 
         A start is a cut, or a face that is not where the one before it was.
         """
+        part = self.part
         count = len(part.core)
         landmarks = np.zeros((count, 68, 2), np.float32)
         found, cut, broken = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
         start = np.zeros(count, bool)
-        tracker, finder = LandmarkTracker(create_detector(self._tools.job.detection)), CutFinder()
+        tracker, finder = LandmarkTracker(tools.detector), CutFinder()
         cuts: list[int] = []
-        for frame in self._tools.reader.frames(part.covered.start, part.covered.stop):
+        for frame in tools.reader.frames(part.covered.start, part.covered.stop):
             begins = finder.add(frame.number, frame.image)
             cuts += [] if begins is None else [begins]
             place = frame.number - part.core.start
@@ -535,32 +554,24 @@ class _Scan:
 
 
 @dataclass(frozen=True)
-class _TrackItem:
-    """A part, and what is known of its frames before it is tracked; rows are those it covers."""
+class _TrackPart(_Part):
+    """Follows the known face through a part; rows are those of the frames that it covers."""
 
-    number: int
-    part: VideoPart
     person: Arrays
     focal_scale: float
     landmarks: np.ndarray
     starts: np.ndarray
     crops: tuple[FrameCrop | None, ...]
 
-
-class _Track:
-    """Follows the known face through a part."""
-
-    def __init__(self, tools: _Tools) -> None:
-        self._tools = tools
-
-    def __call__(self, item: _TrackItem) -> Arrays:
-        """Coefficients, motion, certainty and its diagonal, pull, colour distance; a row each."""
-        fitter, core = self._tools.fitter(item.number), item.part.core
-        fitter = fitter.seen_by(fitter.camera.refocused(item.focal_scale))
-        fitter = fitter.weighing(self._tools.job.track.of_known_face(fitter.weights))
+    def result(self, tools: _Tools) -> Arrays:
+        """Coefficients, motion, certainty and its diagonal, pull, colour distance."""
+        fitter, core, covered = tools.fitter(self.number), self.part.core, self.part.covered
+        job = tools.job
+        fitter = fitter.seen_by(fitter.camera.refocused(self.focal_scale))
+        fitter = fitter.weighing(job.track.of_known_face(fitter.weights))
         device = fitter.camera.focal_px.device
         person = Coefficients(
-            **{name: torch.from_numpy(block).to(device) for name, block in item.person.items()}
+            **{name: torch.from_numpy(block).to(device) for name, block in self.person.items()}
         )
         layout = fitter.face_model.layout
         size = sum(part.stop - part.start for part in _motion_slices(layout).values())
@@ -574,15 +585,15 @@ class _Track:
         }
         last: Coefficients | None = None
         # What comes after the core says nothing about it.
-        for frame in self._tools.reader.frames(item.part.covered.start, core.stop):
-            row = frame.number - item.part.covered.start
-            crop = item.crops[row]
+        for frame in tools.reader.frames(covered.start, core.stop):
+            row = frame.number - covered.start
+            crop = self.crops[row]
             if crop is None:
                 last = None
                 continue
-            batch = frame_batch(frame.image, crop, item.landmarks[row]).to(device)
-            weights, schedule = self._tools.job.track, self._tools.job.schedule
-            is_first = last is None or bool(item.starts[row])
+            batch = frame_batch(frame.image, crop, self.landmarks[row]).to(device)
+            weights, schedule = job.track, job.schedule
+            is_first = last is None or bool(self.starts[row])
             if last is None or is_first:
                 start, rules = begin(fitter, person, batch), FIRST_RULES
                 weights = replace(
@@ -590,7 +601,7 @@ class _Track:
                 )
             else:
                 start, rules = last, NEXT_RULES
-            stride = TRACK_STRIDE[self._tools.job.preset]
+            stride = TRACK_STRIDE[job.preset]
             if schedule is None:
                 tracked = track(fitter, start, batch, rules, weights, stride)
             else:

@@ -16,7 +16,7 @@ import trimesh
 from scipy.io import loadmat
 
 from data.video import VideoReader
-from data.worker_pool import WorkerDied
+from data.worker_pool import WorkerDied, WorkerPool
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from options.data_options import DetectionOptions
@@ -192,7 +192,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(
     monkeypatch.setattr(video_fitting._Cache, "write", watch)
     again = VideoFitting(job, scanned)
     np.testing.assert_array_equal(again.run().coefficients, fitted.coefficients)
-    assert written == ["track_00001", "track_00002"]
+    assert written == ["track_00001", "track_00002", "track_00003"]
     again.clear_up()
     assert not scanned.exists()
 
@@ -202,26 +202,28 @@ def test_a_part_whose_worker_died_is_done_again(
 ):
     died = []
 
-    def unlucky(work: Any, items: Any, workers: int) -> Iterator[tuple[Any, Any]]:
-        for item in items:
-            if item[0] == 1 and len(died) < 2:
-                died.append(item)
-                yield item, WorkerDied(-9)
-            else:
-                yield item, work(item)
+    class Unlucky(WorkerPool):
+        def map(self, items: Any) -> Iterator[tuple[Any, Any]]:
+            for item in items:
+                if item.number == 1 and len(died) < 2:
+                    died.append(item)
+                    yield item, WorkerDied(-9)
+                else:
+                    yield from super().map([item])
 
-    monkeypatch.setattr(video_fitting, "map_in_processes", unlucky)
+    monkeypatch.setattr(video_fitting, "WorkerPool", Unlucky)
     fitting = VideoFitting(job, scanned)
     np.testing.assert_array_equal(fitting.run().coefficients, fitted.coefficients)
     assert len(died) == 2
 
-    def doomed(work: Any, items: Any, workers: int) -> Iterator[tuple[Any, Any]]:
-        for item in items:
-            yield item, WorkerDied(-9) if item[0] == 2 else work(item)
+    class Doomed(WorkerPool):
+        def map(self, items: Any) -> Iterator[tuple[Any, Any]]:
+            for item in items:
+                yield from [(item, WorkerDied(-9))] if item.number == 2 else super().map([item])
 
-    monkeypatch.setattr(video_fitting, "map_in_processes", doomed)
+    monkeypatch.setattr(video_fitting, "WorkerPool", Doomed)
     (scanned / "track_00002.npz").unlink()
-    with pytest.raises(InputError, match="frames 14 to 20: the process working on it died"):
+    with pytest.raises(InputError, match="frames 10 to 14: the process working on it died"):
         fitting.run()
 
 
