@@ -25,7 +25,7 @@ from models.fitting.focal import FOCAL, settle_focal, start_focal, with_focal
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
 from models.fitting.landmark_term import LandmarkTerm
 from models.fitting.light_term import LightTerm
-from models.fitting.photometric import PhotoLevel, PhotometricTerm
+from models.fitting.photometric import PhotoLevel, PhotometricTerm, RenderedFaces
 from models.fitting.priors import Quadratic, focal_prior, priors
 from models.fitting.problem import Evaluation, FitProblem
 from models.fitting.terms import Term
@@ -264,6 +264,7 @@ class FaceFitter:
         stride: int,
         free: Collection[str] = (),
         shared: Collection[str] = (),
+        rendered: RenderedFaces | None = None,
     ) -> FitTerms:
         """Photo, landmarks where the batch has some, and priors.
 
@@ -274,18 +275,27 @@ class FaceFitter:
                 model's.
             shared: blocks that are the same for all faces; the focal length is free if it is
                 among them.
+            rendered: as in `photo_term`.
         """
         layout = self._layout(free, shared)
         terms: dict[str, Term] = {**self.priors_of(layout)}
-        terms["photo"] = self.photo_term(batch, stride, layout)
+        terms["photo"] = self.photo_term(batch, stride, layout, rendered)
         if batch.landmarks_px is not None:
             terms["landmarks"] = self._landmarks(batch.landmarks_px, layout)
         return FitTerms(layout, terms, tuple(shared))
 
     def photo_term(
-        self, batch: FaceBatch, stride: int, layout: ParameterLayout | None = None
+        self,
+        batch: FaceBatch,
+        stride: int,
+        layout: ParameterLayout | None = None,
+        rendered: RenderedFaces | None = None,
     ) -> PhotometricTerm:
-        """The photo alone; of everything, or of what a layout has."""
+        """The photo alone; of everything, or of what a layout has.
+
+        Faces that this fitter has rendered at this stride, for another photo, may be handed on:
+        they are not rendered again.
+        """
         photo, layout = self.photo_level(batch, stride), layout or self.face_model.layout
         tables = self.tables
         key = tuple(name for name in layout.slices if name != FOCAL)
@@ -293,7 +303,9 @@ class FaceFitter:
             if key not in self._restricted:
                 self._restricted[key] = tables.only(self.face_model, layout)
             tables = self._restricted[key]
-        return PhotometricTerm(self.face_model, tables, self.renderer, photo, self.weights, layout)
+        return PhotometricTerm(
+            self.face_model, tables, self.renderer, photo, self.weights, layout, rendered
+        )
 
     @torch.no_grad()
     def minimise(

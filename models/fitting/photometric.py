@@ -81,6 +81,18 @@ class PhotoLevel:
 
 
 @dataclass(frozen=True)
+class RenderedFaces:
+    """Faces as the pixels of a level see them, whatever the photo shows."""
+
+    coefficients: Coefficients
+    shaped: ShapedFace
+    posed: PosedFace
+    fragments: Fragments
+    seen: Float[Tensor, "batch height width 4"]
+    """Colours, and depth in the camera frame."""
+
+
+@dataclass(frozen=True)
 class PixelView:
     """What the pixels of a level see of the faces.
 
@@ -88,9 +100,7 @@ class PixelView:
     weight 0.
     """
 
-    coefficients: Coefficients
-    shaped: ShapedFace
-    posed: PosedFace
+    rendered: RenderedFaces
     photo: Float[Tensor, "batch pixels 3"]
     """Its colours."""
     residuals: Float[Tensor, "batch pixels 3"]
@@ -106,6 +116,21 @@ class PixelView:
     barycentrics: Float[Tensor, "batch pixels 3"]
     gradients: Float[Tensor, "batch pixels 3 2"]
     """Of the rendering by x and y: that of the photo where it has none."""
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """Of the faces."""
+        return self.rendered.coefficients
+
+    @property
+    def shaped(self) -> ShapedFace:
+        """The faces before pose and light."""
+        return self.rendered.shaped
+
+    @property
+    def posed(self) -> PosedFace:
+        """The faces before the camera."""
+        return self.rendered.posed
 
     @property
     def shares(self) -> Float[Tensor, "batch pixels"]:
@@ -124,10 +149,12 @@ class PhotometricTerm:
         level: PhotoLevel,
         weights: FitWeights,
         layout: ParameterLayout | None = None,
+        rendered: RenderedFaces | None = None,
     ) -> None:
         """Prepare the term; its own weight is in `weights`.
 
-        The layout is of what is free: only joints and the focal length need it.
+        The layout is of what is free: only joints and the focal length need it. Faces that a term
+        of the same camera and size has rendered are not rendered again when they are looked at.
         """
         self._layout = layout or face_model.layout
         self._face_model = face_model
@@ -135,18 +162,15 @@ class PhotometricTerm:
         self._renderer = renderer
         self._level = level
         self._weights = weights
+        self._rendered = rendered
 
     def look(self, coefficients: Coefficients) -> PixelView:
         """Render the faces and compare the pixels of their front with the photos."""
-        model, level, backend = self._face_model, self._level, self._renderer.backend
-        camera = camera_of(level.camera, coefficients)
-        shaped = shape_face(model, coefficients)
-        posed = pose_face(model, shaped, coefficients, camera)
-        size = (camera.height, camera.width)
-        clip = camera.clip(posed.vertices_camera)
-        fragments = rasterize(clip, model.triangles, size, backend=backend)
-        features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
-        seen = interpolate(features, model.triangles, fragments, backend=backend)
+        rendered = self._rendered
+        if rendered is None or rendered.coefficients is not coefficients:
+            rendered = self._render(coefficients)
+        model, level = self._face_model, self._level
+        fragments, seen = rendered.fragments, rendered.seen
         # The pixels that count.
         ids = fragments.triangle_id.flatten(1).long()
         counts = self._tables.is_front[ids] & (level.attention.flatten(1) > 0)
@@ -157,20 +181,29 @@ class PhotometricTerm:
         barycentrics = _at(fragments.barycentrics.flatten(1, 2), index)
         vertex = barycentrics.new_tensor([1.0, 0.0, 0.0])
         images = level.images.permute(0, 2, 3, 1).flatten(1, 2)
-        photo, rendered = _at(images, index), _at(seen[..., :3].flatten(1, 2), index)
+        photo, colours = _at(images, index), _at(seen[..., :3].flatten(1, 2), index)
         return PixelView(
-            coefficients=coefficients,
-            shaped=shaped,
-            posed=posed,
+            rendered=rendered,
             photo=photo,
-            residuals=rendered.clamp(0, 1) - photo,
+            residuals=colours.clamp(0, 1) - photo,
             attention=attention.gather(1, index),
-            shows=(rendered > 0) & (rendered < 1),
+            shows=(colours > 0) & (colours < 1),
             index=index,
-            corners=model.triangles.long()[ids.gather(1, index).clamp(min=0)],
+            corners=model.triangles[ids.gather(1, index).clamp(min=0)].long(),
             barycentrics=torch.where(used, barycentrics, vertex),
             gradients=_rendered_gradients(seen, fragments, level.gradients, index),
         )
+
+    def _render(self, coefficients: Coefficients) -> RenderedFaces:
+        model, backend = self._face_model, self._renderer.backend
+        camera = camera_of(self._level.camera, coefficients)
+        shaped = shape_face(model, coefficients)
+        posed = pose_face(model, shaped, coefficients, camera)
+        clip = camera.clip(posed.vertices_camera)
+        fragments = rasterize(clip, model.triangles, (camera.height, camera.width), backend=backend)
+        features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
+        seen = interpolate(features, model.triangles, fragments, backend=backend)
+        return RenderedFaces(coefficients, shaped, posed, fragments, seen)
 
     def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""

@@ -31,6 +31,7 @@ from models.batch import FaceBatch
 from models.fitting.adam import POSE, costs, descend
 from models.fitting.fitter import LANDMARK_RULES, FaceFitter, FitTerms
 from models.fitting.gauss_newton import Minimum, StepRules
+from models.fitting.photometric import RenderedFaces
 from models.fitting.priors import Nearness, step_rates
 from models.fitting.problem import FitProblem
 from models.parameters import Coefficients, ParameterLayout
@@ -64,6 +65,16 @@ class TrackedFrame:
     """Half its negative gradient there: where it would go on to by itself. After Gauss-Newton's
     steps that is what the nearness to the frame before held back, but for the last step's rest."""
 
+    @property
+    def coefficients(self) -> Coefficients:
+        """All of the face, a batch of one."""
+        return self.minimum.evaluation.coefficients
+
+    @property
+    def rendered(self) -> RenderedFaces:
+        """The face that was found."""
+        return self.minimum.evaluation.views["photo"].rendered
+
 
 def track(
     fitter: FaceFitter,
@@ -72,6 +83,7 @@ def track(
     rules: StepRules,
     weights: TrackWeights,
     stride: int = 4,
+    rendered: RenderedFaces | None = None,
 ) -> TrackedFrame:
     """Fit the next frame.
 
@@ -82,8 +94,9 @@ def track(
         rules: of the steps.
         weights: of the nearness to the frame before.
         stride: side of the squares of pixels that are averaged.
+        rendered: the `previous` face, which then is not rendered again: `TrackedFrame.rendered`.
     """
-    terms = fitter.photo_terms(batch, stride, TRACKED)
+    terms = fitter.photo_terms(batch, stride, TRACKED, rendered=rendered)
     held = terms.with_term("motion", nearness(previous, terms.layout, weights))
     return _with_certainty(terms, fitter.minimise(previous, held, rules))
 

@@ -45,7 +45,6 @@ from models.fitting.tracking import (
     Smoothness,
     TrackedFrame,
     begin,
-    motion_of,
     smooth,
     track,
     track_adam,
@@ -583,7 +582,7 @@ class _TrackPart(_Part):
             "pull": np.zeros((len(core), size), np.float32),
             "photo": np.zeros(len(core), np.float32),
         }
-        last: Coefficients | None = None
+        last: TrackedFrame | None = None
         # What comes after the core says nothing about it.
         for frame in tools.reader.frames(covered.start, core.stop):
             row = frame.number - covered.start
@@ -594,30 +593,31 @@ class _TrackPart(_Part):
             batch = frame_batch(frame.image, crop, self.landmarks[row]).to(device)
             weights, schedule = job.track, job.schedule
             is_first = last is None or bool(self.starts[row])
+            rendered = None
             if last is None or is_first:
                 start, rules = begin(fitter, person, batch), FIRST_RULES
                 weights = replace(
                     weights, near_expression=0.0, near_rotation=0.0, near_translation=0.0
                 )
             else:
-                start, rules = last, NEXT_RULES
+                start, rules = last.coefficients, NEXT_RULES
+                rendered = last.rendered
             stride = TRACK_STRIDE[job.preset]
             if schedule is None:
-                tracked = track(fitter, start, batch, rules, weights, stride)
+                last = track(fitter, start, batch, rules, weights, stride, rendered)
             else:
-                tracked = track_adam(
+                last = track_adam(
                     fitter, start, batch, schedule, weights, stride, is_first=is_first
                 )
-            last = tracked.minimum.evaluation.coefficients
             if frame.number in core:
                 place = frame.number - core.start
-                arrays["coefficients"][place] = layout.join(last)[0].cpu().numpy()
-                arrays["motion"][place] = motion_of(last)[0].cpu().numpy()
-                certainty = tracked.certainty.cpu().numpy()
+                arrays["coefficients"][place] = layout.join(last.coefficients)[0].cpu().numpy()
+                arrays["motion"][place] = last.motion.cpu().numpy()
+                certainty = last.certainty.cpu().numpy()
                 arrays["certainty"][place] = certainty
                 arrays["sureness"][place] = certainty.diagonal()
-                arrays["pull"][place] = tracked.pull.cpu().numpy()
-                arrays["photo"][place] = _colour_distance(tracked, fitter)
+                arrays["pull"][place] = last.pull.cpu().numpy()
+                arrays["photo"][place] = _colour_distance(last, fitter)
         return arrays
 
 
