@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.fitting.problem import Evaluation, FitProblem
+from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients
 
 
@@ -40,6 +41,14 @@ class StepRules:
 
 
 @dataclass(frozen=True)
+class SecondOrder:
+    """The energy to the second order about some coefficients."""
+
+    about: Evaluation
+    equations: NormalEquations
+
+
+@dataclass(frozen=True)
 class Minimum:
     """Where the steps ended."""
 
@@ -50,6 +59,8 @@ class Minimum:
     """(B,) steps tried for each face."""
     converged: Bool[Tensor, " batch"]
     """Whether a face ended by itself, not by the number of steps."""
+    model: SecondOrder
+    """The last one, from which the last step was taken."""
 
 
 def minimise(
@@ -71,11 +82,11 @@ def minimise(
     damping = torch.full_like(now.total, rules.damping)
     done = torch.zeros_like(now.total, dtype=torch.bool)
     tried = torch.zeros_like(now.total, dtype=torch.int64)
-    equations = None
+    model = SecondOrder(now, problem.linearise(now))
     for _ in range(rules.most):
-        if equations is None:
-            equations = problem.linearise(now)
-        step, solved = problem.solve(equations, damping)
+        if model.about is not now:
+            model = SecondOrder(now, problem.linearise(now))
+        step, solved = problem.solve(model.equations, damping)
         then = problem.evaluate(
             problem.retract(now.coefficients, torch.where(solved[:, None], step, 0.0))
         )
@@ -87,14 +98,14 @@ def minimise(
         damping = torch.where(better, damping / rules.relax, damping * rules.tighten)
         done |= enough | (damping > rules.largest_damping)
         if bool(better.all()):
-            now, equations = then, None
+            now = then
         elif bool(better.any()):
-            now, equations = problem.evaluate(choose(better, then, now)), None
+            now = problem.evaluate(choose(better, then, now))
         if watch is not None:
             watch(now)
         if bool(done.all()):
             break
-    return Minimum(now, first, tried, done)
+    return Minimum(now, first, tried, done, model)
 
 
 def choose(better: Bool[Tensor, " batch"], then: Evaluation, now: Evaluation) -> Coefficients:

@@ -25,6 +25,9 @@ class NormalEquations:
     def __add__(self, other: NormalEquations) -> NormalEquations:
         return NormalEquations(self.hessian + other.hessian, self.gradient + other.gradient)
 
+    def __sub__(self, other: NormalEquations) -> NormalEquations:
+        return NormalEquations(self.hessian - other.hessian, self.gradient - other.gradient)
+
     @classmethod
     def of_squares(
         cls,

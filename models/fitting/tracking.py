@@ -29,8 +29,8 @@ from torch import Tensor
 
 from models.batch import FaceBatch
 from models.fitting.adam import POSE, costs, descend
-from models.fitting.fitter import LANDMARK_RULES, FaceFitter, FitTerms
-from models.fitting.gauss_newton import Minimum, StepRules
+from models.fitting.fitter import LANDMARK_RULES, FaceFitter
+from models.fitting.gauss_newton import Minimum, SecondOrder, StepRules
 from models.fitting.photometric import RenderedFaces
 from models.fitting.priors import Nearness, step_rates
 from models.fitting.problem import FitProblem
@@ -60,7 +60,7 @@ class TrackedFrame:
     motion: Float[Tensor, " motion"]
     """Expression, angles, translation."""
     certainty: Float[Tensor, "motion motion"]
-    """Half the curvature of the frame's own energy about it, light eliminated."""
+    """Half the curvature of the frame's own energy, light eliminated, where its last step began."""
     pull: Float[Tensor, " motion"]
     """Half its negative gradient there: where it would go on to by itself. After Gauss-Newton's
     steps that is what the nearness to the frame before held back, but for the last step's rest."""
@@ -76,6 +76,7 @@ class TrackedFrame:
         return self.minimum.evaluation.views["photo"].rendered
 
 
+@torch.inference_mode()  # cheaper than no_grad, in some hundred small operations a step
 def track(
     fitter: FaceFitter,
     previous: Coefficients,
@@ -97,8 +98,12 @@ def track(
         rendered: the `previous` face, which then is not rendered again: `TrackedFrame.rendered`.
     """
     terms = fitter.photo_terms(batch, stride, TRACKED, rendered=rendered)
-    held = terms.with_term("motion", nearness(previous, terms.layout, weights))
-    return _with_certainty(terms, fitter.minimise(previous, held, rules))
+    near = nearness(previous, terms.layout, weights)
+    minimum = fitter.minimise(previous, terms.with_term("motion", near), rules)
+    # Of what the frame itself says: smoothing brings its own tie to the neighbours.
+    about = minimum.model.about
+    own = minimum.model.equations - near.equations(about.views["motion"])
+    return _with_certainty(terms.layout, minimum, SecondOrder(about, own))
 
 
 def track_adam(
@@ -141,24 +146,25 @@ def track_adam(
     )
     every = {**costs(fitter, batch), "motion": near}
     found, stage = descend("all", every, posed, further, schedule.rate, TRACKED)
-    evaluation = FitProblem(terms.layout, terms.by_name).evaluate(found)
-    minimum = Minimum(evaluation, stage.first, stage.tried, stage.converged)
-    tracked = _with_certainty(terms, minimum)
+    problem = FitProblem(terms.layout, terms.by_name)
+    evaluation = problem.evaluate(found)
+    own = SecondOrder(evaluation, problem.linearise(evaluation))
+    minimum = Minimum(evaluation, stage.first, stage.tried, stage.converged, own)
+    tracked = _with_certainty(terms.layout, minimum, own)
     # So many steps end anywhere: what is left of the slope is not only what the nearness left.
     return replace(tracked, pull=torch.zeros_like(tracked.pull))
 
 
 @torch.no_grad()
-def _with_certainty(terms: FitTerms, minimum: Minimum) -> TrackedFrame:
-    # Of what the frame itself says: smoothing brings its own tie to the neighbours.
-    problem = FitProblem(terms.layout, terms.by_name)
-    equations = problem.linearise(minimum.evaluation)
-    found = minimum.evaluation.coefficients
-    to_step = torch.linalg.inv(step_rates(terms.layout, found)[0].double())
-    curvature = to_step.mT @ equations.hessian[0].double() @ to_step
-    gradient = to_step.mT @ equations.gradient[0].double()
-    curvature, gradient = eliminate_light(curvature, gradient, terms.layout)
-    like = equations.gradient
+def _with_certainty(layout: ParameterLayout, minimum: Minimum, own: SecondOrder) -> TrackedFrame:
+    """The frame with its own energy: `own`, about where the last step began, moved to its end."""
+    found, before = minimum.evaluation.coefficients, own.about.coefficients
+    to_step = torch.linalg.inv(step_rates(layout, before)[0].double())
+    curvature = to_step.mT @ own.equations.hessian[0].double() @ to_step
+    moved = (layout.join(found) - layout.join(before))[0].double()
+    gradient = to_step.mT @ own.equations.gradient[0].double() + curvature @ moved
+    curvature, gradient = eliminate_light(curvature, gradient, layout)
+    like = own.equations.gradient
     return TrackedFrame(
         minimum, motion_of(found)[0], curvature.to(like) / 2, -gradient.to(like) / 2
     )

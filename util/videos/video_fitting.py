@@ -68,7 +68,7 @@ FORMAT_VERSION = 4
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""
 FIRST_RULES = StepRules(most=10)
-NEXT_RULES = StepRules(most=3, least_decrease=3e-3)
+NEXT_RULES = StepRules(most=3, least_decrease=1e-2)
 TRACK_STRIDE: Mapping[Preset, int] = {"fast": 4, "balanced": 4, "best": 2}
 """Side of the squares of pixels that tracking looks at. A lid is hardly wider than one of 4."""
 MOST_APPROACH = 1.5
