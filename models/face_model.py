@@ -251,6 +251,7 @@ class FaceModel(nn.Module):
         identity: Float[Tensor, "batch identity"],
         expression: Float[Tensor, "batch expression"],
         joints_rad: Float[Tensor, "batch joints"] | None = None,
+        neutral: Float[Tensor, "batch vertices 3"] | None = None,
     ) -> Float[Tensor, "batch vertices 3"]:
         """Vertices in the object frame, decimetres.
 
@@ -259,9 +260,15 @@ class FaceModel(nn.Module):
             expression: weights of the expression basis.
             joints_rad: axis-angle rotations of the joints, for models that have some; None leaves
                 them at rest.
+            neutral: the vertices of this identity without expression, joints at rest, where they
+                are known already: the larger part of the work is then done.
         """
         coefficients = torch.cat([identity, expression], dim=1)
-        flat = torch.addmm(self.mean_shape, coefficients, self.shape_basis)
+        if neutral is None:
+            flat = torch.addmm(self.mean_shape, coefficients, self.shape_basis)
+        else:
+            by_expression = self.shape_basis[identity.shape[1] :]
+            flat = torch.addmm(neutral.flatten(1), expression, by_expression)
         vertices = flat.unflatten(1, (-1, 3))
         if self.skeleton is None or joints_rad is None:
             return vertices

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,6 +31,23 @@ class ShapedFace:
     """Unit, outwards."""
     albedo: Float[Tensor, "batch vertices 3"]
     """sRGB-encoded colour without light."""
+
+
+@dataclass(frozen=True)
+class KnownPerson:
+    """What identity and texture give a face, computed once for many expressions of it."""
+
+    neutral: Float[Tensor, "batch vertices 3"]
+    """Vertices without expression, joints at rest; object frame, decimetres."""
+    albedo: Float[Tensor, "batch vertices 3"]
+    """As in `ShapedFace`."""
+
+    @classmethod
+    @full_products()
+    def of(cls, face_model: FaceModel, person: Coefficients) -> KnownPerson:
+        """Of coefficients, of which nothing else counts."""
+        neutral = face_model.shape(person.identity, torch.zeros_like(person.expression))
+        return cls(neutral, face_model.albedo(person.texture))
 
 
 @dataclass(frozen=True)
@@ -68,15 +86,26 @@ class Reconstruction:
 
 
 @full_products()
-def shape_face(face_model: FaceModel, coefficients: Coefficients) -> ShapedFace:
-    """Decode identity, expression, joints and texture."""
+def shape_face(
+    face_model: FaceModel, coefficients: Coefficients, person: KnownPerson | None = None
+) -> ShapedFace:
+    """Decode identity, expression, joints and texture.
+
+    Args:
+        face_model: whose coefficients they are.
+        coefficients: of the faces.
+        person: whose they all are, if that is known.
+    """
     vertices = face_model.shape(
-        coefficients.identity, coefficients.expression, coefficients.joints_rad
+        coefficients.identity,
+        coefficients.expression,
+        coefficients.joints_rad,
+        None if person is None else person.neutral,
     )
     return ShapedFace(
         vertices_object=vertices,
         normals_object=face_model.normals(vertices),
-        albedo=face_model.albedo(coefficients.texture),
+        albedo=face_model.albedo(coefficients.texture) if person is None else person.albedo,
     )
 
 

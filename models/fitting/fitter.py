@@ -33,6 +33,7 @@ from models.landmarks import INNER
 from models.parameters import Coefficients, ParameterLayout
 from models.pose import pose_from_points
 from models.renderer import Renderer
+from models.stages import KnownPerson
 from options.fitting_weights import FitWeights, Preset
 
 
@@ -155,6 +156,8 @@ class FaceFitter:
         self.camera = camera
         self.renderer = renderer
         self.weights = weights or FitWeights()
+        self.person: KnownPerson | None = None
+        """Whose faces are fitted, if that is known: see `knowing`."""
         self.tables = FaceDerivatives.of(face_model)
         self._of_all: Mapping[str, Quadratic] = priors(face_model, self.weights)
         self._priors: dict[tuple[str, ...], Mapping[str, Quadratic]] = {}
@@ -221,6 +224,16 @@ class FaceFitter:
         other = copy(self)
         other.weights = weights
         other._of_all, other._priors = priors(self.face_model, weights), {}
+        return other
+
+    @torch.no_grad()
+    def knowing(self, person: Coefficients) -> FaceFitter:
+        """A fitter of one person, which shares the tables of this one.
+
+        Where identity and texture are held fixed, faces are then taken to have this person's.
+        """
+        other = copy(self)
+        other.person = KnownPerson.of(self.face_model, person)
         return other
 
     @torch.no_grad()
@@ -303,8 +316,9 @@ class FaceFitter:
             if key not in self._restricted:
                 self._restricted[key] = tables.only(self.face_model, layout)
             tables = self._restricted[key]
+        person = None if {"identity", "texture"} & set(layout.slices) else self.person
         return PhotometricTerm(
-            self.face_model, tables, self.renderer, photo, self.weights, layout, rendered
+            self.face_model, tables, self.renderer, photo, self.weights, layout, rendered, person
         )
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
 from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Fragments, Renderer, interpolate, rasterize
-from models.stages import PosedFace, ShapedFace, pose_face, shape_face
+from models.stages import KnownPerson, PosedFace, ShapedFace, pose_face, shape_face
 from options.fitting_weights import FitWeights
 
 FACES_AT_ONCE = 4
@@ -150,11 +150,13 @@ class PhotometricTerm:
         weights: FitWeights,
         layout: ParameterLayout | None = None,
         rendered: RenderedFaces | None = None,
+        person: KnownPerson | None = None,
     ) -> None:
         """Prepare the term; its own weight is in `weights`.
 
         The layout is of what is free: only joints and the focal length need it. Faces that a term
-        of the same camera and size has rendered are not rendered again when they are looked at.
+        of the same camera and size has rendered are not rendered again when they are looked at. Of
+        a known person, only such faces may be looked at.
         """
         self._layout = layout or face_model.layout
         self._face_model = face_model
@@ -163,6 +165,7 @@ class PhotometricTerm:
         self._level = level
         self._weights = weights
         self._rendered = rendered
+        self._person = person
 
     def look(self, coefficients: Coefficients) -> PixelView:
         """Render the faces and compare the pixels of their front with the photos."""
@@ -197,7 +200,7 @@ class PhotometricTerm:
     def _render(self, coefficients: Coefficients) -> RenderedFaces:
         model, backend = self._face_model, self._renderer.backend
         camera = camera_of(self._level.camera, coefficients)
-        shaped = shape_face(model, coefficients)
+        shaped = shape_face(model, coefficients, self._person)
         posed = pose_face(model, shaped, coefficients, camera)
         clip = camera.clip(posed.vertices_camera)
         fragments = rasterize(clip, model.triangles, (camera.height, camera.width), backend=backend)

@@ -572,7 +572,7 @@ class _TrackPart(_Part):
         person = Coefficients(
             **{name: torch.from_numpy(block).to(device) for name, block in self.person.items()}
         )
-        layout = fitter.face_model.layout
+        fitter, layout = fitter.knowing(person), fitter.face_model.layout
         size = sum(part.stop - part.start for part in _motion_slices(layout).values())
         arrays = {
             "coefficients": np.zeros((len(core), layout.size), np.float32),
