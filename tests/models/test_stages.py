@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from models.stages import pose_face, reconstruct, shape_face
+from models.stages import KnownPerson, pose_face, reconstruct, shape_face
 
 
 def some_coefficients(model: FaceModel, batch: int = 2) -> Coefficients:
@@ -28,6 +29,18 @@ def test_shape_face_decodes_without_pose(tiny_face_model: FaceModel):
     torch.testing.assert_close(shaped.vertices_object, expected)
     torch.testing.assert_close(shaped.normals_object, tiny_face_model.normals(expected))
     torch.testing.assert_close(shaped.albedo, tiny_face_model.albedo(coefficients.texture))
+
+
+def test_a_known_person_has_the_same_faces(tiny_face_model: FaceModel):
+    """Whatever their expression, and though the person is known from one of them."""
+    every = some_coefficients(tiny_face_model, 3)
+    one = every.item(0)
+    same = {name: getattr(one, name).expand(3, -1) for name in ("identity", "texture")}
+    faces = replace(every, **same)
+    known = KnownPerson.of(tiny_face_model, replace(one, expression=one.expression + 1))
+    found = shape_face(tiny_face_model, faces.item(2), known)
+    expected = shape_face(tiny_face_model, faces.item(2))
+    torch.testing.assert_close(vars(found), vars(expected))
 
 
 def test_pose_is_scipys_rotation_then_translation(tiny_face_model: FaceModel):

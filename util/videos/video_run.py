@@ -33,7 +33,7 @@ from util.videos.video_measures import VideoMeasures, say, say_clock, write_repo
 from util.videos.video_results import VideoResults, remove_stale
 
 MOST_WORKERS = 8
-"""That a run starts unasked: each holds half a gigabyte."""
+"""That a run starts unasked: each holds 0.7 gigabytes."""
 _SIDE = ("_fit.mp4", "Input, overlay, geometry")
 _PAGE_FILES = {
     "_fit.mp4": "input, overlay, geometry",

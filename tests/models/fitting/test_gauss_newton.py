@@ -73,6 +73,18 @@ def test_the_energy_never_rises_and_the_valley_is_found(seed: int):
     assert torch.equal(minimum.evaluation.total, energies[-1])
 
 
+@pytest.mark.parametrize("most", [0, 1, 5])
+def test_the_last_model_is_where_the_last_step_began(most: int):
+    term = Valley([10.0])
+    minimum, seen = run(term, starts([[-1.0, 1.1]]), StepRules(most, 0.0))
+    energies = [float(minimum.first), *(float(evaluation.total) for evaluation in seen)]
+    about = minimum.model.about
+    # A step that was undone began where all ended.
+    assert float(about.total) == max(energies[-2:])
+    expected = term.equations(about.coefficients.identity)
+    assert torch.equal(minimum.model.equations.hessian, expected.hessian)
+
+
 def test_what_is_not_finite_is_never_taken():
     """Also where the way down leads there: the steps end before it."""
     start = starts([[-1.0, 2.0], [0.3, 0.0]])

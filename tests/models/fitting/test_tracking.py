@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.optimize import minimize
 from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face_model import FaceModel
+from models.fitting import photometric
 from models.fitting.fitter import FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.priors import step_rates
@@ -27,7 +29,7 @@ from models.fitting.tracking import (
     track,
 )
 from models.parameters import Coefficients
-from models.renderer import Renderer
+from models.renderer import Renderer, rasterize
 from models.skeleton import rotation_from_axis_angle
 from models.stages import reconstruct
 from options.face_options import FaceModelOptions
@@ -231,6 +233,29 @@ def test_a_known_face_is_found_in_the_next_frame(tiny_face_model: FaceModel, pho
     torch.testing.assert_close(after.angles_rad, true.angles_rad, atol=0.02, rtol=0)
     torch.testing.assert_close(found.motion, motion_of(after)[0])
     assert float(torch.linalg.eigvalsh(found.certainty.double()).min()) > -1e-6
+
+
+def test_what_is_known_of_a_face_is_not_computed_again(
+    photo: tuple[FaceFitter, FaceBatch, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+):
+    """Person and last rendering change no result, and a look at the start renders nothing."""
+    fitter, batch, flat = photo
+    person = fitter.face_model.layout.split(flat)
+    known, rules, weights = fitter.knowing(person), StepRules(most=3), TrackWeights()
+    first = track(fitter, begin(fitter, person, batch), batch, rules, weights)
+    darker = replace(batch, images=0.8 * batch.images)
+    slow = track(fitter, first.coefficients, darker, rules, weights)
+    rendered = []
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        rendered.append(arguments)
+        return rasterize(*arguments, **named)
+
+    monkeypatch.setattr(photometric, "rasterize", counting)
+    quick = track(known, first.coefficients, darker, rules, weights, rendered=first.rendered)
+    assert len(rendered) == int(quick.minimum.tried)
+    for name in ("motion", "certainty", "pull"):
+        torch.testing.assert_close(getattr(quick, name), getattr(slow, name), rtol=1e-3, atol=1e-4)
 
 
 def test_nearness_holds_a_frame_to_the_one_before(tiny_face_model: FaceModel, photo):

@@ -15,6 +15,7 @@ import torch
 import trimesh
 from scipy.io import loadmat
 
+from data import worker_pool
 from data.video import VideoReader
 from data.worker_pool import WorkerDied, WorkerPool
 from models.face_model import FaceModel
@@ -162,8 +163,18 @@ def test_the_key_frames_tell_the_focal_length_on_request(
 
 
 @pytest.mark.slow  # two more fits of the video
-def test_workers_and_parts_do_not_show(job: VideoJob, fitted: FollowedFace, tmp_path: Path):
+def test_workers_and_parts_do_not_show(
+    job: VideoJob, fitted: FollowedFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    start, started = worker_pool._start, []
+
+    def counting(function: Any) -> Any:
+        started.append(function)
+        return start(function)
+
+    monkeypatch.setattr(worker_pool, "_start", counting)
     two = VideoFitting(job, tmp_path / "two", workers=2).run()
+    assert len(started) == 2  # for both passes
     np.testing.assert_allclose(two.coefficients, fitted.coefficients, atol=2e-4)
     whole = VideoFitting(replace(job, part_frames=100), tmp_path / "whole").run()
     offset = np.abs(whole.coefficients - fitted.coefficients)
