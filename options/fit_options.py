@@ -180,7 +180,7 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     if fit.landmarks and not Path(fit.landmarks).is_file():
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
     if fit.init == "regress":
-        find_trained(options)
+        find_trained(options, either=False)
     return "photos"
 
 

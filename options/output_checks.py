@@ -68,10 +68,18 @@ def check_photos(names: Sequence[str], photos: Sequence[Path]) -> None:
     Raises:
         InputError: no photo is a crop of PanoHead's, which are square.
     """
-    sizes = {photo: picture_size(photo) for photo in photos if "panohead" in names}
-    known = {photo: size for photo, size in sizes.items() if size is not None}
-    if known and all(width != height for width, height in known.values()):
-        photo, (width, height) = next(iter(known.items()))
+    if "panohead" not in names:
+        return
+    oblong: tuple[Path, int, int] | None = None
+    for photo in photos:
+        if (size := picture_size(photo)) is None:
+            continue
+        width, height = size
+        if width == height:
+            return
+        oblong = oblong or (photo, width, height)
+    if oblong is not None:
+        photo, width, height = oblong
         raise InputError(
             f"--save panohead: its labels are of PanoHead's own crops, and {photo} is {width} x "
             f"{height}; crop it with PanoHead's recrop_images.py and give that, or leave the kind "

@@ -180,7 +180,7 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
             "--name",
             "synergy",
         ): "holds a SynergyNet.*--model synerg",
-        ("fit", photo, "--init", "regress", "--name", "synergy"): "latest.pth holds a SynergyNet",
+        ("fit", photo, "--init", "regress", "--name", "synergy"): "a SynergyNet.*name another ch",
         ("fit", photo, "--init", "regress", "--name", "no"): "there is no folder checkpoints/no",
         ("fit", photo, "--save", "panohead"): "--save panohead: .*anna.png is 30 x 32; crop it",
         (

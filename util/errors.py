@@ -18,8 +18,11 @@ class PeerLost(RuntimeError):
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those it came from, latest first; libraries put ones of their own on top."""
+    """An error and those it came from, latest first; libraries put ones of their own on top.
+
+    Not those that were hidden on purpose (`raise ... from None`).
+    """
     found: BaseException | None = error
     while found is not None:
         yield found
-        found = found.__cause__ or found.__context__
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)

@@ -11,7 +11,7 @@ from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, check_face
 from options.flags import ParsedOptions
 from util.errors import InputError
 from util.folders import check_file, check_folder
-from util.photos.saved_names import find_saved, read_record
+from util.photos.saved_names import find_saved, is_network_track, read_record
 
 _FIT = "fit it first: python fit.py"
 
@@ -50,6 +50,12 @@ def check_animation(options: ParsedOptions) -> None:
             f"fit.py --save texture wrote, {AUTO} or {ALBEDO}"
         )
     _check_faces(options)
+    for flag, given in (("coeffs", wanted.coeffs), ("with", wanted.with_)):
+        if given and (saved := find_saved(Path(given))) and is_network_track(saved):
+            raise InputError(
+                f"--{flag} {saved}: a SynergyNet followed this video, and knows neither the albedo "
+                "nor the light that an animation needs; fit the video: python fit.py --v_path"
+            )
     out = Path(wanted.out or "animations/any.mp4")
     (check_file if out.suffix.lower() in WRITTEN else check_folder)(out, "out")
 
@@ -98,9 +104,10 @@ def _check_faces(options: ParsedOptions) -> None:
             "coefficients of one model are noise to another: fit both with the same --face_model"
         )
     moving = records.get("with" if wanted.with_ else "coeffs")
-    out = wanted.out or "animations/*.mp4"
-    if out.lower().endswith(".mp4") and moving is not None and moving.of_photo:
-        raise InputError(f"--out {out}: a photo gives one frame; write a .png, a .glb or a folder")
+    film = wanted.out.lower().endswith(".mp4") or not wanted.out
+    if film and moving is not None and moving.of_photo:
+        named = f"--out {wanted.out}" if wanted.out else "without --out, a .mp4 is written"
+        raise InputError(f"{named}: a photo gives one frame; write a .png, a .glb or a folder")
 
 
 def _refuse_flags_in_vain(options: ParsedOptions) -> None:

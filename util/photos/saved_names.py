@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ _BESIDE = (
     *(".glb", ".obj", ".png", ".json"),
 )
 """Endings of files that lie beside coefficients, longer ones first."""
-_OF_PHOTO = ".json"
+_OF_PHOTO, _OF_VIDEO = ".json", "_report.json"
+_OF_NETWORK = "matrix_px_dm.npy"
+"""An array that SynergyNet's .npz has, and no fit's."""
 _CARD = ("name", "version", "fingerprint")
 
 
@@ -36,8 +39,12 @@ class SavedRecord:
 
 
 def read_record(path: Path) -> SavedRecord:
-    """What the `.json` beside coefficients says: `<stem>.json` of a photo, else of a video."""
-    for ending in (_OF_PHOTO, "_report.json"):
+    """What the `.json` beside coefficients says: `<stem>.json` of a photo, else of a video.
+
+    A photo and a video of one name may lie in one folder; only a video has an `.npz`.
+    """
+    endings = (_OF_PHOTO, _OF_VIDEO)
+    for ending in reversed(endings) if path.suffix.lower() == ".npz" else endings:
         try:
             text = path.with_name(f"{path.stem}{ending}").read_text(encoding="utf-8")
             content = json.loads(text)
@@ -63,3 +70,12 @@ def find_saved(path: Path) -> Path | None:
             if stem and found.is_file():
                 return found
     return None
+
+
+def is_network_track(path: Path) -> bool:
+    """Whether coefficients are of a video that a SynergyNet followed (`util.synergy`)."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return _OF_NETWORK in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # a .mat, or damaged: its reader says so

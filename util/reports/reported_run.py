@@ -12,13 +12,15 @@ from options.record import git_commit
 from util.reports.report_parts import versions
 
 PLACES = {
-    *("img_folder", "img_path", "files", "v_path", "landmarks", "res_folder", "cache_folder"),
+    *("img_folder", "img_path", "files", "v_path", "res_folder", "cache_folder"),
     *("checkpoints_dir", "name", "suffix", "epoch", "bfm_folder", "mm_folder", "uv_folder"),
     *("gpu_ids", "num_cpu_threads", "nworkers", "ngpus", "faces_at_once", "test_batch_size"),
     *("model", "verbose"),
 }
 """Flags that say where files lie, or how a machine shares the work: they change no result, and
 pages go to people whom somebody's folders do not concern. Networks have rows of their own."""
+_FILES = {"landmarks"}
+"""Flags whose file tells what the result came from: it is named without its folder."""
 
 
 def checkpoint_row(path: Path) -> dict[str, str]:
@@ -55,7 +57,7 @@ class ReportedRun:
             told: flags that rows of their own tell.
         """
         flags = {
-            name: value
+            name: Path(str(value)).name if name in _FILES else value
             for name, (value, _) in options.changed().items()
             if options.given(name) and name not in PLACES and name not in told
         }

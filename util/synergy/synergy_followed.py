@@ -1,4 +1,4 @@
-"""A SynergyNet's face along a video as `FollowedFace`, which all writers of videos are fed with.
+"""A SynergyNet's face along a video as `FollowedFace`, from which its page and numbers are made.
 
 As of photos (`util.synergy.synergy_reconstruction`), its camera is a weak one. Colours are the
 video's, from key frames that show the head from as many sides as the video has.

@@ -16,7 +16,7 @@ RNET, SYNERGY = "net_recon", "net_synergy"
 _NAMES = {RNET: "an R-Net", SYNERGY: "a SynergyNet"}
 _MODELS = {RNET: "facerecon", SYNERGY: "synergy"}
 _STATE, _PUBLIC_SYNERGY = "state_dict", "I2P."
-"""Of the public SynergyNet: the key of its network, and what names of its weights begin with."""
+"""Of the public SynergyNet: the key of its network, and what stands in the names of its weights."""
 
 _MOST_BYTES = 1 << 24
 """Of the pickle without the numbers; that of a checkpoint has a few hundred kilobytes."""
@@ -25,7 +25,7 @@ _LEGACY = b"\x80\x02"
 (magic number, version, machine) are short."""
 
 
-def check_kind(path: Path, wanted: str) -> None:
+def check_kind(path: Path, wanted: str, *, either: bool = True) -> None:
     """Refuse a checkpoint of the other network.
 
     What else may be wrong with the file, its reader says.
@@ -33,12 +33,18 @@ def check_kind(path: Path, wanted: str) -> None:
     Args:
         path: the file; it is there.
         wanted: RNET or SYNERGY.
+        either: whether the command takes the other network as well, by another --model.
 
     Raises:
         InputError: it holds the other network.
     """
     found = _network_of(_content_without_numbers(path))
     if found not in (None, wanted):
+        if not either:
+            raise InputError(
+                f"{path} holds {_NAMES[found]}, and this command needs {_NAMES[wanted]}; name "
+                "another checkpoint"
+            )
         raise InputError(
             f"{path} holds {_NAMES[found]}, and --model {_MODELS[wanted]} needs {_NAMES[wanted]}; "
             f"give --model {_MODELS[found]}, or another checkpoint"

@@ -64,8 +64,12 @@ def check_labels(options: ParsedOptions) -> None:
         )
 
 
-def find_trained(options: ParsedOptions) -> Path:
+def find_trained(options: ParsedOptions, *, either: bool = True) -> Path:
     """The checkpoint that --weights, or --name and --epoch, mean.
+
+    Args:
+        options: of the command.
+        either: whether the command takes both kinds of network.
 
     Raises:
         InputError: there is none, or it is the other network's.
@@ -77,7 +81,7 @@ def find_trained(options: ParsedOptions) -> Path:
         path = Path(weights)
     else:
         path = resolve_checkpoint(run_folder(options), options[BaseOptions].epoch)
-    check_kind(path, SYNERGY if is_synergy else RNET)
+    check_kind(path, SYNERGY if is_synergy else RNET, either=either)
     return path
 
 

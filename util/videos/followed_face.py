@@ -1,4 +1,4 @@
-"""One face followed through a video, as arrays that every writer of videos is fed with."""
+"""One face followed through a video, fitted or predicted, as arrays: what a page is made of."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from options.face_options import CROP_PX
 from tests.saved_faces import random_faces, save_photo, save_video
 from util.errors import InputError
 from util.photos.saved_faces import read_saved_faces
-from util.photos.saved_names import find_saved
+from util.photos.saved_names import find_saved, is_network_track, read_record
 from util.videos.video_measures import decode
 
 
@@ -66,6 +66,24 @@ def test_any_file_of_a_face_means_its_coefficients(
     save_photo(tmp_path / "anna", tiny_face_model, random_faces(tiny_face_model, 1))
     assert find_saved(tmp_path / given) == tmp_path / "anna.mat"
     assert find_saved(tmp_path / f"b{given}") is None
+
+
+def test_a_photo_and_a_video_of_one_name(tiny_face_model: FaceModel, tmp_path: Path):
+    faces = random_faces(tiny_face_model, 3)
+    save_video(tmp_path / "anna", tiny_face_model, faces, np.array([True] * 3))
+    save_photo(tmp_path / "anna", tiny_face_model, random_faces(tiny_face_model, 1))
+    assert not read_record(tmp_path / "anna.npz").of_photo
+    assert read_record(tmp_path / "anna.mat").of_photo
+
+
+def test_what_a_synergynet_followed_is_told_from_fits(tiny_face_model: FaceModel, tmp_path: Path):
+    save_video(
+        tmp_path / "fit", tiny_face_model, random_faces(tiny_face_model, 2), np.ones(2, bool)
+    )
+    np.savez(tmp_path / "track.npz", matrix_px_dm=np.zeros((2, 3, 3)), shape=np.zeros((2, 40)))
+    (tmp_path / "text.npz").write_text("no archive", encoding="utf-8")
+    found = {name: is_network_track(tmp_path / f"{name}.npz") for name in ("fit", "track", "text")}
+    assert found == {"fit": False, "track": True, "text": False}
 
 
 def test_dots_in_a_name_are_part_of_it(tiny_face_model: FaceModel, tmp_path: Path):
