@@ -13,7 +13,7 @@ from options import parse_command
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.fitting_weights import SmoothingOptions
-from options.groups import RNET_GROUPS, SYNERGY_GROUPS
+from options.groups import RNET_GROUPS, SYNERGY_GROUPS, chosen_groups
 from options.output_options import OutputOptions
 from options.synergy_options import SynergyTestOptions, check_synergy_input
 from options.test_options import (
@@ -36,7 +36,8 @@ GROUPS_OF_SYNERGY = (
 
 def groups(given: Mapping[str, str]) -> tuple[type, ...]:
     """The options of the chosen model."""
-    return GROUPS_OF_SYNERGY if given.get("model") == "synergy" else GROUPS
+    models = {"facerecon": GROUPS, "synergy": GROUPS_OF_SYNERGY}
+    return chosen_groups("model", given.get("model", "facerecon"), models)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -276,8 +276,7 @@ def _is_hidden(packet: av.Packet) -> bool:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder, not a video; give one video file (--img_path takes a folder of "
-            "photos)"
+            f"{path} is a folder, not a video; give one video file (photos have flags of their own)"
         )
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
@@ -304,7 +303,7 @@ def _choose_stream(
     path: Path, container: av.container.InputContainer
 ) -> av.video.stream.VideoStream:
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        raise InputError(f"{path} is a single picture, not a video; give it as --img_path")
+        raise InputError(f"{path} is a single picture, not a video; give it as a photo")
     # Cover pictures of music, and the thumbnails of a player, are stored as video streams.
     streams = [s for s in container.streams.video if not s.disposition & _PICTURE_STREAMS]
     if not streams:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.images import common_folder, find_folder, list_images
+from data.landmarks import read_landmarks
 from options.face_options import FaceModelOptions, check_face_model
 from options.fitting_weights import (
     KNOWN_FACE,
@@ -179,6 +180,8 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     check_photos(save, [photo for place in places for photo in list_images(place)])
     if fit.landmarks and not Path(fit.landmarks).is_file():
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
+    if fit.landmarks and not any(place.is_dir() for place in places):
+        _check_landmarks(Path(fit.landmarks))
     if fit.init == "regress":
         find_trained(options, either=False)
     return "photos"
@@ -234,3 +237,9 @@ def chosen_track(options: ParsedOptions) -> TrackWeights:
         return given
     same = {name: 1.0 for name in KNOWN_FACE if not options.given(name)}
     return replace(given, **same)
+
+
+def _check_landmarks(path: Path) -> None:
+    """Refuse a file that is none of 68 points before results of an earlier run are replaced."""
+    if (count := len(read_landmarks(path))) != 68:
+        raise InputError(f"--landmarks {path} has {count} points; a fit needs the 68 of iBUG")

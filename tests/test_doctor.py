@@ -152,12 +152,16 @@ def test_runs_are_read(
     checkpoint = load_checkpoint(trained)
     checkpoint["card"]["face_model"] |= {"name": "other", "fingerprint": "0" * 16}
     save_checkpoint("checkpoints/other/epoch_latest.pth", checkpoint)
+    save_checkpoint("checkpoints/synergy/epoch_latest.pth", {"net_synergy": {"w": torch.ones(2)}})
     doctor.main(ARGV)
     shown = lines(capsys)
     assert line_of(shown, "checkpoints/faces") == (
         "  ok       checkpoints/faces: epoch 20: resnet18 for open"
     )
     assert line_of(shown, "checkpoints/broken").startswith("  wrong")
+    assert line_of(shown, "checkpoints/synergy") == (
+        "  ok       checkpoints/synergy: epoch latest: a SynergyNet, for --model synergy"
+    )
     assert "but the face model is open" in line_of(shown, "checkpoints/other")
     assert shown[-1].endswith("train.py, test.py, fit.py, animate.py, app.py")
 

@@ -150,6 +150,8 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("fit", "--save", "glb", photo): "photos stand before --save",
         ("fit", "--same_person", photo): "neither True nor False; photos stand before the flags",
         ("fit", photo, "--landmarks", "p.txt"): "--landmarks p.txt: there is no such file",
+        ("fit", photo, "--landmarks", photo): "a.png.*",
+        ("test", "--model", "synergie"): "--model synergie is unknown; choose one of facerecon, sy",
         ("fit", "--preset", "fast", photo): rf"photos are given by --img_path {photo}",
         ("fit", photo, "--preset", "slow"): "--preset: invalid choice: 'slow' .*fast",
         ("test",): "--img_folder examples does not exist",

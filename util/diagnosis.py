@@ -61,6 +61,7 @@ from util.model_files.mat_file import read_mat
 from util.model_files.recognition_file import load_recognition_net
 from util.model_files.reconstruction_file import read_initial_weights
 from util.training.checkpoint import load_checkpoint, load_tensors, read_card
+from util.training.checkpoint_kind import SYNERGY, network_of
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
 
@@ -364,6 +365,9 @@ def runs(options: ParsedOptions) -> Iterator[Finding]:
 def _run(folder: Path, epochs: list[str], options: ParsedOptions) -> Finding:
     """A run, with the face model that `test.py` would take for its newest checkpoint."""
     path = resolve_checkpoint(folder, epochs[-1])
+    if network_of(path) == SYNERGY:
+        said = f"epoch {', '.join(epochs)}: a SynergyNet, for --model synergy"
+        return Finding("ok", str(folder), said)
     found = read_card(load_checkpoint(path), path)
     text = f"epoch {', '.join(epochs)}: {found.net_recon} for {found.face_model}"
     wanted = options[FaceModelOptions]

@@ -525,7 +525,7 @@ def wrong_files(folder: Path) -> dict[str, str]:
         track.height, track.width, track.pix_fmt = 64, 64, "yuv420p"
         file.start_encoding()
     return {
-        "photo.jpg": "a single picture, not a video; give it as --img_path",
+        "photo.jpg": "a single picture, not a video; give it as a photo",
         "photo.png": "a single picture",
         "renamed.mp4": "a single picture",
         "text.txt": "is text, not a video",

@@ -38,7 +38,7 @@ def check_kind(path: Path, wanted: str, *, either: bool = True) -> None:
     Raises:
         InputError: it holds the other network.
     """
-    found = _network_of(_content_without_numbers(path))
+    found = network_of(path)
     if found not in (None, wanted):
         if not either:
             raise InputError(
@@ -51,7 +51,9 @@ def check_kind(path: Path, wanted: str, *, either: bool = True) -> None:
         )
 
 
-def _network_of(content: Any) -> str | None:
+def network_of(path: Path) -> str | None:
+    """RNET or SYNERGY; None where names do not tell, or the file cannot be read."""
+    content = _content_without_numbers(path)
     if not isinstance(content, Mapping):
         return None
     if (held := {RNET, SYNERGY} & content.keys()) and len(held) == 1:
