@@ -110,7 +110,9 @@ def split_level(name: str) -> tuple[str, int]:
 
 
 def check_face_model(options: FaceModelOptions) -> None:
-    """Refuse a face model that has no name, and of which there is no file.
+    """Refuse a face model that is neither a known name nor a path that could be read.
+
+    Whether the files of named models other than `ict` are there, their readers say.
 
     Raises:
         InputError: neither a name, nor a file or a folder of the kinds that are read.
