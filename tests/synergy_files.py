@@ -99,3 +99,10 @@ class Following:
         if self.calls == 12:
             return None
         return self.landmarks + self.calls + self.random.normal(0, self.noise_px, (68, 2))
+
+
+def save_run_and_photos(folder: Path, face_model: FaceModel) -> Path:
+    """The run `syn` of an untrained network that sees a turned face; the folder of its photos."""
+    checkpoint = folder / "checkpoints" / "syn" / "epoch_3.pth"
+    save_random_synergy(folder, checkpoint, fixed=True, face_model=face_model)
+    return write_photos(folder / "photos", face_model)

@@ -50,12 +50,6 @@ def check_animation(options: ParsedOptions) -> None:
             f"fit.py --save texture wrote, {AUTO} or {ALBEDO}"
         )
     _check_faces(options)
-    for flag, given in (("coeffs", wanted.coeffs), ("with", wanted.with_)):
-        if given and (saved := find_saved(Path(given))) and is_network_track(saved):
-            raise InputError(
-                f"--{flag} {saved}: a SynergyNet followed this video, and knows neither the albedo "
-                "nor the light that an animation needs; fit the video: python fit.py --v_path"
-            )
     out = Path(wanted.out or "animations/any.mp4")
     (check_file if out.suffix.lower() in WRITTEN else check_folder)(out, "out")
 
@@ -79,7 +73,7 @@ def _refuse(flag: str, path: Path) -> NoReturn:
 
 
 def _check_faces(options: ParsedOptions) -> None:
-    """Refuse coefficients of different face models, and a film of one frame.
+    """Refuse coefficients of a SynergyNet or of different face models, and a film of one frame.
 
     Raises:
         InputError: as the records beside the coefficients say.
@@ -90,6 +84,13 @@ def _check_faces(options: ParsedOptions) -> None:
         for flag, given in (("coeffs", wanted.coeffs), ("with", wanted.with_))
         if given and (saved := find_saved(Path(given)))
     }
+    for flag, record in records.items():
+        if is_network_track(record.path):
+            raise InputError(
+                f"--{flag} {record.path}: a SynergyNet followed this video, and knows neither the "
+                "albedo nor the light that an animation needs; fit the video: python fit.py "
+                "--v_path"
+            )
     known = [record for record in records.values() if record.face_model]
     for record in known if options.given("face_model") and named in NAMED_FACE_MODELS else ():
         if record.face_model["name"] != named:

@@ -17,7 +17,6 @@ from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.parameters import ParameterLayout
 from models.pixel_view import PixelView
-from models.synergy.pose import head_pose
 from util.point_fits import nearest_rotation
 from util.synergy.synergy_reconstruction import complete_colours, weak_camera
 from util.synergy.synergy_track import SynergyTrack, landmarks_of, mesh_of
@@ -36,6 +35,7 @@ def followed_face(
     reader: VideoReader,
     raw: SynergyTrack,
     smooth: SynergyTrack,
+    landmarks: np.ndarray,
 ) -> FollowedFace:
     """What the network says of a video.
 
@@ -46,6 +46,7 @@ def followed_face(
         reader: of the video, read once already; it is asked for the key frames.
         raw: as predicted.
         smooth: the same, calmer.
+        landmarks: (N, L, 3) of that, as `landmarks_of` gives them.
     """
     known = trained.network.face
     layout = ParameterLayout.for_sizes(known.layout.shape, known.layout.expression, 1)
@@ -56,7 +57,7 @@ def followed_face(
     if face_model is not None:
         keys = _key_frames(flat[:, layout.slices["angles_rad"]], smooth.found)
         colours = head_colours(trained, face_model, reader, smooth, keys)
-    landmarks, before = (landmarks_of(trained, each)[:, :68, :2] for each in (smooth, raw))
+    landmarks, before = (each[:, :68, :2] for each in (landmarks, landmarks_of(trained, raw)))
     return FollowedFace(
         info=reader.info,
         times_s=reader.times_s,
@@ -95,9 +96,7 @@ def crop_coefficients(
     numbers = np.flatnonzero(track.found)
     flat = np.zeros((len(track.found), layout.size))
     scales = np.zeros(len(track.found))
-    up = np.diag([1.0, -1.0, 1.0]) @ track.matrices[numbers]
-    rows = np.concatenate([up, np.zeros((len(numbers), 3, 1))], axis=2)
-    pose = head_pose(torch.from_numpy(rows.reshape(-1, 12)))
+    pose = track.poses(numbers)
     # Predicted rows have length 1 but need not be orthogonal.
     rotation = torch.from_numpy(nearest_rotation(pose.rotation.numpy()))
     flat[numbers, layout.slices["angles_rad"]] = rotation_angles(rotation).numpy()

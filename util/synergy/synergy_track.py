@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,13 @@ from data.video_cuts import CutFinder
 from data.video_landmarks import LandmarkTracker
 from data.video_plan import frame_runs
 from models.one_euro import smooth_motion
-from models.synergy.pose import LABEL_ORIGIN_PX, MICROMETRES_PER_DM, head_pose, matrix_and_shift
+from models.synergy.pose import (
+    LABEL_ORIGIN_PX,
+    MICROMETRES_PER_DM,
+    HeadPose,
+    head_pose,
+    matrix_and_shift,
+)
 from options.data_options import DetectionOptions
 from options.fitting_weights import SmoothingOptions
 from util.atomic import write_bytes
@@ -91,6 +98,12 @@ class SynergyTrack:
         return replace(
             self, matrices=matrices, shifts=shifts, shapes=shapes, expressions=expressions
         )
+
+    def poses(self, numbers: Sequence[int] | np.ndarray) -> HeadPose:
+        """Of some frames that have a face."""
+        up = np.diag([1.0, -1.0, 1.0]) @ self.matrices[numbers]
+        rows = np.concatenate([up, np.zeros((len(up), 3, 1))], axis=2)
+        return head_pose(torch.from_numpy(rows.reshape(-1, 12)))
 
     def crop(self, number: int) -> SquareCrop:
         """Of a frame that has a face."""
@@ -188,8 +201,7 @@ def write_track(
         ValueError: a number is not finite; nothing is written.
     """
     angles = np.zeros((len(track.found), 3))
-    for number in np.flatnonzero(track.found).tolist():
-        angles[number] = pose_only(track, landmarks, number).angles_deg
+    angles[track.found] = torch.rad2deg(track.poses(track.found).angles_rad()).numpy()
     arrays = {
         "time_s": times_s,
         "found": track.found,
@@ -217,9 +229,7 @@ def _posed(flat: torch.Tensor, track: SynergyTrack, numbers: np.ndarray) -> np.n
 
 def pose_only(track: SynergyTrack, landmarks: np.ndarray, number: int) -> SynergyResult:
     """A face as drawing the axes needs it."""
-    up = np.diag([1.0, -1.0, 1.0]) @ track.matrices[number]
-    matrix = torch.from_numpy(np.column_stack([up, np.zeros(3)]).reshape(1, 12))
-    pose = head_pose(matrix)
+    pose = track.poses([number])
     return SynergyResult(
         crop=SquareCrop((1, 1), 0, 0, 1, 1),
         parameters=np.zeros(0),

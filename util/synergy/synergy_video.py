@@ -111,7 +111,7 @@ def follow_video(
     face_model = None
     if page:
         face_model = full_face_model(trained.network.face, options[FaceModelOptions])
-    face = followed_face(trained, face_model, reader, raw, smooth)
+    face = followed_face(trained, face_model, reader, raw, smooth, landmarks)
     assert face.predicted is not None
     report = report_of(face, face.predicted.landmarks, face.predicted.landmarks_tracked, audio)
     report_path = stem.with_name(f"{path.stem}_report.json")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -500,16 +501,16 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Part(ABC):
     """One pass over a part of the video, as it is handed to a process."""
 
     number: int
     """Of the part."""
     part: VideoPart
 
+    @abstractmethod
     def result(self, tools: _Tools) -> Arrays:
         """Arrays with a row for each frame of the core."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

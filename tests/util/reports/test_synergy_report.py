@@ -11,7 +11,7 @@ import pytest
 from models.face_model import FaceModel, FaceModelData
 from tests.browser import find_chromium, hand_on
 from tests.commands import load_script
-from tests.synergy_files import YAW_DEG, save_random_synergy, write_photos
+from tests.synergy_files import YAW_DEG, save_run_and_photos
 from tests.util.reports.page_elements import Page
 from util.reports.contact_sheet import CONTACT_SHEET
 
@@ -19,17 +19,15 @@ from util.reports.contact_sheet import CONTACT_SHEET
 @pytest.fixture(scope="module")
 def results(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the command, with an untrained network of the open model that sees a turned face."""
-    folder, face_model = tmp_path_factory.mktemp("synergy"), FaceModel(open_face_data)
-    checkpoint = folder / "checkpoints" / "syn" / "epoch_3.pth"
-    save_random_synergy(folder, checkpoint, fixed=True, face_model=face_model)
-    photos = write_photos(folder / "photos", face_model)
+    folder = tmp_path_factory.mktemp("synergy")
+    photos = save_run_and_photos(folder, FaceModel(open_face_data))
     run = ["--model", "synergy", "--gpu_ids", "-1", "--num_cpu_threads", "1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         load_script("test").main(
             [*run, "--name", "syn", "--epoch", "3", "--save", "none", "--img_folder", str(photos)]
         )
-    return checkpoint.parent / "results" / "photos" / "epoch_3_000000"
+    return folder / "checkpoints" / "syn" / "results" / "photos" / "epoch_3_000000"
 
 
 def test_the_page_says_what_there_is(results: Path):

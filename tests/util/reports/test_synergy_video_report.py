@@ -20,14 +20,14 @@ from options.flags import parse_command
 from options.synergy_options import check_synergy_input
 from tests.browser import find_chromium, hand_on
 from tests.commands import load_script
-from tests.synergy_files import SCALE, YAW_DEG, Following, save_random_synergy, write_photos
+from tests.synergy_files import SCALE, YAW_DEG, Following, save_run_and_photos
 from tests.util.reports.page_elements import Page
 from tests.util.reports.test_video_report import data_of, rows_of, unpacked
 from tests.video_files import write_file
 from util.synergy import synergy_track
 from util.synergy.synergy_followed import followed_face
 from util.synergy.synergy_reconstruction import full_face_model
-from util.synergy.synergy_track import track_face
+from util.synergy.synergy_track import landmarks_of, track_face
 from util.synergy.synergy_trained import load_trained_synergy
 from util.videos.video_measures import VideoMeasures
 
@@ -39,10 +39,8 @@ RUN += ["--name", "syn", "--epoch", "3", "--v_path", "talk.mp4", "--res_folder",
 @pytest.fixture(scope="module")
 def folder(open_face_data: FaceModelData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a video, and an untrained network of the open model that sees a turned face."""
-    folder, face_model = tmp_path_factory.mktemp("video"), FaceModel(open_face_data)
-    path = folder / "checkpoints" / "syn" / "epoch_3.pth"
-    save_random_synergy(folder, path, fixed=True, face_model=face_model)
-    photos = write_photos(folder / "photos", face_model)
+    folder = tmp_path_factory.mktemp("video")
+    photos = save_run_and_photos(folder, FaceModel(open_face_data))
     write_file(folder / "talk.mp4", [read_image(photos / "a.png")] * COUNT)
     return folder
 
@@ -142,7 +140,7 @@ def test_coefficients_put_the_landmarks_where_the_network_does(at_home: Path):
     reader = VideoReader("talk.mp4")
     raw = track_face(trained, reader, DetectionOptions())
     calm = raw.smoothed(reader.times_s, np.ones(10), SmoothingOptions())
-    face = followed_face(trained, model, reader, raw, calm)
+    face = followed_face(trained, model, reader, raw, calm, landmarks_of(trained, calm))
     measures = VideoMeasures(model, face)
     projected, found = measures.landmarks_of(face.coefficients), face.found
     np.testing.assert_allclose(projected[found], measures.landmarks[found], atol=0.05)
