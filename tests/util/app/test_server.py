@@ -67,24 +67,21 @@ class MadeUpWork:
         self.done += 1
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def work() -> MadeUpWork:
     return MadeUpWork()
 
 
-@pytest.fixture(scope="module")
-def server(work: MadeUpWork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    folder = tmp_path_factory.mktemp("app")
+@pytest.fixture
+def server(work: MadeUpWork, tmp_path: Path) -> Iterator[LiveServer]:
+    """One of its own for each test: jobs of a test before would go while folders are counted."""
+    folder = tmp_path / "app"
+    folder.mkdir()
     (folder / "secret.txt").write_text(SECRET, encoding="utf-8")
     options = AppOptions(photo_mb=0.1, video_mb=0.2, waiting=4, kept=3)
     with LiveServer(folder, lambda: work, options) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def open_gate(work: MadeUpWork) -> Iterator[None]:
-    yield
-    work.gate.set()
+        work.gate.set()
 
 
 def folders(server: LiveServer) -> int:
