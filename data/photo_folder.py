@@ -83,6 +83,8 @@ class FailedFace:
     """What is wrong, and the remedy."""
     number: int | None = None
     """Of the face; None if it is the whole photo."""
+    unread: bool = False
+    """Nobody knows what the photo shows, since it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,13 @@ class PhotoFolder:
     def __getitem__(self, index: int) -> Photo:
         """Load one photo; a bad one comes back with its problem."""
         path, stem = self.paths[index], self.stems[index]
+        image = None
         try:
-            return self._load(path, stem)
+            image = read_image(path)
+            return self._load(path, stem, image)
         except InputError as error:
-            return Photo(path, stem, failures=(FailedFace(path, str(error)),))
+            failed = FailedFace(path, str(error), unread=image is None)
+            return Photo(path, stem, failures=(failed,))
 
     def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo]:
         """All photos in order, loaded by threads while earlier ones are used."""
@@ -192,8 +197,7 @@ class PhotoFolder:
         folders = (self.root / name for name in ("detections", "landmarks"))
         return any((folder / f"{stem}.txt").is_file() for folder in folders)
 
-    def _load(self, path: Path, stem: str) -> Photo:
-        image = read_image(path)
+    def _load(self, path: Path, stem: str, image: np.ndarray) -> Photo:
         faces, failures = [], []
         for number, (points, landmarks) in enumerate(self._find_all(image, stem), start=1):
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -57,6 +57,7 @@ _COLUMNS = [field.name for field in fields(SummaryRow)]
 _FACE_ENDINGS = (".obj", ".mat", ".png", "_fit.json", "_views.png", ".json")
 """What `write_face` may write. The last says whose face it is, and is removed last."""
 OVERLAY_ENDING = "_photo.jpg"
+_AS_THEY_WERE = "the files of an earlier run are as they were"
 
 
 def results_folder(run: Path, photos: Path, name: str, epoch: str) -> Path:
@@ -137,6 +138,8 @@ class ResultWriter:
         self._unwritten: set[str] = set()
         """Lower-case stems of faces that could not be written; what earlier runs wrote of them
         stays."""
+        self._unread: set[Path] = set()
+        """Photos that could not be read; what earlier runs wrote of their faces stays too."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -211,9 +214,16 @@ class ResultWriter:
         self._pending.append(_Writing(row, self._pool.submit(write, self.folder), tuple(names)))
         self._extras |= set(names)
 
-    def add_failure(self, row: SummaryRow) -> None:
-        """Record a photo that gave no face, or a face that cannot be used."""
+    def add_failure(self, row: SummaryRow, *, unread: bool = False) -> None:
+        """Record a photo that gave no face, or a face that cannot be used.
+
+        Args:
+            row: of the summary.
+            unread: the photo could not be read, which says nothing against earlier results.
+        """
         self.rows.append(row)
+        if unread:
+            self._unread.add(_photo(row.image))
 
     def _collect(self, writing: _Writing) -> None:
         """Wait for files; those that cannot be written must not cost the other faces."""
@@ -231,7 +241,7 @@ class ResultWriter:
                 row = replace(row, message=message)
             else:
                 if (self.folder / f"{row.files}.json").is_file():
-                    problem = f"{problem}; the files of an earlier run are as they were"
+                    problem = f"{problem}; {_AS_THEY_WERE}"
                 self._unwritten.add(row.files.casefold())
                 row = SummaryRow(row.image, "failed", row.face, row.files, message=problem)
             self.rows[writing.row] = row
@@ -262,6 +272,7 @@ class ResultWriter:
         by_photo: dict[Path, list[dict[str, str]]] = {}
         for cells in _read_summary(path):
             by_photo.setdefault(_photo(cells["image"]), []).append(cells)
+        self.rows = [kept for row in self.rows for kept in self._beside_earlier(row, by_photo)]
         photos = dict.fromkeys(_photo(row.image) for row in self.rows)
         earlier = [(photo, cells) for photo in photos for cells in by_photo.get(photo, ())]
         by_photo |= {photo: [] for photo in photos}
@@ -284,6 +295,21 @@ class ResultWriter:
                 write_contact_sheet(self.folder, rows)
             except (OSError, ValueError) as error:
                 tqdm.write(f"no {CONTACT_SHEET}: {error}")
+
+    def _beside_earlier(
+        self, row: SummaryRow, earlier: Mapping[Path, Sequence[Mapping[str, str]]]
+    ) -> Iterator[SummaryRow]:
+        """A row; if its photo could not be read, one for each face that an earlier run wrote."""
+        photo = _photo(row.image)
+        faces = earlier.get(photo, ()) if photo in self._unread else ()
+        faces = [face for face in faces if _is_face_of(self.folder, face["files"], photo.name)]
+        if not faces:
+            yield row
+        for face in faces:
+            self._unwritten.add(face["files"].casefold())
+            number = int(face["face"]) if face["face"].isdecimal() else None
+            message = f"{row.message}; {_AS_THEY_WERE}"
+            yield replace(row, face=number, files=face["files"], message=message)
 
     def _remove_stale(self, photo: str, stem: str, is_first: bool, named: Collection[str]) -> None:
         """Remove what an earlier run wrote of a face, as far as it is not of this run.

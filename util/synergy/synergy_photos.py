@@ -92,7 +92,7 @@ def reconstruct_photos(options: ParsedOptions) -> None:
                 row = SummaryRow(
                     str(failed.path), "failed", face=failed.number, message=failed.problem
                 )
-                writer.add_failure(row)
+                writer.add_failure(row, unread=failed.unread)
                 if len(photos) > 1:
                     tqdm.write(in_words(row))
     done, total = check_faces(writer, results)

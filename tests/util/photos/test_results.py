@@ -215,6 +215,28 @@ def test_a_photo_without_a_face_now_keeps_no_face_of_an_earlier_run(tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"summary.csv"}
 
 
+def test_a_photo_that_cannot_be_read_keeps_what_an_earlier_run_wrote(tmp_path: Path):
+    with ResultWriter(tmp_path) as writer:
+        for number, stem in ((1, "a"), (2, "a_2")):
+            one = replace(face("a"), stem=stem, number=number)
+            writer.add(one, replace(row("a"), face=number, files=stem))
+        writer.add_overlay("a", 0, lambda: np.zeros((8, 8, 3), np.uint8))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for _ in range(2):  # the second time its row is that of a failure
+        with ResultWriter(tmp_path) as writer:
+            writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="cut off"), unread=True)
+            writer.add_failure(SummaryRow("photos/b.jpg", "failed", message="cut off"), unread=True)
+        after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        del after["summary.csv"]
+        assert after == {name: before[name] for name in before if name != "summary.csv"}
+        *of_a, of_b = summary(tmp_path)
+        assert [(line["face"], line["files"]) for line in of_a] == [("1", "a"), ("2", "a_2")]
+        said = {(line["status"], line["message"]) for line in of_a}
+        assert said == {("failed", "cut off; the files of an earlier run are as they were")}
+        assert (of_b["files"], of_b["message"]) == ("", "cut off")
+        assert writer.photos == (0, 2)
+
+
 def test_files_that_another_photo_has_now_stay(tmp_path: Path):
     """The second face of b.jpg was b_2; then there is a photo b_2.jpg, which has the name first."""
     with ResultWriter(tmp_path) as writer:
