@@ -134,7 +134,8 @@ def run_demo(python: Path, arguments: argparse.Namespace) -> None:
     recipe = ("--config", "configs/quick.yaml", "--max_minutes", arguments.minutes)
     run(python, "train.py", "--name", name, "--overwrite", *recipe)
     run(python, "test.py", "--name", name, "--img_folder", photos, "--solve_appearance")
-    run(python, "fit.py", photos, "--init", "regress", "--name", name, "--res_folder", "fits")
+    start = ("--init", "regress", "--name", name)
+    run(python, "fit.py", photos, *start, "--res_folder", "fits", "--save", "glb", "texture")
     results = ROOT / "checkpoints" / name / "results" / "portraits"
     print(
         f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes. Look at:\n"

@@ -6,15 +6,17 @@ import math
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.camera import Camera
+from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.landmarks import from_index, to_index
 from models.parameters import Coefficients
 from models.renderer import Renderer, Rendering
 from models.stages import Reconstruction, pose_face, shape_face
+from models.texture import corner_coordinates, sample_texture
 from options.face_options import LandmarkOrigin
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -69,7 +71,7 @@ def side_by_side(
 
 
 VIEW_YAWS_DEG = (-40.0, 0.0, 40.0)
-"""From which `turned_views` shows a face."""
+"""From which `turned_views` and `textured_views` show a face."""
 
 
 def turned_views(
@@ -92,6 +94,43 @@ def turned_views(
         made = renderer(posed.vertices_camera, face_model.triangles, camera, colours)
         assert made.image is not None
         pictures.append(torch.where(made.mask > 0, made.image.clamp(0, 1), 1.0))
+    return torch.cat(pictures, dim=3)
+
+
+def textured_views(
+    vertices_dm: Float[Tensor, "vertices 3"],
+    triangles: Int[Tensor, "faces 3"],
+    uv: Float[Tensor, "corners 2"],
+    uv_triangles: Int[Tensor, "faces 3"],
+    texture: Float[Tensor, "1 3 rows columns"],
+    renderer: Renderer,
+    camera: Camera,
+) -> Float[Tensor, "1 3 height wide"]:
+    """A head that bears a texture, beside each other: turned to one side, front, other.
+
+    Args:
+        vertices_dm: in the head's own frame, upright and facing the camera.
+        triangles: indices into them.
+        uv: texture coordinates in [0, 1], origin bottom left.
+        uv_triangles: the same triangles as indices into these.
+        texture: RGB in [0, 1], its first row at v = 1.
+        renderer: draws, on the device of all these.
+        camera: one that stands before the head.
+
+    Returns:
+        RGB in [0, 1] before white, smooth along the outline.
+    """
+    width, height = camera.width, camera.height
+    double = camera.regrid(torch.full((1, 2), 2.0), torch.zeros(1, 2), (2 * width, 2 * height))
+    pictures = []
+    for yaw_deg in VIEW_YAWS_DEG:
+        angles = torch.tensor([[0.0, math.radians(yaw_deg), 0.0]])
+        turned = double.from_object(rotate(vertices_dm[None], rotation_matrix(angles)))
+        seen = renderer(turned, triangles, double).fragments
+        place = corner_coordinates(uv, uv_triangles, seen.triangle_id, seen.barycentrics)
+        colours = sample_texture(texture, place).clamp(0, 1)
+        colours = torch.where(seen.covered[..., None], colours, 1.0)
+        pictures.append(F.avg_pool2d(colours.permute(0, 3, 1, 2), 2))
     return torch.cat(pictures, dim=3)
 
 

@@ -1,10 +1,15 @@
-"""Landmark dots: centred on their pixel, cut at the border, the input untouched."""
+"""Landmark dots: centred on their pixel, cut at the border; heads that bear a texture, turned."""
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
-from models.drawing import draw_landmarks
+from models.camera import Camera
+from models.drawing import VIEW_YAWS_DEG, draw_landmarks, textured_views
+from models.renderer import Renderer
 
 RED = (1.0, 0.0, 0.0)
 
@@ -53,3 +58,29 @@ def test_items_are_drawn_apart_and_the_input_stays():
     assert result[0, :, 2, 2].tolist() == [0.25, 0.5, 0.75]
     assert result[1, :, 6, 6].tolist() == [0.25, 0.5, 0.75]
     assert (result > 0).sum() == 6
+
+
+def test_a_textured_board_is_seen_from_three_sides():
+    """A square of 2 dm about the origin whose texture is as red as u and as green as v."""
+    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
+    uv = (corners[:, :2] + 1) / 2
+    steps = (torch.arange(256) + 0.5) / 256
+    red, green = torch.meshgrid(steps, steps.flip(0), indexing="xy")
+    texture = torch.stack([red, green, torch.zeros(256, 256)])[None]
+    camera = Camera.rnet()
+    size = camera.width
+    pictures = textured_views(corners, faces, uv, faces, texture, Renderer(), camera)
+    assert pictures.shape == (1, 3, size, 3 * size)
+    for view, yaw_deg in zip(pictures[0].split(size, dim=2), VIEW_YAWS_DEG, strict=True):
+        seen = view[2] == 0
+        for x, y in ((-0.6, 0.4), (0.5, -0.7), (0.0, 0.0), (0.8, 0.8)):
+            yaw = math.radians(yaw_deg)
+            turned = torch.tensor([[[x * math.cos(yaw), y, -x * math.sin(yaw)]]])
+            column, row = camera.project(camera.from_object(turned))[0, 0].floor().int().tolist()
+            assert seen[row, column]
+            assert view[:2, row, column].tolist() == pytest.approx(
+                [(x + 1) / 2, (y + 1) / 2], abs=0.01
+            )
+        outline = (view[2] > 0) & (view[2] < 1)
+        assert outline.any() and view[:, 0, 0].tolist() == [1, 1, 1]

@@ -93,6 +93,19 @@ def test_units_are_encoded_for_the_meshes_that_are_written_alone(
         encoded.clear()
 
 
+def test_the_picture_shows_the_texture_on_the_turned_face(
+    tiny_face_model: FaceModel, tmp_path: Path
+):
+    face = photographed(tiny_face_model, tmp_path)
+    (named,) = outputs(tiny_face_model, "texture")
+    named.write(tmp_path, face)
+    picture = np.asarray(Image.open(tmp_path / f"{face.stem}_textured_views.jpg")).astype(int)
+    assert picture.shape == (336, 3 * 336, 3)
+    for view in np.split(picture, 3, axis=1):
+        shown = (np.abs(view - [150, 110, 90]) < 12).all(axis=-1).mean()
+        assert 0.02 < shown < 0.9 and (view[:4] == 255).all()
+
+
 def test_several_photos_of_a_person_give_one_texture(tiny_face_model: FaceModel, tmp_path: Path):
     """Made once, and the same beside each of their meshes."""
     faces = [photographed(tiny_face_model, tmp_path, f"{name}.png") for name in "ab"]

@@ -247,8 +247,10 @@ def test_a_page_is_at_most_a_megabyte(open_page: Path):
 
 
 HAND = """
-  const viewer = window.viewer, front = viewer.pixels();
-  const found = { filled: filled(front), modes: {} };
+  const viewer = window.viewer;
+  const first = [viewer.mode, document.querySelector('[aria-pressed=true]').dataset.mode];
+  viewer.setMode('photo');
+  const front = viewer.pixels(), found = { first, filled: filled(front), modes: {} };
   for (let i = 0; i < 4; i++) press(viewer.canvas, 'ArrowRight');
   found.turned = differing(front, viewer.pixels());
   press(viewer.canvas, 'Home');
@@ -283,6 +285,7 @@ def test_a_browser_draws_turns_and_moves_the_mouth(
 ):
     found, body = hand_on(chromium, open_page, tmp_path, hand=HAND)
     assert body["viewer"] == "ready"
+    assert found["first"] == ["texture", "texture"]  # since there is one
     assert 0.1 < found["filled"] < 0.9
     assert found["turned"] > 0.02 and found["back"] == 0
     assert found["modes"].pop("photo") == 0

@@ -82,7 +82,7 @@ class FaceViewer {
     const gl = canvas.getContext('webgl2', { antialias: true, alpha: true });
     if (!gl) throw new Error('no WebGL2');
     Object.assign(this, { canvas, gl, showLandmarks: false, hidden: false });
-    this.mode = face.harmonics ? 'photo' : 'colours';
+    this.mode = face.texture ? 'texture' : face.harmonics ? 'photo' : 'colours';
     this.pose = null; // or {rotation: 9 numbers by rows, shift: 3}
     this.lamp = { x: -0.35, y: 0.45 };
     this.onChange = () => {};
