@@ -34,6 +34,7 @@ from BFM.open_model.landmarks import (
 from BFM.open_model.sampling import Sampling
 from BFM.open_model.source import AnnyWheel
 from data.landmarks import five_from_68
+from data.synthetic.expressions import ExpressionSampler
 from options import parse_command
 from util.atomic import atomic_file
 from util.command import run_command
@@ -51,6 +52,7 @@ kind of x86 processor few. OpenBLAS reads this when NumPy is first imported."""
 # poses and translations mean the same with both models.
 ALIGNMENT_CENTRE_DM = np.array([0.0, -0.046, 0.25])
 VERSION = "2.2"
+NATURAL_SEED = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Recipe:
     albedo: Sampling
     texture_size: int
     """Width and height of the fine maps."""
+    photographed: int
+    """Random faces as photographs show them, of which the natural expression is estimated."""
 
 
 OPEN_MODEL = Recipe(
@@ -69,6 +73,7 @@ OPEN_MODEL = Recipe(
     expression=Sampling(size=64, samples=3000, seed=2),
     albedo=Sampling(size=80, samples=900, seed=3),
     texture_size=1024,
+    photographed=20000,
 )
 """Of the committed file."""
 
@@ -94,11 +99,15 @@ def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
     mean, vertices, points = mean + shift, vertices + shift, points + shift
     contour = moving_contour(vertices, mesh, landmark_vertices, barycentrics)
 
-    # 4. Colours.
+    # 4. What faces in photographs do.
+    usual = ExpressionSampler(unit_names, unit_matrix, np.ones(recipe.expression.size))
+    natural = usual.natural(recipe.photographed, NATURAL_SEED)
+
+    # 5. Colours.
     anatomy = landmark_positions(vertices, *anatomical)
     albedo = albedo_model(vertices, anatomy, mesh, recipe.albedo, recipe.texture_size)
 
-    # 5. The file, whose bytes depend on the order of the keys too.
+    # 6. The file, whose bytes depend on the order of the keys too.
     arrays = {
         "format_version": np.array(2, dtype=np.int32),
         "name": np.array("open"),
@@ -124,6 +133,8 @@ def build(wheel: AnnyWheel, recipe: Recipe) -> dict[str, np.ndarray]:
         "alignment_points": points.astype(np.float32),
         "unit_names": np.array(unit_names),
         "unit_matrix": unit_matrix.astype(np.float32),
+        "natural_expression_mean": natural.mean,
+        "natural_expression_covariance": natural.covariance,
         "mirror_vertices": mesh.mirror.astype(np.int32),
         "identity_parity": parity(identity, mesh),
         "expression_parity": parity(expression, mesh),

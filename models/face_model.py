@@ -81,6 +81,20 @@ class CoarserMesh:
 
 
 @dataclass(frozen=True)
+class NaturalExpression:
+    """How expression coefficients are distributed over photographs of faces.
+
+    Units such as a blink or a smile go one way only and go together, so that the mean is not the
+    neutral face and coefficients are not independent.
+    """
+
+    mean: np.ndarray
+    """(Ke,) float32."""
+    covariance: np.ndarray
+    """(Ke, Ke) float32."""
+
+
+@dataclass(frozen=True)
 class FaceModelData:
     """A face model as arrays, as a file holds it. V vertices, F triangles."""
 
@@ -137,6 +151,8 @@ class FaceModelData:
     """Joints of models that have some."""
     contour: MovingContour | None = None
     """Landmarks that follow the silhouette of a turned head, in models that know them."""
+    natural_expression: NaturalExpression | None = None
+    """Of models that know it; others are taken as N(0, sigma^2) about the neutral face."""
     coarser: CoarserMesh | None = None
     """Of refined levels of detail: the mesh that was refined."""
 
@@ -193,6 +209,7 @@ class FaceModel(nn.Module):
         self.card = data.card
         self.unit_names = data.unit_names
         self.coarser = data.coarser
+        self.natural_expression = data.natural_expression
         self.regions = {name: torch.from_numpy(mask.copy()) for name, mask in data.regions.items()}
         n_id, n_exp = data.identity_basis.shape[2], data.expression_basis.shape[2]
         sigmas = {
@@ -369,6 +386,10 @@ def _check(data: FaceModelData) -> None:
         expected["uv"] = (data.uv.shape[0], 2)
         expected["uv_triangles"] = data.triangles.shape
     arrays: dict[str, np.ndarray] = {name: getattr(data, name) for name in expected}
+    if (natural := data.natural_expression) is not None:
+        of_photos = {"mean": (n_exp,), "covariance": (n_exp, n_exp)}
+        expected |= {f"natural_expression.{name}": shape for name, shape in of_photos.items()}
+        arrays |= {f"natural_expression.{name}": getattr(natural, name) for name in of_photos}
     if (bones := data.skeleton) is not None:
         joints = len(bones.parents)
         of_bones = {
@@ -390,6 +411,14 @@ def _check(data: FaceModelData) -> None:
             raise ValueError(f"face model {data.name}: {name} is {array.shape}, expected {shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"face model {data.name}: {name} holds non-finite numbers")
+    if (natural := data.natural_expression) is not None:
+        spread = natural.covariance.astype(np.float64)
+        least = -1e-6 * np.abs(spread).max(initial=1e-6)
+        if not np.allclose(spread, spread.T, atol=-least) or np.linalg.eigvalsh(spread)[0] < least:
+            raise ValueError(
+                f"face model {data.name}: natural_expression.covariance is none: not symmetric, or "
+                "negative in some direction"
+            )
     for name, parity in data.parities.items():
         size = {"identity": n_id, "expression": n_exp, "texture": n_tex}[name]
         if parity.shape != (size,) or not np.isin(parity, (-1, 1)).all():

@@ -22,6 +22,8 @@ Points = TypeVar("Points", Tensor, np.ndarray)
 JAW = slice(0, 17)
 INNER = slice(17, 68)
 """Brows, nose, eyes and mouth: points of the face itself, where the jaw is a silhouette."""
+LIDS = (37, 38, 40, 41, 43, 44, 46, 47)
+"""Between the corners of the eyes."""
 EYE_CORNERS = ((36, 39), (42, 45))
 """Outer and inner corner, image left eye first."""
 NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT = 30, 48, 54

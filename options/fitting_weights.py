@@ -15,17 +15,23 @@ class FitWeights:
 
     w_photo: float = 8.0
     """Colour distance over the visible skin, RGB in [0, 1]."""
-    w_landmarks: float = 1e-3
+    w_landmarks: float = 1.4e-3
     """Squared landmark distance in pixels of a 224 crop."""
     w_jaw: float = 0.1
     """Weight of each jaw landmark against an inner one: detectors mark a silhouette there."""
     w_mouth: float = 1.0
     """Weight of each mouth and nose bridge landmark (28 to 30, 48 to 67, counted from 0) against
     another inner one."""
+    w_lids: float = 4.0
+    """Weight of each lid landmark (37, 38, 40, 41, 43, 44, 46, 47) against another inner one: what
+    colours say of lids is the lashes' and their shadow's, and opens eyes too wide."""
     w_identity: float = 2.5e-3
     """Squared identity coefficients, in standard deviations."""
-    w_expression: float = 1e-3
-    """Squared expression coefficients."""
+    w_expression: float = 6e-4
+    """Squared distance of the expression from usual ones, in their own standard deviations."""
+    natural_expression: bool = True
+    """Usual are those of photographs, where the face model knows their mean and covariance; else
+    the neutral face, as for face models that know none."""
     w_texture: float = 5e-4
     """Squared texture coefficients."""
     w_light_colour: float = 10.0
@@ -61,8 +67,10 @@ PUBLIC_WEIGHTS = FitWeights(
     w_landmarks=100 / 224**2,
     w_jaw=1.0,
     w_mouth=10.0,
+    w_lids=1.0,
     w_identity=1e-3,
     w_expression=8e-4,
+    natural_expression=False,
     w_texture=1.7e-6,
     w_light_colour=0.0,
     w_light=0.0,

@@ -94,7 +94,7 @@ class CropSampler(FaceSampler):
         degrees = sample_label_angles_deg(rng, self._crop_kind, index)
         rotation = label_rotation(torch.tensor([degrees], dtype=torch.float64).deg2rad())[0].numpy()
         angles = own_angles(rotation)
-        expression = self._expression(rng, angles)
+        expression = self._expressions.draw(rng, angles)
         identity[self._crop_layout.shape :] = 0
         expression[self._crop_layout.expression :] = 0
         shape = np.concatenate([identity, expression])

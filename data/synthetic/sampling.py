@@ -6,8 +6,7 @@ that a sample does not depend on the others, nor on how many processes share the
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from data.alignment import FACE_SCALE_PX, pos
 from data.landmarks import five_from_68
 from data.synthetic.cameras import CameraKind, fixed_camera, random_view
 from data.synthetic.environment import Environment, sample_environment
+from data.synthetic.expressions import ExpressionSampler, sample_angles
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.skeleton import Skeleton
@@ -24,30 +24,6 @@ from options.face_options import CROP_PX
 
 # Streams of random numbers of one sample.
 COEFFICIENTS, SCENE, PICTURE, LIGHT, CAMERA = range(5)
-
-# Expressions by ARKit unit; a name without its side means both sides.
-PRESETS: tuple[Mapping[str, float], ...] = (
-    {"mouthSmile": 0.7, "cheekSquint": 0.3, "eyeSquint": 0.15},
-    {"mouthSmile": 0.85, "mouthUpperUp": 0.35, "mouthLowerDown": 0.3, "cheekSquint": 0.5}
-    | {"jawOpen": 0.08, "eyeSquint": 0.25},
-    {"mouthSmile": 0.85, "jawOpen": 0.4, "cheekSquint": 0.6, "eyeSquint": 0.45}
-    | {"mouthUpperUp": 0.3},
-    {"jawOpen": 0.3, "mouthLowerDown": 0.2, "mouthUpperUp": 0.1},
-    {"jawOpen": 0.18, "mouthFunnel": 0.45, "mouthPucker": 0.2},
-    {"browInnerUp": 0.8, "browOuterUp": 0.7, "eyeWide": 0.7, "jawOpen": 0.45},
-    {"browDown": 0.85, "eyeSquint": 0.4, "noseSneer": 0.4, "mouthPress": 0.4, "mouthFrown": 0.2},
-    {"browInnerUp": 0.75, "mouthFrown": 0.6, "mouthShrugLower": 0.3, "eyeSquint": 0.1},
-    {"mouthPucker": 0.8, "mouthFunnel": 0.15},
-    {"jawOpen": 0.8, "browDown": 0.5, "mouthUpperUp": 0.4, "mouthLowerDown": 0.3, "eyeSquint": 0.3},
-)
-PRESET_SHARE = 0.6
-NEUTRAL_SHARE = 0.15
-
-# How far the open model's units turn an eye at full strength, degrees: from the way of the pupils.
-SIDEWAYS_DEG, UP_DEG, DOWN_DEG = 27.0, 14.0, 20.0
-AT_CAMERA_SHARE = 0.55
-"""Faces that look at the camera, as far as eyes turn."""
-HALF_EYE_DISTANCE_DM = 0.31
 
 JITTER_MAX_PX = 3.5
 """Largest standard deviation of the simulated detector's five points."""
@@ -86,16 +62,9 @@ class FaceSampler:
         self._size_px = size_px
         self._sigma = {
             "identity": face_model.identity_sigma.numpy(),
-            "expression": face_model.expression_sigma.numpy(),
             "texture": face_model.albedo_sigma.numpy(),
         }
-        self._unit_names = list(face_model.unit_names)
-        self._unit_matrix = face_model.unit_matrix.numpy()
-        self._free_units = [
-            name
-            for name in self._unit_names
-            if not name.startswith(("eyeLook", "eyeBlink")) and name != "tongueOut"
-        ]
+        self._expressions = ExpressionSampler.of(face_model)
         self._skeleton = face_model.skeleton
         basis = face_model.shape_basis.unflatten(1, (-1, 3))
         self._landmark_basis = face_model.landmarks(basis).numpy()
@@ -117,7 +86,7 @@ class FaceSampler:
         identity = self._sigma["identity"] * rng.standard_normal(self._sigma["identity"].size)
         texture = 0.9 * self._sigma["texture"] * rng.standard_normal(self._sigma["texture"].size)
         angles = sample_angles(rng)
-        expression = self._expression(rng, angles)
+        expression = self._expressions.draw(rng, angles)
         translation = self._translation(rng, identity, expression, angles)
         camera = self._camera
         if self._kind == "random":
@@ -149,63 +118,6 @@ class FaceSampler:
                 turn[0] = abs(turn[0])  # it only opens
         return turns.ravel()
 
-    def _expression(self, rng: np.random.Generator, angles: np.ndarray) -> np.ndarray:
-        """A neutral face, a preset or a few units; gaze, blinks and a little of everything."""
-        sigma = self._sigma["expression"]
-        kind = rng.uniform()
-        noise = rng.standard_normal(sigma.size) * sigma
-        if not self._unit_names:
-            return noise * (0.0 if kind < NEUTRAL_SHARE else 0.5)
-        weights = np.zeros(len(self._unit_names))
-        if kind >= NEUTRAL_SHARE:
-            if kind < NEUTRAL_SHARE + PRESET_SHARE:
-                preset = PRESETS[rng.integers(len(PRESETS))]
-                strength = rng.uniform(0.2, 1.15)
-                for name, value in preset.items():
-                    self._add(weights, name, value * strength * rng.uniform(0.8, 1.2))
-            for _ in range(rng.poisson(2)):
-                name = self._free_units[rng.integers(len(self._free_units))]
-                if rng.uniform() < 0.75:
-                    name = name.removesuffix("Left").removesuffix("Right")
-                self._add(weights, name, rng.beta(1.2, 2.2))
-        kind = rng.uniform()
-        if kind < 0.22:  # closed for a moment, or lids that hang a little
-            self._add(weights, "eyeBlink", rng.uniform(0.8, 1) if kind < 0.06 else rng.beta(1, 3))
-        elif kind < 0.24:
-            self._add(weights, f"eyeBlink{rng.choice(['Left', 'Right'])}", rng.uniform(0.6, 1))
-        self._gaze(weights, rng, angles)
-        expression = weights.clip(0, 1.1) @ self._unit_matrix
-        # A breath of noise, so that directions outside of the units are seen too.
-        return expression + (0.1 * noise if kind >= NEUTRAL_SHARE else 0.0)
-
-    def _add(self, weights: np.ndarray, name: str, value: float) -> None:
-        """Add to a unit, or to both sides of it where `name` lacks the side."""
-        for full in (name, f"{name}Left", f"{name}Right"):
-            if full in self._unit_names:
-                weights[self._unit_names.index(full)] += value
-
-    def _gaze(self, weights: np.ndarray, rng: np.random.Generator, angles: np.ndarray) -> None:
-        """Turn both eyes to one point: to the camera, or to somewhere else.
-
-        Seen from the head the camera lies in direction R^T (0, 0, 1), the last row of R.
-        """
-        x, y, z = rotation_matrix(torch.from_numpy(angles)[None])[0, 2].tolist()
-        left = math.degrees(math.atan2(x, z)) + rng.normal(0, 2)
-        up = math.degrees(math.asin(y)) + rng.normal(0, 2)
-        elsewhere = rng.normal(0, 10), rng.normal(-2, 6)
-        if rng.uniform() > AT_CAMERA_SHARE:
-            left, up = elsewhere
-        # The nearer the point, the more the eyes turn towards each other.
-        distance = math.exp(rng.uniform(math.log(3), math.log(50)))
-        inwards = math.degrees(math.atan(HALF_EYE_DISTANCE_DM / distance))
-        for side, out in (("Left", left - inwards), ("Right", -left - inwards)):
-            name = "eyeLookOut" if out > 0 else "eyeLookIn"
-            self._add(weights, f"{name}{side}", min(abs(out) / SIDEWAYS_DEG, 1))
-        if up > 0:
-            self._add(weights, "eyeLookUp", min(up / UP_DEG, 1))
-        else:
-            self._add(weights, "eyeLookDown", min(-up / DOWN_DEG, 1))
-
     def _translation(
         self,
         rng: np.random.Generator,
@@ -234,12 +146,3 @@ class FaceSampler:
         magnification = np.clip(FACE_SCALE_PX / scale, 0.7, 1.4)
         depth = distance - distance / magnification
         return np.array([*(-shift * distance / focal), depth])
-
-
-def sample_angles(rng: np.random.Generator) -> np.ndarray:
-    """Pitch, yaw, roll in radians: mostly towards the camera, yaw up to 50 degrees."""
-    frontal = rng.uniform() < 0.55
-    yaw = rng.normal(0, 18) if frontal else rng.uniform(-50, 50)
-    pitch = rng.normal(0, 10)
-    roll = rng.normal(0, 8)
-    return np.radians([np.clip(pitch, -25, 25), np.clip(yaw, -55, 55), np.clip(roll, -20, 20)])

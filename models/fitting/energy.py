@@ -2,7 +2,8 @@
 
     E = w_photo  sum_p m_p rho(|rendering_p - photo_p|) / sum_p m_p      p: pixels, m: skin
       + w_landmarks  sum_k w_k |projected_k - given_k|^2 / sum_k w_k     in pixels of a 224 crop
-      + w_identity |id|^2 + w_expression |exp|^2 + w_texture |tex|^2     in standard deviations
+      + w_identity |id|^2 + w_expression |exp - usual|^2 + w_texture |tex|^2      in standard
+                                                             deviations, by the usual covariance
       + w_light_colour  variance of the light over the channels
       + w_light  mean square of the light against the constant one
       + w_reflectance  variance of the albedo over the skin
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.landmarks import INNER, JAW
+from models.landmarks import INNER, JAW, LIDS
 from options.fitting_weights import FitWeights
 
 
@@ -30,6 +31,7 @@ def landmark_shares(weights: FitWeights) -> Float[Tensor, " 68"]:
     shares = torch.ones(68)
     shares[JAW] = weights.w_jaw
     shares[28:31] = shares[48:68] = weights.w_mouth
+    shares[list(LIDS)] = weights.w_lids
     return shares / shares.sum().clamp(min=1e-12)
 
 

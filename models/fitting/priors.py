@@ -12,12 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import angle_rates
-from models.face_model import FaceModel
+from models.face_model import FaceModel, NaturalExpression
 from models.fitting.derivatives import JOINTS
 from models.fitting.focal import FOCAL
 from models.fitting.terms import NormalEquations
 from models.parameters import Coefficients, ParameterLayout
 from options.fitting_weights import FitWeights
+
+_ODD = 0.02
+"""Share of sigma^2 by which every direction of the expression varies at least."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,10 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
     """The quadratic terms of a fit by name, weighted; those of weight zero are left out."""
     layout = face_model.layout
     zero = face_model.mean_shape.new_zeros(layout.size)
+    natural = face_model.natural_expression if weights.natural_expression else None
     by_block = {
         "identity": weights.w_identity,
-        "expression": weights.w_expression,
+        "expression": weights.w_expression if natural is None else 0.0,
         "texture": weights.w_texture,
         # Joints that turn are expression too.
         **({} if face_model.skeleton is None else {JOINTS: weights.w_expression}),
@@ -120,6 +124,8 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
         for name, weight in by_block.items()
         if weight
     }
+    if natural is not None and weights.w_expression:
+        terms["expression"] = _natural(face_model, natural, weights.w_expression)
     if weights.w_light or weights.w_light_colour:
         terms["light"] = Quadratic(layout, _light(face_model, weights), zero)
     if weights.w_reflectance:
@@ -140,6 +146,23 @@ def _inverse_variances(face_model: FaceModel, block: str) -> Tensor:
     result = face_model.mean_shape.new_zeros(face_model.layout.size)
     result[face_model.layout.slices[block]] = result.new_tensor(sigma).square().reciprocal()
     return result
+
+
+def _natural(face_model: FaceModel, natural: NaturalExpression, weight: float) -> Quadratic:
+    """Squared Mahalanobis distance of the expression from those of photographs, weighted.
+
+    What photographs hardly show is made a little likelier than they say (`_ODD` of a standard
+    deviation, squared), since nobody has listed all that faces do.
+    """
+    sigma = face_model.expression_sigma.double()
+    mean, spread = (torch.from_numpy(a).to(sigma) for a in (natural.mean, natural.covariance))
+    precision = weight * torch.linalg.inv(spread + _ODD * torch.diag(sigma.square()))
+    size, part = face_model.layout.size, face_model.layout.slices["expression"]
+    matrix, vector = precision.new_zeros(size, size), precision.new_zeros(size)
+    matrix[part, part] = (precision + precision.T) / 2
+    vector[part] = -(precision @ mean)
+    constant = float(mean @ precision @ mean)
+    return Quadratic(face_model.layout, matrix, vector, constant).to(face_model.mean_shape)
 
 
 def _light(face_model: FaceModel, weights: FitWeights) -> Tensor:

@@ -14,6 +14,7 @@ SMALL = Recipe(
     expression=Sampling(size=64, samples=80, seed=2),
     albedo=Sampling(size=40, samples=56, seed=3),
     texture_size=160,
+    photographed=300,
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from models.face_model import FaceModelData, array_fingerprint
+from models.face_model import FaceModelData, NaturalExpression, array_fingerprint
 from models.landmark_embedding import MovingContour
 from options.face_options import FaceRegion
 from util.atomic import atomic_file
@@ -53,6 +53,7 @@ _DETAIL_KEYS = (
     "coarse_uv_triangles",
 )
 _CONTOUR_KEYS = ("landmarks", "yaws_rad", "vertices", "barycentrics")
+_NATURAL_KEYS = ("mean", "covariance")
 _FACE_COUNTS = ("vertices", "controls", "triangles", "quads", "coarse_triangles")
 _PARITY_KEYS = {
     "identity": "identity_parity",
@@ -81,6 +82,8 @@ _FORMS = {
     "contour_yaws_rad": (1, _NUMBERS),
     "contour_vertices": (3, _INTEGERS),
     "contour_barycentrics": (3, _NUMBERS),
+    "natural_expression_mean": (1, _NUMBERS),
+    "natural_expression_covariance": (2, _NUMBERS),
     **dict.fromkeys(_DETAIL_KEYS, (2, _INTEGERS)),
     **{f"face_{count}": (0, _INTEGERS) for count in _FACE_COUNTS},
     "alignment_points": (2, _NUMBERS),
@@ -209,6 +212,8 @@ def write_face_model(path: Path, data: FaceModelData, made_of: str = "") -> None
     }
     if (contour := data.contour) is not None:
         arrays |= {f"contour_{key}": getattr(contour, key) for key in _CONTOUR_KEYS}
+    if (natural := data.natural_expression) is not None:
+        arrays |= {f"natural_expression_{key}": getattr(natural, key) for key in _NATURAL_KEYS}
     if made_of:
         arrays |= {"made_of": made_of, "fingerprint": data.card.fingerprint}
     with atomic_file(path) as file:
@@ -322,6 +327,7 @@ def _decode(arrays: dict[str, np.ndarray], fingerprint: str) -> FaceModelData:
             if key in arrays
         },
         contour=_contour(arrays),
+        natural_expression=_natural_expression(arrays),
         fingerprint=fingerprint,
         **unchanged,
     )
@@ -331,3 +337,9 @@ def _contour(arrays: dict[str, np.ndarray]) -> MovingContour | None:
     if "contour_vertices" not in arrays:
         return None
     return MovingContour(*(arrays[f"contour_{key}"] for key in _CONTOUR_KEYS))
+
+
+def _natural_expression(arrays: dict[str, np.ndarray]) -> NaturalExpression | None:
+    if "natural_expression_mean" not in arrays:
+        return None
+    return NaturalExpression(*(arrays[f"natural_expression_{key}"] for key in _NATURAL_KEYS))

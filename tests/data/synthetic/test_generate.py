@@ -14,16 +14,12 @@ from data.landmarks import five_from_68, read_landmarks
 from data.synthetic import generate as generation
 from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import background, compose
+from data.synthetic.expressions import PRESETS, sample_angles
 from data.synthetic.generate import Made, RenderChunk, generate
 from data.synthetic.lighting import brighten, lamp_coefficients, turn_light
 from data.synthetic.photographer import Photographer
 from data.synthetic.rendering import RenderedFace, SceneRenderer
-from data.synthetic.sampling import (
-    PRESETS,
-    FaceSampler,
-    generator,
-    sample_angles,
-)
+from data.synthetic.sampling import FaceSampler, generator
 from data.synthetic.scene import border_loop, grid_normals, grid_triangles
 from models.camera import Camera
 from models.face_model import FaceModel

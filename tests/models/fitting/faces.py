@@ -28,8 +28,9 @@ HELD_LOOSELY = FitWeights(
     w_light=1e-5,
     w_reflectance=0.0,
     w_jaw=1.0,
+    natural_expression=False,
 )
-"""Priors that leave a face to its photo."""
+"""Priors that leave a face to its photo; those of tests are normal, not natural."""
 
 
 def random_face(face_model: FaceModel, batch: int = 1, size: float = 1.0) -> Coefficients:

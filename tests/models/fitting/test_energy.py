@@ -46,12 +46,14 @@ def test_what_is_far_off_counts_ever_less():
 
 
 def test_shares_of_landmarks():
-    shares = landmark_shares(FitWeights(w_jaw=0.5, w_mouth=4.0))
+    shares = landmark_shares(FitWeights(w_jaw=0.5, w_mouth=4.0, w_lids=3.0))
     assert shares.sum().item() == pytest.approx(1)
     assert (shares[:17] / shares[17]).tolist() == pytest.approx([0.5] * 17)
     strong = [28, 29, 30, *range(48, 68)]
     assert (shares[strong] / shares[17]).tolist() == pytest.approx([4.0] * 23)
-    others = [k for k in range(17, 68) if k not in strong]
+    lids = [37, 38, 40, 41, 43, 44, 46, 47]
+    assert (shares[lids] / shares[17]).tolist() == pytest.approx([3.0] * 8)
+    others = [k for k in range(17, 68) if k not in (*strong, *lids)]
     assert (shares[others] == shares[17]).all()
     # Ten times the mouth and the nose bridge, as in the public fitter.
     public = landmark_shares(PUBLIC_WEIGHTS)

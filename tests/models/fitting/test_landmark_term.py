@@ -18,7 +18,7 @@ from models.stages import pose_face, shape_face
 from options.fitting_weights import FitWeights
 from tests.models.fitting.faces import random_face, with_contour
 
-WEIGHTS = FitWeights(w_landmarks=0.7, w_jaw=0.25, w_mouth=3.0)
+WEIGHTS = FitWeights(w_landmarks=0.7, w_jaw=0.25, w_mouth=3.0, w_lids=2.0)
 
 
 def camera_of(kind: str) -> Camera:
@@ -53,6 +53,7 @@ def test_residuals_and_cost_are_those_of_the_whole_face(kind: str, model: FaceMo
     weights = torch.ones(68, dtype=torch.float64)
     weights[:17] = 0.25
     weights[[28, 29, 30, *range(48, 68)]] = 3.0
+    weights[[37, 38, 40, 41, 43, 44, 46, 47]] = 2.0
     expected = 0.7 * (weights * distance.square().sum(dim=2)).sum(dim=1) / weights.sum()
     torch.testing.assert_close(term.energy(view), expected, rtol=1e-6, atol=0)
 

@@ -1,11 +1,14 @@
-"""Priors are the losses of the trainer, weighted; their equations are exact."""
+"""Priors are the losses of the trainer, weighted, and the natural expression; all are exact."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from models.face_model import FaceModel
+from models.face_model import FaceModel, FaceModelData, NaturalExpression
 from models.fitting.priors import Nearness, Quadratic, priors, step_rates
 from models.losses import coefficient_regularisation, gamma_loss, reflectance_loss
 from models.parameters import Coefficients
@@ -26,9 +29,19 @@ def energy(term: Quadratic, coefficients: Coefficients) -> torch.Tensor:
     return term.energy(term.look(coefficients))
 
 
+NATURAL = NaturalExpression(
+    np.array([0.3, -0.2], np.float32), np.array([[0.5, 0.3], [0.3, 0.4]], np.float32)
+)
+
+
 @pytest.fixture
 def model(tiny_face_model: FaceModel) -> FaceModel:
     return tiny_face_model.double()
+
+
+@pytest.fixture
+def natural(tiny_face_data: FaceModelData) -> FaceModel:
+    return FaceModel(replace(tiny_face_data, natural_expression=NATURAL)).double()
 
 
 @pytest.fixture
@@ -52,6 +65,29 @@ def test_blocks_count_in_standard_deviations(model: FaceModel, faces: Coefficien
         assert found[number] == pytest.approx(expected.item())  # pyright: ignore
 
 
+def test_the_usual_expression_costs_nothing_and_others_by_how_rare_they_are(natural: FaceModel):
+    """Minus twice the logarithm of the normal density, weighted."""
+    term = priors(natural, WEIGHTS)["expression"]
+    faces = natural.layout.zeros(40).to(torch.float64)
+    random = np.random.default_rng(1).normal(size=(39, 2))
+    expression = torch.from_numpy(np.vstack([NATURAL.mean, random]))
+    found = energy(term, replace(faces, expression=expression))
+    assert found[0].item() == pytest.approx(0, abs=1e-6)
+    sigma = natural.expression_sigma
+    spread = torch.from_numpy(NATURAL.covariance).double() + 0.02 * torch.diag(sigma.square())
+    mean = torch.from_numpy(NATURAL.mean).double()
+    density = torch.distributions.MultivariateNormal(mean, spread).log_prob
+    torch.testing.assert_close(found, 0.7 * 2 * (density(mean) - density(expression)))
+
+
+def test_the_neutral_face_can_be_the_usual_one(natural: FaceModel, model: FaceModel):
+    faces = random_face(model, 3).to(torch.float64)
+    neutral = priors(natural, replace(WEIGHTS, natural_expression=False))["expression"]
+    assert torch.equal(energy(neutral, faces), energy(priors(model, WEIGHTS)["expression"], faces))
+    without = replace(WEIGHTS, w_expression=0.0)
+    assert "expression" not in priors(natural, without) | priors(model, without)
+
+
 def test_light_is_held_to_grey_and_to_the_constant_one(model: FaceModel, faces: Coefficients):
     found = energy(priors(model, WEIGHTS)["light"], faces)
     for number in range(3):
@@ -69,8 +105,10 @@ def test_reflectance_is_the_variance_of_the_skin(model: FaceModel, faces: Coeffi
     assert (found > 0.1 * found.max()).all()
 
 
-def test_equations_are_exact(model: FaceModel, faces: Coefficients):
+@pytest.mark.parametrize("kind", ["model", "natural"])
+def test_equations_are_exact(kind: str, faces: Coefficients, request: pytest.FixtureRequest):
     """So the energy anywhere else is the second-order model's."""
+    model: FaceModel = request.getfixturevalue(kind)
     step = torch.randn(3, model.layout.size, dtype=torch.float64)
     for term in priors(model, WEIGHTS).values():
         flat = term.look(faces).requires_grad_()

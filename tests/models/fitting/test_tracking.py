@@ -378,14 +378,14 @@ def test_a_blink_is_followed(blink: tuple[FaceModel, torch.Tensor, list[FaceBatc
     person, true = model.layout.split(flat[:1]), depth_of_blink(model, flat)
     assert true > 0.2
     depth = depth_of_blink(model, follow(model, batches, person, TrackWeights()))
-    assert depth > 0.75 * true
+    assert depth > 0.85 * true
     closer = follow(model, batches, person, TrackWeights(), TRACK_STRIDE["best"])
     assert depth_of_blink(model, closer) > 1.01 * depth
     # As frames were once held: what a change of these weights would bring back.
     held = TrackWeights(
         near_expression=0.015, known_colour=1.0, known_expression=1.0, known_landmarks=1.0
     )
-    assert depth_of_blink(model, follow(model, batches, person, held)) < 0.6 * true
+    assert depth_of_blink(model, follow(model, batches, person, held)) < 0.8 * depth
 
 
 def test_weights_that_reward_jumps_are_refused():

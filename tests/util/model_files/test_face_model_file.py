@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.face_model import FaceModel, FaceModelData
+from models.face_model import FaceModel, FaceModelData, NaturalExpression
 from tests.models.test_skeleton import make_skeleton
 from util.errors import InputError
 from util.model_files.face_model_file import read_face_model, write_face_model
@@ -171,6 +171,19 @@ def test_truncated_and_flipped_files_never_pass_for_good(tmp_path: Path, arrays:
     assert refused > 40
 
 
+def natural(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    arrays = {"mean": np.zeros(2), "covariance": np.eye(2), **changes}
+    return {f"natural_expression_{key}": array for key, array in arrays.items()}
+
+
+def test_the_natural_expression_is_read(tmp_path: Path, arrays: dict[str, Any]):
+    mean = np.array([0.2, -0.1], np.float32)
+    data = read_face_model(save(tmp_path / "a.npz", arrays | natural(mean=mean)))
+    assert data.natural_expression is not None
+    np.testing.assert_array_equal(data.natural_expression.mean, mean)
+    FaceModel(data)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -180,6 +193,11 @@ def test_truncated_and_flipped_files_never_pass_for_good(tmp_path: Path, arrays:
         {"control_mean_shape": np.zeros(5, np.float32)},
         {"format_version": np.arange(3)},
         {"mean_albedo": np.array(["red"])},
+        {"natural_expression_mean": np.zeros(2)},
+        natural(mean=np.zeros(3)),
+        natural(mean=np.array([0, np.nan])),
+        natural(covariance=np.array([[1.0, 0.5], [0.1, 1]])),
+        natural(covariance=np.array([[1.0, 2], [2, 1]])),
     ],
 )
 def test_contradicting_arrays_are_input_errors(
@@ -224,8 +242,13 @@ def test_what_is_written_is_read_back(tmp_path: Path, tiny_face_data: FaceModelD
     assert (back.unit_names, back.name) == (data.unit_names, data.name)
     np.testing.assert_array_equal(back.regions["lips"], data.regions["lips"])
     np.testing.assert_array_equal(back.parities["identity"], [1, -1, 1])
-    write_face_model(tmp_path / "b.npz", replace(data, uv=None))
-    assert read_face_model(tmp_path / "b.npz").uv is None
+    assert back.natural_expression is None
+    natural = NaturalExpression(np.arange(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+    write_face_model(tmp_path / "b.npz", replace(data, uv=None, natural_expression=natural))
+    back = read_face_model(tmp_path / "b.npz")
+    assert back.uv is None and back.natural_expression is not None
+    np.testing.assert_array_equal(back.natural_expression.mean, natural.mean)
+    np.testing.assert_array_equal(back.natural_expression.covariance, natural.covariance)
 
 
 def test_components_of_zeros_are_written(tmp_path: Path, tiny_face_data: FaceModelData):

@@ -1,0 +1,56 @@
+"""Random expressions: how they are distributed, and that the open model's file says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from data.synthetic.expressions import ExpressionSampler, sample_angles
+from models.face_model import FaceModel, FaceModelData
+from options.face_options import FaceModelOptions
+from util.assets import read_chosen_face_model
+
+
+def drawn(sampler: ExpressionSampler, count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([sampler.draw(rng, sample_angles(rng)) for _ in range(count)])
+
+
+def test_natural_is_mean_and_covariance_of_what_is_drawn(open_face_model: FaceModel):
+    sampler = ExpressionSampler.of(open_face_model)
+    natural, samples = sampler.natural(400, 7), drawn(sampler, 400, 7)
+    np.testing.assert_allclose(natural.mean, samples.mean(axis=0), atol=1e-6)
+    centred = samples - samples.mean(axis=0)
+    np.testing.assert_allclose(natural.covariance, centred.T @ centred / 399, atol=1e-4)
+
+
+def test_the_open_model_knows_how_faces_in_photographs_look(open_face_data: FaceModelData):
+    """Its file is of the sampler: other faces of it lie about its mean as its covariance says."""
+    natural = open_face_data.natural_expression
+    assert natural is not None
+    samples = drawn(ExpressionSampler.of(FaceModel(open_face_data)), 1500, 11)
+    variances = natural.covariance.diagonal()
+    errors = (samples.mean(axis=0) - natural.mean) / np.sqrt(variances / len(samples))
+    assert np.abs(errors).max() < 4
+    offsets = samples - natural.mean
+    squared = (offsets * np.linalg.solve(natural.covariance.astype(float), offsets.T).T).sum(axis=1)
+    assert squared.mean() == pytest.approx(len(natural.mean), rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_all_levels_know_the_same(level: int, open_face_data: FaceModelData):
+    data, _ = read_chosen_face_model(FaceModelOptions(face_model=f"open@{level}"))
+    ours, theirs = open_face_data.natural_expression, data.natural_expression
+    assert ours is not None and theirs is not None
+    np.testing.assert_array_equal(ours.mean, theirs.mean)
+    np.testing.assert_array_equal(ours.covariance, theirs.covariance)
+
+
+def test_eyes_of_photographs_are_less_open_than_neutral_ones(open_face_data: FaceModelData):
+    model, natural = FaceModel(open_face_data), open_face_data.natural_expression
+    assert natural is not None
+    both = torch.stack([torch.zeros(len(natural.mean)), torch.from_numpy(natural.mean)])
+    points = model.landmarks(model.shape(torch.zeros(2, len(open_face_data.identity_sigma)), both))
+    neutral, usual = (points[:, [41, 40, 47, 46], 1] - points[:, [37, 38, 43, 44], 1]).mean(dim=1)
+    assert 0.6 < usual / neutral < 0.9
