@@ -222,6 +222,7 @@ class ReportWriter:
         pictures: Mapping[str, tuple[str, str]],
     ) -> str:
         """What `face.html` shows."""
+        textured = bool(data["mesh"]["texture"])
         return fill(
             {
                 "warnings": _warnings(face, row),
@@ -239,7 +240,10 @@ class ReportWriter:
                 "energies": _energies(face),
                 "used": table_rows(self._used(face)),
                 "files": self._files(face, photo_stem),
-                "no_texture": "" if data["mesh"]["texture"] else " hidden",
+                "no_texture": "" if textured else " hidden",
+                # As viewer.js begins.
+                "texture_first": "true" if textured else "false",
+                "plain_first": "false" if textured else "true",
             },
             "face.html",
         )

@@ -238,7 +238,8 @@ def test_a_texture_is_found_by_the_name_that_materials_bear(
             (tmp_path / f"{name}.png").write_bytes(uv_picture())
         writer.write(tmp_path, face, report_row(face), drawn_photo(), face.stem)
         page = (tmp_path / "my face_report.html").read_text(encoding="utf-8")
-        assert ('data-mode="texture" aria-pressed="false">' in page) is shown
+        assert ('data-mode="texture" aria-pressed="true">' in page) is shown
+        assert ('data-mode="photo" aria-pressed="false">' in page) is shown
 
 
 def test_a_page_is_at_most_a_megabyte(open_page: Path):
