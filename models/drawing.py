@@ -20,6 +20,8 @@ from models.texture import corner_coordinates, sample_texture
 from options.face_options import LandmarkOrigin
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+_MOUTH_EDGES = 8
+"""How far colours of a photo go on inside of a mouth."""
 
 
 def behind_lips(face_model: FaceModel) -> Bool[Tensor, " vertices"]:
@@ -74,16 +76,64 @@ VIEW_YAWS_DEG = (-40.0, 0.0, 40.0)
 """From which `turned_views` and `textured_views` show a face."""
 
 
+def with_mouths_of_photos(
+    face_model: FaceModel,
+    photos: Float[Tensor, "batch 3 height width"],
+    reconstruction: Reconstruction,
+) -> Float[Tensor, "batch vertices 3"]:
+    """The lit colours of the vertices, and the photos' of those behind the lips.
+
+    No face model here has teeth, so that a smile would be a dark hole without. What photos do not
+    show goes on from what they do for a few edges of the mesh, as far as turned views look.
+    """
+    seen = reconstruction.rendering.fragments
+    inside = behind_lips(face_model).to(photos.device)[:, None]
+    triangles = face_model.triangles.long()
+    lining = triangles[inside[triangles, 0].all(dim=1)]
+    a, b = lining.flatten(), lining[:, [1, 2, 0]].flatten()
+    made = []
+    for photo, own, ids, weights in zip(
+        photos,
+        reconstruction.posed.colours,
+        seen.triangle_id.long(),
+        seen.barycentrics,
+        strict=True,
+    ):
+        covered = ids >= 0
+        corners, shares = triangles[ids[covered]].flatten(), weights[covered].reshape(-1, 1)
+        pixels = photo[:, covered].T.repeat_interleave(3, dim=0)
+        weight = torch.zeros_like(own[:, :1]).index_add(0, corners, shares)
+        colour = torch.zeros_like(own).index_add(0, corners, shares * pixels)
+        for _ in range(_MOUTH_EDGES):
+            known = (weight > 0) & inside
+            colour = torch.where(known, colour / weight.clamp(min=1e-9), 0.0)
+            shares = known.to(own.dtype)
+            weight = torch.where(known, 1.0, torch.zeros_like(shares).index_add(0, b, shares[a]))
+            colour = torch.where(known, colour, torch.zeros_like(own).index_add(0, b, colour[a]))
+        made.append(torch.where(inside & (weight > 0), colour / weight.clamp(min=1e-9), own))
+    return torch.stack(made)
+
+
 def turned_views(
-    face_model: FaceModel, renderer: Renderer, camera: Camera, coefficients: Coefficients
+    face_model: FaceModel,
+    renderer: Renderer,
+    camera: Camera,
+    coefficients: Coefficients,
+    colours: Float[Tensor, "batch vertices 3"],
 ) -> Float[Tensor, "batch 3 height wide"]:
     """The faces alone, beside each other: turned to one side, front, other.
 
-    In the light of the photo, which turns with them, as if the camera went around: a likeness. Pose
-    and place in the photo are left out, so that shapes can be compared.
+    Pose and place in the photo are left out, so that shapes can be compared.
+
+    Args:
+        face_model: of the coefficients.
+        renderer: draws.
+        camera: of the crops.
+        coefficients: of the faces.
+        colours: of their vertices. The light of the photo turns with them, as if the camera went
+            around: a likeness.
     """
     shaped = shape_face(face_model, coefficients)
-    colours = pose_face(face_model, shaped, coefficients, camera).colours
     pictures = []
     for yaw_deg in VIEW_YAWS_DEG:
         angles = torch.zeros_like(coefficients.angles_rad)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from models.camera import Camera
-from models.drawing import VIEW_YAWS_DEG, draw_landmarks, textured_views
+from models.drawing import (
+    VIEW_YAWS_DEG,
+    behind_lips,
+    draw_landmarks,
+    textured_views,
+    with_mouths_of_photos,
+)
+from models.face_model import FaceModel
 from models.renderer import Renderer
+from models.stages import reconstruct
 
 RED = (1.0, 0.0, 0.0)
 
@@ -84,3 +93,29 @@ def test_a_textured_board_is_seen_from_three_sides():
             )
         outline = (view[2] > 0) & (view[2] < 1)
         assert outline.any() and view[:, 0, 0].tolist() == [1, 1, 1]
+
+
+def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
+    """Behind the lips, and nowhere else; models without an inside of the mouth stay."""
+    model, camera = open_face_model, Camera.rnet()
+    wide = model.units({"jawOpen": 0.5})
+    faces = replace(model.layout.zeros(2), expression=torch.cat([wide, torch.zeros_like(wide)]))
+    made = reconstruct(model, Renderer(), camera, faces)
+    teeth = torch.tensor([0.9, 0.8, 0.7])
+    photos = teeth[:, None, None].expand(2, 3, camera.height, camera.width)
+    colours, own, inside = (
+        with_mouths_of_photos(model, photos, made),
+        made.posed.colours,
+        behind_lips(model),
+    )
+    assert torch.equal(colours[:, ~inside], own[:, ~inside])
+    changed = (colours != own).any(dim=2)
+    torch.testing.assert_close(colours[changed], teeth.expand(int(changed.sum()), 3))
+    assert changed[0].sum() > changed[1].sum()
+    # What the next view would show: all of the front of the mouth.
+    turned = replace(faces, angles_rad=torch.tensor([[0.0, 0.5, 0.0]]).expand(2, 3))
+    ids = reconstruct(model, Renderer(), camera, turned).rendering.fragments.triangle_id[0]
+    seen = model.triangles[ids[ids >= 0].long()].long().unique()
+    assert changed[0][seen[inside[seen]]].float().mean() > 0.9
+    model.regions.pop("mouth_cavity")
+    assert torch.equal(with_mouths_of_photos(model, photos, made), own)

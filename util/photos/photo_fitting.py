@@ -18,7 +18,7 @@ from data.landmarks import check_landmarks
 from data.photo_folder import PhotoFace, photo_face
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.drawing import over_photos, turned_views
+from models.drawing import over_photos, turned_views, with_mouths_of_photos
 from models.face_model import FaceModel
 from models.facerecon_model import FaceReconModel
 from models.fitting.adam import fit_adam
@@ -285,7 +285,11 @@ class PhotoFitting:
                 [
                     batch.images,
                     over_photos(parts[0], batch.images, made.rendering),
-                    turned_views(*parts, made.coefficients),
+                    turned_views(
+                        *parts,
+                        made.coefficients,
+                        with_mouths_of_photos(parts[0], batch.images, made),
+                    ),
                 ],
                 dim=3,
             )
