@@ -25,7 +25,7 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
 
     Args:
         path: the file to write.
-        mode: "wb" for bytes, "w" for UTF-8 text.
+        mode: "wb" for bytes, "w" for UTF-8 text; what has no place in it is escaped.
         durable: wait until the content is on the disk, so that it outlives a power cut too; worth
             its milliseconds for checkpoints, not for one of a thousand results.
     """
@@ -33,8 +33,10 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
     # In the same folder, since a rename is only atomic within one file system.
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
-        # The same bytes on every system: no translation of line ends.
-        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+        # The same bytes on every system: no translation of line ends. Names of files may be bytes
+        # that are no text; they must not cost the file that lists them.
+        encoding = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+        text: dict[str, Any] = {} if "b" in mode else encoding
         with temporary.open(mode.replace("w", "x"), **text) as f:
             yield f
             if durable:

@@ -34,6 +34,11 @@ def test_content_is_written_and_parents_are_made(tmp_path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_names_that_are_no_text_do_not_cost_the_file(tmp_path: Path):
+    write_text(tmp_path / "list.txt", os.fsdecode(b"bad\xff.jpg, z\xc3\xb6.jpg"))
+    assert (tmp_path / "list.txt").read_text(encoding="utf-8") == "bad\\udcff.jpg, zö.jpg"
+
+
 def test_line_ends_are_the_same_on_every_system(tmp_path: Path):
     with atomic_file(tmp_path / "a.txt", "w") as file:
         assert getattr(file, "newlines", None) is None

@@ -148,7 +148,10 @@ async def receive(
 
 
 async def drain(request: Request) -> None:
-    """Read and drop what is left of a refused upload, up to a limit."""
+    """Read and drop what is left of a refused upload; nothing of one that is beyond the limit."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > DRAINED_BYTES:
+        return
     read = 0
     try:
         async for chunk in _chunks(request):

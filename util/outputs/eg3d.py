@@ -42,13 +42,14 @@ class Eg3dOutput(LabelledOutput):
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `eg3d/<stem>.png` and `_label.json`, and `eg3d/mirror/<stem>.png` if asked for."""
         image, _, mirror = (folder / name for name in self.names(face.stem))
+        # First, since EG3D stops at a crop without a label; a label without a crop is not listed.
+        self.write_labels(folder, face, image.name)
         crop = PortraitCrop.around(face.alignment).cut(read_photo(face))
         write_image(image, crop)
         if self.source.options.eg3d_mirror:
             write_image(mirror, np.ascontiguousarray(crop[:, ::-1]))
         else:
             mirror.unlink(missing_ok=True)
-        self.write_labels(folder, face, image.name)
 
     def labels(self, face: FaceResult) -> dict[str, list[float]]:
         """orig, cor and exact."""

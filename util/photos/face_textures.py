@@ -94,6 +94,8 @@ class FaceTextures:
         texture = person[0].coefficients.texture.detach()
         if person[0].albedo is None:
             texture = torch.zeros_like(texture)
+        if not bool(texture.isfinite().all()):
+            raise ValueError(f"{person[0].stem}: the texture coefficients are not finite")
         made = self._make(views, texture, keep_light=self._keep_light)
         light = KEPT if self._keep_light else "removed"
         return png_bytes(made, {LIGHT: light, FACE_MODEL: str(self._card)})

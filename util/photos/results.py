@@ -403,8 +403,8 @@ def _is_face_of(folder: Path, stem: str, photo: str) -> bool:
 
 
 def _photo(image: str) -> Path:
-    """A photo's identity, however its path is written."""
-    return Path(image).resolve()
+    """A photo's identity, however its path is written, also by a summary that lacks its bytes."""
+    return Path(image.encode("utf-8", "backslashreplace").decode()).resolve()
 
 
 def _cell(value: object) -> str:

@@ -229,6 +229,12 @@ def test_what_is_too_large_is_refused_declared_or_not(server: LiveServer):
     until = time.monotonic() + 60
     while folders(server) > before + 1 and time.monotonic() < until:
         time.sleep(0.02)
+    assert folders(server) == before + 1
+    # Far too much is not waited for.
+    began = time.monotonic()
+    declared = {"Content-Length": str(99_000_000_000)}
+    assert server.ask("POST", "/api/photos", JPEG, declared)[0] == 413
+    assert time.monotonic() - began < uploads.SILENCE_S / 2
 
 
 def test_an_upload_that_stops_gives_its_place_back(

@@ -135,9 +135,10 @@ def test_a_folder_of_that_name_without_faces_is_left_alone(
     assert not list((tmp_path / "eg3d").iterdir())
 
 
-def test_a_broken_face_leaves_nothing(tiny_face_model: FaceModel, tmp_path: Path):
+@pytest.mark.parametrize("part", ["R", "K"])
+def test_a_broken_face_leaves_nothing(part: str, tiny_face_model: FaceModel, tmp_path: Path):
     face = photo_face(tiny_face_model, tmp_path / "photos")
-    broken = replace(face, camera=replace(face.camera, R=np.full((3, 3), np.nan)))
+    broken = replace(face, camera=replace(face.camera, **{part: np.full((3, 3), np.nan)}))
     (named,) = create_outputs(output_source(tiny_face_model, save=("eg3d",)))
     with pytest.raises(ValueError, match="label is not finite"):
         named.write(tmp_path, broken)

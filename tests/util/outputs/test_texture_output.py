@@ -139,6 +139,9 @@ def test_what_cannot_be_textured(
     face = photographed(tiny_face_model, tmp_path)
     with pytest.raises(ValueError, match="photo: vertices or light are not finite"):
         named.write(tmp_path, replace(face, vertices=face.vertices * np.nan))
+    dark = replace(face.coefficients, texture=face.coefficients.texture * np.nan)
+    with pytest.raises(ValueError, match="photo: the texture coefficients are not finite"):
+        named.write(tmp_path, replace(face, coefficients=dark))
     face.photo.unlink()
     with pytest.raises(ValueError, match=r"photo\.png cannot be read again"):
         named.write(tmp_path, face)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,17 @@ def test_a_photo_without_a_face_now_keeps_no_face_of_an_earlier_run(tmp_path: Pa
     with ResultWriter(tmp_path) as writer:
         writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="no face"))
     assert {path.name for path in tmp_path.iterdir()} == {"summary.csv"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+def test_a_photo_whose_name_is_no_text_is_listed_once(tmp_path: Path):
+    photo = os.fsdecode(b"photos/bad\xff.jpg")
+    for _ in range(2):
+        with ResultWriter(tmp_path) as writer:
+            writer.add_failure(SummaryRow(photo, "failed", message=f"{photo}: no face"))
+            writer.add(face("a"), replace(row("a"), face=1, files="a"))
+    images = [line["image"] for line in summary(tmp_path)]
+    assert images == ["photos/bad\\udcff.jpg", "photos/a.jpg"]
 
 
 def test_a_photo_that_cannot_be_read_keeps_what_an_earlier_run_wrote(tmp_path: Path):
