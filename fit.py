@@ -8,10 +8,14 @@ python fit.py --v_path my.mp4 --res_folder my_fits
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
+from data.images import is_image_name
+from data.video_kind import is_video_name
 from options import parse_command
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
@@ -21,9 +25,8 @@ from options.fitting_weights import FitWeights, TrackWeights
 from options.groups import RNET_GROUPS
 from options.output_options import OutputOptions
 from util.command import run_command
+from util.errors import InputError
 
-VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".gif")
-"""By which a video is told from a folder of photos where neither is there."""
 GROUPS = (
     *(FitOptions, OutputOptions, AdamOptions, VideoFitOptions, FitWeights, TrackWeights),
     *(BaseOptions, DetectionOptions, *RNET_GROUPS),
@@ -49,16 +52,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def with_flags(argv: Sequence[str] | None) -> list[str]:
-    """`fit.py a.jpg b.jpg` means `--img_path a.jpg b.jpg`, `my.mp4` means `--v_path my.mp4`."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-    if typed and not typed[0].startswith("-"):
-        from data.images import is_image_name
+    """`fit.py a.jpg b.jpg` means `--img_path a.jpg b.jpg`, `my.mp4` means `--v_path my.mp4`.
 
-        path = Path(typed[0])
-        is_video = path.is_file() and not is_image_name(path)
-        is_video = is_video or (path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir())
-        return ["--v_path" if is_video else "--img_path", *typed]
-    return typed
+    Raises:
+        InputError: a video among several paths, of which one call fits one.
+    """
+    typed = list(sys.argv[1:] if argv is None else argv)
+    paths = list(takewhile(lambda token: not token.startswith("-"), typed))
+    if not paths:
+        return typed
+    videos = [path for path in paths if is_video_name(Path(path))]
+    if videos and len(paths) > 1:
+        others = [path for path in paths if path != videos[0]] or paths[1:]
+        flags = shlex.join(typed[len(paths) :])
+        raise InputError(
+            f"{videos[0]} is a video by its name, which a call fits alone; fit one after the "
+            f"other: python fit.py {shlex.quote(videos[0])}, then python fit.py "
+            f"{shlex.join(others)}{f', each with {flags}' if flags else ''}"
+        )
+    # Videos have many endings: a single file that is no picture by its name is taken for one.
+    only = Path(paths[0])
+    is_other = len(paths) == 1 and only.is_file() and not is_image_name(only)
+    return ["--v_path" if videos or is_other else "--img_path", *typed]
 
 
 if __name__ == "__main__":

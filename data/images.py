@@ -11,6 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Resampling
 
 from util.atomic import atomic_file
-from util.errors import InputError
+from util.errors import InputError, of_flag
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Accepted file name endings, in any letter case."""
@@ -75,6 +76,28 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
     if not content:
         raise InputError(f"{name} is empty (0 bytes); replace the file")
     return _decode(io.BytesIO(content), name)
+
+
+def check_image(path: Path) -> None:
+    """Refuse by the head of the file what `read_image` would refuse, in a millisecond.
+
+    What is damaged further on, the reader says.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    _check_file(path)
+    with _opened(path, path, MAX_MEGAPIXELS):
+        pass
+
+
+def is_still_picture(path: Path) -> bool:
+    """Whether a file is a picture that does not move, whatever it is called."""
+    try:
+        with _opened(path, path, float("inf")) as image:
+            return not getattr(image, "is_animated", False)
+    except InputError:
+        return False
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
@@ -189,6 +212,33 @@ def list_images(path: Path | str) -> list[Path]:
     return found
 
 
+def check_named_photos(paths: Sequence[Path], flag: str) -> list[str]:
+    """Refuse photos that were named one by one and of which none can be read, by their heads.
+
+    Args:
+        paths: what the flag names; a folder, which may hold bad photos, is not looked into.
+        flag: for messages.
+
+    Returns:
+        What is wrong with those that cannot be read while others can.
+
+    Raises:
+        InputError: none of them can.
+    """
+    problems = []
+    for path in paths:
+        if path.is_dir():
+            return []
+        try:
+            with of_flag(flag):
+                check_image(path)
+        except InputError as error:
+            problems.append(str(error))
+    if problems and len(problems) == len(paths):
+        raise InputError("; ".join(problems))
+    return problems
+
+
 def image_names(folder: Path) -> Iterator[str]:
     """The names of a folder's pictures, in the order of the file system."""
     with os.scandir(folder) as entries:
@@ -288,6 +338,19 @@ def _decode(
     source: Path | io.BytesIO, path: Path | str, most_megapixels: float = MAX_MEGAPIXELS
 ) -> np.ndarray:
     """Decode a picture; `path` is its name in messages."""
+    with _opened(source, path, most_megapixels) as opened:
+        orientation = _orientation(opened)
+        image = _to_rgb(opened)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return np.array(image)
+
+
+@contextmanager
+def _opened(
+    source: Path | io.BytesIO, path: Path | str, most_megapixels: float
+) -> Iterator[Image.Image]:
+    """A picture whose head has been read; what goes wrong with it, then or within, is said."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of large sizes, for which there is our own limit, and of damaged EXIF
@@ -295,8 +358,7 @@ def _decode(
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(source, formats=_FORMATS) as opened:
                 _check_size(path, opened.size, most_megapixels)
-                orientation = _orientation(opened)
-                image = _to_rgb(opened)
+                yield opened
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -312,9 +374,6 @@ def _decode(
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, zlib.error...)
         # for damaged content; all mean the same to the user.
         raise InputError(f"{path} is damaged or incomplete ({error}); replace the file") from error
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    return np.array(image)
 
 
 def _check_file(path: Path) -> None:

@@ -20,8 +20,9 @@ import av.video.stream
 import numpy as np
 from av.error import FFmpegError
 
+from data.video_kind import check_video_file, single_picture
 from util.errors import InputError
-from util.model_files.file_kind import foreign_kind, is_text
+from util.model_files.file_kind import foreign_kind
 
 DECODER_THREADS = 2
 """Of each open video; several are open where processes share the work."""
@@ -39,7 +40,6 @@ _SAME_START_S = 0.3
 _WITHOUT_PRESENTATION_TIMES = ("avi",)
 """Containers that know the order of decoding alone: their times belong to other frames where a
 codec reorders them."""
-_PLAYLISTS = (b"#EXTM3U", b"ffconcat")
 _PICTURE_STREAMS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
@@ -85,7 +85,7 @@ def open_video(
         InputError: no such file, or not a video; the message names the file, what it is and the
             remedy.
     """
-    _check_file(path)
+    check_video_file(path)
     try:
         # The prefix keeps a name such as `pipe:0` a name.
         container = av.open(f"file:{path}")
@@ -273,37 +273,11 @@ def _is_hidden(packet: av.Packet) -> bool:
     return not bytes(packet)[0] & 0x10
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(
-            f"{path} is a folder, not a video; give one video file (photos have flags of their own)"
-        )
-    if not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}; give a video file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_LENGTH)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not head:
-        raise InputError(f"{path} is empty (0 bytes); replace the file")
-    # Before FFmpeg sees it: it would draw text as pictures, and follow playlists to other files and
-    # machines, for minutes where it gets no answer.
-    if is_text(head) or head.startswith(_PLAYLISTS):
-        if kind := foreign_kind(path):
-            raise InputError(f"{path} is no video but {kind}")
-        raise InputError(
-            f"{path} is text, not a video, whatever its name says; give a video file (of a "
-            "playlist, the file that it names)"
-        )
-
-
 def _choose_stream(
     path: Path, container: av.container.InputContainer
 ) -> av.video.stream.VideoStream:
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        raise InputError(f"{path} is a single picture, not a video; give it as a photo")
+        raise InputError(single_picture(path))
     # Cover pictures of music, and the thumbnails of a player, are stored as video streams.
     streams = [s for s in container.streams.video if not s.disposition & _PICTURE_STREAMS]
     if not streams:

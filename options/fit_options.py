@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from data.images import common_folder, find_folder, list_images
+from data.images import check_named_photos, common_folder, find_folder, list_images
 from data.landmarks import read_landmarks
+from data.video_kind import check_video_file, is_video_name
 from options.face_options import FaceModelOptions, check_face_model
 from options.fitting_weights import (
     KNOWN_FACE,
@@ -20,7 +21,7 @@ from options.fitting_weights import (
 from options.flags import ParsedOptions
 from options.output_checks import check_photos, check_usual_focal, check_video
 from options.output_options import OutputOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.folders import check_folder
 from util.training.run_choice import find_trained
 
@@ -155,8 +156,8 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """What is to be fitted, after a look at whether it is there and results can be written.
 
     Raises:
-        InputError: nothing is named, it does not exist, there is no such face model or network to
-            start from, --save cannot be, or results cannot go to --res_folder.
+        InputError: nothing is named, it does not exist or is something else, there is no such face
+            model or network to start from, --save cannot be, or results cannot go to --res_folder.
     """
     fit, save = options[FitOptions], options[OutputOptions].save
     check_folder(fit.res_folder, "res_folder")
@@ -169,15 +170,19 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
             # Believed to work, were it taken. A recorded run gives them too, at their defaults.
             if getattr(fit, flag) != getattr(usual, flag):
                 raise InputError(f"--{flag} is for photos; leave it out with --v_path")
-        if not Path(fit.v_path).exists():
-            raise InputError(f"--v_path {fit.v_path} does not exist; give a video file")
+        with of_flag("v_path"):
+            check_video_file(Path(fit.v_path))
         check_video(save)
         return "video"
     if not fit.img_path:
         raise InputError("nothing to fit: give photos, a folder or a video: python fit.py my.jpg")
     found = chosen_photos(fit)
     places = [found] if isinstance(found, Path) else found
-    check_photos(save, [photo for place in places for photo in list_images(place)])
+    with of_flag("img_path"):
+        photos = [photo for place in places for photo in list_images(place)]
+    for problem in check_named_photos(places, "img_path"):
+        print(f"{problem}. The other photos are fitted")
+    check_photos(save, photos)
     if fit.landmarks and not Path(fit.landmarks).is_file():
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
     if fit.landmarks and not any(place.is_dir() for place in places):
@@ -191,9 +196,15 @@ def chosen_photos(fit: FitOptions) -> Path | list[Path]:
     """The folder or the photos that `--img_path` names.
 
     Raises:
-        InputError: one does not exist, or they do not lie together.
+        InputError: one does not exist, or is a video, or they do not lie together.
     """
     found = [find_folder(name, Path("datasets"), "img_path") for name in fit.img_path]
+    for path in found:
+        if is_video_name(path):
+            raise InputError(
+                f"--img_path {path} is a video by its name; fit it by a call of its own: python "
+                f"fit.py --v_path {path}"
+            )
     if len(found) == 1:
         return found[0]
     common_folder(found)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.images import find_folder, list_images
+from data.images import check_named_photos, find_folder, list_images
+from data.video_kind import check_video_file
 from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions
 from options.output_checks import check_distance
 from options.output_options import NONE, OutputOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.folders import check_folder
 from util.training.run_choice import find_trained
 
@@ -70,10 +71,13 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
         save = outputs.save
         if save not in (OutputOptions().save, (NONE,)):
             raise InputError(f"--save {' '.join(save)} is for photos; leave it out with --v_path")
-        if not Path(test.v_path).exists():
-            raise InputError(f"--v_path {test.v_path} does not exist; give a video file")
+        with of_flag("v_path"):
+            check_video_file(Path(test.v_path))
     else:
-        list_images(find_folder(test.img_folder, Path("datasets")))
+        photos = find_folder(test.img_folder, Path("datasets"))
+        with of_flag("img_folder"):
+            list_images(photos)
+        check_named_photos([photos], "img_folder")
         check_distance(outputs.save)
         if "texture" in outputs.save and outputs.texture_light == "remove":
             raise InputError(

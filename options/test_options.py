@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.images import find_folder, list_images
+from data.images import check_named_photos, find_folder, list_images
 from options.base_options import DisplayOptions, DistributedOptions
 from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions, no_effect, without_effect
 from options.output_checks import check_photos
 from options.output_options import OutputOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.training.run_choice import find_trained
 
 
@@ -81,7 +81,10 @@ def check_test_input(options: ParsedOptions) -> None:
     Raises:
         InputError: no such photos, face model or checkpoint, or photos that --save cannot take.
     """
-    photos = list_images(find_folder(options[TestOptions].img_folder, Path("datasets")))
+    found = find_folder(options[TestOptions].img_folder, Path("datasets"))
+    with of_flag("img_folder"):
+        photos = list_images(found)
+    check_named_photos([found], "img_folder")
     check_photos(options[OutputOptions].save, photos)
     check_face_model(options[FaceModelOptions])
     find_trained(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -11,6 +12,15 @@ class InputError(ValueError):
     The message names the file or flag, the value received and the remedy. Commands print it as
     `error: <message>` and exit with code 2; a traceback would only hide the reason.
     """
+
+
+@contextmanager
+def of_flag(flag: str) -> Iterator[None]:
+    """Begin the message of an InputError, which begins with a path, with the flag that gave it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"--{flag} {error}") from error
 
 
 class PeerLost(RuntimeError):

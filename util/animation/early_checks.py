@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from data.images import is_image_name
+from data.video_kind import check_video_file
 from options.animate_options import ALBEDO, AUTO, WRITTEN, AnimateOptions
 from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, check_face_model, split_level
 from options.flags import ParsedOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.folders import check_file, check_folder
 from util.photos.saved_names import find_saved, is_network_track, read_record
 
@@ -43,6 +44,8 @@ def check_animation(options: ParsedOptions) -> None:
     elif wanted.with_ and find_saved(path) is None:
         if not path.is_file() or is_image_name(path):
             _refuse("with", path)
+        with of_flag("with"):
+            check_video_file(path)
         check_folder(wanted.res_folder, "res_folder")
     if wanted.texture not in (AUTO, ALBEDO) and not Path(wanted.texture).is_file():
         raise InputError(

@@ -91,7 +91,8 @@ def fit_photos(options: ParsedOptions) -> None:
         write_options(options, results, "fit")
         run = PhotoRun(fitting, at_once, overlay, with_overlay=fit.photo_overlay, reports=reports)
         run.folder(photos, writer)
-    report_photos(writer, results, "fitted")
+    several = isinstance(chosen_photos(fit), list)
+    report_photos(writer, results, "fitted", named_by="img_path" if several else "")
 
 
 def load_models(

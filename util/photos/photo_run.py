@@ -211,16 +211,21 @@ class MeanErrors:
     """Of the mean face in the pose of the five points."""
 
 
-def report_photos(writer: ResultWriter, results: Path, done_word: str) -> MeanErrors:
+def report_photos(
+    writer: ResultWriter, results: Path, done_word: str, named_by: str = ""
+) -> MeanErrors:
     """Print what became of the photos.
 
     Args:
         writer: that has written them.
         results: where.
         done_word: what was done with them.
+        named_by: the flag that named each of several photos; empty for a folder, which may hold
+            what is no photo of a face.
 
     Raises:
-        InputError: there is no face at all.
+        InputError: there is no face at all, or, after all is said, a photo that was named gave
+            none.
     """
     done, total = check_faces(writer, results)
     rows = [row for row in writer.rows if row.status == "ok"]
@@ -235,6 +240,14 @@ def report_photos(writer: ResultWriter, results: Path, done_word: str) -> MeanEr
         f"distance (mean face in the pose of the five points: {errors.mean_face:.1f} %)"
     )
     announce_reports(writer, results)
+    if named_by and done < total:
+        given = {row.image for row in rows}
+        reasons = "; ".join(in_words(row) for row in writer.rows if row.image not in given)
+        raise InputError(
+            f"--{named_by}: {total - done} of {total} photos gave no face: {reasons}. What the "
+            f"others gave is in {results}"
+        )
+    announce_failures(writer, results)
     return errors
 
 
@@ -252,6 +265,13 @@ def check_faces(writer: ResultWriter, results: Path) -> tuple[int, int]:
             f"none of {total} photos gave a face; {results / 'summary.csv'} names the reasons"
         )
     return done, total
+
+
+def announce_failures(writer: ResultWriter, results: Path) -> None:
+    """Say how many photos gave nothing, if there are any, and where the reasons are."""
+    done, total = writer.photos
+    if done < total:
+        print(f"{total - done} of {total} photos gave no face; {results / 'summary.csv'} says why")
 
 
 def announce_reports(writer: ResultWriter, results: Path) -> None:

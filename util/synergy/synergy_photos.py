@@ -25,7 +25,13 @@ from options.record import write_options
 from options.synergy_options import SynergyTestOptions
 from util.errors import InputError
 from util.mesh_files.textured_mesh import read_map, textured_part
-from util.photos.photo_run import announce_points, announce_reports, check_faces, in_words
+from util.photos.photo_run import (
+    announce_failures,
+    announce_points,
+    announce_reports,
+    check_faces,
+    in_words,
+)
 from util.photos.pixel_face import GivenMap
 from util.photos.results import ResultWriter, SummaryRow, results_folder
 from util.reports.face_report import PICTURE_STEPS, DrawnPhoto, ReportSource, ReportWriter
@@ -99,6 +105,7 @@ def reconstruct_photos(options: ParsedOptions) -> None:
     faces = sum(row.status == "ok" for row in writer.rows)
     print(f"{done} of {total} photos reconstructed ({faces} faces) in {results}")
     announce_reports(writer, results)
+    announce_failures(writer, results)
 
 
 def report_writer(
