@@ -24,7 +24,7 @@ from data.sharding import Shard
 from data.tar_shards import PackingOptions, PackSummary, pack_photos
 from options import ParsedOptions, parse_command
 from options.data_options import DetectionOptions
-from options.face_options import FaceModelOptions
+from options.face_options import FaceModelOptions, check_face_model
 from util.command import run_command
 
 
@@ -64,6 +64,8 @@ def labeller_of(parsed: ParsedOptions) -> FaceLabeller | None:
     options = parsed[PreparationOptions]
     if not options.fit:
         return None
+    check_face_model(parsed[FaceModelOptions])
+    # What computes takes seconds to import: only now that the command line is sound.
     from util.photos.photo_labeller import PhotoLabeller
 
     if not parsed.given("jaw_landmarks"):

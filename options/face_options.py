@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from util.errors import InputError
+from util.errors import InputError, of_flag
+from util.model_files.bfm09_folder import check_bfm09
+from util.model_files.bfm_releases import check_release, find_release
+from util.model_files.flame_folder import check_flame
 from util.model_files.ict_folder import check_ict_folder
 
 CROP_PX = 224
@@ -110,28 +113,33 @@ def split_level(name: str) -> tuple[str, int]:
 
 
 def check_face_model(options: FaceModelOptions) -> None:
-    """Refuse a face model that is neither a known name nor a path that could be read.
+    """Refuse a face model that is neither a known name whose files are there nor a path to read.
 
-    Whether the files of named models other than `ict` are there, their readers say.
+    What else may be wrong with the files, their readers say.
 
     Raises:
-        InputError: neither a name, nor a file or a folder of the kinds that are read.
+        InputError: neither a name, nor a file or a folder of the kinds that are read; or the user's
+            files of a named one are not there.
     """
     name, _ = split_level(options.face_model)
-    path = Path(options.bfm_folder if name == "ict" else name)
-    if name in ("auto", *NAMED_FACE_MODELS) and name != "ict":
+    folder, path = Path(options.bfm_folder), Path(name)
+    with of_flag(f"face_model {name}:"):
+        if name == "bfm09":
+            check_bfm09(folder / options.bfm_model)
+        elif name == "flame":
+            check_flame(folder)
+        elif release := find_release(name):
+            check_release(folder, release)
+        elif name == "ict" or path.is_dir():
+            check_ict_folder(folder if name == "ict" else path)
+    if name in ("auto", *NAMED_FACE_MODELS) or path.is_dir():
         return
-    if name == "ict" or path.is_dir():
-        try:
-            check_ict_folder(path)
-        except InputError as error:
-            raise InputError(f"--face_model {name}: {error}") from error
-    elif path.suffix.lower() not in _FILES:
+    if path.suffix.lower() not in _FILES:
         raise InputError(
             f"--face_model {path} is unknown; take auto, {', '.join(NAMED_FACE_MODELS)}, or the "
             "path of a .npz, .mat, .pkl or .h5 file or of the folder FaceXModel"
         )
-    elif not path.is_file():
+    if not path.is_file():
         raise InputError(f"--face_model {path}: no such file; give another path")
 
 

@@ -94,7 +94,7 @@ def test_from_published_files_to_meshes(folder: Path, capsys: pytest.CaptureFixt
     # Its coefficients mean nothing to another model, and without its files it stops.
     with pytest.raises(InputError, match=r"--face_model open: .*trained for the .*model bfm09"):
         test.main([*RUN, "--epoch=20", "--img_folder=photos", "--face_model=open"])
-    with pytest.raises(InputError, match=r"epoch_20\.pth .*face model bfm09: there is no elsewhe"):
+    with pytest.raises(InputError, match=r"epoch_20\.pth .*--face_model bfm09: there is no elsew"):
         test.main([*RUN, "--epoch=20", "--img_folder=photos", "--bfm_folder=elsewhere"])
 
 

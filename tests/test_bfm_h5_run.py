@@ -11,8 +11,8 @@ from scipy.io import loadmat
 from tests.commands import load_script
 from tests.face_files import write_bfm_h5
 from tests.test_user_face_models import RELEASES
-from util import assets
 from util.errors import InputError
+from util.model_files import bfm_releases
 from util.training.checkpoint import load_checkpoint
 
 RUN = ["--gpu_ids=-1", "--num_cpu_threads=1", "--renderer=torch", "--name=basel"]
@@ -30,7 +30,7 @@ def test_from_synthetic_faces_to_results(
     pytest.importorskip("h5py")
     source = tmp_path / "BFM" / RELEASES[0].file
     write_bfm_h5(source)
-    monkeypatch.setattr(assets, "RELEASES", RELEASES)
+    monkeypatch.setattr(bfm_releases, "RELEASES", RELEASES)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     try:

@@ -27,7 +27,8 @@ from util import diagnosis, installation
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.installation import OPTIONAL, REQUIRED, Package, version_of
-from util.model_files.bfm_conversion import SOURCE_FILES, check_source
+from util.model_files.bfm09_folder import SOURCE_FILES
+from util.model_files.bfm_conversion import check_source
 from util.model_files.bfm_file import write_bfm_model
 from util.model_files.ict_file import check_ict
 from util.training.checkpoint import load_checkpoint, save_checkpoint

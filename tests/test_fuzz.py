@@ -55,13 +55,8 @@ from tests.util.model_files.iresnet_onnx import GraphWriter
 from util.assets import load_face_model
 from util.errors import InputError
 from util.model_files.arcface_onnx import read_iresnet_onnx
-from util.model_files.bfm_conversion import (
-    DEVIATIONS,
-    EXPRESSION,
-    IDENTITY,
-    MODEL_INFO,
-    convert_bfm09,
-)
+from util.model_files.bfm09_folder import DEVIATIONS, EXPRESSION, IDENTITY, MODEL_INFO
+from util.model_files.bfm_conversion import convert_bfm09
 from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
 from util.model_files.dlib_file import read_dlib_resnet
 from util.model_files.face_model_file import read_face_model

@@ -374,9 +374,9 @@ def test_a_missing_face_model_is_the_first_word(trained: Path, photos: Path):
     checkpoint["card"]["face_model"]["name"] = "flame"
     save_checkpoint(trained, checkpoint)
     argv = [*RUN, "--epoch", "20", "--img_folder", str(photos)]
-    with pytest.raises(InputError, match=r"^face model flame: BFM holds none"):
+    with pytest.raises(InputError, match=r"^--face_model flame: BFM holds none"):
         command.main([*argv, "--face_model", "flame"])
-    with pytest.raises(InputError, match=r"epoch_20\.pth cannot be used: face model flame: BFM"):
+    with pytest.raises(InputError, match=r"epoch_20\.pth cannot be used: --face_model flame: BFM"):
         command.main(argv)
 
 

@@ -31,8 +31,8 @@ from tests.models.test_facerecon_model import make, make_batch
 from util import assets
 from util.assets import choose_face_model, load_face_model
 from util.errors import InputError
-from util.model_files import ict_file
-from util.model_files.bfm_h5_file import BfmRelease
+from util.model_files import bfm_releases, ict_file
+from util.model_files.bfm_releases import BfmRelease
 from util.model_files.ict_file import convert_ict
 
 PUBLISHED = (80, 64, 80)
@@ -56,7 +56,7 @@ def put_flame(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def put_bfm(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     pytest.importorskip("h5py")
     write_bfm_h5(folder / RELEASES[number].file)
-    monkeypatch.setattr(assets, "RELEASES", RELEASES)
+    monkeypatch.setattr(bfm_releases, "RELEASES", RELEASES)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,15 @@ from options.network_options import (
 )
 from options.train_options import TrainOptions
 from util.errors import InputError
-from util.model_files import flame_file, ict_file
-from util.model_files.bfm_conversion import SOURCE_FILES, convert_bfm09, missing_sources
+from util.model_files import bfm_releases, flame_folder, ict_file
+from util.model_files.bfm09_folder import missing_sources, what_bfm09_lacks
+from util.model_files.bfm_conversion import convert_bfm09
 from util.model_files.bfm_file import read_bfm_model
-from util.model_files.bfm_h5_file import RELEASES, BfmRelease, read_bfm_h5
+from util.model_files.bfm_h5_file import read_bfm_h5
+from util.model_files.bfm_releases import check_release, find_release
 from util.model_files.face_model_file import read_face_model
-from util.model_files.flame_file import find_flame, read_flame
+from util.model_files.flame_file import read_flame
+from util.model_files.flame_folder import check_flame
 from util.model_files.ict_file import convert_ict, is_stale
 from util.model_files.ict_folder import CONVERTED, FOLDER, check_ict_folder, find_ict
 from util.model_files.recognition_file import load_recognition_net
@@ -49,8 +52,6 @@ from util.synergy.ddfa_files import read_morphable_folder
 from util.training.run_choice import check_labels
 
 OPEN_FACE_MODEL = Path(__file__).resolve().parent.parent / "BFM" / "open_face_model.npz"
-_LOOK_ALIKES = (".h5", ".tgz", ".gz", ".zip", ".rar", ".7z")
-"""Endings of files that users put beside the right ones, or in their place."""
 
 
 def load_face_model(options: FaceModelOptions) -> FaceModel:
@@ -101,7 +102,7 @@ def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
     if is_open:
         reason = "which comes with the program" if name == "open" else None
         data = read_face_model(OPEN_FACE_MODEL, level, region)
-        return data, reason or f"since {_what_bfm09_lacks(bfm09)}"
+        return data, reason or f"since {what_bfm09_lacks(bfm09)}"
     if name in ("auto", *NAMED_FACE_MODELS):
         _refuse_head(name, region)
     if name == "bfm09":
@@ -113,17 +114,11 @@ def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
             raise InputError(f"{error}; or give --face_model open") from error
     if name == ict_file.NAME:
         return _read_ict(folder)
-    if name == flame_file.NAME:
-        path = find_flame(folder)
-        if path is None:
-            raise InputError(
-                f"face model flame: {folder} holds none of {', '.join(flame_file.NAMES)}; "
-                f"{flame_file.REMEDY}; put it there, or give its path"
-            )
-        return read_flame(path, _donor())
-    for release in RELEASES:
-        if name == release.name:
-            return _read_bfm_h5(folder, release)
+    if name == flame_folder.NAME:
+        return read_flame(check_flame(folder), _donor())
+    if release := find_release(name):
+        path = check_release(folder, release)
+        return read_bfm_h5(path, _donor(), (release,), bfm_releases.RELEASES)
     return _read_path(Path(name), region)
 
 
@@ -139,7 +134,7 @@ def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     if kind == ".mat":
         return read_bfm_model(path)
     if kind == ".h5":
-        return read_bfm_h5(path, _donor(), RELEASES, RELEASES)
+        return read_bfm_h5(path, _donor(), bfm_releases.RELEASES, bfm_releases.RELEASES)
     if is_flame:
         return read_flame(path, _donor())
     return read_face_model(path, region=region), f"from {path}"
@@ -199,45 +194,11 @@ def ict_would_be_made(folder: Path) -> bool:
     return find_ict(folder) is not None and (not path.is_file() or is_stale(path, _donor()))
 
 
-def _read_bfm_h5(folder: Path, release: BfmRelease) -> tuple[FaceModelData, str]:
-    path = folder / release.file
-    if not path.is_file():
-        others = [name for name in release.others.values() if (folder / name).is_file()]
-        found = f" ({', '.join(others)}, which is there, shows more than the face)"
-        raise InputError(
-            f"face model {release.name}: there is no {path}{found if others else ''}; "
-            f"{release.remedy}"
-        )
-    return read_bfm_h5(path, _donor(), (release,), RELEASES)
-
-
 def _read_bfm09(path: Path) -> tuple[FaceModelData, str]:
     """Read bfm09, and make its file of the user's others before, if it is not there yet."""
     if not path.is_file():
-        if missing_sources(path.parent):
-            raise InputError(
-                f"face model bfm09: {_what_bfm09_lacks(path)}; put it, or what it is made of, into "
-                f"{path.parent} (--bfm_folder). `python doctor.py` names each file and its "
-                "publisher; to train without any, give --face_model open"
-            )
         convert_bfm09(path.parent, path)
     return read_bfm_model(path)
-
-
-def _what_bfm09_lacks(path: Path) -> str:
-    """What keeps bfm09 from being used, in one clause."""
-    folder, missing = path.parent, missing_sources(path.parent)
-    lack = f"there is no {path}"
-    if len(missing) < len(SOURCE_FILES):
-        lack += f", and to make it {', '.join(source.name for source in missing)} would be needed"
-    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name.lower().endswith(_LOOK_ALIKES)]
-    if others:
-        lack += (
-            f" (of {', '.join(others)} nothing is used: archives must be unpacked, and .h5 files "
-            "are other face models, --face_model bfm17 or bfm19)"
-        )
-    return lack
 
 
 def load_assets(options: ParsedOptions) -> Assets | None:

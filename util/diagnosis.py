@@ -43,18 +43,13 @@ from util.assets import choose_face_model, ict_would_be_made
 from util.devices import choose_device
 from util.errors import InputError
 from util.installation import Finding
-from util.model_files import flame_file, ict_file
-from util.model_files.bfm_conversion import (
-    MODEL_INFO,
-    SOURCE_FILES,
-    SourceFile,
-    check_source,
-    missing_sources,
-)
+from util.model_files import flame_folder, ict_file
+from util.model_files.bfm09_folder import MODEL_INFO, SOURCE_FILES, SourceFile, missing_sources
+from util.model_files.bfm_conversion import check_source
 from util.model_files.bfm_file import NAME as BFM09
 from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
-from util.model_files.bfm_h5_file import RELEASES
-from util.model_files.flame_file import find_flame
+from util.model_files.bfm_releases import RELEASES
+from util.model_files.flame_folder import find_flame
 from util.model_files.ict_file import check_ict
 from util.model_files.ict_folder import CONVERTED, FOLDER, REMEDY, find_ict
 from util.model_files.mat_file import read_mat
@@ -222,9 +217,10 @@ def other_models(options: ParsedOptions) -> Iterator[Finding]:
         yield Finding("missing", str(folder / FOLDER), f"ict; {REMEDY}")
     path = find_flame(folder)
     if path is not None:
-        yield _checked(path, read(flame_file.NAME))
+        yield _checked(path, read(flame_folder.NAME))
     else:
-        yield Finding("missing", str(folder / flame_file.NAMES[0]), f"flame; {flame_file.REMEDY}")
+        path = folder / flame_folder.NAMES[0]
+        yield Finding("missing", str(path), f"flame; {flame_folder.REMEDY}")
     for release in RELEASES:
         yield _optional(folder / release.file, release.remedy, read(release.name))
 

@@ -43,7 +43,7 @@ def test_geometry_needs_a_border(
     [
         (["--photos", "nowhere"], "--photos nowhere: "),
         (["--photos", "empty"], "--photos empty: "),
-        (["--face_model", "flame"], "face model flame: BFM holds none"),
+        (["--face_model", "flame"], "--face_model flame: BFM holds none"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_measured(

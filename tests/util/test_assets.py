@@ -94,7 +94,7 @@ class TestBfm09:
         with pytest.raises(InputError) as caught:
             choose_face_model(of_folder(tmp_path, "bfm09"))
         message = str(caught.value).replace(str(tmp_path), "BFM")
-        assert message.startswith("face model bfm09: there is no BFM/BFM_model_front.mat")
+        assert message.startswith("--face_model bfm09: there is no BFM/BFM_model_front.mat")
         assert "python doctor.py" in message and "--bfm_folder" in message
         assert len(message) < 250
 

@@ -33,9 +33,9 @@ from util.atomic import write_text
 from util.devices import choose_device
 from util.errors import InputError
 from util.model_files import ict_file
-from util.model_files.bfm_conversion import missing_sources
-from util.model_files.bfm_h5_file import RELEASES
-from util.model_files.flame_file import find_flame
+from util.model_files.bfm09_folder import missing_sources
+from util.model_files.bfm_releases import RELEASES
+from util.model_files.flame_folder import find_flame
 from util.model_files.ict_folder import CONVERTED, find_ict
 from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource

@@ -22,6 +22,17 @@ from tqdm import tqdm
 
 from util.atomic import atomic_file
 from util.errors import InputError
+from util.model_files.bfm09_folder import (
+    DEVIATIONS,
+    EXPRESSION,
+    EXPRESSION_INDEX,
+    FRONT_INDEX,
+    IDENTITY,
+    MODEL_INFO,
+    PUBLIC_FOLDER,
+    SOURCE_FILES,
+    SourceFile,
+)
 from util.model_files.bfm_file import BASIS_SIZES, check_bfm_arrays
 from util.model_files.mat_file import foreign_data, mat_shapes, read_mat
 from util.text import decode_text
@@ -45,59 +56,7 @@ class SourceSizes:
 BFM09_SIZES = SourceSizes()
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A file that the user brings: what it is, and where its publisher keeps it."""
-
-    name: str
-    what: str
-    place: str
-
-    @property
-    def remedy(self) -> str:
-        """End of a message about a wrong or missing file."""
-        return f"{self.name} is {self.what}: {self.place}"
-
-
-_PUBLIC_FOLDER = (
-    "in the folder BFM of the public code Deep3DFaceRecon_pytorch "
-    "(github.com/sicxu/Deep3DFaceRecon_pytorch)"
-)
-IDENTITY = SourceFile(
-    "01_MorphableModel.mat",
-    "the Basel Face Model 2009 (not the .h5 files of 2017 or 2019, which are other models)",
-    "PublicMM1/01_MorphableModel.mat inside BaselFaceModel.tgz, which the University of Basel "
-    "gives on request (faces.dmi.unibas.ch)",
-)
-EXPRESSION = SourceFile(
-    "Exp_Pca.bin",
-    "the expression basis of Guo et al. (51,086,404 bytes)",
-    "inside Coarse_Dataset.zip, the link CoarseData of their project 3DFace "
-    "(github.com/Juyong/3DFace)",
-)
-FRONT_INDEX = SourceFile(
-    "BFM_front_idx.mat", "the public code's choice of vertices (idx)", _PUBLIC_FOLDER
-)
-EXPRESSION_INDEX = SourceFile(
-    "BFM_exp_idx.mat",
-    "the index of the expression basis into BFM09 (trimIndex)",
-    _PUBLIC_FOLDER,
-)
-MODEL_INFO = SourceFile(
-    "facemodel_info.mat", "the public code's mesh, landmarks and masks", _PUBLIC_FOLDER
-)
-DEVIATIONS = SourceFile(
-    "std_exp.txt", "the 79 standard deviations of the expression basis", _PUBLIC_FOLDER
-)
-SOURCE_FILES = (IDENTITY, EXPRESSION, FRONT_INDEX, EXPRESSION_INDEX, MODEL_INFO, DEVIATIONS)
-"""All that a conversion needs."""
-
 _INFO_KEYS = ("frontmask2_idx", "skinmask", "keypoints", "point_buf", "tri", "tri_mask2")
-
-
-def missing_sources(folder: Path) -> list[SourceFile]:
-    """Which of the user's files a folder lacks."""
-    return [source for source in SOURCE_FILES if not (folder / source.name).is_file()]
 
 
 def check_sources(folder: Path, sizes: SourceSizes = BFM09_SIZES) -> None:
@@ -159,7 +118,7 @@ def convert_bfm09(folder: Path, target: Path, sizes: SourceSizes = BFM09_SIZES) 
         raise InputError(
             f"{folder / FRONT_INDEX.name} chooses {len(in_expression)} vertices, but "
             f"{folder / MODEL_INFO.name} has {len(info['point_buf'])}; take both from the same "
-            f"place: {_PUBLIC_FOLDER}"
+            f"place: {PUBLIC_FOLDER}"
         )
     total = sum(BASIS_SIZES.values())
     # Numbers that are not finite are named below.

@@ -18,8 +18,6 @@ others (see `util.model_files.face_transfer`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import numpy as np
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData, array_fingerprint
 from util.errors import InputError
+from util.model_files.bfm_releases import RELEASES, BfmRelease
 from util.model_files.face_transfer import place_like, transfer_appearance, transfer_landmarks
 from util.model_files.file_kind import foreign_kind
 
@@ -35,37 +34,6 @@ _MM_PER_DM = 100.0
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LICENCE = "Basel Face Model {year}, non-commercial, given by the University of Basel on request"
 
-
-@dataclass(frozen=True)
-class BfmRelease:
-    """A year's model: its file, and by how many vertices its relatives are known."""
-
-    name: str
-    year: str
-    file: str
-    vertices: int
-    """Of the face alone."""
-    others: Mapping[int, str]
-    """Vertices -> file of the same year with another mask."""
-
-    @property
-    def remedy(self) -> str:
-        """End of a message about a wrong or missing file."""
-        return (
-            f"{self.name} is {self.file}, the face alone, which the University of Basel gives on "
-            f"request (faces.dmi.unibas.ch, Basel Face Model {self.year})"
-        )
-
-
-BFM17 = BfmRelease(
-    *("bfm17", "2017", "model2017-1_face12_nomouth.h5", 28588),
-    {53149: "model2017-1_bfm_nomouth.h5"},
-)
-BFM19 = BfmRelease(
-    *("bfm19", "2019", "model2019_face12.h5", 27657),
-    {47439: "model2019_bfm.h5", 58203: "model2019_fullHead.h5"},
-)
-RELEASES = (BFM17, BFM19)
 
 NAMED_POINTS: dict[tuple[int, ...], tuple[str, ...]] = {
     (8,): ("center.chin.tip",),

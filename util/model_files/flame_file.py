@@ -35,19 +35,13 @@ from util.model_files.face_transfer import (
     place_like,
     transfer_appearance,
 )
+from util.model_files.flame_folder import NAME, REMEDY
 from util.model_files.safe_pickle import Passive, read_npy, read_npz, read_pickle
 from util.surface import nearest_on_surface
 
-NAME = "flame"
 LICENCE = "FLAME: the licence of flame.is.tue.mpg.de; albedo CC0-1.0 (open face model)"
-NAMES = ("flame2023.pkl", "generic_model.pkl", "flame2023.npz", "flame.npz", "flame.pkl")
-"""What the file is called, the first that is there is taken."""
 EMBEDDING = "landmark_embedding.npy"
 STATIC, DYNAMIC = "flame_static_embedding.pkl", "flame_dynamic_embedding.npy"
-REMEDY = (
-    "FLAME's model file is generic_model.pkl in FLAME2020.zip or flame2023.pkl in FLAME2023.zip, "
-    "which the Max Planck Institute gives to registered users (flame.is.tue.mpg.de)"
-)
 LANDMARK_REMEDY = (
     f"{EMBEDDING} comes with DECA (github.com/yfeng95/DECA, data/); {STATIC} and {DYNAMIC} with "
     "RingNet (github.com/soubhiksanyal/RingNet, flame_model/); without any of them the open face "
@@ -79,15 +73,6 @@ class _Landmarks:
     """(79, 17): yaw 0, -1 .. -39, +1 .. +39 degrees."""
     contour_barycentrics: np.ndarray | None
     """(79, 17, 3)"""
-
-
-def find_flame(folder: Path) -> Path | None:
-    """FLAME's model file in a folder, or in its folder FLAME, FLAME2020 or FLAME2023."""
-    for place in (folder, *(folder / name for name in ("FLAME", "FLAME2023", "FLAME2020"))):
-        for name in NAMES:
-            if (place / name).is_file():
-                return place / name
-    return None
 
 
 def read_flame(path: Path, donor: FaceModelData) -> tuple[FaceModelData, str]:

@@ -15,14 +15,8 @@ from scipy.io import loadmat, savemat
 from tests.bfm_files import SMALL, write_small_sources
 from util.errors import InputError
 from util.model_files import bfm_conversion
-from util.model_files.bfm_conversion import (
-    BFM09_SIZES,
-    EXPRESSION,
-    SOURCE_FILES,
-    check_sources,
-    convert_bfm09,
-    missing_sources,
-)
+from util.model_files.bfm09_folder import EXPRESSION, SOURCE_FILES, missing_sources
+from util.model_files.bfm_conversion import BFM09_SIZES, check_sources, convert_bfm09
 from util.model_files.bfm_file import BASIS_SIZES, read_bfm_model
 
 TARGET = "BFM_model_front.mat"

@@ -17,7 +17,8 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from tests.face_files import NAMED_POINTS, write_bfm_h5
 from util.errors import InputError
-from util.model_files.bfm_h5_file import BFM17, BFM19, RELEASES, BfmRelease, read_bfm_h5
+from util.model_files.bfm_h5_file import read_bfm_h5
+from util.model_files.bfm_releases import BFM17, BFM19, RELEASES, BfmRelease
 from util.model_files.face_transfer import mean_landmarks
 
 h5py = pytest.importorskip("h5py")

@@ -28,7 +28,8 @@ from tests.face_files import (
 from util.errors import InputError
 from util.model_files import flame_file
 from util.model_files.face_transfer import Appearance, mean_landmarks
-from util.model_files.flame_file import EMBEDDING, find_flame, read_flame
+from util.model_files.flame_file import EMBEDDING, read_flame
+from util.model_files.flame_folder import find_flame
 
 
 @pytest.fixture
