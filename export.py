@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from options import parse_command
 from options.base_options import BaseOptions
-from options.export_options import ExportOptions
+from options.export_options import ExportOptions, check_export
 from options.face_options import FaceModelOptions, check_face_model
 from options.groups import EXPORT_GROUPS
 from util.command import run_command
 from util.errors import InputError
-from util.folders import check_file
 from util.training.run_choice import find_trained
 
 
@@ -35,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_command(groups, argv, __doc__ or "")
     check_face_model(options[FaceModelOptions])
     find_trained(options)
-    if path := options[ExportOptions].export_path:
-        check_file(path, "export_path")
+    check_export(options[ExportOptions])
     # What computes takes seconds to import: only now that the command line is sound.
     from util.export_run import export_network
 

@@ -11,8 +11,10 @@ As an array job of any scheduler: the same with `--shard 0/16` ... `--shard 15/1
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.synthetic.backgrounds import PictureFolder
 from options import parse_command
 from options.face_options import FaceModelOptions, check_face_model, refuse_head
 from options.synthesis_options import SynthesisOptions
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_folder(wanted.out, "out")
     check_face_model(options[FaceModelOptions])
     refuse_head(options[FaceModelOptions])
+    if wanted.backgrounds:
+        PictureFolder.open(Path(wanted.backgrounds))
     # What computes takes seconds to import: only now that the command line is sound.
     from util.assets import choose_face_model
 

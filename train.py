@@ -129,6 +129,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
 
     bad_images = (faces.bad_images, val_faces.bad_images)
     training = Training(model, options, folder, len(faces), progress, bad_images)
+    print(training.length)
     with training, loader_deaths_named():
         for epoch in training.epochs:
             faces.set_epoch(epoch, skip=training.progress.batches)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from data.fitted_labels import read_label
 from data.images import is_image_name, read_image, read_mask
 from data.landmarks import read_landmarks
 from data.mixing import mixed_order, parse_lists
+from data.photo_lists import listed_masks
 from data.prepared_dataset import PreparedDataset
 from data.prepared_files import images_by_stem
 from data.synthetic.coefficients import SyntheticTruth, read_truth
@@ -27,7 +28,6 @@ from models.assets import ModelAssets
 from options.data_options import FlistOptions
 from options.groups import DATASET_GROUPS
 from util.errors import InputError
-from util.text import decode_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,41 +199,19 @@ def read_list(path: Path, data_root: Path, flag: str) -> list[ListedPhoto]:
             mask, landmark file and photo are there; the message names list, line and file.
             Single lines that lack one have a `problem`.
     """
-    try:
-        text = decode_text(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise InputError(
-            f"{flag} {path} cannot be read ({reason}); make it with data_preparation.py"
-        ) from error
     folders: dict[Path, _PreparedFolder] = {}
     photos = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        mask = data_root / _listed_path(line.strip())
-        if mask.parent.name != "mask":
-            raise InputError(f"{path}, line {number}: {mask} does not lie in a folder named mask")
+    for number, mask in listed_masks(path, data_root, flag):
         root = mask.parent.parent
         if root not in folders:
             folders[root] = _PreparedFolder(root)
         photos.append(folders[root].find(mask.name, path, number))
-    if not photos:
-        raise InputError(f"{flag} {path} names no masks; make it with data_preparation.py")
     if all(photo.problem for photo in photos):
         raise InputError(
             f"{photos[0].problem}; nor are the files of any other line there: relative paths "
             f"count from --data_root {data_root}"
         )
     return photos
-
-
-def _listed_path(line: str) -> Path:
-    """The path in a line; a list written on Windows may have backslashes."""
-    path = Path(line)
-    if "\\" in line and path.parent.name != "mask":
-        return Path(PureWindowsPath(line).as_posix())
-    return path
 
 
 class _PreparedFolder:

@@ -137,7 +137,7 @@ class LiveFaces:
         pictures = None
         if options.synthetic_backgrounds:
             pictures = PictureFolder.open(
-                Path(options.synthetic_backgrounds), "--synthetic_backgrounds"
+                Path(options.synthetic_backgrounds), "synthetic_backgrounds"
             )
         # A copy: the model's own may move to a GPU, which other processes should not touch.
         model = copy.deepcopy(face_model).cpu()

@@ -10,6 +10,8 @@ from data.sharding import Shard
 from options.face_options import CROP_PX
 from util.errors import InputError
 
+LAYOUT_PX = {"ddfa": 120, "aflw2000": 120, "datatool": 450}
+"""Sides of the pictures in layouts of other programs."""
 FEWEST_TO_VALIDATE, VALIDATION_COUNT = 8, 256
 """Faces that are made for validation unless --n_val says how many."""
 """Faces that are rendered for validation unless another number is wanted."""
@@ -62,6 +64,8 @@ class SynthesisOptions:
         for flag in ("n_val", "seed", "num_workers"):
             if (getattr(self, flag) or 0) < 0:
                 raise InputError(f"--{flag} is {getattr(self, flag)}; it must be 0 or more")
+        if self.layout != "prepared":
+            self._check_layout()
         if Path(self.out).name in ("", ".."):
             raise InputError(f"--out is {self.out!r}; give a folder by its name")
         if Path(self.out).name in ("train", "val"):
@@ -76,6 +80,20 @@ class SynthesisOptions:
                 Shard.parse(self.shard)
             except ValueError as error:
                 raise InputError(f"--shard {self.shard}: {error}") from error
+
+    def _check_layout(self) -> None:
+        """Refuse what the files of other layouts have no place for."""
+        side = LAYOUT_PX[self.layout]
+        if self.size not in (side, SynthesisOptions.size) or self.camera != "rnet":
+            raise InputError(
+                f"--layout {self.layout} has pictures of {side} pixels and a camera of its own; "
+                "leave out --size and --camera"
+            )
+        if self.maps != "none":
+            raise InputError(
+                f"--layout {self.layout} has no place for --maps {self.maps}; leave it out, or "
+                "give --layout prepared"
+            )
 
     @property
     def list_name(self) -> str:

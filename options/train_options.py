@@ -17,7 +17,7 @@ class TrainOptions:
     """Dataset class, a key of data.DATASETS."""
     max_minutes: float = 0.0
     """Stop after this many minutes of training, the learning rate following the clock under
-    --lr_policy clock; 0 counts epochs only."""
+    --lr_policy clock; 0 sets no limit of time, so that --n_epochs alone ends it."""
     continue_train: bool = False
     """Resume from the run's latest checkpoint, as if it had not stopped; a run that stopped before
     its first one begins anew."""

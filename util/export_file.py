@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from options.export_options import ONNX_PACKAGES, package_missing
 from util.errors import InputError
 
 INPUT = "images"
@@ -71,7 +72,7 @@ def write_export(
         InputError: a package is missing.
     """
     if form == "onnx":
-        _need("onnx", "onnxruntime", "onnxscript")
+        _need(*ONNX_PACKAGES)
     write = {"onnx": _write_onnx, "torchscript": _write_script, "torch_export": _write_program}
     load = {"onnx": load_onnx, "torchscript": load_script, "torch_export": load_program}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,10 +231,7 @@ def _need(*packages: str) -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise InputError(
-                f"--format onnx needs the package {name} ({error}); install it with "
-                "`pip install .[export]`"
-            ) from error
+            raise InputError(package_missing(name, str(error))) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data.images import list_images, read_image, reduce_image
-from util.errors import InputError
+from util.errors import InputError, of_flag
 
 KEPT_PX = 640
 """Longer side of a picture in memory."""
@@ -31,16 +31,14 @@ class PictureFolder:
     _kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
-    def open(cls, folder: Path, flag: str = "--backgrounds") -> PictureFolder:
+    def open(cls, folder: Path, flag: str = "backgrounds") -> PictureFolder:
         """List the pictures of a folder, which a flag named.
 
         Raises:
             InputError: no such folder, or no pictures in it; the message names the flag.
         """
-        try:
+        with of_flag(flag):
             return cls(tuple(list_images(folder)))
-        except InputError as error:
-            raise InputError(f"{flag}: {error}") from error
 
     @property
     def digest(self) -> str:

@@ -32,7 +32,6 @@ from models.synergy.parameters import ANGLE_POSE, SynergyLayout
 from models.synergy.pose import head_pose
 from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
-from util.errors import InputError
 from util.synergy.datatool_files import IMAGE_PX, stand_in_arrays
 
 TAG, VALIDATION_TAG = "SYNTH", "SYNTH_VAL"
@@ -48,13 +47,6 @@ def generate_datatool(
     Raises:
         InputError: as `data.synthetic.generate.generate`.
     """
-    if options.size not in (IMAGE_PX, SynthesisOptions.size) or options.camera != "rnet":
-        raise InputError(
-            f"--layout datatool has pictures of {IMAGE_PX} pixels and a camera of its own; leave "
-            "out --size and --camera"
-        )
-    if options.maps != "none":
-        raise InputError("--layout datatool has no place for --maps; leave it out")
     arrays = stand_in_arrays(face_model)
     sizes = arrays.shape_basis.shape[2], arrays.expression_basis.shape[2]
     layout = SynergyLayout(ANGLE_POSE, *sizes)

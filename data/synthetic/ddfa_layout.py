@@ -85,13 +85,6 @@ def generate_benchmark(
 def _make(
     options: SynthesisOptions, face_model: FaceModel, folder: Path, kind: CropKind, progress: bool
 ) -> tuple[Made, SyntheticTruth | None]:
-    if options.size not in (SYNERGY_CROP_PX, SynthesisOptions.size) or options.camera != "rnet":
-        raise InputError(
-            f"--layout {options.layout} has crops of {SYNERGY_CROP_PX} pixels and a camera of its "
-            "own; leave out --size and --camera"
-        )
-    if options.maps != "none":
-        raise InputError(f"--layout {options.layout} has no place for --maps; leave it out")
     try:
         face_arrays(face_model, DDFA_LAYOUT)
     except ValueError as error:

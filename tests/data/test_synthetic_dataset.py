@@ -344,7 +344,7 @@ def test_live_validation_is_the_same_in_each_epoch_and_apart_from_training(
 
 
 def test_live_backgrounds_are_named_if_missing(tiny_face_model) -> None:
-    with pytest.raises(InputError, match=r"--synthetic_backgrounds: nowhere/pictures does not"):
+    with pytest.raises(InputError, match=r"--synthetic_backgrounds nowhere/pictures does not"):
         live(tiny_face_model, synthetic_backgrounds="nowhere/pictures")
     with pytest.raises(InputError, match="--synthetic_live is -1"):
         SyntheticOptions(synthetic_live=-1)

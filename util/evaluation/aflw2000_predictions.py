@@ -80,11 +80,21 @@ def read_predictions(path: Path, method: str, data: Aflw2000) -> Predictions:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def check_predictions(path: Path) -> None:
+    """Refuse what is no .npz file; what it holds, `read_predictions` checks.
+
+    Raises:
+        InputError: there is no such file, or it is something else.
+    """
     if not path.is_file():
-        raise InputError(f"--predictions {path} does not exist; {_REMEDY}")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"--predictions {path} {what}; {_REMEDY}")
     if kind := foreign_to_npz(path):
         raise InputError(f"--predictions {path} is {kind}; {_REMEDY}")
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    check_predictions(path)
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)

@@ -17,6 +17,7 @@ from options.face_options import FaceModelOptions, check_face_model
 from options.flags import ParsedOptions, flag_names
 from options.groups import BENCHMARK_GROUPS
 from util.errors import InputError
+from util.evaluation.aflw2000_predictions import check_predictions
 from util.evaluation.method_names import method_name
 from util.model_files.ict_folder import check_ict_folder
 from util.training.run_choice import find_trained
@@ -45,7 +46,9 @@ def check_evaluation(options: ParsedOptions) -> None:
             check_face_model(options[FaceModelOptions])
         if options[BaseOptions].model not in ("fit", "mean"):
             find_trained(options)
-    elif chosen.benchmark != "aflw2000" and not Path(chosen.predictions).is_dir():
+    elif chosen.benchmark == "aflw2000":
+        check_predictions(Path(chosen.predictions))
+    elif not Path(chosen.predictions).is_dir():
         raise InputError(
             f"--predictions {chosen.predictions} is no folder; give that of the meshes"
         )

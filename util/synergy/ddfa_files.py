@@ -33,16 +33,13 @@ from util.atomic import write_bytes, write_text
 from util.errors import InputError
 from util.model_files.mat_file import read_mat
 from util.model_files.safe_pickle import read_npy, read_pickle
+from util.synergy.ddfa_folder import REMEDY, check_morphable_folder
 from util.text import decode_text
 
 TEXTURE_PARAMETERS = 40
 """Numbers of a label behind the 62, of a texture that nothing here uses."""
 LIST, PARAMETERS = "train_aug_120x120.list.train", "param_all_norm_v201.pkl"
 WHITENING, CARD = "param_whitening.pkl", "face_model.json"
-REMEDY = (
-    "take the folder 3dmm_data of 3DDFA or SynergyNet as it is, or one that "
-    "`make_synthetic.py --layout ddfa` wrote"
-)
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,7 @@ def read_morphable_folder(
     Raises:
         InputError: a file is missing, or is not what its name says.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} does not exist; {REMEDY}, or give --mm_folder")
+    check_morphable_folder(folder)
     mean, mean_expression = _vector(folder / "u_shp.npy"), _vector(folder / "u_exp.npy")
     if mean.size % 3 or mean.size == 0 or mean.size != mean_expression.size:
         raise InputError(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from models.parameters import ParameterLayout
 from util.atomic import atomic_file, interrupts_deferred
 from util.errors import InputError, causes
-from util.model_files.file_kind import TAR, foreign_kind
+from util.training.checkpoint_kind import DAMAGED, REMEDY, check_torch_file
 from util.training.checkpoint_names import list_checkpoints
 
 FORMAT_VERSION = 1
@@ -164,20 +164,8 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
         InputError: the file is missing, damaged, holds code, or holds no dict.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    kind = foreign_kind(path)
-    if kind == TAR:
-        raise InputError(
-            f"{path}: a tar file; PyTorch 0.1 wrote such checkpoints, which cannot be read without "
-            "executing code that they may contain. If it is one and you trust it, load and save it "
-            "once: torch.save(torch.load(file, weights_only=False), new_file); other archives must "
-            "be unpacked"
-        )
-    if kind:
-        raise InputError(f"{path}: not a PyTorch file but {kind}")
-    damaged = f"{path}: damaged or not a PyTorch file"
-    remedy = "take another checkpoint, or copy it again"
+    check_torch_file(path)
+    damaged, remedy = f"{path}: {DAMAGED}", REMEDY
     try:
         if zipfile.is_zipfile(path):
             # torch does not verify the checksums that its own zip files carry.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from util.errors import InputError
+from util.model_files.file_kind import TAR, foreign_kind, is_text
 
 RNET, SYNERGY = "net_recon", "net_synergy"
 """Keys of the networks in our checkpoints."""
@@ -20,13 +21,44 @@ _STATE, _PUBLIC_SYNERGY = "state_dict", "I2P."
 
 _MOST_BYTES = 1 << 24
 """Of the pickle without the numbers; that of a checkpoint has a few hundred kilobytes."""
+DAMAGED = "damaged or not a PyTorch file"
+REMEDY = "take another checkpoint, or copy it again"
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+"""How PyTorch's files begin: since 1.6 with the first, those before with the other."""
 _LEGACY = b"\x80\x02"
 """How files of PyTorch before 1.6 begin: pickles one after the other, of which the first three
 (magic number, version, machine) are short."""
 
 
+def check_torch_file(path: Path) -> None:
+    """Refuse what begins, or ends, as no file of PyTorch does.
+
+    Raises:
+        InputError: there is no such file, or it is something else; the message begins with it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    kind = foreign_kind(path)
+    if kind == TAR:
+        raise InputError(
+            f"{path}: a tar file; PyTorch 0.1 wrote such checkpoints, which cannot be read without "
+            "executing code that they may contain. If it is one and you trust it, load and save it "
+            "once: torch.save(torch.load(file, weights_only=False), new_file); other archives must "
+            "be unpacked"
+        )
+    if kind:
+        raise InputError(f"{path}: not a PyTorch file but {kind}")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head.startswith((_ZIP, _PICKLE)):
+        what = "" if not is_text(head) else " (it is text)" if head else " (it is empty)"
+        raise InputError(f"{path}: {DAMAGED}{what}; {REMEDY}")
+    if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: {DAMAGED} (its end is missing); {REMEDY}")
+
+
 def check_kind(path: Path, wanted: str, *, either: bool = True) -> None:
-    """Refuse a checkpoint of the other network.
+    """Refuse what is no checkpoint, or one of the other network.
 
     What else may be wrong with the file, its reader says.
 
@@ -36,8 +68,9 @@ def check_kind(path: Path, wanted: str, *, either: bool = True) -> None:
         either: whether the command takes the other network as well, by another --model.
 
     Raises:
-        InputError: it holds the other network.
+        InputError: it holds the other network, or is no file of PyTorch.
     """
+    check_torch_file(path)
     found = network_of(path)
     if found not in (None, wanted):
         if not either:

@@ -114,6 +114,16 @@ class Training:
         return 0 < self.train.max_minutes * 60 <= self.seconds
 
     @property
+    def length(self) -> str:
+        """When the training ends, by which flags; in one sentence."""
+        epochs = self.last_epoch - self.model.first_epoch + 1
+        steps = f"{self.total_steps:,} steps, {epochs:,} epochs (--n_epochs)"
+        minutes = self.train.max_minutes
+        if minutes > 0:
+            return f"Ends after {minutes:g} minutes (--max_minutes), or after {steps}"
+        return f"Ends after {steps}; no limit of time (--max_minutes 0)"
+
+    @property
     def seconds_left(self) -> float | None:
         """Time until `--max_minutes` are over; None for a training by epochs."""
         if self.train.max_minutes == 0:

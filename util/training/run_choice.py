@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.mixing import parse_lists
+from data.photo_lists import check_list
+from data.synthetic.backgrounds import PictureFolder
 from options import ParsedOptions
 from options.base_options import BaseOptions, run_folder
 from options.data_options import (
@@ -16,9 +18,10 @@ from options.data_options import (
 from options.face_options import FaceModelOptions, check_face_model
 from options.network_options import SynergyModelOptions, SynergyOptions
 from options.train_options import TrainOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.folders import check_folder
-from util.training.checkpoint_kind import RNET, SYNERGY, check_kind
+from util.synergy.ddfa_folder import check_morphable_folder
+from util.training.checkpoint_kind import RNET, SYNERGY, check_kind, check_torch_file
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
 
@@ -39,17 +42,49 @@ def check_run(options: ParsedOptions) -> None:
     if FlistOptions in options:
         for flag in ("flist", "flist_val"):
             for part in parse_lists(getattr(options[FlistOptions], flag), f"--{flag}"):
-                if not part.path.exists():
-                    raise InputError(
-                        f"--{flag} {part.path} does not exist; make it with data_preparation.py"
-                    )
-    if SyntheticOptions in options and not options[SyntheticOptions].synthetic_live:
-        faces = Path(options[SyntheticOptions].synthetic_folder)
-        if not faces.exists():
+                check_list(part.path, Path(options[FlistOptions].data_root), f"--{flag}")
+    if DdfaOptions in options:
+        ddfa = options[DdfaOptions]
+        if not Path(ddfa.data_root).is_dir():
             raise InputError(
-                f"--synthetic_folder {faces} does not exist; make synthetic faces with `python "
-                f"make_synthetic.py --out {faces}`"
+                f"--data_root {ddfa.data_root} is no folder; give the one that {ddfa.ddfa_images}/ "
+                f"and {ddfa.mm_folder}/ lie in"
             )
+        check_morphable_folder(ddfa.path("mm_folder"))
+    if SyntheticOptions in options:
+        _check_faces(options[SyntheticOptions])
+    _check_start(options)
+
+
+def _check_faces(synthetic: SyntheticOptions) -> None:
+    """Refuse a folder without rendered faces, or one of no pictures to put behind live ones."""
+    if synthetic.synthetic_live:
+        if synthetic.synthetic_backgrounds:
+            PictureFolder.open(Path(synthetic.synthetic_backgrounds), "synthetic_backgrounds")
+        return
+    faces = Path(synthetic.synthetic_folder)
+    if not (faces / "coefficients.npz").is_file():
+        lack = "has no coefficients.npz" if faces.exists() else "does not exist"
+        raise InputError(
+            f"--synthetic_folder {faces} {lack}; make synthetic faces with `python "
+            f"make_synthetic.py --out {faces}`"
+        )
+
+
+def _check_start(options: ParsedOptions) -> None:
+    """Refuse what is no checkpoint where the first weights shall come from.
+
+    Raises:
+        InputError: the run that --continue_train or --pretrained_name means has none.
+    """
+    train, base = options[TrainOptions], options[BaseOptions]
+    if path := checkpoint_to_resume(options, run_folder(options)):
+        with of_flag("continue_train:"):
+            check_torch_file(path)
+    elif train.pretrained_name and not train.continue_train:
+        with of_flag(f"pretrained_name {train.pretrained_name}:"):
+            folder = Path(base.checkpoints_dir) / train.pretrained_name
+            check_torch_file(resolve_checkpoint(folder, base.epoch))
 
 
 def check_labels(options: ParsedOptions) -> None:
@@ -65,23 +100,28 @@ def check_labels(options: ParsedOptions) -> None:
 
 
 def find_trained(options: ParsedOptions, *, either: bool = True) -> Path:
-    """The checkpoint that --weights, or --name and --epoch, mean.
+    """The checkpoint that --weights, or --name and --epoch, mean; --mm_folder, if given, is there.
 
     Args:
         options: of the command.
         either: whether the command takes both kinds of network.
 
     Raises:
-        InputError: there is none, or it is the other network's.
+        InputError: there is none, it is the other network's, or something else.
     """
     is_synergy = SynergyModelOptions in options
+    if is_synergy and (given := options[SynergyModelOptions].mm_folder):
+        check_morphable_folder(Path(given))
     if is_synergy and (weights := options[SynergyModelOptions].weights):
         if not Path(weights).is_file():
-            raise InputError(f"--weights {weights} does not exist; give a checkpoint's file")
-        path = Path(weights)
+            what = "is a folder" if Path(weights).is_dir() else "does not exist"
+            raise InputError(f"--weights {weights} {what}; give a checkpoint's file")
+        path, flag = Path(weights), "weights"
     else:
-        path = resolve_checkpoint(run_folder(options), options[BaseOptions].epoch)
-    check_kind(path, SYNERGY if is_synergy else RNET, either=either)
+        epoch = options[BaseOptions].epoch
+        path, flag = resolve_checkpoint(run_folder(options), epoch), f"epoch {epoch}:"
+    with of_flag(flag):
+        check_kind(path, SYNERGY if is_synergy else RNET, either=either)
     return path
 
 

@@ -45,10 +45,10 @@ def test_nothing_usable_gives_nothing(tmp_path) -> None:
 
 
 def test_folders_without_pictures_are_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"--backgrounds: .*has no pictures"):
+    with pytest.raises(InputError, match=r"^--backgrounds .*has no pictures"):
         PictureFolder.open(tmp_path)
-    with pytest.raises(InputError, match=r"--other: .*does not exist"):
-        PictureFolder.open(tmp_path / "missing", "--other")
+    with pytest.raises(InputError, match=r"^--other .*does not exist"):
+        PictureFolder.open(tmp_path / "missing", "other")
 
 
 def test_another_choice_of_pictures_has_another_digest(folder) -> None:
