@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.images import is_image_name
+from data.images import check_image, is_image_name, list_images
+from data.video_kind import check_video_file
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions, config_flags, no_effect, parse_command
 from options.groups import SYNERGY_GROUPS
 from options.network_options import SynergyModelOptions
-from util.errors import InputError
+from util.errors import InputError, of_flag
 from util.training.run_choice import find_trained
 
 DEMO_WEIGHTS, BENCHMARK_WEIGHTS = "pretrained/best.pth.tar", "models/best.pth.tar"
@@ -94,7 +95,7 @@ def demo_options(
         groups: its options.
 
     Raises:
-        InputError: unknown flag, wrong value, no photos.
+        InputError: unknown flag, wrong value, no photos, or no network.
     """
     options = parse_command(groups, long_flags(argv), description)
     given = any(options.given(flag) for flag in ("weights", "name", "epoch"))
@@ -105,8 +106,32 @@ def demo_options(
             f"-f {options[PublicDemoOptions].files} does not exist; name a photo or a folder of "
             "photos"
         )
+    _check_files(options)
     find_trained(options)
     return options
+
+
+def _check_files(options: ParsedOptions) -> None:
+    """Refuse what is neither photo nor folder nor, for singleImage.py, video; say what is in vain.
+
+    Raises:
+        InputError: the file that -f names cannot be one by its name and its beginning.
+    """
+    path = Path(options[PublicDemoOptions].files)
+    if path.is_dir():
+        with of_flag("-f"):
+            list_images(path)
+        return
+    is_video = names_video(options)
+    with of_flag("-f"):
+        if is_video and PublicReportOptions in options:
+            check_video_file(path)
+        else:
+            list_images(path)
+            check_image(path)
+    for flag in ("png", "num_img"):
+        if options.given(flag):
+            print(f"--{flag} has no effect: -f names a single {'video' if is_video else 'photo'}")
 
 
 def names_video(options: ParsedOptions) -> bool:

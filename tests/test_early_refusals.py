@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections import OrderedDict
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from data.images import write_image
 from data.registry import DATASETS
 from models import MODELS
 from models.synergy_model import NETWORK
+from options.export_options import ONNX_PACKAGES, ExportOptions, check_export
 from options.groups import (
     BENCHMARK_GROUPS,
     DATASET_GROUPS,
@@ -123,7 +126,13 @@ def save_results(folder: Path) -> None:
 def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
     """Each with the value and what to do."""
     (tmp_path / "file").touch()
-    (tmp_path / "talk.mp4").touch()
+    (tmp_path / "talk.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(600))
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "notes").write_text("some words\n", encoding="utf-8")
+    for name in ("words.mp4", "words.jpg", "masks.txt", "epochs/epoch_latest.pth"):
+        place = tmp_path / ("checkpoints" if name.endswith("pth") else "") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("of/mask/a.png\n", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     save_networks(tmp_path)
@@ -134,12 +143,31 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         write_image(tmp_path / name, np.zeros((32, 30, 3), np.uint8))
     photo, there = "photos/anna.png", sorted(path.name for path in tmp_path.iterdir())
     synergy = ("test", "--model", "synergy", "--img_folder", "photos")
+    labelled = ("train", "--model", "synergy", "--dataset_mode", "ddfa")
+    live = ("--dataset_mode", "synthetic", "--synthetic_live", "9")
     cases = {
         ("fit",): "nothing to fit: give photos, a folder or a video",
         ("fit", "none.jpg"): "--img_path none.jpg does not exist .*; give the photo by its name",
         ("fit", "photos/ana.png"): r"did you mean photos/anna\.png\?",
         ("fit", "my.mp4"): "--v_path my.mp4 does not exist; give a video file",
-        ("fit", "empty"): "empty has no pictures",
+        ("fit", "empty"): "--img_path empty has no pictures",
+        ("fit", "--v_path", "empty"): "--v_path empty is a folder, not a video; give one video",
+        ("fit", "--v_path", photo): r"--v_path photos/anna\.png is a single picture.* as a photo",
+        ("fit", "--v_path", "notes"): "--v_path notes is text, not a video",
+        ("fit", "words.mp4"): "--v_path words.mp4 is text, not a video, whatever its name says",
+        ("fit", "empty.mp4"): r"--v_path empty.mp4 is empty \(0 bytes\); replace the file",
+        ("fit", "words.jpg"): "--img_path words.jpg is not a JPEG.* convert it or take it away",
+        ("fit", "talk.mp4", photo, "--res_folder", "r"): (
+            r"talk\.mp4 is a video by its name, .*: python fit\.py talk\.mp4, then python fit\.py "
+            r"photos/anna\.png, each with --res_folder r"
+        ),
+        ("fit", photo, "talk.mp4"): "talk.mp4 is a video by its name",
+        ("fit", "--img_path", "talk.mp4"): r"--img_path talk.mp4 .* python fit.py --v_path talk",
+        (
+            "fit",
+            "words.jpg",
+            "notes",
+        ): "--img_path notes is not a picture; its name must end in one of",
         ("fit", photo, "none.jpg"): "--img_path none.jpg does not exist",
         ("fit", photo, "other/b.png"): r"lie in several folders \(photos, other\); .*put them into",
         ("fit", photo, "other"): "other is a folder; give it alone",
@@ -158,7 +186,23 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("test", "photos"): "photos are given by --img_folder photos",
         ("test", "--img_folder", "photos", "--name", "no"): "there is no folder checkpoints/no",
         ("test", "--model", "synergy", "--v_path", "a.mp4"): "--v_path a.mp4 does not exist",
-        (*synergy, "--weights", "w"): "--weights w",
+        ("test", "--img_folder", "words.jpg"): "--img_folder words.jpg is not a JPEG",
+        (
+            "test",
+            "--model",
+            "synergy",
+            "--img_folder",
+            "words.jpg",
+        ): "--img_folder words.jpg is not",
+        ("test", "--model", "synergy", "--v_path", "empty"): "--v_path empty is a folder",
+        ("test", "--img_folder", "photos", "--name", "epochs"): (
+            r"--epoch latest: .*epochs/epoch_latest\.pth: .* not a PyTorch file \(it is text\)"
+        ),
+        (*synergy, "--weights", "w"): "--weights w does not exist; give a checkpoint's file",
+        (*synergy, "--weights", "empty"): "--weights empty is a folder; give a checkpoint's file",
+        (*synergy, "--weights", "notes"): r"--weights notes: .* not a PyTorch file \(it is text\)",
+        (*synergy, "--weights", photo): r"--weights photos/anna\.png: .* not a PyTorch file",
+        (*synergy, "--name", "synergy", "--mm_folder", "mm"): "--mm_folder mm does not exist; take",
         (
             *synergy,
             "--name",
@@ -219,11 +263,48 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("train",): "--flist datalist/train/masks.txt does not exist; make it with data_prep",
         ("train", "--flist", "a.txt:1,b.txt:2"): "--flist a.txt does not exist",
         ("train", "--dataset_mode", "synthetic"): r"make_synthetic.py --out datasets/synthetic",
+        ("train", "--flist", "empty"): "--flist empty cannot be read",
+        ("train", "--flist", "file"): "--flist file names no masks; make it with data_preparation",
+        ("train", "--flist", "notes"): "--flist notes, line 1: .*not lie in a folder named mask",
+        ("train", "--flist", "masks.txt", "--data_root", "nope"): (
+            r"--data_root nope is no folder; .* of which the first would be nope/of/mask/a\.png"
+        ),
+        (*labelled, "--data_root", "nope"): "--data_root nope is no folder; give the one that tra",
+        labelled: "--mm_folder 3dmm_data does not exist; take the folder 3dmm_data of 3DDFA",
+        (
+            "train",
+            "--flist",
+            "masks.txt",
+            "--flist_val",
+            "masks.txt",
+            "--pretrained_name",
+            "epochs",
+        ): ("--pretrained_name epochs: .* not a PyTorch file"),
+        ("train", "--dataset_mode", "synthetic", "--synthetic_folder", "empty"): (
+            "--synthetic_folder empty has no coefficients.npz; make"
+        ),
+        (
+            "train",
+            *live,
+            "--synthetic_backgrounds",
+            "no",
+        ): "--synthetic_backgrounds no does not exi",
         ("train", "--dataset_mode", "folder"): "--dataset_mode folder is unknown; choose one of",
         ("train", "--continue_train"): "face_recon holds no run to go on with",
         ("train", "--checkpoints_dir", "file"): "--checkpoints_dir file/face_recon: file is no fo",
         ("data_preparation", "--img_folder", "nowhere"): "--img_folder nowhere does not exist",
         ("data_preparation", "photos"): "photos are given by --img_folder photos",
+        ("make_synthetic", "--layout", "ddfa", "--maps", "all"): (
+            "--layout ddfa has no place for --maps all; leave it out, or give --layout prepared"
+        ),
+        (
+            "make_synthetic",
+            "--layout",
+            "datatool",
+            "--size",
+            "200",
+        ): "of 450 pixels .* leave out --s",
+        ("make_synthetic", "--backgrounds", "empty"): "--backgrounds empty has no pictures",
         ("make_synthetic", "--out", "file/x"): "--out file/x: file is no folder",
         ("make_synthetic", "--shard", "3/2"): "--shard 3/2: part 3 of 2 does not exist",
         (
@@ -237,6 +318,7 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("animate", "--with", "happy"): "--with happy: there is no such file.* a csv of named uni",
         ("animate", "--with", photo): r"--with .* is a photo; fit it first: python fit.py",
         ("animate", "--coeffs", "a", "--take", "mouth"): "--take mouth is unknown; it can be expre",
+        ("animate", "--with", "words.mp4"): "--with words.mp4 is text, not a video",
         ("animate", "--with"): "--with: expected one argument",
         ("animate", "--coeffs", "anna", "--fps", "3"): "--fps is for a csv",
         (
@@ -253,6 +335,13 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
             "anna",
         ): r"a photo gives one frame; write a .png, a .glb or a folder",
         ("animate", "--coeffs", "anna", "--out", "a.mp4"): "--out a.mp4: a photo gives one frame",
+        (
+            "export",
+            "--name",
+            "rnet",
+            "--check_images",
+            "no",
+        ): "--check_images no does not exist; gi",
         ("export", "--name", "no"): "there is no folder checkpoints/no",
         ("export", "--model", "synergy", "--name", "rnet"): "needs a SynergyNet",
         (
@@ -271,6 +360,17 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("evaluate", "--out", "file"): "--out file: file is no folder",
         ("evaluate",): "--benchmark_root aflw2000_data does not exist",
         ("evaluate", "--ict", "nowhere"): "--ict nowhere is no folder; give ICT-FaceKit",
+        ("evaluate", "--benchmark_root", "no"): "--benchmark_root no does not exist; give the fold",
+        ("evaluate", "--benchmark_root", "empty", "--predictions", "no"): (
+            r"--predictions no does not exist; a file of predictions \(\.npz\) holds"
+        ),
+        (
+            "evaluate",
+            "--benchmark_root",
+            "empty",
+            "--predictions",
+            "notes",
+        ): "--predictions notes is t",
         ("evaluate", "--benchmark", "now"): "--benchmark now needs --benchmark_root DIR",
         (
             "evaluate",
@@ -283,7 +383,27 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("evaluate", "--ict", "ict", "--model", "facerecon", "--name", "synergy"): "needs an R-Net",
         ("app", "--port", "99999"): "--port is 99999",
         ("tools/synergynet/singleImage", "-f", "nowhere"): "-f nowhere does not exist",
+        ("tools/synergynet/singleImage", "-f", "words.mp4"): "-f words.mp4 is text, not a video",
+        ("tools/synergynet/singleImage", "-f", "words.jpg"): "-f words.jpg is not a JPEG",
+        ("tools/synergynet/artistic", "-f", "talk.mp4"): "-f talk.mp4 is not a picture; its name",
         ("tools/3dmm_fitting/fit_video", "--v_path", "a.mp4", "--res_folder", "r"): "--v_path a.mp",
+    }
+    lacking = {
+        "bfm09": r"there is no BFM/BFM_model_front\.mat; .* BFM \(--bfm_folder\).*doctor\.py",
+        "flame": r"BFM holds none of flame2023\.pkl.*flame\.is\.tue\.mpg\.de.*put it there \(--",
+        "bfm17": r"there is no BFM/model2017-1_face12_nomouth\.h5; .*University of Basel.*put it t",
+        "bfm19": r"there is no BFM/model2019_face12\.h5; .*put it there \(--bfm_folder\)",
+    }
+    takers = (
+        *(("fit", photo), ("test", "--img_folder", photo, "--name", "rnet"), ("make_synthetic",)),
+        *(("animate", "--coeffs", "anna"), ("export", "--name", "rnet"), ("app",)),
+        ("train", "--flist", "masks.txt", "--flist_val", "masks.txt"),
+        ("data_preparation", "--img_folder", "photos", "--fit"),
+    )
+    cases |= {
+        (*line, "--face_model", name): f"--face_model {name}: {message}"
+        for line in takers
+        for name, message in lacking.items()
     }
     found = refusals(tmp_path, [list(line) for line in cases])
     for (line, message), (code, shown, heavy) in zip(cases.items(), found, strict=True):
@@ -305,19 +425,35 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
 def test_the_network_of_a_checkpoint_is_told_by_its_names(
     tmp_path: Path, name: str, holds: str | None
 ):
-    """Nothing in the file runs; what cannot be told is left to the reader."""
+    """Nothing in the file runs; what cannot be told, but may be one, is left to the reader."""
     save_networks(tmp_path)
     (tmp_path / "text").write_text("no checkpoint", encoding="utf-8")
     (tmp_path / "cut").write_bytes((tmp_path / "new.tar").read_bytes()[:300])
     made = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
     (tmp_path / "code").write_bytes(b"\x80\x02cbuiltins\neval\n(V" + made.encode() + b"\ntR." * 4)
     for wanted in (RNET, SYNERGY):
-        if holds in (None, wanted):
+        if name in ("text", "cut"):
+            with pytest.raises(InputError, match=f"{name}: damaged or not a PyTorch file"):
+                check_kind(tmp_path / name, wanted)
+        elif holds in (None, wanted):
             check_kind(tmp_path / name, wanted)
         else:
             with pytest.raises(InputError, match="holds a"):
                 check_kind(tmp_path / name, wanted)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ONNX_PACKAGES)
+def test_a_package_that_is_missing_is_named(name: str, monkeypatch: pytest.MonkeyPatch):
+    for package in ONNX_PACKAGES:
+        found = ModuleType(package)
+        found.__spec__ = ModuleSpec(package, None)
+        monkeypatch.setitem(sys.modules, package, found)
+    check_export(ExportOptions())
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=rf"--format onnx needs .* {name} .*pip install \.\[expo"):
+        check_export(ExportOptions())
+    check_export(ExportOptions(format="torchscript"))
 
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid"), reason="permissions of POSIX")

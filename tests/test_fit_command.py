@@ -227,7 +227,9 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
         command.main([str(photos), *RUN, "--res_folder", "file/out"])
 
 
-def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder: Path):
+def test_photos_without_a_face_are_reported_and_others_kept(
+    photos: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+):
     write_image(photos / "sky.png", np.full((200, 200, 3), 128, np.uint8))
     (photos / "broken.jpg").write_bytes(b"not a picture")
     command.main([str(photos), "--res_folder", "out", *RUN])
@@ -235,6 +237,18 @@ def test_photos_without_a_face_are_reported_and_others_kept(photos: Path, folder
     assert found["a.png"]["status"] == found["b.png"]["status"] == "ok"
     assert "no face found" in found["sky.png"]["message"]
     assert found["broken.jpg"]["status"] == "failed"
+    said = f"2 of 4 photos gave no face; {Path('out', 'summary.csv')} says why"
+    assert said in capsys.readouterr().out
+
+    # Those that were named one by one are missed: what was asked for is not all there.
+    wanted = [str(photos / name) for name in ("a.png", "broken.jpg")]
+    with pytest.raises(InputError, match=r"--img_path: 1 of 2 photos .*broken\.jpg is not a JPEG"):
+        command.main([*wanted, "--res_folder", "named", *RUN])
+    named = rows(folder / "named")
+    assert named["a.png"]["status"] == "ok" and named["broken.jpg"]["status"] == "failed"
+    assert (folder / "named" / "a.mat").is_file()
+    shown = capsys.readouterr().out
+    assert shown.index("broken.jpg is not a JPEG") < shown.index("Face model: ")
 
 
 def test_photos_that_lie_on_their_head_are_named(photos: Path, folder: Path):

@@ -16,11 +16,15 @@ class InputError(ValueError):
 
 @contextmanager
 def of_flag(flag: str) -> Iterator[None]:
-    """Begin the message of an InputError, which begins with a path, with the flag that gave it."""
+    """Begin the message of an InputError, which begins with a path, with the flag that gave it.
+
+    Args:
+        flag: its name; those with one dash with it.
+    """
     try:
         yield
     except InputError as error:
-        raise InputError(f"--{flag} {error}") from error
+        raise InputError(f"{flag if flag.startswith('-') else f'--{flag}'} {error}") from error
 
 
 class PeerLost(RuntimeError):

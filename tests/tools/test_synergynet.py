@@ -60,7 +60,7 @@ def named_files(folder: Path) -> None:
     """What the command lines below name: they are refused where it does not exist."""
     for name in ("img/a.jpg", "pretrained/best.pth.tar", "a.pth", "checkpoints/mine/epoch_1.pth"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (folder / name).write_bytes(b"\x80\x02")  # as files of PyTorch begin
 
 
 class TestFlags:
@@ -79,6 +79,11 @@ class TestFlags:
         demo_options(["-f", "img", "--batch-size", "4", "--img_size", "128"])
         shown = capsys.readouterr().out
         assert "--batch_size has no effect" in shown and "--img_size has no effect" in shown
+        write_image(Path("one.png"), np.zeros((50, 50, 3), np.uint8))
+        demo_options(["-f", "one.png", "--png", "-num_img", "3"])
+        shown = capsys.readouterr().out
+        for flag in ("--png", "--num_img"):
+            assert f"{flag} has no effect: -f names a single photo" in shown
 
     def test_a_benchmark_call(self):
         call = benchmark_call(["-w", "b.pth.tar", "-d", "1", "-a", "mobilenet_v2"])
@@ -154,14 +159,18 @@ def test_single_image(
 
 
 def test_single_image_of_a_video(
-    network: SynergyNetwork, photos: Path, monkeypatch: pytest.MonkeyPatch
+    network: SynergyNetwork,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     """It writes what test.py does, with the public command and its flags on the page."""
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     follow = Following(landmarks)
     monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: follow)
     write_file(Path("talk.mp4"), [read_image(photos / "a.png")] * 3)
-    single_image.main(["-f", "talk.mp4", "--smooth_min_hz", "0", *QUIET])
+    single_image.main(["-f", "talk.mp4", "--smooth_min_hz", "0", "-num_img", "2", *QUIET])
+    assert "--num_img has no effect: -f names a single video" in capsys.readouterr().out
     names = {path.name for path in Path("inference_output/videos").iterdir()}
     assert names == {*("talk.npz", "talk_synergy.mp4", "talk_report.json", "talk_report.html")}
     page = Path("inference_output/videos/talk_report.html").read_text(encoding="utf-8")

@@ -179,8 +179,8 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
         return _error(429, str(error), {"retry-after": "5"})
 
     @api.exception_handler(HTTPException)
-    async def unknown(_: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail), error.headers)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, _in_words(request, error), error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -211,6 +211,20 @@ def create_app(options: AppOptions, line: JobLine, offers: Offers) -> Guard:
 
 def _error(status: int, message: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"error": message}, status, headers)
+
+
+def _in_words(request: Request, error: HTTPException) -> str:
+    """What the framework says in two words, with what was asked and what there is."""
+    path = request.url.path
+    if error.status_code == 404:
+        return (
+            f"there is nothing at {path}; the page is at /, and uploads go to /api/photos and "
+            "/api/videos"
+        )
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"{request.method} is not for {path}; it takes {allowed}"
+    return str(error.detail)
 
 
 def _files(job: Job) -> dict[str, Path]:

@@ -107,11 +107,17 @@ async def receive(
         name: of the visitor's file, after which ours is called.
 
     Raises:
-        Refused: too large, empty, of another kind, or it stopped arriving.
+        Refused: too large, empty, of another kind, in a form, or it stopped arriving.
     """
     ending_of, wanted = KINDS[kind]
     most = most_mb * 1e6
     too_large = Refused(413, f"the {kind} has more than {most_mb:g} megabytes; make it smaller")
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Refused(
+            415,
+            f"this is a form; send the {kind} itself as the body of the request, as "
+            f"`curl --data-binary @FILE http://{request.url.netloc}{request.url.path}` does",
+        )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
         raise too_large

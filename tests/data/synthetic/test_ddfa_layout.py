@@ -90,13 +90,13 @@ def test_a_second_run_keeps_what_is_there(made: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"size": 224 + 1}, "crops of 120 pixels"),
+        ({"size": 224 + 1}, "pictures of 120 pixels"),
         ({"camera": "random"}, "leave out --size and --camera"),
         ({"maps": "all"}, "no place for --maps"),
         ({}, "3 identity and 2 expression parameters, wanted are 40 and 10"),
     ],
 )
 def test_what_the_layout_has_no_place_for(tmp_path, tiny_face_model: FaceModel, fields, words):
-    options = SynthesisOptions(layout="ddfa", out=str(tmp_path / "a"), **fields)
     with pytest.raises(InputError, match=words):
+        options = SynthesisOptions(layout="ddfa", out=str(tmp_path / "a"), **fields)
         generate_ddfa(options, tiny_face_model, progress=False)

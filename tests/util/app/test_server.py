@@ -355,6 +355,27 @@ def test_face_models_are_those_on_offer(server: LiveServer):
     assert server.ask("POST", "/api/jobs", JPEG)[0] in (400, 405)
 
 
+def test_what_it_cannot_take_is_said_in_words(server: LiveServer):
+    """Each of these was a bare `Not Found`, or the complaint about the head of a form."""
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + JPEG + b"\r\n--x--\r\n"
+    before = folders(server)
+    address = f"127.0.0.1:{server.port}"
+    for kind, content in (("photo", body), ("video", body)):
+        status, answer, _ = server.ask("POST", f"/api/{kind}s?name=a.jpg", content, form)
+        assert status == 415
+        assert answer["error"] == (
+            f"this is a form; send the {kind} itself as the body of the request, as `curl "
+            f"--data-binary @FILE http://{address}/api/{kind}s` does"
+        )
+    status, answer, _ = server.ask("GET", "/api/photo")
+    assert status == 404 and "nothing at /api/photo; the page is at /" in answer["error"]
+    status, answer, headers = server.ask("PUT", "/api/photos", JPEG)
+    assert status == 405 and answer["error"] == "PUT is not for /api/photos; it takes POST"
+    assert headers["allow"] == "POST"
+    assert folders(server) == before
+
+
 def test_two_hundred_at_once_are_served_or_refused(server: LiveServer, work: MadeUpWork):
     work.gate.clear()
     kinds = [JPEG + bytes(20_000), JPEG + bytes(150_000), b"no picture at all, but long enough"]

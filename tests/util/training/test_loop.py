@@ -66,7 +66,8 @@ def test_steps_are_counted_and_logged(tmp_path: Path):
     ],
 )
 def test_when_it_ends_is_said(tmp_path: Path, argv: tuple[str, ...], words: str):
-    assert words in start(tmp_path, *argv, batches=4000).length
+    with start(tmp_path, *argv, batches=4000) as training:
+        assert words in training.length
 
 
 def test_the_last_step_is_logged_whatever_its_number(tmp_path: Path):
