@@ -175,7 +175,7 @@ def test_single_image_of_a_video(
     assert names == {*("talk.npz", "talk_synergy.mp4", "talk_report.json", "talk_report.html")}
     page = Path("inference_output/videos/talk_report.html").read_text(encoding="utf-8")
     assert "Command</th><td>singleImage.py<" in page
-    assert "Options</th><td>--smooth_min_hz 0.0<" in page
+    assert "Options</th><td>--smooth_min_hz 0.0 --num_img 2<" in page
     assert "Checkpoint</th><td>pretrained/best.pth.tar<" in page
 
 

@@ -62,7 +62,6 @@ def test_steps_are_counted_and_logged(tmp_path: Path):
         (("--max_minutes", "0"), "80,000 steps, 20 epochs (--n_epochs); no limit of time (--max_m"),
         (("--n_epochs", "100000"), "400,000,000 steps, 100,000 epochs (--n_epochs); no limit of"),
         (("--max_minutes", "8"), "8 minutes (--max_minutes), or after 80,000 steps, 20 epochs"),
-        (("--n_epochs", "3", "--epoch_count", "2"), "Ends after 8,000 steps, 2 epochs"),
     ],
 )
 def test_when_it_ends_is_said(tmp_path: Path, argv: tuple[str, ...], words: str):
