@@ -32,8 +32,8 @@ def groups(given: Mapping[str, str]) -> tuple[type, ...]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, as the command line says."""
     options = parse_command(groups, argv, __doc__ or "")
-    check_face_model(options[FaceModelOptions])
     find_trained(options)
+    check_face_model(options[FaceModelOptions])
     check_export(options[ExportOptions])
     # What computes takes seconds to import: only now that the command line is sound.
     from util.export_run import export_network

@@ -161,6 +161,8 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     """
     fit, save = options[FitOptions], options[OutputOptions].save
     check_folder(fit.res_folder, "res_folder")
+    if fit.init == "regress" and not fit.v_path:
+        find_trained(options, either=False)
     check_face_model(options[FaceModelOptions])
     if fit.fit_focal:
         check_usual_focal(save)
@@ -187,8 +189,6 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
     if fit.landmarks and not any(place.is_dir() for place in places):
         _check_landmarks(Path(fit.landmarks))
-    if fit.init == "regress":
-        find_trained(options, either=False)
     return "photos"
 
 

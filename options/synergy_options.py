@@ -84,8 +84,8 @@ def check_synergy_input(options: ParsedOptions) -> Literal["photos", "video"]:
                 "--texture_light remove: a SynergyNet predicts no light that could be divided out; "
                 "keep it, or take fit.py"
             )
-    check_face_model(options[FaceModelOptions])
     find_trained(options)
+    check_face_model(options[FaceModelOptions])
     if test.res_folder:
         check_folder(test.res_folder, "res_folder")
     return "video" if test.v_path else "photos"

@@ -86,5 +86,5 @@ def check_test_input(options: ParsedOptions) -> None:
         photos = list_images(found)
     check_named_photos([found], "img_folder")
     check_photos(options[OutputOptions].save, photos)
-    check_face_model(options[FaceModelOptions])
     find_trained(options)
+    check_face_model(options[FaceModelOptions])

@@ -105,7 +105,9 @@ def save_networks(folder: Path) -> None:
     """Checkpoints of every kind, as far as their names tell them apart."""
     public = {"module.I2P.backbone.x": torch.ones(2), "module.u": torch.ones(2)}
     for name, content in {
-        "rnet": {RNET: OrderedDict(x=torch.ones(2)), "sched_00": {"last_epoch": 3}},
+        "rnet": {RNET: OrderedDict(x=torch.ones(2)), "sched_00": {"last_epoch": 3}, "card": {}},
+        "public": {RNET: OrderedDict(x=torch.ones(2)), "opt_00": {"state": {}}},
+        "opened": {RNET: OrderedDict(x=torch.ones(2)), "card": {"face_model": {"name": "open"}}},
         "synergy": {SYNERGY: OrderedDict(x=torch.ones(2)), "random": {"numpy": [b"ab", 1.5]}},
     }.items():
         (folder / "checkpoints" / name).mkdir(parents=True)
@@ -197,6 +199,14 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("test", "--model", "synergy", "--v_path", "empty"): "--v_path empty is a folder",
         ("test", "--img_folder", "photos", "--name", "epochs"): (
             r"--epoch latest: .*epochs/epoch_latest\.pth: .* not a PyTorch file \(it is text\)"
+        ),
+        # Before its files are looked for: nobody should search for those that do not help.
+        ("test", "--img_folder", "photos", "--name", "opened", "--face_model", "bfm09"): (
+            "--face_model bfm09: .* was trained for the face model open; leave the flag out"
+        ),
+        ("export", "--name", "public", "--face_model", "flame"): "was trained for the .* bfm09; le",
+        ("fit", photo, "--init", "regress", "--name", "opened", "--face_model", "ict"): (
+            "--face_model ict: .* was trained for the face model open"
         ),
         (*synergy, "--weights", "w"): "--weights w does not exist; give a checkpoint's file",
         (*synergy, "--weights", "empty"): "--weights empty is a folder; give a checkpoint's file",

@@ -67,7 +67,7 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -
     flags = ["--n", "3", "--n_val", "0", "--num_workers", "0", "--backgrounds", "mine"]
     make_synthetic.main(flags)
     assert "Background left out: mine" in capsys.readouterr().out
-    with pytest.raises(InputError, match="--backgrounds: nowhere does not exist"):
+    with pytest.raises(InputError, match="--backgrounds nowhere does not exist"):
         make_synthetic.main([*flags, "--backgrounds", "nowhere"])
 
 

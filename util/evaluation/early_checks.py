@@ -42,10 +42,10 @@ def check_evaluation(options: ParsedOptions) -> None:
         raise InputError(_SCORES_FILES)
     _check_root(options)
     if not chosen.predictions:
-        if FaceModelOptions in options:
-            check_face_model(options[FaceModelOptions])
         if options[BaseOptions].model not in ("fit", "mean"):
             find_trained(options)
+        if FaceModelOptions in options:
+            check_face_model(options[FaceModelOptions])
     elif chosen.benchmark == "aflw2000":
         check_predictions(Path(chosen.predictions))
     elif not Path(chosen.predictions).is_dir():

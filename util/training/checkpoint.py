@@ -24,7 +24,12 @@ from torch import Tensor, nn
 from models.parameters import ParameterLayout
 from util.atomic import atomic_file, interrupts_deferred
 from util.errors import InputError, causes
-from util.training.checkpoint_kind import DAMAGED, REMEDY, check_torch_file
+from util.training.checkpoint_kind import (
+    DAMAGED,
+    PUBLIC_FACE_MODEL,
+    REMEDY,
+    check_torch_file,
+)
 from util.training.checkpoint_names import list_checkpoints
 
 FORMAT_VERSION = 1
@@ -93,7 +98,7 @@ class CheckpointCard:
 
 PUBLIC_CARD = CheckpointCard(
     net_recon="resnet50",
-    face_model="bfm09",
+    face_model=PUBLIC_FACE_MODEL,
     face_model_version="",
     face_model_hash="",
     layout=tuple((block.name, block.size) for block in ParameterLayout.for_sizes().blocks),

@@ -16,6 +16,8 @@ RNET, SYNERGY = "net_recon", "net_synergy"
 """Keys of the networks in our checkpoints."""
 _NAMES = {RNET: "an R-Net", SYNERGY: "a SynergyNet"}
 _MODELS = {RNET: "facerecon", SYNERGY: "synergy"}
+PUBLIC_FACE_MODEL = "bfm09"
+"""Of checkpoints without a card, which are the public code's."""
 _STATE, _PUBLIC_SYNERGY = "state_dict", "I2P."
 """Of the public SynergyNet: the key of its network, and what stands in the names of its weights."""
 
@@ -94,6 +96,17 @@ def network_of(path: Path) -> str | None:
     state = content.get(_STATE)
     names = state if isinstance(state, Mapping) else ()
     return SYNERGY if any(_PUBLIC_SYNERGY in str(name) for name in names) else None
+
+
+def face_model_of(path: Path) -> str:
+    """The name of the face model that an R-Net was trained for; "" where the file does not tell."""
+    content = _content_without_numbers(path)
+    if not isinstance(content, Mapping) or RNET not in content:
+        return ""
+    card = content.get("card", {"face_model": {"name": PUBLIC_FACE_MODEL}})
+    record = card.get("face_model") if isinstance(card, Mapping) else None
+    name = record.get("name") if isinstance(record, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _content_without_numbers(path: Path) -> Any:

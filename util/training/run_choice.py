@@ -15,13 +15,19 @@ from options.data_options import (
     FlistOptions,
     SyntheticOptions,
 )
-from options.face_options import FaceModelOptions, check_face_model
+from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, check_face_model
 from options.network_options import SynergyModelOptions, SynergyOptions
 from options.train_options import TrainOptions
 from util.errors import InputError, of_flag
 from util.folders import check_folder
 from util.synergy.ddfa_folder import check_morphable_folder
-from util.training.checkpoint_kind import RNET, SYNERGY, check_kind, check_torch_file
+from util.training.checkpoint_kind import (
+    RNET,
+    SYNERGY,
+    check_kind,
+    check_torch_file,
+    face_model_of,
+)
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
 
@@ -107,7 +113,8 @@ def find_trained(options: ParsedOptions, *, either: bool = True) -> Path:
         either: whether the command takes both kinds of network.
 
     Raises:
-        InputError: there is none, it is the other network's, or something else.
+        InputError: there is none, it is the other network's or of another face model, or something
+            else.
     """
     is_synergy = SynergyModelOptions in options
     if is_synergy and (given := options[SynergyModelOptions].mm_folder):
@@ -122,7 +129,32 @@ def find_trained(options: ParsedOptions, *, either: bool = True) -> Path:
         path, flag = resolve_checkpoint(run_folder(options), epoch), f"epoch {epoch}:"
     with of_flag(flag):
         check_kind(path, SYNERGY if is_synergy else RNET, either=either)
+    if not is_synergy:
+        refuse_other_face_model(options, face_model_of(path), path)
     return path
+
+
+def refuse_other_face_model(options: ParsedOptions, trained_for: str, path: Path) -> None:
+    """Refuse a named face model that a network was not trained for.
+
+    Before its files are looked for: nobody should search for those that do not help.
+
+    Args:
+        options: of the command.
+        trained_for: name of the network's face model; empty where it is not known.
+        path: of the checkpoint.
+
+    Raises:
+        InputError: `--face_model` names another one.
+    """
+    named = options[FaceModelOptions].face_model
+    if not options.given("face_model") or named not in NAMED_FACE_MODELS:
+        return
+    if trained_for and named != trained_for:
+        raise InputError(
+            f"--face_model {named}: {path} was trained for the face model {trained_for}; leave "
+            "the flag out, or give another checkpoint"
+        )
 
 
 def checkpoint_to_resume(options: ParsedOptions, folder: Path) -> Path | None:

@@ -25,6 +25,7 @@ from util.training.checkpoint import (
 )
 from util.training.checkpoint_names import epoch_of
 from util.training.random_state import random_state, set_random_state
+from util.training.run_choice import refuse_other_face_model
 
 _OF_LISTS = {"list_shares": "the shares of the lists", "list_sizes": "the sizes of the lists"}
 """Of several lists (`--flist`), what the order follows from."""
@@ -75,13 +76,7 @@ def adopt_card(options: ParsedOptions, checkpoint: Mapping[str, Any], path: Path
         InputError: the user names another face model, or flags that cannot go together.
     """
     card = read_card(checkpoint, path)
-    named = options[FaceModelOptions].face_model
-    if options.given("face_model") and named in NAMED_FACE_MODELS and named != card.face_model:
-        # Before its files are looked for: nobody should search for those that do not help.
-        raise InputError(
-            f"--face_model {named}: {path} was trained for the face model {card.face_model}; leave "
-            "the flag out, or give another checkpoint"
-        )
+    refuse_other_face_model(options, card.face_model, path)
     net = {"net_recon": card.net_recon, "use_last_fc": card.use_last_fc}
     net = {name: value for name, value in net.items() if not options.given(name)}
     try:
