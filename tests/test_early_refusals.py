@@ -145,6 +145,7 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         write_image(tmp_path / name, np.zeros((32, 30, 3), np.uint8))
     photo, there = "photos/anna.png", sorted(path.name for path in tmp_path.iterdir())
     synergy = ("test", "--model", "synergy", "--img_folder", "photos")
+    listed = ("train", "--flist", "masks.txt", "--flist_val", "masks.txt")
     labelled = ("train", "--model", "synergy", "--dataset_mode", "ddfa")
     live = ("--dataset_mode", "synthetic", "--synthetic_live", "9")
     cases = {
@@ -281,15 +282,13 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ),
         (*labelled, "--data_root", "nope"): "--data_root nope is no folder; give the one that tra",
         labelled: "--mm_folder 3dmm_data does not exist; take the folder 3dmm_data of 3DDFA",
+        (*listed, "--pretrained_name", "epochs"): "--pretrained_name epochs: .* not a PyTorch file",
         (
-            "train",
-            "--flist",
-            "masks.txt",
-            "--flist_val",
-            "masks.txt",
-            "--pretrained_name",
-            "epochs",
-        ): ("--pretrained_name epochs: .* not a PyTorch file"),
+            *listed,
+            "--init_path",
+            "notes",
+        ): r"--init_path notes: .* not a PyTorch file \(it is text\)",
+        (*listed, "--net_recog_path", "notes"): "--net_recog_path notes: .* not a PyTorch file",
         ("train", "--dataset_mode", "synthetic", "--synthetic_folder", "empty"): (
             "--synthetic_folder empty has no coefficients.npz; make"
         ),
@@ -407,7 +406,7 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
     takers = (
         *(("fit", photo), ("test", "--img_folder", photo, "--name", "rnet"), ("make_synthetic",)),
         *(("animate", "--coeffs", "anna"), ("export", "--name", "rnet"), ("app",)),
-        ("train", "--flist", "masks.txt", "--flist_val", "masks.txt"),
+        listed,
         ("data_preparation", "--img_folder", "photos", "--fit"),
     )
     cases |= {

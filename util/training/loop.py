@@ -116,12 +116,11 @@ class Training:
     @property
     def length(self) -> str:
         """When the training ends, by which flags; in one sentence."""
-        epochs = self.last_epoch - self.model.first_epoch + 1
-        steps = f"{self.total_steps:,} steps, {epochs:,} epochs (--n_epochs)"
+        steps = f"at step {self.total_steps:,}, with epoch {self.last_epoch:,} (--n_epochs)"
         minutes = self.train.max_minutes
         if minutes > 0:
-            return f"Ends after {minutes:g} minutes (--max_minutes), or after {steps}"
-        return f"Ends after {steps}; no limit of time (--max_minutes 0)"
+            return f"Ends after {minutes:g} minutes (--max_minutes), or {steps}"
+        return f"Ends {steps}; no limit of time (--max_minutes 0)"
 
     @property
     def seconds_left(self) -> float | None:

@@ -16,7 +16,13 @@ from options.data_options import (
     SyntheticOptions,
 )
 from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, check_face_model
-from options.network_options import SynergyModelOptions, SynergyOptions
+from options.loss_options import ObjectiveOptions
+from options.network_options import (
+    RecognitionOptions,
+    ReconstructionNetOptions,
+    SynergyModelOptions,
+    SynergyOptions,
+)
 from options.train_options import TrainOptions
 from util.errors import InputError, of_flag
 from util.folders import check_folder
@@ -78,10 +84,11 @@ def _check_faces(synthetic: SyntheticOptions) -> None:
 
 
 def _check_start(options: ParsedOptions) -> None:
-    """Refuse what is no checkpoint where the first weights shall come from.
+    """Refuse what is no file of weights where weights shall come from.
 
     Raises:
-        InputError: the run that --continue_train or --pretrained_name means has none.
+        InputError: the run that --continue_train or --pretrained_name means has none; or what
+            --init_path or --net_recog_path names is something else.
     """
     train, base = options[TrainOptions], options[BaseOptions]
     if path := checkpoint_to_resume(options, run_folder(options)):
@@ -91,6 +98,22 @@ def _check_start(options: ParsedOptions) -> None:
         with of_flag(f"pretrained_name {train.pretrained_name}:"):
             folder = Path(base.checkpoints_dir) / train.pretrained_name
             check_torch_file(resolve_checkpoint(folder, base.epoch))
+    elif ReconstructionNetOptions in options:
+        net = options[ReconstructionNetOptions]
+        if net.net_recon != "dlib":
+            _check_weights("init_path", net.init_path)
+    if RecognitionOptions in options and options[ObjectiveOptions].w_feat != 0:
+        recognition = options[RecognitionOptions]
+        if recognition.net_recog not in ("dlib", "none"):
+            _check_weights("net_recog_path", recognition.net_recog_path)
+
+
+def _check_weights(flag: str, name: str) -> None:
+    """Refuse a file that is there and no weights; whether it must be there, its reader knows."""
+    path = Path(name)
+    if path.is_file() and path.suffix.lower() != ".onnx":
+        with of_flag(flag):
+            check_torch_file(path)
 
 
 def check_labels(options: ParsedOptions) -> None:

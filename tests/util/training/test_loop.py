@@ -59,9 +59,9 @@ def test_steps_are_counted_and_logged(tmp_path: Path):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (("--max_minutes", "0"), "80,000 steps, 20 epochs (--n_epochs); no limit of time (--max_m"),
-        (("--n_epochs", "100000"), "400,000,000 steps, 100,000 epochs (--n_epochs); no limit of"),
-        (("--max_minutes", "8"), "8 minutes (--max_minutes), or after 80,000 steps, 20 epochs"),
+        (("--max_minutes", "0"), "Ends at step 80,000, with epoch 20 (--n_epochs); no limit of ti"),
+        (("--n_epochs", "100000"), "at step 400,000,000, with epoch 100,000 (--n_epochs); no l"),
+        (("--max_minutes", "8"), "Ends after 8 minutes (--max_minutes), or at step 80,000, with"),
     ],
 )
 def test_when_it_ends_is_said(tmp_path: Path, argv: tuple[str, ...], words: str):
