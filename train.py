@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks) -> None:
     """Train in this process, alone or as one of several."""
+    from tqdm import tqdm
+
     from data import FaceLoader, create_dataset
     from data.loader import loader_deaths_named
     from models import create_model
@@ -129,7 +131,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
 
     bad_images = (faces.bad_images, val_faces.bad_images)
     training = Training(model, options, folder, len(faces), progress, bad_images)
-    print(training.length)
+    tqdm.write(training.length)  # there is a bar already
     with training, loader_deaths_named():
         for epoch in training.epochs:
             faces.set_epoch(epoch, skip=training.progress.batches)
