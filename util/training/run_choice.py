@@ -55,7 +55,7 @@ def check_run(options: ParsedOptions) -> None:
         for flag in ("flist", "flist_val"):
             for part in parse_lists(getattr(options[FlistOptions], flag), f"--{flag}"):
                 check_list(part.path, Path(options[FlistOptions].data_root), f"--{flag}")
-    if DdfaOptions in options:
+    if DdfaOptions in options and SynergyOptions in options:  # for another model the dataset speaks
         ddfa = options[DdfaOptions]
         if not Path(ddfa.data_root).is_dir():
             raise InputError(
