@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from options.base_options import BaseOptions
 from options.evaluate_options import AFLW2000_ROOT, EvaluateOptions, results_folder
 from options.flags import ParsedOptions
 from util.errors import InputError
-from util.evaluation.aflw2000_methods import METHODS, Method
+from util.evaluation.aflw2000_methods import METHODS, FitMethod, Method
 from util.evaluation.aflw2000_predictions import Predictions, read_predictions, write_predictions
 from util.evaluation.aflw2000_report import (
     POSE_COLUMNS,
@@ -25,8 +28,10 @@ from util.evaluation.aflw2000_report import (
     pose_rows,
     write_image_errors,
 )
+from util.evaluation.kept_results import KeptResults
 from util.evaluation.method_names import method_folder, method_name
 from util.evaluation.tables import check_table, write_tables
+from util.evaluation.what_was_used import what_was_used
 
 EXPLANATION = """\
 NME: mean distance of the 68 points in the photo, in percent of
@@ -51,7 +56,19 @@ def evaluate_aflw2000(options: ParsedOptions) -> None:
     name = method_name(options)
     for table, kind in (("landmarks", LandmarkRow), ("pose", PoseRow)):
         check_table(out / f"{table}.csv", kind, [name], data.fingerprint)
-    predictions = find_predictions(data, options)
+    if chosen.predictions:
+        write_all(read_predictions(Path(chosen.predictions), name, data), data, options)
+        return
+    method = METHODS[options[BaseOptions].model](options)
+    key = [data.fingerprint, what_was_used(options, method.card)]
+    with KeptResults(out, name, key) as kept:
+        at_once = 1 if isinstance(method, FitMethod) else chosen.eval_batch_size
+        write_all(predict_all(method, data, at_once, name, kept), data, options)
+
+
+def write_all(predictions: Predictions, data: Aflw2000, options: ParsedOptions) -> None:
+    """Print and write the tables, the errors of each image and the pictures."""
+    chosen, out = options[EvaluateOptions], results_folder(options)
     if rows := landmark_rows(data, predictions):
         counts = np.bincount(yaw_bins(data.yaw_deg), minlength=3).tolist()
         table = write_tables(out / "landmarks", rows, LandmarkRow, landmark_columns(counts))
@@ -70,22 +87,27 @@ def evaluate_aflw2000(options: ParsedOptions) -> None:
     print(f"Tables in {out}, errors of each image and pictures in {folder}")
 
 
-def find_predictions(data: Aflw2000, options: ParsedOptions) -> Predictions:
-    """Those of the file that `--predictions` names, or of the model."""
-    chosen = options[EvaluateOptions]
-    if chosen.predictions:
-        return read_predictions(Path(chosen.predictions), method_name(options), data)
-    method = METHODS[options[BaseOptions].model](options)
-    return predict_all(method, data, chosen.eval_batch_size, method_name(options))
+def predict_all(
+    method: Method, data: Aflw2000, at_once: int, name: str, kept: KeptResults
+) -> Predictions:
+    """What a method says about every image.
 
+    Args:
+        method: that predicts.
+        data: the benchmark.
+        at_once: images that it is asked about together.
+        name: of the method.
+        kept: keeps what it said.
 
-def predict_all(method: Method, data: Aflw2000, at_once: int, name: str) -> Predictions:
-    """What a method says about every image."""
+    Raises:
+        InputError: landmarks are not finite.
+    """
     parts = []
     with tqdm(total=len(data), unit="image") as bar:
         for first in range(0, len(data), at_once):
             numbers = range(first, min(first + at_once, len(data)))
-            parts.append(method.predict(data, numbers))
+            ask = partial(_asked, method, data, numbers)
+            parts.append(Predictions(name, **kept.found_or_made(ask, *map(str, numbers))))
             bar.update(len(numbers))
     landmarks = np.concatenate([part.landmarks for part in parts])
     if (bad := np.flatnonzero(~np.isfinite(landmarks).all(axis=(1, 2)))).size:
@@ -98,3 +120,8 @@ def predict_all(method: Method, data: Aflw2000, at_once: int, name: str) -> Pred
         np.concatenate([part.angles_deg for part in parts if part.angles_deg is not None]),
         np.concatenate([p.public_angles_deg for p in parts if p.public_angles_deg is not None]),
     )
+
+
+def _asked(method: Method, data: Aflw2000, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+    said = asdict(method.predict(data, numbers))
+    return {key: said[key] for key in said if key != "method" and said[key] is not None}

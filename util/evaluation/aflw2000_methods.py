@@ -28,7 +28,7 @@ from data.ddfa_dataset import black_border
 from data.detection import LandmarkDetector, create_detector
 from data.photo_folder import PhotoFace, photo_face
 from models.camera import Camera, rotation_matrix
-from models.face_model import FaceModel
+from models.face_model import FaceModel, IdentityCard
 from models.facerecon_model import FaceReconModel
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.landmarks import from_index, to_index
@@ -56,6 +56,11 @@ BORDER_PX = 5
 
 class Method(Protocol):
     """What can be scored."""
+
+    @property
+    def card(self) -> IdentityCard:
+        """Of its face model."""
+        ...
 
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
         """Landmarks and angles of some images; the name is left empty."""
@@ -102,6 +107,11 @@ class SynergyMethod:
         self._side = meaning.image_px
         self._border = BORDER_PX if meaning.input_range == "bgr128" else 0
 
+    @property
+    def card(self) -> IdentityCard:
+        """See `Method`."""
+        return self._trained.network.face.card
+
     @torch.inference_mode()
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
         """See `Method`."""
@@ -132,6 +142,11 @@ class NetworkMethod:
         self._model = model
         self._standard = model.face_model.alignment_points.cpu().numpy()
         self._start = mean_face_points(model.face_model, model.camera)
+
+    @property
+    def card(self) -> IdentityCard:
+        """See `Method`."""
+        return self._model.face_model.card
 
     @torch.inference_mode()
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
@@ -194,6 +209,11 @@ class FitMethod:
         self._levels = PRESETS[preset]  # pyright: ignore[reportArgumentType]
         self._standard = fitter.face_model.alignment_points.cpu().numpy()
         self._start = mean_face_points(fitter.face_model, fitter.camera)
+
+    @property
+    def card(self) -> IdentityCard:
+        """See `Method`."""
+        return self._scored.card
 
     def predict(self, data: Aflw2000, numbers: Sequence[int]) -> Predictions:
         """See `Method`."""

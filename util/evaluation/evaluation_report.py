@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from util.atomic import write_text
 from util.evaluation.error_picture import NOT_COMPARED, RAMP
 from util.evaluation.method_names import method_folder
 from util.evaluation.shown_meshes import BEYOND, LEVELS, ShownMeshes, read_shown, shown_path
-from util.evaluation.tables import BenchmarkTable, Column, cell_text, read_table, write_tables
+from util.evaluation.tables import (
+    BenchmarkTable,
+    Column,
+    cell_text,
+    read_table,
+    text_table,
+    write_tables,
+)
 from util.reports.report_parts import (
     escaped,
     file_items,
@@ -39,44 +46,49 @@ _FILES = {
 }
 
 
-def write_results(
+def keep_results(
     out: Path,
     table: BenchmarkTable,
     rows: Sequence[Any],
-    shown: Sequence[ShownMeshes],
+    shown: ShownMeshes,
     *,
     notes: Sequence[str] = (),
     pictures: bool,
 ) -> None:
-    """Print and write what a benchmark says of some methods, beside those of earlier runs.
+    """Write what a benchmark says of a method, beside what it says of others.
 
     Args:
         out: folder of the results.
         table: of the benchmark.
-        rows: of the methods.
-        shown: meshes of each.
+        rows: of the method.
+        shown: its meshes.
         notes: sentences that the report adds.
-        pictures: write the report, too, and a picture of each method's meshes; else what an
-            earlier run has kept of them goes, since it shows other results than the new rows.
+        pictures: write the report, too, and a picture of the method's meshes; else what an earlier
+            run has kept of them goes, since it shows other results than the new rows.
 
     Raises:
         InputError: the table there is of other data.
         OSError: no space, no permission.
     """
-    text = write_tables(out / table.name, rows, table.row, table.columns)
-    print(f"\n{table.title}\n{text}\n")
-    for meshes in shown:
-        picture = method_folder(out, meshes.method) / "errors.png"
-        if pictures:
-            meshes.write(out)
-            meshes.draw(picture)
-        else:
-            for stale in (shown_path(out, meshes.method), picture):
-                stale.unlink(missing_ok=True)
+    write_tables(out / table.name, rows, table.row, table.columns)
+    picture = method_folder(out, shown.method) / "errors.png"
     if pictures:
+        shown.write(out)
+        shown.draw(picture)
         write_report(out, table, notes)
+    else:
+        for stale in (shown_path(out, shown.method), picture):
+            stale.unlink(missing_ok=True)
+
+
+def say_results(
+    out: Path, table: BenchmarkTable, methods: Iterable[str], *, pictures: bool
+) -> None:
+    """Print the table with all methods, and where what was written of some lies."""
+    rows = read_table(out / f"{table.name}.csv", table.row)
+    print(f"\n{table.title}\n{text_table(rows, table.columns)}\n")
     written = "Tables and report" if pictures else "Tables"
-    folders = ", ".join(str(method_folder(out, meshes.method)) for meshes in shown)
+    folders = ", ".join(str(method_folder(out, method)) for method in methods)
     print(f"{written} in {out}, single errors in {folders}")
 
 

@@ -16,7 +16,7 @@ method. Errors of each head, in millimetres:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -38,11 +38,13 @@ from options.evaluate_options import EvaluateOptions, IctBenchmarkOptions, resul
 from options.flags import ParsedOptions
 from util.atomic import write_text
 from util.errors import InputError
-from util.evaluation.evaluation_report import write_results
+from util.evaluation.error_picture import ErrorMesh
+from util.evaluation.evaluation_report import keep_results, say_results
 from util.evaluation.head_correspondence import HeadCorrespondence
 from util.evaluation.ict_heads import PHOTOS_EACH, Heads, read_heads
+from util.evaluation.kept_results import KeptResults, in_turn
 from util.evaluation.method_names import method_folder, method_name
-from util.evaluation.predicted_meshes import check_meshes, read_seven
+from util.evaluation.predicted_meshes import check_meshes, prediction_digest, read_seven
 from util.evaluation.shape_methods import (
     SEVEN,
     SHAPE_METHODS,
@@ -51,7 +53,9 @@ from util.evaluation.shape_methods import (
     MeanShape,
     ShapeMethod,
     face_shapes,
+    from_arrays,
     mean_of,
+    to_arrays,
 )
 from util.evaluation.shown_meshes import ShownMeshes
 from util.evaluation.tables import BenchmarkTable, Column, check_table, mean_and_error
@@ -123,6 +127,20 @@ class HeadErrors:
         numbers = [number for part in parts for number in mean_and_error(part)]
         return HeadRow(method, data, of, photos, len(self.surface_mm), *numbers)
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> HeadErrors:
+        """Those of `arrays`; others are passed over."""
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def item(self, place: int) -> HeadErrors:
+        """Those of one head."""
+        return HeadErrors(*(values[place : place + 1] for values in self.arrays.values()))
+
 
 class HeadScorer:
     """Measures one face model's predictions."""
@@ -158,6 +176,18 @@ class HeadScorer:
         surface = compare_shapes(self._heads, pictures, shapes, shown)
         return HeadErrors(rigid, similar, surface, self._inner_percent(pictures, found, method))
 
+    def offer_again(
+        self, picture: Pictures, found: Coefficients, errors: HeadErrors, shown: ShownMeshes
+    ) -> None:
+        """Offer the face of a photo that was scored before; see `offer_again`."""
+        offer_again(
+            self._heads,
+            picture,
+            lambda: face_shapes(self._face_model, found, neutral=True)[0],
+            float(errors.surface_mm[0]),
+            shown,
+        )
+
     @torch.no_grad()
     def _inner_percent(
         self, pictures: Pictures, found: Coefficients, method: ShapeMethod
@@ -187,6 +217,31 @@ def compare_shapes(
     return np.array(distances)
 
 
+def offer_again(
+    heads: Heads,
+    picture: Pictures,
+    make: Callable[[], FaceShape],
+    surface_mm: float,
+    shown: ShownMeshes,
+) -> None:
+    """Offer a face that was compared before; it is compared again only where it is shown.
+
+    Args:
+        heads: of the photos.
+        picture: one photo.
+        make: gives the prediction.
+        surface_mm: how far it is off.
+        shown: takes the mesh.
+    """
+
+    def show() -> ErrorMesh:
+        (identity,), (render,) = heads.identities(picture), picture.renders
+        found = heads.head(identity).compare(make())
+        return found.shown(head_name(int(picture.numbers[0])), render.picture)
+
+    shown.offer(surface_mm, show)
+
+
 def head_name(number: int) -> str:
     """As photos and predictions are called."""
     return f"{number:03d}"
@@ -198,15 +253,14 @@ class Progress:
     It counts the seconds that each part usually takes; their unit cancels.
     """
 
-    def __init__(self, ways: Mapping[str, ShapeMethod], heads: int, people: int) -> None:
-        """Sum up what is to be done."""
-        several = sum(PHOTOS_EACH)
-        photos = {
-            name: heads + people * (1 if _is_mean(one) else several) for name, one in ways.items()
-        }
-        total = sum(photos[name] * _seconds(one) for name, one in ways.items())
+    def __init__(self, seconds: float) -> None:
+        """Begin.
+
+        Args:
+            seconds: of the whole.
+        """
         self._bar = tqdm(
-            total=total,
+            total=seconds,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left of the whole",
         )
 
@@ -214,9 +268,14 @@ class Progress:
         """Say what is done now."""
         self._bar.set_description_str(what)
 
-    def done(self, method: ShapeMethod, photos: int) -> None:
-        """Some photos more."""
-        self._bar.update(photos * _seconds(method))
+    def done(self, seconds: float) -> None:
+        """A part more."""
+        self._bar.update(seconds)
+
+    def skip(self, seconds: float) -> None:
+        """A part that was done before, which says nothing of the time that is left."""
+        self._bar.total -= seconds
+        self._bar.refresh()
 
     def close(self) -> None:
         """The end."""
@@ -234,6 +293,16 @@ def _seconds(method: ShapeMethod) -> float:
     return fit + _OTHER_SECONDS
 
 
+@dataclass(frozen=True)
+class _Photos:
+    """What all methods are shown."""
+
+    singles: Pictures
+    people: Sequence[Pictures]
+    data: str
+    """Fingerprint of both, and of their heads."""
+
+
 def evaluate_ict(options: ParsedOptions) -> None:
     """Score the methods of one face model; print and write the table with all earlier ones.
 
@@ -245,7 +314,7 @@ def evaluate_ict(options: ParsedOptions) -> None:
     # What folders, flags and tables tell is refused before the first photo is rendered; meshes of
     # heads whose faces are found, and rows of other photos, can only be checked after.
     heads = Heads(read_heads(wanted.ict or chosen.benchmark_root), wanted)
-    scored = _Folder(options) if chosen.predictions else _Model(options, heads)
+    scored = _Folder(options, heads) if chosen.predictions else _Model(options, heads)
     path = out / f"{TABLE.name}.csv"
     check_table(path, TABLE.row, scored.names, heads.wanted_fingerprint)
     detector = create_detector(options[DetectionOptions])
@@ -265,12 +334,16 @@ def evaluate_ict(options: ParsedOptions) -> None:
     if left_out:
         notes.append(f"Too few photos show a face of the people {', '.join(map(str, left_out))}.")
     print("\n".join(notes))
-    rows, shown = scored.score(heads, singles, people, data)
-    for meshes, errors in shown:
-        each = method_folder(out, meshes.method) / "heads.csv"
-        write_head_errors(each, singles, missed, errors)
-    pictures = chosen.pictures
-    write_results(out, TABLE, rows, [meshes for meshes, _ in shown], notes=notes, pictures=pictures)
+    photos = _Photos(singles, people, data)
+    progress = Progress(sum(scored.seconds(name, photos) for name in scored.names))
+    # Each method stands in table and report as soon as it is through: the rest may be stopped.
+    for name in scored.names:
+        with KeptResults(out, name, [data, scored.used(name)]) as kept:
+            rows, meshes, errors = scored.score(name, photos, kept, progress)
+            write_head_errors(method_folder(out, name) / "heads.csv", singles, missed, errors)
+            keep_results(out, TABLE, rows, meshes, notes=notes, pictures=chosen.pictures)
+    progress.close()
+    say_results(out, TABLE, scored.names, pictures=chosen.pictures)
 
 
 def write_head_errors(
@@ -287,8 +360,8 @@ def write_head_errors(
     write_text(path, "".join(f"{','.join(line)}\n" for line in table))
 
 
-Scored = tuple[list[HeadRow], list[tuple[ShownMeshes, HeadErrors]]]
-"""Rows; and of each method the meshes that are shown, and the errors of single heads."""
+Scored = tuple[list[HeadRow], ShownMeshes, HeadErrors]
+"""Rows of a method; the meshes that are shown; the errors of single heads."""
 
 
 class _Model:
@@ -304,49 +377,95 @@ class _Model:
         self._method, self._own = SHAPE_METHODS[options[BaseOptions].model](options)
         self._ways = self._find_ways()
         self._used = {name: self._used_by(heads, one) for name, one in self._ways.items()}
+        seed = options[IctBenchmarkOptions].head_seed
+        self._scorer = HeadScorer(heads, self._own, self._method.face_model, seed)
 
     @property
     def names(self) -> Collection[str]:
         """Of the rows' methods."""
         return self._ways
 
+    def used(self, name: str) -> Used:
+        """What one of them is."""
+        return self._used[name]
+
     def check(self, singles: Pictures) -> None:
         """Photos are all that it needs."""
 
-    def score(
-        self, heads: Heads, singles: Pictures, people: Sequence[Pictures], data: str
-    ) -> Scored:
-        """Score every way on heads and people."""
-        seed = self._options[IctBenchmarkOptions].head_seed
-        scorer = HeadScorer(heads, self._own, self._method.face_model, seed)
-        progress = Progress(self._ways, len(singles.renders), len(people))
-        at_once = self._options[EvaluateOptions].eval_batch_size
-        rows, shown = [], []
-        for name, one in self._ways.items():
-            progress.begin(f"{name}, heads")
-            some_at_once = 1 if isinstance(one, FitShape) else at_once
-            errors, meshes = [], ShownMeshes(name, data, self._used[name])
-            for begin in range(0, len(singles.renders), some_at_once):
-                some = singles.part(begin, begin + some_at_once)
-                errors.append(scorer(some, one(some.batch), one, meshes))
-                progress.done(one, len(some.renders))
-            joined = _joined(errors)
-            rows.append(joined.row(name, data, "heads", 1))
-            shown.append((meshes, joined))
-            for photos in PHOTOS_EACH if people else ():
-                if photos > 1 and _is_mean(one):
-                    break
-                progress.begin(f"{name}, people by {photos} photo{'s' if photos > 1 else ''}")
-                errors = []
-                for pictures in people:
-                    some = pictures.first(photos)
-                    # One row a person: all photos gave one identity.
-                    together = one(some.batch, one_person=photos > 1).item(0)
-                    errors.append(scorer(some.first(1), together, one))
-                    progress.done(one, photos)
-                rows.append(_joined(errors).row(name, data, "people", photos))
-        progress.close()
-        return rows, shown
+    def seconds(self, name: str, photos: _Photos) -> float:
+        """That one of them usually takes."""
+        one = self._ways[name]
+        each = 1 if _is_mean(one) else sum(PHOTOS_EACH)
+        return _seconds(one) * (len(photos.singles.renders) + each * len(photos.people))
+
+    def score(self, name: str, photos: _Photos, kept: KeptResults, progress: Progress) -> Scored:
+        """Score one of them on heads and people."""
+        one, data = self._ways[name], photos.data
+        shown = ShownMeshes(name, data, self._used[name])
+        progress.begin(f"{name}, heads")
+        errors = self._head_errors(one, photos.singles, kept, progress, shown)
+        rows = [errors.row(name, data, "heads", 1)]
+        for count in PHOTOS_EACH if photos.people else ():
+            if count > 1 and _is_mean(one):
+                break
+            progress.begin(f"{name}, people by {count} photo{'s' if count > 1 else ''}")
+            of_people = self._people_errors(one, photos.people, count, kept, progress)
+            rows.append(of_people.row(name, data, "people", count))
+        return rows, shown, errors
+
+    def _head_errors(
+        self,
+        one: ShapeMethod,
+        singles: Pictures,
+        kept: KeptResults,
+        progress: Progress,
+        shown: ShownMeshes,
+    ) -> HeadErrors:
+        """Errors of each head."""
+        at_once = 1 if isinstance(one, FitShape) else self._options[EvaluateOptions].eval_batch_size
+        names = [head_name(number) for number in singles.numbers]
+        done = [kept.find("head", name) for name in names]
+        every = []
+        for turn in in_turn([arrays is not None for arrays in done], at_once):
+            some = singles.part(turn.start, turn.stop)
+            if (arrays := done[turn.start]) is not None:
+                errors = HeadErrors.of(arrays)
+                face = from_arrays(arrays, one.face_model.mean_shape.device)
+                self._scorer.offer_again(some, face, errors, shown)
+                progress.skip(_seconds(one))
+            else:
+                found = one(some.batch)
+                errors = self._scorer(some, found, one, shown)
+                for place, row in enumerate(turn):
+                    arrays = to_arrays(found.item(place)) | errors.item(place).arrays
+                    kept.keep(arrays, "head", names[row])
+                progress.done(len(turn) * _seconds(one))
+            every.append(errors)
+        return _joined(every)
+
+    def _people_errors(
+        self,
+        one: ShapeMethod,
+        people: Sequence[Pictures],
+        count: int,
+        kept: KeptResults,
+        progress: Progress,
+    ) -> HeadErrors:
+        """Errors of each person, of so many photos together."""
+        every = []
+        for number, pictures in enumerate(people):
+            name = ("person", str(number), str(count))
+            if (arrays := kept.find(*name)) is not None:
+                every.append(HeadErrors.of(arrays))
+                progress.skip(count * _seconds(one))
+                continue
+            some = pictures.first(count)
+            # One row a person: all photos gave one identity.
+            together = one(some.batch, one_person=count > 1).item(0)
+            every.append(self._scorer(some.first(1), together, one))
+            kept.keep(every[-1].arrays, *name)
+            progress.done(count * _seconds(one))
+        return _joined(every)
 
     def _used_by(self, heads: Heads, one: ShapeMethod) -> Used:
         options = self._options
@@ -371,17 +490,18 @@ class _Model:
 class _Folder:
     """Meshes of others: `000.obj` or `.ply` with seven landmarks, `000.npy` or `.txt`."""
 
-    def __init__(self, options: ParsedOptions) -> None:
-        """Take the folder.
+    def __init__(self, options: ParsedOptions, heads: Heads) -> None:
+        """Take the folder, to be scored on some heads.
 
         Raises:
             InputError: it holds no such mesh.
         """
-        self._options = options
+        self._heads = heads
+        self._used = what_was_used(options, None, heads=heads.other.card)
         self._folder = Path(options[EvaluateOptions].predictions)
         self.names: Collection[str] = [method_name(options)]
-        heads = range(options[IctBenchmarkOptions].heads)
-        there = [head_name(n) for n in heads if existing_mesh(self._folder / head_name(n))]
+        numbers = range(options[IctBenchmarkOptions].heads)
+        there = [head_name(n) for n in numbers if existing_mesh(self._folder / head_name(n))]
         if not there:
             raise InputError(f"{self._folder} holds no {head_name(0)}.obj or .ply, nor of others")
         check_meshes(self._folder, there, "unknown")
@@ -394,29 +514,49 @@ class _Folder:
         """
         check_meshes(self._folder, [head_name(number) for number in singles.numbers], "unknown")
 
-    def score(
-        self, heads: Heads, singles: Pictures, people: Sequence[Pictures], data: str
-    ) -> Scored:
+    def used(self, name: str) -> Used:
+        """What the meshes are."""
+        return self._used
+
+    def seconds(self, name: str, photos: _Photos) -> float:
+        """That they usually take."""
+        return _OTHER_SECONDS * len(photos.singles.renders)
+
+    def score(self, name: str, photos: _Photos, kept: KeptResults, progress: Progress) -> Scored:
         """Score the meshes."""
-        shapes = []
-        for number in tqdm(singles.numbers, unit="mesh"):
-            stem = self._folder / head_name(number)
-            mesh = read_mesh(stem)
-            landmarks = np.zeros((68, 3))
-            landmarks[list(SEVEN)] = read_seven(stem, "unknown")
-            shapes.append(FaceShape(mesh.vertices, mesh.triangles, landmarks))
-        (name,) = self.names
-        used = what_was_used(self._options, None, heads=heads.other.card)
-        meshes = ShownMeshes(name, data, used)
-        surface = compare_shapes(heads, singles, shapes, meshes)
+        singles, shown = photos.singles, ShownMeshes(name, photos.data, self._used)
+        progress.begin(f"{name}, heads")
+        surface = []
+        for row, number in enumerate(singles.numbers):
+            picture, stem = singles.part(row, row + 1), self._folder / head_name(number)
+            key = ("mesh", head_name(number), prediction_digest(stem))
+            if (arrays := kept.find(*key)) is not None:
+                distances = arrays["surface_mm"]
+                make = partial(_read_shape, stem)
+                offer_again(self._heads, picture, make, float(distances[0]), shown)
+                progress.skip(_OTHER_SECONDS)
+            else:
+                distances = compare_shapes(self._heads, picture, [_read_shape(stem)], shown)
+                kept.keep({"surface_mm": distances}, *key)
+                progress.done(_OTHER_SECONDS)
+            surface.append(distances)
         none = np.zeros(0)
-        errors = HeadErrors(none, none, surface, none)
-        return [errors.row(name, data, "heads", 1)], [(meshes, errors)]
+        errors = HeadErrors(none, none, np.concatenate(surface), none)
+        return [errors.row(name, photos.data, "heads", 1)], shown, errors
+
+
+def _read_shape(stem: Path) -> FaceShape:
+    """A mesh of others, with the seven landmarks among the 68."""
+    mesh = read_mesh(stem)
+    landmarks = np.zeros((68, 3))
+    landmarks[list(SEVEN)] = read_seven(stem, "unknown")
+    return FaceShape(mesh.vertices, mesh.triangles, landmarks)
 
 
 def _joined(errors: Sequence[HeadErrors]) -> HeadErrors:
-    names = [field.name for field in fields(HeadErrors)]
-    return HeadErrors(*(np.concatenate([getattr(e, name) for e in errors]) for name in names))
+    return HeadErrors(
+        *(np.concatenate(parts) for parts in zip(*(e.arrays.values() for e in errors), strict=True))
+    )
 
 
 def write_photos(folder: Path, singles: Pictures) -> None:

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -25,10 +24,12 @@ from options.flags import ParsedOptions
 from util.errors import InputError
 from util.evaluation.comparison import PredictedMesh
 from util.evaluation.error_picture import ErrorMesh
-from util.evaluation.evaluation_report import write_results
+from util.evaluation.evaluation_report import keep_results, say_results
+from util.evaluation.kept_results import KeptResults
 from util.evaluation.method_names import method_folder, method_name
 from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
-from util.evaluation.shape_methods import SHAPE_METHODS
+from util.evaluation.predicted_meshes import prediction_digest
+from util.evaluation.shape_methods import SHAPE_METHODS, ShapeMethod
 from util.evaluation.shown_meshes import ShownMeshes
 from util.evaluation.tables import BenchmarkTable, check_table, write_mesh_errors
 from util.evaluation.what_was_used import what_was_used
@@ -73,8 +74,43 @@ class Score:
     """As the benchmark's `measures` name them."""
     show: Callable[[], ErrorMesh] | None
     """Makes the errors as colours, where they are shown; None where there is no prediction."""
-    details: Any = None
+    details: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What the benchmark's rows need beside."""
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All but the colours, to be kept."""
+        details = {f"{_DETAIL}{name}": values for name, values in self.details.items()}
+        numbers = {"figure": np.array(self.figure), "errors": np.array(self.errors)}
+        return {**numbers, "is_shown": np.array(self.show is not None), **details}
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        score_again: Callable[[], Callable[[], ErrorMesh] | None],
+    ) -> Score:
+        """The score of `arrays`.
+
+        Args:
+            arrays: that were kept.
+            score_again: gives its `show`, by scoring it once more: asked where colours are shown.
+        """
+
+        def show() -> ErrorMesh:
+            again = score_again()
+            assert again is not None
+            return again()
+
+        return cls(
+            float(arrays["figure"]),
+            tuple(arrays["errors"].tolist()),
+            show if arrays["is_shown"] else None,
+            {k.removeprefix(_DETAIL): v for k, v in arrays.items() if k.startswith(_DETAIL)},
+        )
+
+
+_DETAIL = "detail_"
 
 
 class MeshBenchmark(ABC):
@@ -177,33 +213,47 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     if not unscored:
         table = benchmark.table
         check_table(out / f"{table.name}.csv", table.row, [method], data)
-    card = None
-    if theirs is None:
-        shapes, face_model = _load_method(options, neutral=benchmark.neutral)
-        benchmark.predict(wanted, shapes, face_model, folder.path)
-        card = face_model.card
-    if unscored:
-        print(unscored)
-        return
-    shown = ShownMeshes(method, data, what_was_used(options, card), benchmark.show_unit)
-    scores = []
-    for name in tqdm(names, unit=benchmark.each):
-        score = benchmark.score(name, folder)
-        if chosen.pictures and score.show is not None:
-            shown.offer(score.figure, score.show)
-        # The meshes behind it need not stay in memory.
-        scores.append(replace(score, show=None))
-    rows = benchmark.rows(method, data, names, scores)
-    each = np.array([score.errors for score in scores])
-    plural = {"mesh": "meshes", "image": "images"}[benchmark.each]
-    columns = ",".join(benchmark.titles())
-    write_mesh_errors(own / f"{plural}.csv", columns, names, each, title=benchmark.each)
-    write_results(out, benchmark.table, rows, [shown], pictures=chosen.pictures)
+    method_of_photos = None if theirs else SHAPE_METHODS[options[BaseOptions].model](options)
+    card = None if method_of_photos is None else method_of_photos[1].card
+    used = what_was_used(options, card)
+    with KeptResults(out, method, [data, used, str(benchmark.root.resolve())]) as kept:
+        if method_of_photos is not None:
+            shapes = _photo_shapes(options, method_of_photos[0], kept, neutral=benchmark.neutral)
+            benchmark.predict(wanted, shapes, method_of_photos[1], folder.path)
+        if unscored:
+            print(unscored)
+            return
+        shown = ShownMeshes(method, data, used, benchmark.show_unit)
+        scores = []
+        for name in tqdm(names, unit=benchmark.each):
+            score = kept_score(benchmark, name, folder, kept)
+            if chosen.pictures and score.show is not None:
+                shown.offer(score.figure, score.show)
+            # The meshes behind it need not stay in memory.
+            scores.append(replace(score, show=None))
+        rows = benchmark.rows(method, data, names, scores)
+        each = np.array([score.errors for score in scores])
+        plural = {"mesh": "meshes", "image": "images"}[benchmark.each]
+        columns = ",".join(benchmark.titles())
+        write_mesh_errors(own / f"{plural}.csv", columns, names, each, title=benchmark.each)
+        keep_results(out, benchmark.table, rows, shown, pictures=chosen.pictures)
+    say_results(out, benchmark.table, [method], pictures=chosen.pictures)
 
 
-def _load_method(options: ParsedOptions, *, neutral: bool) -> tuple[PhotoShapes, FaceModelData]:
-    """The method of `--model`, ready for photos, and its face model."""
-    method, data = SHAPE_METHODS[options[BaseOptions].model](options)
+def kept_score(benchmark: MeshBenchmark, name: str, folder: MeshFolder, kept: KeptResults) -> Score:
+    """The score of a prediction, or what a run that was stopped kept of it; see `Score.of`."""
+    key = ("score", name, prediction_digest(folder.path / name))
+    if (arrays := kept.find(*key)) is not None:
+        return Score.of(arrays, lambda: benchmark.score(name, folder).show)
+    score = benchmark.score(name, folder)
+    kept.keep(score.arrays, *key)
+    return score
+
+
+def _photo_shapes(
+    options: ParsedOptions, method: ShapeMethod, kept: KeptResults, *, neutral: bool
+) -> PhotoShapes:
+    """The method of `--model`, ready for photos."""
     detector = create_detector(options[DetectionOptions])
     at_once = options[EvaluateOptions].eval_batch_size
-    return PhotoShapes(method, detector, at_once, neutral=neutral), data
+    return PhotoShapes(method, detector, at_once, neutral=neutral, kept=kept)

@@ -23,7 +23,16 @@ from data.photo_folder import PhotoFace, photo_face
 from models.parameters import Coefficients
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import mean_face_points
-from util.evaluation.shape_methods import FaceShape, FitShape, ShapeMethod, face_shapes, stacked
+from util.evaluation.kept_results import KeptResults
+from util.evaluation.shape_methods import (
+    FaceShape,
+    FitShape,
+    ShapeMethod,
+    face_shapes,
+    from_arrays,
+    stacked,
+    to_arrays,
+)
 from util.photos.photo_fitting import to_fit_batch
 
 FITTED_TOGETHER = 32
@@ -74,7 +83,13 @@ class PhotoShapes:
     """Runs one method over photos."""
 
     def __init__(
-        self, method: ShapeMethod, detector: LandmarkDetector, at_once: int, *, neutral: bool
+        self,
+        method: ShapeMethod,
+        detector: LandmarkDetector,
+        at_once: int,
+        *,
+        neutral: bool,
+        kept: KeptResults | None = None,
     ) -> None:
         """Say how.
 
@@ -83,9 +98,13 @@ class PhotoShapes:
             detector: that finds faces.
             at_once: photos that are reconstructed at once.
             neutral: without expression.
+            kept: keeps what the method says of each photo or person, and knows what it said before
+                the evaluation was stopped.
         """
-        self._method, self._detector = method, detector
-        self._at_once, self._neutral = at_once, neutral
+        self._method, self._detector, self._kept = method, detector, kept
+        # The fitter takes one after the other anyway: then no more than one is ever lost.
+        self._at_once = 1 if isinstance(method, FitShape) else at_once
+        self._neutral = neutral
         self._standard = method.face_model.alignment_points.cpu().numpy()
         self._five = mean_face_points(method.face_model, method.camera)
         self._seen = 0
@@ -125,41 +144,74 @@ class PhotoShapes:
         if together and len(photos) > FITTED_TOGETHER:
             chosen = np.linspace(0, len(photos) - 1, FITTED_TOGETHER).round().astype(int)
             photos = [photos[number] for number in chosen]
+        key = ("person", str(photos[0].path.parent))
+        arrays = self._kept.find(*key) if self._kept else None
+        if arrays is None:
+            one, missed = self._one_of_all(photos, together=together)
+            if self._kept:
+                self._kept.keep(to_arrays(one) | {"missed": missed}, *key)
+        else:
+            one, missed = from_arrays(arrays, _device(self._method)), arrays["missed"]
+            self._seen += len(photos)
+        self.missed += [photo.path for photo, lacks in zip(photos, missed, strict=True) if lacks]
+        if missed.all():
+            raise InputError(f"no face found in any photo beside {photos[0].path}")
+        return face_shapes(self._method.face_model, one, neutral=self._neutral)[0]
+
+    def _one_of_all(
+        self, photos: Sequence[BenchmarkPhoto], *, together: bool
+    ) -> tuple[Coefficients, np.ndarray]:
+        """One face (a batch of one) of photos, and in which of them there is none."""
         said: list[Coefficients] = []
+        missed: list[bool] = []
         for some in _parts(photos, FITTED_TOGETHER if together else self._at_once):
             faces = [self._find(photo) for photo in some]
             found = [face for face in faces if face is not None]
-            self.missed += [p.path for p, face in zip(some, faces, strict=True) if face is None]
+            missed += [face is None for face in faces]
             if found:
                 one_person = together and len(found) > 1
                 said.append(self._method(to_fit_batch(found), one_person=one_person))
         if not said:
-            raise InputError(f"no face found in any photo beside {photos[0].path}")
+            return self._method.face_model.layout.zeros(1), np.array(missed)
         every = stacked(said)
         one = replace(every.item(0), identity=every.identity.mean(dim=0, keepdim=True))
-        return face_shapes(self._method.face_model, one, neutral=self._neutral)[0]
+        return one, np.array(missed)
 
     def _reconstruct(self, photos: Sequence[BenchmarkPhoto]) -> Iterator[PhotoShape]:
         model = self._method.face_model
         faces = [self._find(photo) for photo in photos]
-        found = [face for face in faces if face is not None]
-        coefficients = self._method(to_fit_batch(found)) if found else None
+        said = self._said(photos, faces)
         none = model.layout.zeros(1, _device(self._method))
-        row = 0
-        for photo, face in zip(photos, faces, strict=True):
-            one = none
+        for photo, face, one in zip(photos, faces, said, strict=True):
             if face is None:
                 self.missed.append(photo.path)
-            else:
-                assert coefficients is not None
-                one = coefficients.item(row)
-                row += 1
+            one = none if one is None else one
             shape = face_shapes(model, one, neutral=self._neutral)[0]
             if not np.isfinite(shape.vertices).all():
                 raise InputError(
                     f"the model's mesh of {photo.path} is not finite; take another --epoch"
                 )
             yield PhotoShape(photo, shape, one, face)
+
+    def _said(
+        self, photos: Sequence[BenchmarkPhoto], faces: Sequence[PhotoFace | None]
+    ) -> list[Coefficients | None]:
+        """What the method says of each face, now or before it was stopped; None without a face."""
+        said: list[Coefficients | None] = [None] * len(photos)
+        new = []
+        for row, (photo, face) in enumerate(zip(photos, faces, strict=True)):
+            arrays = self._kept.find("photo", photo.name) if self._kept and face else None
+            if arrays is not None:
+                said[row] = from_arrays(arrays, _device(self._method))
+            elif face is not None:
+                new.append((row, photo, face))
+        if new:
+            coefficients = self._method(to_fit_batch([face for *_, face in new]))
+            for place, (row, photo, _) in enumerate(new):
+                said[row] = one = coefficients.item(place)
+                if self._kept:
+                    self._kept.keep(to_arrays(one), "photo", photo.name)
+        return said
 
     def _find(self, photo: BenchmarkPhoto) -> PhotoFace | None:
         self._seen += 1

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,16 @@ def read_seven(stem: Path, unit: str) -> np.ndarray:
 def _seven(stem: Path) -> list[Path]:
     """Where landmarks may be; the first that is there counts."""
     return [stem.parent / f"{stem.name}{ending}" for ending in SEVEN_ENDINGS]
+
+
+def prediction_digest(stem: Path) -> str:
+    """Of the content of all files of a prediction; equal where nothing has changed."""
+    digest = hashlib.sha256()
+    for ending in dict.fromkeys((*ENDINGS, *SEVEN_ENDINGS)):
+        with suppress(FileNotFoundError):
+            content = (stem.parent / f"{stem.name}{ending}").read_bytes()
+            digest.update(f"{ending} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def _read_text(path: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ mean       the mean face of the face model: what a method must beat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -182,6 +182,17 @@ def stacked(parts: Sequence[Coefficients]) -> Coefficients:
     """Coefficients of several batches as one."""
     blocks = [dict(part.items()) for part in parts]
     return Coefficients(**{name: torch.cat([b[name] for b in blocks]) for name in blocks[0]})
+
+
+def to_arrays(coefficients: Coefficients) -> dict[str, np.ndarray]:
+    """A batch as arrays by the names of its blocks, to be kept."""
+    return {name: block.cpu().numpy() for name, block in coefficients.items()}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], device: torch.device | str) -> Coefficients:
+    """The batch of `to_arrays`; other arrays are passed over."""
+    names = {field.name for field in fields(Coefficients)} & set(arrays)
+    return Coefficients(**{name: torch.from_numpy(arrays[name]).to(device) for name in names})
 
 
 def create_fitter(options: ParsedOptions) -> tuple[FaceFitter, FaceModelData]:

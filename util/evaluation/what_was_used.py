@@ -55,7 +55,7 @@ def what_was_used(
         ]
     rows.append(("Method", _method(options, preset)))
     base, predictions = options[BaseOptions], options[EvaluateOptions].predictions
-    if base.model == "facerecon" and not predictions:
+    if base.model not in ("fit", "mean") and not predictions:
         path = find_trained(options)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         rows.append(("Checkpoint", f"{path.parent.name}/{path.name} (SHA-256 {digest})"))

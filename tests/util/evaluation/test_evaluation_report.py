@@ -16,11 +16,11 @@ from util.evaluation import evaluation_report
 from util.evaluation.error_picture import ErrorMesh, error_colours
 from util.evaluation.evaluation_report import (
     REPORT,
+    keep_results,
     page_data,
     table_html,
     used_html,
     write_report,
-    write_results,
 )
 from util.evaluation.shown_meshes import ShownMeshes, read_shown
 from util.evaluation.tables import BenchmarkTable, Column, write_tables
@@ -144,10 +144,9 @@ def test_a_row_that_is_replaced_without_pictures_leaves_no_old_ones(tmp_path: Pa
     """Else the next report would show the new row with meshes and options of the old one."""
 
     def evaluate(method: str, error: float, *, pictures: bool) -> None:
-        shown = [meshes_of(method, {"one": error})]
-        write_results(
-            tmp_path, TABLE, [Row(method, "x", "all", error, 90)], shown, pictures=pictures
-        )
+        shown = meshes_of(method, {"one": error})
+        row = Row(method, "x", "all", error, 90)
+        keep_results(tmp_path, TABLE, [row], shown, pictures=pictures)
 
     evaluate("a", 4.0, pictures=True)
     assert read_shown(tmp_path, "a", "x") and (tmp_path / "a" / "errors.png").is_file()
