@@ -7,6 +7,8 @@ the method that is scored.
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,8 +18,10 @@ import torch
 
 from data.detection import create_detector
 from data.images import read_image
+from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
+from models.parameters import Coefficients
 from models.renderer import Renderer
 from options.data_options import DetectionOptions
 from options.evaluate_options import IctBenchmarkOptions
@@ -30,7 +34,7 @@ from util.evaluation import ict, ict_heads
 from util.evaluation.ict import HeadErrors, HeadScorer
 from util.evaluation.ict_heads import Heads
 from util.evaluation.predicted_meshes import write_prediction
-from util.evaluation.shape_methods import MeanShape, face_shapes
+from util.evaluation.shape_methods import FitShape, MeanShape, face_shapes
 from util.model_files.face_model_file import read_face_model, write_face_model
 from util.model_files.ict_folder import CONVERTED
 from util.photos.photo_fitting import face_fitter
@@ -239,3 +243,45 @@ def test_heads_that_the_detector_misses_are_named(
     assert len(page) < 1_500_000
     (mean,) = [row for row in rows() if row["method"] == "fit fast"]
     assert mean["surface_mm"] == lines[1]["surface_mm"]
+
+
+def test_a_stopped_run_goes_on_at_its_head(
+    coarse: FaceModelData,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """A method that is through stands in the table; of the next, no head is fitted twice."""
+    write_ict(coarse)
+    monkeypatch.setattr(Heads, "singles", lambda *_: pictures)
+    monkeypatch.setattr(ict, "create_detector", lambda options: None)
+    fitted: list[int] = []
+    stop_at = [2]
+    mean = MeanShape.__call__
+
+    def fit(self: FitShape, batch: FaceBatch, *, one_person: bool = False) -> Coefficients:
+        fitted.append(len(batch))
+        if len(fitted) == stop_at[0]:
+            raise KeyboardInterrupt
+        face = mean(MeanShape(self.fitter), batch, one_person=one_person)
+        return replace(face, identity=face.identity + 0.3)
+
+    monkeypatch.setattr(FitShape, "__call__", fit)
+    wanted = [*RUN, *FEW, *COARSE, "--preset", "fast"]
+    plain = [*wanted, "--pictures", "False"]
+    with pytest.raises(KeyboardInterrupt):
+        command.main(plain)
+    assert "fit fast: 1 result kept in out/unfinished/fit_fast_" in capsys.readouterr().out
+    assert [row["method"] for row in rows()] == ["mean face (open)"]
+    fitted.clear()
+    stop_at[0] = 0
+    command.main(wanted)
+    said = capsys.readouterr().out
+    assert fitted == [1] and "fit fast: goes on from 1 result of a run that was stopped" in said
+    assert not Path("out/unfinished").exists()
+    shown = json.loads(Path("out/shown/fit_fast.json").read_text(encoding="utf-8"))
+    assert [face["name"] for face in shown["faces"]] == ["000", "001"], "the kept one too"
+
+    command.main([*plain, "--out", "whole"])
+    for name in ("heads.csv", "fit_fast/heads.csv"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes(), name

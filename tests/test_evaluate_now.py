@@ -26,6 +26,8 @@ from tests.test_evaluate_command import mean_face_crop, save_network, turning_ne
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
+from util.evaluation.mesh_benchmark import MeshFolder, Score
+from util.evaluation.now import Now
 from util.evaluation.shape_methods import SEVEN
 from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 from util.model_files.face_model_file import read_face_model
@@ -101,6 +103,53 @@ def test_the_scan_itself_has_no_error_and_a_wrong_unit_is_named(
         command.main([*THEIRS, "--mesh_unit", "mm"])
     command.main([*THEIRS, "--mesh_unit", "m"])
     assert float(rows()["metrical", "all"]["mean_mm"]) < 5e-3
+
+
+def test_a_stopped_run_goes_on_with_the_same_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Only what is missing is scored, but for what is shown in colours; changed meshes are."""
+    points = dome_landmarks()
+    write_now(Path("now"), rough(dome(12, 14), 1.0), points)
+    for number, name in enumerate(NOW_NAMES):
+        write_predicted(Path("theirs") / name, *moved(dome(12, 14), points, 1 + number / 100))
+    command.main([*THEIRS, "--out", "whole"])
+    scored: list[str] = []
+    score, stop_at = Now.score, [3]
+
+    def counting(self: Now, name: str, folder: MeshFolder) -> Score:
+        scored.append(name)
+        if len(scored) == stop_at[0]:
+            raise KeyboardInterrupt
+        return score(self, name, folder)
+
+    monkeypatch.setattr(Now, "score", counting)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(THEIRS)
+    assert "theirs: 2 results kept in out/unfinished/theirs_" in capsys.readouterr().out
+    assert not Path("out/now.csv").exists()
+    with pytest.raises(KeyboardInterrupt):
+        scored.clear()
+        stop_at[0] = 1
+        command.main([*THEIRS, "--mesh_unit", "mm"])
+    assert scored == [NOW_NAMES[0]], "other settings begin anew"
+    write_predicted(Path("theirs") / NOW_NAMES[1], *moved(dome(12, 14), points, 1.01))
+    stop_at[0] = 0
+    scored.clear()
+    command.main(THEIRS)
+    assert scored == [NOW_NAMES[2]], "files of the same content are the same meshes"
+    for name in ("now.csv", "theirs/images.csv"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+    # A mesh that has changed is scored again.
+    with pytest.raises(KeyboardInterrupt):
+        scored.clear()
+        stop_at[0] = 3
+        command.main(THEIRS)
+    write_predicted(Path("theirs") / NOW_NAMES[0], *moved(dome(12, 14), points, 0.9))
+    stop_at[0] = 0
+    scored.clear()
+    command.main(THEIRS)
+    assert scored == [NOW_NAMES[0], NOW_NAMES[2]]
 
 
 def test_wrong_files_are_named():

@@ -200,11 +200,13 @@ class PhotoShapes:
         said: list[Coefficients | None] = [None] * len(photos)
         new = []
         for row, (photo, face) in enumerate(zip(photos, faces, strict=True)):
-            arrays = self._kept.find("photo", photo.name) if self._kept and face else None
-            if arrays is not None:
-                said[row] = from_arrays(arrays, _device(self._method))
-            elif face is not None:
+            if face is None:
+                continue
+            arrays = self._kept.find("photo", photo.name) if self._kept else None
+            if arrays is None:
                 new.append((row, photo, face))
+            else:
+                said[row] = from_arrays(arrays, _device(self._method))
         if new:
             coefficients = self._method(to_fit_batch([face for *_, face in new]))
             for place, (row, photo, _) in enumerate(new):

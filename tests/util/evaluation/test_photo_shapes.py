@@ -16,6 +16,7 @@ from models.parameters import Coefficients
 from models.renderer import Renderer
 from options.face_options import CameraOptions
 from util.errors import InputError
+from util.evaluation.kept_results import KeptResults
 from util.evaluation.photo_shapes import FITTED_TOGETHER, BenchmarkPhoto, PhotoShapes
 from util.evaluation.shape_methods import FitShape, MeanShape
 from util.photos.photo_fitting import face_fitter
@@ -102,3 +103,44 @@ def test_long_videos_are_taken_in_parts(
     identity = face_model.layout.split(flat[numbers]).identity.mean(dim=0).numpy()
     expected = tiny_face_data.mean_shape + tiny_face_data.identity_basis @ identity
     np.testing.assert_allclose(found.vertices, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("of_person", [False, True])
+def test_what_was_said_before_is_not_asked_again(
+    tiny_face_data: FaceModelData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, of_person: bool
+):
+    """Shapes are the same, and so are the photos without a face."""
+    face_model = FaceModel(tiny_face_data)
+    fitter = face_fitter(face_model, Camera.rnet(), Renderer("torch"))
+    flat = torch.randn(3, face_model.layout.size, generator=torch.Generator().manual_seed(0))
+    asked: list[int] = []
+
+    class Method(MeanShape):
+        def __call__(self, batch: Any, *, one_person: bool = False) -> Coefficients:
+            asked.extend(batch)
+            return face_model.layout.split(flat[batch])
+
+    monkeypatch.setattr("util.evaluation.photo_shapes.to_fit_batch", list)
+    faces = {"a": 0, "b": None, "c": 2}
+
+    def run() -> np.ndarray:
+        kept = KeptResults(tmp_path, "m", [])
+        runs = PhotoShapes(Method(fitter), cast(Any, None), 2, neutral=True, kept=kept)
+        monkeypatch.setattr(runs, "_find", lambda photo: faces[photo.name])
+        asked.clear()
+        found = [runs.person(PHOTOS)] if of_person else [one.shape for one in runs(PHOTOS)]
+        assert [path.name for path in runs.missed] == ["b.png"]
+        return np.stack([shape.vertices for shape in found])
+
+    first = run()
+    assert asked == [0, 2]
+    assert np.array_equal(run(), first) and asked == []
+    assert np.abs(first - tiny_face_data.mean_shape).max() > 0
+    # What is still missing is all that is asked for.
+    for path in (tmp_path / "unfinished").rglob("*.npz"):
+        with np.load(path) as arrays:
+            if of_person or np.allclose(
+                arrays["identity"], face_model.layout.split(flat).identity[2]
+            ):
+                path.unlink()
+    assert np.array_equal(run(), first) and asked == ([0, 2] if of_person else [2])
