@@ -86,6 +86,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
     from util.atomic import remove_leftovers
     from util.training.loop import Training
     from util.training.random_state import seed_everything
+    from util.training.training_end import closing_words
     from util.training.training_start import (
         begin_anew_without_checkpoint,
         finished,
@@ -142,6 +143,8 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
             training.end_epoch(epoch, val_faces)
             if training.out_of_time:
                 break
+    if ranks.is_first:
+        print(closing_words(folder, options))
 
 
 if __name__ == "__main__":

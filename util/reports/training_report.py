@@ -176,8 +176,9 @@ class TrainingReport:
     def _data(self, phase: str, pictures: Mapping[int, bytes]) -> dict[str, Any]:
         """What training.js reads."""
         history = self._history
-        points = [*history.train, *history.val]
-        names = dict.fromkeys(name for point in points for name in point.losses)
+        every = [*history.train, *history.val]
+        names = dict.fromkeys(name for point in every for name in point.losses)
+        points = history.points
         epoch_of = {point.step: point.epoch for point in history.val}
         minutes, before = [], 0.0
         for end in history.epochs:
@@ -187,6 +188,9 @@ class TrainingReport:
             "terms": {name: _TERMS.get(name, name) for name in names},
             "train": _columns(history.train),
             "val": _columns(history.val),
+            "steps": [point.step for point in points],
+            "epochs": [point.epoch for point in points],
+            "rates": [point.rate for point in points],
             "epoch_numbers": [end.epoch for end in history.epochs],
             "epoch_minutes": minutes,
             "phase": phase,
@@ -267,8 +271,6 @@ def _columns(curve: LossCurve) -> dict[str, Any]:
     names = dict.fromkeys(name for point in points for name in point.losses)
     return {
         "steps": [point.step for point in points],
-        "epochs": [point.epoch for point in points],
-        "rates": [point.rate for point in points],
         "losses": {name: [_short(point.losses.get(name)) for point in points] for name in names},
     }
 

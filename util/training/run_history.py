@@ -90,6 +90,12 @@ class RunHistory:
     """When the run began, and when it was resumed."""
     _is_resuming: bool = False
 
+    @property
+    def points(self) -> list[LossPoint]:
+        """Of training and validation, one for each step; both know the rate of a step."""
+        by_step = {point.step: point for curve in (self.val, self.train) for point in curve}
+        return [by_step[step] for step in sorted(by_step)]
+
     @classmethod
     def read(cls, path: Path) -> RunHistory:
         """The history that a log tells; empty where there is none."""

@@ -81,6 +81,22 @@ def test_an_empty_run_has_a_page_too(tmp_path: Path):
     assert "Stopped: no disk" in text and json.loads(Page(text).scripts[0])["terms"] == {}
 
 
+def test_rates_are_those_of_validations_too(tmp_path: Path):
+    """A run whose epochs are shorter than --print_freq logs little else; each step counts once."""
+    history = RunHistory()
+    for line in (
+        "(train, epoch 1, step 1, lr 1.00e-04) all: 3.0",
+        "(val, epoch 1, step 10, lr 5.00e-05) all: 2.0",
+        "(val, epoch 2, step 20, lr 2.50e-05) all: 2.0",
+        "(train, epoch 3, step 25, lr 2.50e-05) all: 1.0",
+        "(val, epoch 3, step 25, lr 2.50e-05) all: 2.0",
+    ):
+        history.take(line)
+    data = json.loads(Page(report(tmp_path, history).page(PROGRESS, 8, 0.5)).scripts[0])
+    assert data["steps"] == [1, 10, 20, 25] and data["epochs"] == [1, 1, 2, 3]
+    assert data["rates"] == [1e-4, 5e-5, 2.5e-5, 2.5e-5]
+
+
 def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path):
     history = history_of(3)
     history.take("(val, epoch 1, step 3, lr 1.00e-04) all: nan lm: inf")
@@ -157,6 +173,7 @@ HAND = """
   move($('when'), 0);
   await image.decode();
   found.oldest = [shown(image), $('caption').textContent];
+  found.rate = schedule[0].series[0].x.length;
   found.schedule = schedule.map((c) => lines(c)[0].length > 10);
   return found;
 """
@@ -168,7 +185,9 @@ def test_a_browser_draws_curves_and_pictures(chromium: str, tmp_path: Path):
     shelf = RunPictures(folder)
     for step, value in ((10, 0.2), (40, 0.9)):
         shelf.add("val", step, torch.full((2, 3, 32, 96), value))
-    report(folder, history_of()).write(PROGRESS, 8, 0.5)
+    history = history_of()
+    history.take("(val, epoch 5, step 45, lr 5.00e-05) all: 1.0 lm: 1.0 gamma: 0.0")
+    report(folder, history).write(PROGRESS, 8, 0.5)
     found, _ = hand_on(chromium, folder / "report.html", tmp_path / "profile", hand=HAND)
     assert found["titles"] == ["Total", "Landmarks (lm)", "Light (gamma)"]
     assert found["lines"] == [2, 2, 2] and found["length"] > 200
@@ -179,4 +198,4 @@ def test_a_browser_draws_curves_and_pictures(chromium: str, tmp_path: Path):
     assert "after step 40 (epoch 4)" in found["newest"][1]
     assert found["oldest"][0] == pytest.approx(51, abs=3)
     assert found["oldest"][1] == "After step 10 (epoch 1)"
-    assert found["schedule"] == [True, True]
+    assert found["schedule"] == [True, True] and found["rate"] == 41

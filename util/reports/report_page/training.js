@@ -2,23 +2,23 @@
 /* The report of a training: curves of all terms, and the pictures over time. */
 
 const data = JSON.parse(document.getElementById('run-data').textContent);
-const { train, val, pictures } = data;
+const { train, val, steps, epochs, rates, pictures } = data; // steps: of training or validation
 const thousands = (v) => (v >= 1e4 ? `${Number((v / 1000).toPrecision(3))}k` : Number.isInteger(v) ? String(v) : '');
 const losses = [], schedule = [];
 
 function hover(x) {
   for (const chart of [...losses, ...schedule.filter((c) => c.byStep)]) chart.point(x);
-  const at = losses[0].nearest(train.steps, x ?? 0);
-  $('here').textContent = x === null || !train.steps.length ? '' : `step ${train.steps[at]}, epoch ${train.epochs[at]}`;
+  const at = losses[0].nearest(steps, x ?? 0);
+  $('here').textContent = x === null ? '' : `step ${steps[at]}, epoch ${epochs[at]}`;
 }
 
 const lines = (name) => [['train', train, 0, false], ['val', val, 1, true]].filter(([, phase]) => phase.losses[name])
-  .map(([phase, { steps, losses: of }, hue, steady]) => ({ name: phase, x: steps, y: of[name], hue, steady }));
+  .map(([phase, { steps: x, losses: of }, hue, steady]) => ({ name: phase, x, y: of[name], hue, steady }));
 
 function build() {
   for (const [name, title] of Object.entries(data.terms))
     losses.push(new Chart($(name === 'all' ? 'total' : 'terms'), { title, series: lines(name), showX: thousands, hover, weight: Number($('smooth').value) }));
-  if (train.steps.length) schedule.push(new Chart($('schedule'), { title: 'Learning rate', byStep: true, showX: thousands, hover, series: [{ name: '', x: train.steps, y: train.rates, hue: 2 }] }));
+  if (steps.length) schedule.push(new Chart($('schedule'), { title: 'Learning rate', byStep: true, showX: thousands, hover, series: [{ name: '', x: steps, y: rates, hue: 2 }] }));
   if (data.epoch_numbers.length) schedule.push(new Chart($('schedule'), { title: 'Minutes of each epoch', showX: (v) => (Number.isInteger(v) ? v : ''), series: [{ name: '', x: data.epoch_numbers, y: data.epoch_minutes, hue: 3 }] }));
   for (const button of document.querySelectorAll('[data-log]'))
     button.addEventListener('click', () => {
