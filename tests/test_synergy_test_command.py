@@ -67,10 +67,23 @@ def test_a_folder_of_photos(network: SynergyNetwork, photos: Path, capsys):
     assert names >= {"a.json", "a.obj", "a.png", "a_report.html", "index.html", *pictures}
     assert "a.mat" not in names and "summary.csv" in names
     shown = capsys.readouterr().out
-    assert "1 of 2 photos reconstructed (1 faces)" in shown
+    assert f"1 of 2 photos reconstructed in {results}" in shown
     assert f"Open in a browser: {results / 'a_report.html'}" in shown
     summary = rows(results)
     assert summary["sky.png"]["status"] == "failed" and "no face" in summary["sky.png"]["message"]
+    # The same line as of other networks; the errors are those of the files beside.
+    inner, jaw, mean = (
+        float(summary["a.png"][f"nme_{name}"]) for name in ("inner", "jaw", "inner_mean_face")
+    )
+    assert f"against the detected ones: {100 * inner:.1f} % of the outer-eye" in shown
+    assert f"(mean face in the pose of the five points: {100 * mean:.1f} %)" in shown
+    record, given = (
+        np.array(json.loads((results / "a.json").read_text())["landmarks"])[:, :2],
+        np.loadtxt(photos / "landmarks" / "a.txt"),
+    )
+    distances = np.linalg.norm(record - given, axis=1) / np.linalg.norm(given[36] - given[45])
+    assert inner == pytest.approx(distances[17:].mean(), abs=1e-4)
+    assert jaw == pytest.approx(distances[:17].mean(), abs=1e-4)
     # The labels of 300W-LP turn the other way than all other results.
     assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(-YAW_DEG, abs=1e-3)
     assert float(summary["a.png"]["roll_deg"]) == pytest.approx(0, abs=1e-3)
@@ -160,10 +173,13 @@ def test_all_faces(network: SynergyNetwork, photos: Path, monkeypatch: pytest.Mo
     assert sorted(states) == ["failed", "ok", "ok"]
 
 
-def test_whole_photos_and_public_weights_flag(network: SynergyNetwork, folder: Path):
+def test_whole_photos_and_public_weights_flag(
+    network: SynergyNetwork, folder: Path, capsys: pytest.CaptureFixture[str]
+):
     write_image(folder / "crops" / "c.png", np.full((150, 140, 3), 50, np.uint8))
     weights = ["--weights", "checkpoints/syn/epoch_3.pth", "--crop", "whole", "--draw", "False"]
     command.main([*RUN, *weights, "--img_folder", "crops", "--res_folder", "out"])
+    assert "against the detected ones" not in capsys.readouterr().out, "there are none"
     record = json.loads(Path("out/c.json").read_text())
     assert record["box"] == [0, 0, 140, 150]
     assert not list(Path("out").glob("*.jpg"))
@@ -195,8 +211,10 @@ def test_a_video(network: SynergyNetwork, photos: Path, monkeypatch, capsys):
     write_file(Path("talk.mp4"), [photo] * 24)
     following = Following(landmarks)
     monkeypatch.setattr(synergy_track, "LandmarkTracker", lambda detector: following)
-    command.main([*RUN, *MINE, "--v_path", "talk.mp4", "--res_folder", "out"])
-    with np.load("out/talk.npz") as archive:
+    command.main([*RUN, *MINE, "--v_path", "talk.mp4"])
+    # As folders of photos: by the name, and by the epoch that was loaded.
+    out = Path("checkpoints/syn/results/talk/epoch_3_000000")
+    with np.load(out / "talk.npz") as archive:
         arrays = dict(archive)
     assert arrays["found"].tolist() == [n != 12 for n in range(24)]
     assert (arrays["landmarks"][12] == 0).all()
@@ -208,7 +226,8 @@ def test_a_video(network: SynergyNetwork, photos: Path, monkeypatch, capsys):
     assert "23 of 24 frames followed" in shown
     calm, before = (float(word) for word in _numbers(shown, "jitter"))
     assert calm < 0.6 * before
-    assert Path("out/talk_synergy.mp4").stat().st_size > 1000
+    assert f"{out / 'talk_report.html'}" in shown
+    assert (out / "talk_synergy.mp4").stat().st_size > 1000
 
 
 def _numbers(text: str, after: str) -> list[str]:

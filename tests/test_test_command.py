@@ -26,9 +26,8 @@ from models.stages import reconstruct
 from options import parse_command
 from tests.commands import load_script
 from util.errors import InputError
-from util.photos import network_run
 from util.photos.face_result import FaceResult
-from util.photos.photo_run import Overlay
+from util.photos.photo_run import Overlay, report_network
 from util.photos.results import ResultWriter, SummaryRow
 from util.training.checkpoint import load_checkpoint, save_checkpoint
 from util.training.training_state import Progress, save_training
@@ -304,7 +303,7 @@ def test_a_network_better_than_the_mean_face_is_not_blamed(
         row = SummaryRow("a.jpg", "ok", nme_inner=error, nme_inner_mean_face=0.04)
         with ResultWriter(tmp_path / "results") as writer:
             writer.rows.append(row)
-        network_run.report(writer, tmp_path / "results")
+        report_network(writer, tmp_path / "results")
         return capsys.readouterr().out
 
     assert "no better than the mean face" not in shown(0.03)

@@ -26,7 +26,7 @@ from util.photos.photo_run import (
     Reconstruct,
     announce_points,
     announce_replaced,
-    report_photos,
+    report_network,
 )
 from util.photos.results import ResultWriter, results_folder
 from util.reports.face_report import OVERLAY_FILES, ReportSource, ReportWriter
@@ -68,7 +68,7 @@ def reconstruct_folder(options: ParsedOptions) -> None:
     )
     with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
         run.folder(photos, writer)
-    report(writer, results)
+    report_network(writer, results)
 
 
 def reconstruction(model: FaceReconModel, test: TestOptions) -> Reconstruct:
@@ -90,14 +90,3 @@ def find_photos(model: FaceReconModel, options: ParsedOptions) -> PhotoFolder:
         with_skin=test.solve_appearance or test.refine,
         preview_px=PREVIEW_PX if test.photo_overlay or test.report else 0,
     )
-
-
-def report(writer: ResultWriter, results: Path) -> None:
-    """Print the outcome; an error if there is no face at all."""
-    errors = report_photos(writer, results, "reconstructed")
-    if errors.inner >= errors.mean_face:
-        print(
-            "That is no better than the mean face: the network was trained too briefly, or on "
-            "faces unlike these. Train longer or on more faces; if the blue points in the pictures "
-            "miss the faces, give five points in detections/"
-        )

@@ -207,13 +207,31 @@ class MeanErrors:
     """Landmark errors of a run in percent of the outer-eye distance."""
 
     inner: float
-    mean_face: float
-    """Of the mean face in the pose of the five points."""
+    mean_face: float | None
+    """Of the mean face in the pose of the five points; None where there is no such yardstick."""
+
+    @classmethod
+    def of(cls, rows: Sequence[SummaryRow]) -> MeanErrors | None:
+        """Those of faces; None where no landmarks were detected or given."""
+        inner = [row.nme_inner for row in rows if row.nme_inner is not None]
+        mean = [row.nme_inner_mean_face for row in rows if row.nme_inner_mean_face is not None]
+        if not inner:
+            return None
+        return cls(100 * float(np.mean(inner)), 100 * float(np.mean(mean)) if mean else None)
+
+    def __str__(self) -> str:
+        said = (
+            f"Inner landmarks against the detected ones: {self.inner:.1f} % of the outer-eye "
+            "distance"
+        )
+        if self.mean_face is None:
+            return said
+        return f"{said} (mean face in the pose of the five points: {self.mean_face:.1f} %)"
 
 
 def report_photos(
     writer: ResultWriter, results: Path, done_word: str, named_by: str = ""
-) -> MeanErrors:
+) -> MeanErrors | None:
     """Print what became of the photos.
 
     Args:
@@ -223,22 +241,20 @@ def report_photos(
         named_by: the flag that named each of several photos; empty for a folder, which may hold
             what is no photo of a face.
 
+    Returns:
+        The errors that were printed, if there are landmarks to compare with.
+
     Raises:
         InputError: there is no face at all, or, after all is said, a photo that was named gave
             none.
     """
     done, total = check_faces(writer, results)
     rows = [row for row in writer.rows if row.status == "ok"]
-    errors = MeanErrors(
-        inner=100 * float(np.mean([row.nme_inner for row in rows])),  # pyright: ignore
-        mean_face=100 * float(np.mean([row.nme_inner_mean_face for row in rows])),  # pyright: ignore
-    )
     faces = "" if len(rows) == done else f" ({len(rows)} faces)"
-    print(
-        f"{done} of {total} photos {done_word}{faces} in {results}\n"
-        f"Inner landmarks against the detected ones: {errors.inner:.1f} % of the outer-eye "
-        f"distance (mean face in the pose of the five points: {errors.mean_face:.1f} %)"
-    )
+    print(f"{done} of {total} photos {done_word}{faces} in {results}")
+    errors = MeanErrors.of(rows)
+    if errors is not None:
+        print(errors)
     announce_reports(writer, results)
     if named_by and done < total:
         given = {row.image for row in rows}
@@ -249,6 +265,22 @@ def report_photos(
         )
     announce_failures(writer, results)
     return errors
+
+
+def report_network(writer: ResultWriter, results: Path) -> None:
+    """Print what a network made of the photos, and what to do where that is nothing.
+
+    Raises:
+        InputError: there is no face at all.
+    """
+    errors = report_photos(writer, results, "reconstructed")
+    if errors is None or errors.mean_face is None or errors.inner < errors.mean_face:
+        return
+    print(
+        "That is no better than the mean face: the network was trained too briefly, or on "
+        "faces unlike these. Train longer or on more faces; if the blue points in the pictures "
+        "miss the faces, give five points in detections/"
+    )
 
 
 def check_faces(writer: ResultWriter, results: Path) -> tuple[int, int]:

@@ -8,14 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from data.detection import create_detector
 from data.images import find_folder, read_image, reduce_image, write_image
 from data.landmarks import five_from_68
-from data.photo_folder import FailedFace, Photo, PhotoFolder
+from data.photo_folder import FailedFace, Photo, PhotoFace, PhotoFolder
 from data.square_crop import SquareCrop
-from models.landmarks import INNER
+from models.camera import Camera
+from models.face_model import FaceModel
+from models.landmarks import from_index, normalised_error
 from models.synergy.pose import MICROMETRES_PER_DM
 from options.data_options import DetectionOptions
 from options.face_options import FaceModelOptions
@@ -25,15 +28,10 @@ from options.record import write_options
 from options.synergy_options import SynergyTestOptions
 from util.errors import InputError
 from util.mesh_files.textured_mesh import read_map, textured_part
-from util.photos.photo_run import (
-    announce_failures,
-    announce_points,
-    announce_reports,
-    check_faces,
-    in_words,
-)
+from util.photos.photo_results import mean_face_landmarks
+from util.photos.photo_run import announce_points, in_words, report_network
 from util.photos.pixel_face import GivenMap
-from util.photos.results import ResultWriter, SummaryRow, results_folder
+from util.photos.results import ResultWriter, SummaryRow
 from util.reports.face_report import PICTURE_STEPS, DrawnPhoto, ReportSource, ReportWriter
 from util.reports.report_parts import REPORT_ENDING
 from util.synergy.synergy_faces import (
@@ -71,11 +69,8 @@ def reconstruct_photos(options: ParsedOptions) -> None:
     )
     folder, everyone = find_folder(test.img_folder, Path("datasets")), test.faces == "all"
     photos = find_photos(trained, folder, options[DetectionOptions], all_faces=everyone)
-    if test.res_folder:
-        results = Path(test.res_folder)
-    else:
-        stem = trained.path.name.partition(".")[0].removeprefix("epoch_")
-        results = results_folder(trained.path.parent, photos.root, photos.name, stem)
+    given = Path(test.res_folder) if test.res_folder else None
+    results = given or trained.results_folder(photos.root, photos.name)
     if test.crop == "landmarks":
         announce_points(photos, options[DetectionOptions], all_faces=everyone)
     reports = None
@@ -101,11 +96,7 @@ def reconstruct_photos(options: ParsedOptions) -> None:
                 writer.add_failure(row, unread=failed.unread)
                 if len(photos) > 1:
                     tqdm.write(in_words(row))
-    done, total = check_faces(writer, results)
-    faces = sum(row.status == "ok" for row in writer.rows)
-    print(f"{done} of {total} photos reconstructed ({faces} faces) in {results}")
-    announce_reports(writer, results)
-    announce_failures(writer, results)
+    report_network(writer, results)
 
 
 def report_writer(
@@ -228,17 +219,21 @@ class FaceWriter:
         assert image is not None
         drawn = self._draw(photo, image, faces)
         given = photo_landmarks(photo)
+        mean_errors = mean_face_errors(self._reconstruction.face_model, photo.faces)
         for k, face in enumerate(faces):
             # Without faces that were looked for, the whole photo is the only one.
             stem = photo.faces[k].stem if photo.faces else photo.stem
             given_map, message = self._given_map(stem)
+            inner, jaw = _errors(face, given[k] if given else None)
             pitch, yaw, roll = face.own_angles_deg.tolist()
             row = SummaryRow(
                 image=str(photo.path),
                 status="ok",
                 face=photo.faces[k].number if photo.faces else k + 1,
                 files=stem,
-                nme_inner=_inner_error(face, given[k]) if given else None,
+                nme_inner=inner,
+                nme_jaw=jaw,
+                nme_inner_mean_face=mean_errors[k] if given else None,
                 pitch_deg=pitch,
                 yaw_deg=yaw,
                 roll_deg=roll,
@@ -293,9 +288,29 @@ class FaceWriter:
             return None, str(error)
 
 
-def _inner_error(face: SynergyResult, given: np.ndarray) -> float | None:
-    """Mean distance of the inner landmarks from detected ones, in outer-eye distances of these."""
-    if len(face.landmarks) != 68:
-        return None
-    distances = np.linalg.norm(face.landmarks[:, :2] - 0.5 - given, axis=1)
-    return float(distances[INNER].mean() / np.linalg.norm(given[36] - given[45]))
+def _errors(
+    face: SynergyResult, given: np.ndarray | None
+) -> tuple[float, float] | tuple[None, None]:
+    """Of the inner and the jaw landmarks from detected ones, in outer-eye distances of these."""
+    if given is None or len(face.landmarks) != len(given):
+        return None, None
+    predicted = torch.from_numpy(face.landmarks[None, :, :2] - 0.5)
+    inner, jaw = normalised_error(predicted, torch.from_numpy(given)[None].to(predicted))
+    return float(inner), float(jaw)
+
+
+def mean_face_errors(
+    face_model: FaceModel | None, faces: Sequence[PhotoFace]
+) -> list[float] | list[None]:
+    """Of the inner landmarks of the mean face in the pose of five points: the yardstick.
+
+    Args:
+        face_model: whose mean; None where there are no meshes, and so no yardstick.
+        faces: with their crops, which the camera of the R-Net sees.
+    """
+    if face_model is None or not faces:
+        return [None] * len(faces)
+    landmarks = torch.from_numpy(np.stack([face.landmarks for face in faces])).float()
+    given = from_index(landmarks, "centre")
+    mean = mean_face_landmarks(face_model, Camera.rnet(), given)
+    return normalised_error(mean, given)[0].tolist()

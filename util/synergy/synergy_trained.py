@@ -17,6 +17,7 @@ from options.flags import ParsedOptions
 from options.network_options import SynergyModelOptions
 from util.devices import choose_device
 from util.errors import InputError
+from util.photos.results import results_folder
 from util.reports.reported_run import checkpoint_row
 from util.synergy.synergy_checkpoint import FaceFiles, load_synergy
 from util.training.run_choice import find_trained
@@ -41,6 +42,16 @@ class TrainedSynergy:
             "Network": f"SynergyNet, {self.network.arch}, {crops}",
             **checkpoint_row(self.path),
         }
+
+    def results_folder(self, owner: Path, name: str) -> Path:
+        """Where results go unless a folder is given; as of all networks.
+
+        Args:
+            owner: folder of the photos, or of the video.
+            name: of the photos' folder, or of the video.
+        """
+        epoch = self.path.name.partition(".")[0].removeprefix("epoch_")
+        return results_folder(self.path.parent, owner, name, epoch)
 
     def predict(self, crops: np.ndarray) -> Tensor:
         """Parameters (B, P), not whitened, of crops (B, S, S, 3) uint8 RGB."""

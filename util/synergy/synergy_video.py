@@ -55,11 +55,11 @@ def reconstruct_video(options: ParsedOptions) -> None:
     if options.given("save") and options[OutputOptions].save == OutputOptions().save:
         print("--save glb has no effect on a video")
     trained = load_trained_synergy(options)
-    results = Path(test.res_folder) if test.res_folder else trained.path.parent / "results"
+    path = Path(test.v_path)
+    given = Path(test.res_folder) if test.res_folder else None
+    results = given or trained.results_folder(path.parent, path.stem)
     run = ReportedRun.of("test.py", options, network=trained.said, told=("weights",))
-    follow_video(
-        trained, options, run, Path(test.v_path), results, draw=test.draw, page=test.report
-    )
+    follow_video(trained, options, run, path, results, draw=test.draw, page=test.report)
     write_options(options, results, "test")
 
 
