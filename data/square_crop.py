@@ -103,6 +103,13 @@ class SquareCrop:
         return 1 / float(self.scales.mean())
 
     @property
+    def matrix(self) -> np.ndarray:
+        """(2, 3) photo -> crop, continuous pixels."""
+        return np.column_stack(
+            [np.diag(1 / self.scales), -np.array([self.left, self.top]) / self.scales]
+        )
+
+    @property
     def inverse_matrix(self) -> np.ndarray:
         """(2, 3) crop -> photo, continuous pixels."""
         return np.column_stack([np.diag(self.scales), [self.left, self.top]])

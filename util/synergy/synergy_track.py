@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +31,6 @@ from models.synergy.pose import (
 )
 from options.data_options import DetectionOptions
 from options.fitting_weights import SmoothingOptions
-from util.atomic import write_bytes
 from util.errors import InputError
 from util.synergy.synergy_faces import SynergyResult, predict_faces
 from util.synergy.synergy_trained import TrainedSynergy
@@ -192,19 +189,11 @@ def mesh_of(trained: TrainedSynergy, track: SynergyTrack, number: int) -> np.nda
     return _posed(flat, track, np.array([number]))[0]
 
 
-def write_track(
-    path: Path, track: SynergyTrack, landmarks: np.ndarray, times_s: np.ndarray
-) -> None:
-    """Write the numbers of all frames; landmarks as pixel indices, y down.
-
-    Raises:
-        ValueError: a number is not finite; nothing is written.
-    """
+def track_arrays(track: SynergyTrack, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    """What files hold beside that of all methods; landmarks (N, L, 3) as pixel indices, y down."""
     angles = np.zeros((len(track.found), 3))
     angles[track.found] = torch.rad2deg(track.poses(track.found).angles_rad()).numpy()
-    arrays = {
-        "time_s": times_s,
-        "found": track.found,
+    return {
         "landmarks": np.where(track.found[:, None, None], landmarks - [0.5, 0.5, 0.0], 0),
         "matrix_px_dm": track.matrices,
         "shift_px": track.shifts,
@@ -212,12 +201,6 @@ def write_track(
         "expression": track.expressions,
         "angles_deg": angles,
     }
-    broken = [key for key, value in arrays.items() if not np.isfinite(value).all()]
-    if broken:
-        raise ValueError(f"{path.name}: {', '.join(broken)} holds non-finite numbers")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    write_bytes(path, buffer.getvalue())
 
 
 def _posed(flat: torch.Tensor, track: SynergyTrack, numbers: np.ndarray) -> np.ndarray:

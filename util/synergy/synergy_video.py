@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from data.video import VideoReader
+from data.video import VideoFrame, VideoReader
 from models.pixel_view import PixelView
 from options.data_options import DetectionOptions
 from options.face_options import FaceModelOptions
@@ -32,11 +31,11 @@ from util.synergy.synergy_track import (
     landmarks_of,
     mesh_of,
     pose_only,
+    track_arrays,
     track_face,
-    write_track,
 )
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
-from util.videos.video_file import VideoWriter
+from util.videos.frame_files import common_arrays, write_arrays, write_side_by_side
 from util.videos.video_measures import VideoMeasures, report_of, say, say_clock, write_report
 from util.videos.video_results import remove_stale
 
@@ -102,7 +101,6 @@ def follow_video(
     smooth = raw.smoothed(reader.times_s, deviations, options[SmoothingOptions])
     stem = results / path.stem
     landmarks = landmarks_of(trained, smooth)
-    write_track(stem.with_name(f"{path.stem}.npz"), smooth, landmarks, reader.times_s)
     audio = ""
     if draw:
         audio = draw_video(
@@ -113,6 +111,8 @@ def follow_video(
         face_model = full_face_model(trained.network.face, options[FaceModelOptions])
     face = followed_face(trained, face_model, reader, raw, smooth, landmarks)
     assert face.predicted is not None
+    arrays = common_arrays(face, face.predicted.landmarks) | track_arrays(smooth, landmarks)
+    write_arrays(stem, arrays, (".npz",))
     report = report_of(face, face.predicted.landmarks, face.predicted.landmarks_tracked, audio)
     report_path = stem.with_name(f"{path.stem}_report.json")
     if report_path.is_file():
@@ -140,13 +140,13 @@ def draw_video(
     """
     face = trained.network.face
     view = PixelView(face.triangles.cpu().numpy(), face.vertex_count)
-    source = reader.info.path if reader.info.has_audio else None
-    with VideoWriter(path, audio_from=source) as writer:
-        for frame in tqdm(reader, total=len(reader), unit="frame", desc="drawing"):
-            drawn = frame.image
-            if track.found[frame.number]:
-                mesh = mesh_of(trained, track, frame.number)
-                drawn = view.draw_over(drawn, [mesh], [view.shaded(mesh)], alpha=OVERLAY_ALPHA)
-                drawn = draw_axes(drawn, [pose_only(track, landmarks, frame.number)])
-            writer.write(np.concatenate([frame.image, drawn], axis=1), frame.time_s)
-    return writer.result.problem
+
+    def panels(frame: VideoFrame) -> tuple[np.ndarray, np.ndarray]:
+        drawn = frame.image
+        if track.found[frame.number]:
+            mesh = mesh_of(trained, track, frame.number)
+            drawn = view.draw_over(drawn, [mesh], [view.shaded(mesh)], alpha=OVERLAY_ALPHA)
+            drawn = draw_axes(drawn, [pose_only(track, landmarks, frame.number)])
+        return frame.image, drawn
+
+    return write_side_by_side(path, reader, panels)

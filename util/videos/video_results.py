@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from scipy.io import savemat
 from tqdm import tqdm
 
-from data.video import VideoReader
+from data.video import VideoFrame, VideoReader
 from data.video_crops import FrameCrop
 from models.camera import rotation_matrix
 from models.drawing import behind_lips
 from models.renderer import Renderer
-from util.atomic import write_bytes
 from util.mesh_files.face_gltf import face_animation
 from util.mesh_files.gltf_file import write_glb
 from util.mesh_files.mesh_file import write_obj
@@ -26,7 +24,7 @@ from util.photos.coefficient_file import PUBLIC_KEYS
 from util.photos.photo_camera import PhotoCamera
 from util.photos.photo_overlay import lay_over
 from util.videos.face_track import FaceTrack
-from util.videos.video_file import VideoWriter
+from util.videos.frame_files import common_arrays, write_side_by_side
 from util.videos.video_measures import BLOCK, VideoMeasures, decode
 
 PANEL_PX = (640, 720)
@@ -60,40 +58,24 @@ class VideoResults:
         self._model, self._camera = measures.face_model, measures.face.camera
         self._renderer = renderer
 
-    def write_arrays(self, stem: Path) -> None:
-        """Write `<stem>.npz` and `<stem>.mat`: a row for each frame, zeros where there is no face.
-
-        Raises:
-            ValueError: a number is not finite; nothing is written.
-        """
-        arrays = self.arrays()
-        broken = [key for key, value in arrays.items() if not np.isfinite(value).all()]
-        if broken:
-            raise ValueError(f"{stem.name}: {', '.join(broken)} holds non-finite numbers")
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-        write_bytes(stem.with_name(stem.name + ".npz"), buffer.getvalue())
-        buffer = io.BytesIO()
-        savemat(buffer, arrays, do_compression=True)
-        write_bytes(stem.with_name(stem.name + ".mat"), buffer.getvalue())
-
+    @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Coefficients under the keys of the public code, cameras, landmarks; N frames."""
+        """What `<stem>.npz` and `.mat` hold: `common_arrays`, and what only a fit knows.
+
+        That is coefficients under the keys of the public code, and cameras.
+        """
         fit, count = self._fit, len(self._fit.found)
         blocks = self._measures.coefficients(fit.coefficients)
         arrays = {PUBLIC_KEYS[name]: block.numpy() for name, block in blocks.items()}
         assert fit.photo is not None  # as of every fit
         arrays["coeff"] = fit.coefficients
+        arrays |= common_arrays(fit, self._measures.landmarks)
         arrays |= {
-            "time_s": fit.times_s,
-            "found": fit.found,
             "photo_error": fit.photo,
             "focal_px": np.array(float(self._camera.focal_px[0, 0])),
-            "lm68": self._measures.landmarks,
             "K": np.zeros((count, 3, 3)),
             "R": np.zeros((count, 3, 3)),
             "t": np.zeros((count, 3)),
-            "photo_to_crop": np.zeros((count, 2, 3)),
             "trans_params": np.zeros((count, 5)),
         }
         for number in np.flatnonzero(fit.found).tolist():
@@ -101,7 +83,6 @@ class VideoResults:
             camera = PhotoCamera.of(self._camera, crop, blocks.item(number))
             arrays["K"][number], arrays["R"][number] = camera.K, camera.R
             arrays["t"][number] = camera.t
-            arrays["photo_to_crop"][number] = crop.matrix
             arrays["trans_params"][number] = crop.public_parameters
         return arrays
 
@@ -111,7 +92,7 @@ class VideoResults:
         Args:
             stem: name of the files.
         """
-        fit, arrays = self._fit, self.arrays()
+        fit, arrays = self._fit, self.arrays
         rows = {name: arrays[name] for name in ("trans_params", "K")}
         rows |= {"coefficients": fit.coefficients, "landmarks": fit.landmarks}
         size = (fit.info.width, fit.info.height)
@@ -127,21 +108,20 @@ class VideoResults:
         zoom = min(PANEL_PX[0] / info.width, PANEL_PX[1] / info.height, 1.0)
         size = (round(info.width * zoom), round(info.height * zoom))
         faces = self._faces()
-        source = info.path if info.has_audio else None
-        with VideoWriter(path, audio_from=source) as writer:
-            bar = tqdm(reader, total=len(reader), unit="frame", desc="drawing")
-            for frame in bar:
-                panel, geometry = faces.at(frame.number)
-                small = np.asarray(
-                    Image.fromarray(frame.image).resize(size, Image.Resampling.BILINEAR)
-                )
-                black = np.zeros_like(small)
-                views = [small, small, black]
-                if panel is not None and geometry is not None:
-                    views[1] = lay_over(small, [panel], self._camera, self._renderer)
-                    views[2] = lay_over(black, [geometry], self._camera, self._renderer)
-                writer.write(np.concatenate(views, axis=1), frame.time_s)
-        return writer.result.problem
+
+        def panels(frame: VideoFrame) -> Sequence[np.ndarray]:
+            panel, geometry = faces.at(frame.number)
+            small = np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BILINEAR))
+            black = np.zeros_like(small)
+            if panel is None or geometry is None:
+                return small, small, black
+            return (
+                small,
+                lay_over(small, [panel], self._camera, self._renderer),
+                lay_over(black, [geometry], self._camera, self._renderer),
+            )
+
+        return write_side_by_side(path, reader, panels)
 
     def write_objs(self, folder: Path) -> None:
         """Write `<frame>.obj` of every frame with a face: posed, with lit colours."""

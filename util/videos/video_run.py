@@ -27,6 +27,7 @@ from util.errors import InputError
 from util.reports.report_parts import REPORT_ENDING
 from util.reports.reported_run import ReportedRun
 from util.reports.video_report import VideoReportWriter, VideoSource
+from util.videos.frame_files import write_arrays
 from util.videos.video_fitting import VideoFitting, VideoJob
 from util.videos.video_heads import check_frames, talking_heads, write_talking_heads
 from util.videos.video_measures import VideoMeasures, say, say_clock, write_report
@@ -94,7 +95,7 @@ def fit_video(options: ParsedOptions) -> None:
     report_path = stem.with_name(f"{path.stem}_report.json")
     is_again = report_path.is_file()
     write_options(options, results, "fit")
-    out.write_arrays(stem)
+    write_arrays(stem, out.arrays)
     audio = ""
     if video.save_video:
         audio = out.write_video(stem.with_name(f"{path.stem}_fit.mp4"), fitting.reader)

@@ -28,6 +28,7 @@ from util.assets import load_face_model
 from util.errors import InputError
 from util.videos import video_fitting
 from util.videos.followed_face import FollowedFace
+from util.videos.frame_files import write_arrays
 from util.videos.video_fitting import VideoFitting, VideoJob
 from util.videos.video_measures import VideoMeasures, decode, jitter, write_report
 from util.videos.video_results import VideoResults, remove_stale
@@ -114,7 +115,7 @@ def test_fitted_landmarks_are_nearer_to_the_truth_than_those_given(
 ):
     results = VideoResults(VideoMeasures(coarse, fitted), Renderer())
     found, inner = fitted.found, slice(17, 68)
-    drawn = results.arrays()["lm68"]
+    drawn = results.arrays["lm68"]
 
     def error(points: np.ndarray) -> float:
         offset = points[found, inner] - video.landmarks[found, inner]
@@ -155,7 +156,7 @@ def test_the_key_frames_tell_the_focal_length_on_request(
     with np.load(tmp_path / "cache" / "person.npz") as saved:
         assert 1600 * float(saved["focal_scale"]) == pytest.approx(focal)
     measures = VideoMeasures(coarse, fit)
-    arrays = VideoResults(measures, Renderer()).arrays()
+    arrays = VideoResults(measures, Renderer()).arrays
     assert measures.report().focal_px == float(arrays["focal_px"]) == focal
     offset = measures.landmarks[fit.found, 17:] - fit.landmarks[fit.found, 17:]
     assert np.linalg.norm(offset, axis=-1).mean() < 3
@@ -272,7 +273,7 @@ def test_a_video_without_faces_is_named(job: VideoJob, coarse: FaceModel, tmp_pa
 def test_everything_is_written(fitted: FollowedFace, coarse: FaceModel, tmp_path: Path):
     measures = VideoMeasures(coarse, fitted)
     results = VideoResults(measures, Renderer())
-    results.write_arrays(tmp_path / "talk")
+    write_arrays(tmp_path / "talk", results.arrays)
     with np.load(tmp_path / "talk.npz") as arrays:
         saved = {key: arrays[key] for key in arrays.files}
     assert saved["coeff"].shape == (COUNT, 257) and saved["lm68"].shape == (COUNT, 68, 2)
