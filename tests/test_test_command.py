@@ -26,6 +26,7 @@ from models.stages import reconstruct
 from options import parse_command
 from tests.commands import load_script
 from util.errors import InputError
+from util.photos import network_run
 from util.photos.face_result import FaceResult
 from util.photos.photo_run import Overlay, report_network
 from util.photos.results import ResultWriter, SummaryRow

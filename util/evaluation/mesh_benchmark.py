@@ -155,6 +155,10 @@ class MeshBenchmark(ABC):
                 scan.
         """
 
+    def folder(self, path: Path) -> MeshFolder:
+        """The predictions in a folder."""
+        return MeshFolder(path, self.mesh_unit)
+
     def predict(
         self, wanted: Wanted, shapes: PhotoShapes, data: FaceModelData, folder: Path
     ) -> None:
@@ -204,7 +208,7 @@ def evaluate_meshes(kind: type[MeshBenchmark], options: ParsedOptions) -> None:
     benchmark = kind(Path(chosen.benchmark_root), options)
     theirs = Path(chosen.predictions) if chosen.predictions else None
     own = method_folder(out, method)
-    folder = MeshFolder(theirs or own / benchmark.written_to, benchmark.mesh_unit)
+    folder = benchmark.folder(theirs or own / benchmark.written_to)
     # Files that lack, and tables of other data, are named before the first photo is looked at.
     wanted = benchmark.find(theirs)
     names = wanted.names

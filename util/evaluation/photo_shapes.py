@@ -52,13 +52,29 @@ class BenchmarkPhoto:
     """(4,) left, top, right, bottom of the face, where the benchmark says it."""
 
 
+def photos_by_stem(place: Path) -> dict[str, Path]:
+    """The photos of a folder by their names without ending, by which their predictions go.
+
+    Raises:
+        InputError: two have one name.
+    """
+    photos: dict[str, Path] = {}
+    for path in list_images(place):
+        if (other := photos.setdefault(path.stem, path)) != path:
+            raise InputError(
+                f"{place} holds {other.name} and {path.name}, whose predictions would have one "
+                "name; leave one of them there"
+            )
+    return photos
+
+
 def photos_named(place: Path, names: Sequence[str]) -> dict[str, list[BenchmarkPhoto]]:
     """The photos of a folder that show some meshes, one each, by their common names.
 
     Raises:
         InputError: a mesh has none.
     """
-    photos = {path.stem: path for path in list_images(place)}
+    photos = photos_by_stem(place)
     if missing := [name for name in names if name not in photos]:
         raise InputError(
             f"{place} lacks the photos of {len(missing)} of {len(names)} meshes, such as "

@@ -22,13 +22,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from data.images import list_images
 from models.face_model import FaceModelData
 from models.landmarks import INNER
 from options.evaluate_options import EvaluateOptions, RealyOptions
@@ -39,7 +38,7 @@ from util.evaluation.comparison import error_mesh
 from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.nonrigid_icp import bend_onto
-from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
+from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes, photos_by_stem
 from util.evaluation.predicted_meshes import MM_PER_DM, write_plain_obj
 from util.evaluation.shape_methods import SEVEN
 from util.evaluation.tables import BenchmarkTable, Column
@@ -125,6 +124,24 @@ class RealyScan:
     """Millimetres of the unit."""
 
 
+@dataclass(frozen=True)
+class RealyFolder(MeshFolder):
+    """Predictions of one template."""
+
+    root: Path
+    """Of the benchmark."""
+    template_name: str
+    """That the user gives; empty for ours, which lies beside the meshes once they are written."""
+
+    @cached_property
+    def template(self) -> Template:
+        """Of all meshes; read once, when the first is scored."""
+        if self.template_name:
+            return find_template(self.template_name, (self.path, self.root))
+        (own,) = self.path.glob(f"{_OWN_TEMPLATE}*.obj")
+        return read_template(own.with_suffix(""))[0]
+
+
 class Realy(MeshBenchmark):
     """One face of each photo, as photographed, region by region."""
 
@@ -141,17 +158,18 @@ class Realy(MeshBenchmark):
         """See `MeshBenchmark`."""
         super().__init__(root, options)
         self._template_name = options[RealyOptions].template
-        self._template = lru_cache(maxsize=1)(self._template_of)
 
     def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every photo, or every mesh of the folder."""
         photos = {}
         if theirs is None:
-            paths = list_images(_photo_folder(self.root, self.options[RealyOptions].image_folder))
+            place = _photo_folder(self.root, self.options[RealyOptions].image_folder)
+            by_stem = photos_by_stem(place)
+            paths = list(by_stem.values())
             find_keypoints(self.root)
-            photos = {path.stem: [BenchmarkPhoto(path, path.stem)] for path in paths}
+            photos = {stem: [BenchmarkPhoto(path, stem)] for stem, path in by_stem.items()}
         else:
-            self._template(theirs)
+            find_template(self._template_name, (theirs, self.root))
             paths = predictions(theirs, self._template_name)
         numbers = {path: _number(path) for path in paths}
         if self._is_scored:
@@ -184,12 +202,11 @@ class Realy(MeshBenchmark):
             f"Predictions in {folder}: the folder to send"
         )
 
-    def _template_of(self, folder: Path) -> Template:
-        """The template of a folder's predictions: the user's, or the one that `predict` wrote."""
-        if self.options[EvaluateOptions].predictions:
-            return find_template(self._template_name, (folder, self.root))
-        (own,) = folder.glob(f"{_OWN_TEMPLATE}*.obj")
-        return read_template(own.with_suffix(""))[0]
+    def folder(self, path: Path) -> RealyFolder:
+        """See `MeshBenchmark`."""
+        is_theirs = bool(self.options[EvaluateOptions].predictions)
+        name = self._template_name if is_theirs else ""
+        return RealyFolder(path, self.mesh_unit, self.root, name)
 
     @property
     def _is_scored(self) -> bool:
@@ -198,9 +215,10 @@ class Realy(MeshBenchmark):
 
     def score(self, name: str, folder: MeshFolder) -> Score:
         """Errors of the four regions."""
+        assert isinstance(folder, RealyFolder)  # as `folder` gives it
         path = folder.path / f"{name}.obj"
         scan = read_scan(self.root, _number(path))
-        distances = region_distances(self._template(folder.path), path, scan)
+        distances = region_distances(folder.template, path, scan)
         errors = tuple(float(each.mean()) for each in distances)
         return Score(float(np.mean(errors)), errors, lambda: _shown_regions(name, scan, distances))
 

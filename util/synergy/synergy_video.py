@@ -19,7 +19,6 @@ from options.flags import ParsedOptions
 from options.output_options import OutputOptions
 from options.record import write_options
 from options.synergy_options import SynergyTestOptions
-from util.errors import InputError
 from util.reports.report_parts import REPORT_ENDING
 from util.reports.reported_run import ReportedRun
 from util.reports.video_report import VideoReportWriter, VideoSource
@@ -35,6 +34,7 @@ from util.synergy.synergy_track import (
     track_face,
 )
 from util.synergy.synergy_trained import TrainedSynergy, load_trained_synergy
+from util.videos.followed_face import without_any_face
 from util.videos.frame_files import common_arrays, write_arrays, write_side_by_side
 from util.videos.video_measures import VideoMeasures, report_of, say, say_clock, write_report
 from util.videos.video_results import remove_stale
@@ -92,10 +92,7 @@ def follow_video(
     say_clock(reader)
     raw = track_face(trained, reader, options[DetectionOptions])
     if not raw.found.any():
-        raise InputError(
-            f"{path}: no face in any of its {len(reader)} frames; is it upright, and are faces at "
-            "least 40 pixels wide?"
-        )
+        raise without_any_face(path, len(reader))
     layout = trained.network.face.layout
     deviations = trained.network.whitening_std[layout.pose + layout.shape :].cpu().numpy()
     smooth = raw.smoothed(reader.times_s, deviations, options[SmoothingOptions])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from data.video import VideoDamage, VideoInfo
 from data.video_crops import FrameCrop
 from models.camera import Camera
 from models.face_model import IdentityCard
+from util.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,11 @@ class FollowedFace:
             raise ValueError(f"{self.info.path.name}: faces in perspective have no one scale")
         crops = [1.0 if crop is None else crop.scale for crop in self.crops]
         return self.predicted.scales / np.array(crops)
+
+
+def without_any_face(video: Path, frames: int) -> InputError:
+    """What is said of a video in which nobody was found."""
+    return InputError(
+        f"{video}: no face in any of its {frames} frames; is it upright, and are faces at least "
+        "40 pixels wide?"
+    )

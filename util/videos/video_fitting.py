@@ -62,7 +62,7 @@ from util.errors import InputError
 from util.folder_lock import LOCK_NAME, FolderLock
 from util.folders import make_folder
 from util.photos.photo_fitting import face_fitter, inside_photo
-from util.videos.followed_face import FollowedFace
+from util.videos.followed_face import FollowedFace, without_any_face
 
 FORMAT_VERSION = 4
 """Of the parts; raise it when what they hold or how they are made changes."""
@@ -144,10 +144,7 @@ class VideoFitting:
         found, starts = scan["found"], scan["start"]
         if not found.any():
             self._cache.forget("scan_*.npz")  # another detector may find what this one did not
-            raise InputError(
-                f"{self._job.video}: no face in any of its {len(self.reader)} frames; is it "
-                "upright, and are faces at least 40 pixels wide?"
-            )
+            raise without_any_face(self._job.video, len(self.reader))
         cuts = tuple(int(number) for number in np.flatnonzero(scan["cut"]))
         size = (self.reader.info.width, self.reader.info.height)
         standard = self._tools.fitter(0).face_model.alignment_points.cpu().numpy()

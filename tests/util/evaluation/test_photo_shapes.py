@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.images import write_image
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
@@ -17,7 +18,12 @@ from models.renderer import Renderer
 from options.face_options import CameraOptions
 from util.errors import InputError
 from util.evaluation.kept_results import KeptResults
-from util.evaluation.photo_shapes import FITTED_TOGETHER, BenchmarkPhoto, PhotoShapes
+from util.evaluation.photo_shapes import (
+    FITTED_TOGETHER,
+    BenchmarkPhoto,
+    PhotoShapes,
+    photos_by_stem,
+)
 from util.evaluation.shape_methods import FitShape, MeanShape
 from util.photos.photo_fitting import face_fitter
 
@@ -144,3 +150,17 @@ def test_what_was_said_before_is_not_asked_again(
             ):
                 path.unlink()
     assert np.array_equal(run(), first) and asked == ([0, 2] if of_person else [2])
+
+
+def test_photos_whose_predictions_would_collide_are_refused(tmp_path: Path):
+    for name in ("1.jpg", "2_left.png", "2_right.png"):
+        write_image(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    found = photos_by_stem(tmp_path)
+    assert {stem: path.name for stem, path in found.items()} == {
+        "1": "1.jpg",
+        "2_left": "2_left.png",
+        "2_right": "2_right.png",
+    }
+    write_image(tmp_path / "1.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match=r"holds 1\.jpg and 1\.png.*leave one of them"):
+        photos_by_stem(tmp_path)
