@@ -332,15 +332,3 @@ def test_everything_is_written(fitted: FollowedFace, coarse: FaceModel, tmp_path
     assert saved_report["frames_with_face"] == COUNT - len(EMPTY)
     assert saved_report["audio"] == "no sound"
     assert report.jitter_px <= report.jitter_tracked_px < report.jitter_given_px
-
-
-def test_jitter_of_steady_motion_is_none():
-    line = np.arange(10.0)[:, None, None] * np.ones((1, 4, 2))
-    everywhere, nowhere = np.ones(10, bool), np.zeros(10, bool)
-    assert jitter(line, everywhere, nowhere) == 0
-    line[5:] += 7.0  # a jump
-    assert jitter(line, everywhere, nowhere) > 0
-    cut = nowhere.copy()
-    cut[5] = True
-    assert jitter(line, everywhere, cut) == 0
-    assert jitter(line[:2], everywhere[:2], nowhere[:2]) == 0
