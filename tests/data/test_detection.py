@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.detection import DlibDetector, create_detector
+from data.detection import DlibDetector, _turned, create_detector
 from data.landmarks import check_landmarks, five_from_68
 from options.data_options import DetectionOptions
 
@@ -100,6 +100,55 @@ def test_a_box_beside_the_face(detector, name: str, request: pytest.FixtureReque
 
     assert off(alone) > 0.08
     assert off(askew.landmarks_px) < 0.03
+
+
+class Counting(DlibDetector):
+    """Remembers how far it turned what it searched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: list[float] = []
+
+    def _search(self, image, budget, *, bordered=False, turn_deg=0.0):
+        self.turns.append(turn_deg)
+        return super()._search(image, budget, bordered=bordered, turn_deg=turn_deg)
+
+
+@pytest.mark.parametrize("tilt_deg", [47.0, -50.0])
+def test_a_tilted_head_is_found_where_it_is(hopper, detector, tilt_deg: float):
+    """Upright searches miss it; its landmarks are those of the upright photo, turned."""
+    height, width = hopper.shape[:2]
+    tilted = np.asarray(Image.fromarray(hopper).rotate(tilt_deg, Image.Resampling.BICUBIC))
+    assert not detector._search(tilted, detector.COARSE_PIXELS)
+    counting = Counting()
+    (face,) = counting.detect(tilted, largest_only=True)
+    assert counting.turns[-1] == -np.sign(tilt_deg) * 20
+    upright = detector.detect(hopper, largest_only=True)[0].landmarks_px
+    turn, middle = np.radians(tilt_deg), (np.array([width, height]) - 1) / 2
+    axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    expected = (upright - middle) @ axes.T + middle
+    error = np.linalg.norm(face.landmarks_px - expected, axis=1).mean()
+    assert error < 0.08 * outer_eye_px(upright)  # 0.4 where the predictor sees it tilted
+
+
+def test_what_is_found_at_first_is_never_turned(hopper):
+    counting = Counting()
+    assert counting.detect(hopper) and counting.detect(hopper, largest_only=True)
+    assert set(counting.turns) == {0.0}
+
+
+@pytest.mark.parametrize("turn_deg", [20.0, -20.0, 0.0])
+def test_points_of_a_turned_picture_come_back(turn_deg: float):
+    """Known spot: a white square in a picture that Pillow turns."""
+    picture = np.zeros((90, 160), np.uint8)
+    picture[20:30, 120:130] = 255
+    turned = np.asarray(
+        Image.fromarray(picture).rotate(turn_deg, Image.Resampling.BILINEAR, expand=True)
+    )
+    rows, columns = np.nonzero(turned > 127)
+    spot = np.array([columns.mean(), rows.mean()]) + 0.5
+    back = _turned(spot, turn_deg, np.array(turned.shape[::-1]) / 2, np.array([80.0, 45.0]))
+    np.testing.assert_allclose(back, [125, 25], atol=0.3)
 
 
 def test_no_face(detector) -> None:
