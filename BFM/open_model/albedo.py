@@ -33,6 +33,8 @@ FIELD_SCALES = ((0.35, 0.08, 0.11), (0.12, 0.06, 0.10))
 FIELD_WAVES = 160  # random cosine waves a scale
 FIELD_ODD_SHARE = 0.4
 SHADE_STRENGTH, EYE_SHADE_LIMIT = 0.75, 0.42
+# Nostrils are shallow: at their bottom a quarter of the sky is hidden.
+NOSTRIL_REACH_DM, NOSTRIL_SHADE = 0.12, 0.15
 
 SCLERA = np.array([203, 194, 186]) / 255
 SCLERA_YELLOW = np.array([192, 176, 150]) / 255
@@ -135,6 +137,7 @@ def albedo_model(
     layers = draw_layers(surface, texel_masks, landmarks, mesh, rng)
     shade = surface.at_vertices(occlusion(surface, vertices, mesh))
     shade = _symmetric(shade, mesh)
+    nostrils = _nostrils(vertices, landmarks, mesh, shade)
 
     # 2. Paint people.
     fields, ratio = _fields(vertices, rng)
@@ -165,25 +168,28 @@ def albedo_model(
         mean=mean,
         basis=basis,
         parity=parity,
-        skin=bare_skin(masks, facts, mesh, shade),
-        regions=_regions(vertices, landmarks, mesh, masks, shade),
+        skin=bare_skin(masks, facts, mesh, shade) & ~nostrils,
+        regions=_regions(mesh, masks) | {"nostrils": nostrils},
         texture=_texture(layers, surface, weights, scores, parity, rng),
     )
 
 
-def _regions(
-    vertices: np.ndarray,
-    landmarks: np.ndarray,
-    mesh: HeadMesh,
-    masks: SkinMasks,
-    shade: np.ndarray,
-) -> dict[str, np.ndarray]:
+def _nostrils(
+    vertices: np.ndarray, landmarks: np.ndarray, mesh: HeadMesh, shade: np.ndarray
+) -> np.ndarray:
+    """The hollows (V,) bool below the nose, half-way from its base to either wing."""
+    base, wings = landmarks[33], landmarks[[31, 35]]
+    right, left = (_distance(vertices, (base + wing) / 2) for wing in wings)
+    near = np.minimum(right, left) < NOSTRIL_REACH_DM
+    return near & (shade > NOSTRIL_SHADE) & ~mesh.regions["mouth_cavity"]
+
+
+def _regions(mesh: HeadMesh, masks: SkinMasks) -> dict[str, np.ndarray]:
     """Regions of colour, name -> (V,) bool."""
     return {
         "lips": masks.lips > 0.5,
         "brows": masks.brow > 0.3,
         "lids": masks.lids > 0.5,
-        "nostrils": (shade > 0.35) & (_distance(vertices, landmarks[33]) < 0.3),
         "mouth_ring": mesh.regions["mouth_cavity"] & (mesh.cavity_depth <= 2),
         "beard": np.maximum.reduce([masks.moustache, masks.chin_beard, masks.cheek_beard]) > 0.5,
         "ears": masks.ears > 0.5,

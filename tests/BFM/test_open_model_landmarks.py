@@ -11,6 +11,7 @@ from BFM.open_model.head_mesh import HeadMesh
 from BFM.open_model.landmarks import (
     CONTOUR_INNERMOST,
     CONTOUR_YAWS_DEG,
+    _eye_cover,
     calibrated,
     landmark_embedding,
     landmark_positions,
@@ -91,6 +92,39 @@ def test_calibration_leaves_its_arguments_alone(head, vertices, embedding):
 def test_calibrated_landmarks_are_not_on_the_eyeballs(head, vertices, embedding):
     corners, _ = calibrated(vertices, head, *embedding)
     assert not head.regions["eyeballs"][corners].any()
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_cover_joins_the_margins_of_both_lids(head, vertices, side: int):
+    cover = _eye_cover(vertices, head, side)
+    used = np.unique(cover)
+    assert (side * vertices[used, 0] > 0).all()
+    assert head.regions["lid_cavity"][used].all() and head.cavity_depth[used].max() < 0.25
+    # As large as the polygon of the margin seen from the front: no gap, nothing twice.
+    a, b, c = np.moveaxis(vertices[cover, :2], 1, 0)
+    across, along = b - a, c - a
+    areas = np.abs(across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]) / 2
+    middle = vertices[used, :2].mean(axis=0)
+    turn = np.arctan2(*(vertices[used, :2] - middle).T)
+    x, y = vertices[used[np.argsort(turn)], :2].T
+    polygon = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+    assert areas.sum() == pytest.approx(polygon, rel=0.02)
+    assert len(cover) == len(used) - 2
+
+
+def test_landmarks_within_the_opening_move_with_both_lids(head, vertices, embedding, monkeypatch):
+    """Where the lids meet, so do the landmarks, however far inside they were calibrated."""
+    monkeypatch.setattr(landmarks, "DETECTOR_OFFSETS", {37: (0.0, 2.0), 41: (0.0, -2.0)})
+    corners, weights = calibrated(vertices, head, *embedding)
+    cover = {frozenset(triangle) for triangle in _eye_cover(vertices, head, -1).tolist()}
+    assert all(frozenset(corners[number].tolist()) in cover for number in (37, 41))
+    rest = vertices[head.landmark_vertices[[36, 39]], 1].mean()
+    shut = vertices * [1, 0, 1] + [0, rest, 0]
+    points = landmark_positions(shut, corners, weights)
+    assert points[37, 1] == pytest.approx(points[41, 1])
+    half_shut = landmark_positions((vertices + shut) / 2, corners, weights)
+    opened = landmark_positions(vertices, corners, weights)
+    assert half_shut[37, 1] - half_shut[41, 1] == pytest.approx((opened[37, 1] - opened[41, 1]) / 2)
 
 
 def test_the_jaw_moves_but_for_the_chin(head, vertices, contour: MovingContour):

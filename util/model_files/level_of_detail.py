@@ -100,15 +100,27 @@ def _times(matrix: Any, values: np.ndarray) -> np.ndarray:
 
 
 def _with_landmarks_of(data: FaceModelData, refined: FaceModelData) -> FaceModelData:
-    """Attach the landmarks where the mean face of the other level comes nearest to them."""
+    """Attach the landmarks where the skin of the other level's mean face comes nearest to them.
+
+    Those between two lids, on no triangle of the mesh, keep their vertices where the other level
+    has them all, and go to the nearest lid where it has not.
+    """
+    skin = refined.triangles
+    if "eyeballs" in refined.regions:
+        # Eyeballs do not move with the lids.
+        skin = skin[~refined.regions["eyeballs"][skin].any(axis=1)]
 
     def attach(vertices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = np.einsum("...k,...kd->...d", weights, data.mean_shape[vertices])
-        found = nearest_on_surface(points.reshape(-1, 3), refined.mean_shape, refined.triangles)
+        found = nearest_on_surface(points.reshape(-1, 3), refined.mean_shape, skin)
         corners = found.corners.reshape(vertices.shape).astype(np.int32)
         return corners, found.barycentrics.reshape(weights.shape).astype(np.float32)
 
     corners, weights = attach(data.landmark_vertices, data.landmark_barycentrics)
+    if len(refined.mean_shape) >= len(data.mean_shape):
+        between = ~_on_triangles(data.landmark_vertices, data.triangles)
+        corners[between] = data.landmark_vertices[between]
+        weights[between] = data.landmark_barycentrics[between]
     contour = data.contour
     if contour is not None:
         moved = attach(contour.vertices, contour.barycentrics)
@@ -116,3 +128,10 @@ def _with_landmarks_of(data: FaceModelData, refined: FaceModelData) -> FaceModel
     return replace(
         refined, landmark_vertices=corners, landmark_barycentrics=weights, contour=contour
     )
+
+
+def _on_triangles(corners: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Which of (L, 3) vertices are a triangle of (F, 3), or one vertex three times: (L,) bool."""
+    one = (corners == corners[:, :1]).all(axis=1)
+    same = np.sort(corners)[:, None] == np.sort(triangles)
+    return one | same.all(axis=2).any(axis=1)

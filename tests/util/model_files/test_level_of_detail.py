@@ -77,6 +77,26 @@ def test_landmarks_stay_in_place(other: FaceModelData, open_face_data: FaceModel
     assert distance.max() < 0.012  # dm
 
 
+def test_landmarks_between_the_lids_follow_them_at_all_levels(
+    other: FaceModelData, open_face_data: FaceModelData
+):
+    """They are on no eyeball; closing the eyes moves them as at level 1."""
+    eyes = slice(36, 48)
+    corners = other.landmark_vertices[eyes]
+    assert not other.regions["eyeballs"][corners].any()
+    moved = []
+    for data in (other, open_face_data):
+        known = list(data.unit_names)
+        blink = sum(data.unit_matrix[known.index(f"eyeBlink{side}")] for side in ("Left", "Right"))
+        motion = (data.expression_basis @ blink)[data.landmark_vertices[eyes]]
+        moved.append(np.einsum("lk,lkd->ld", data.landmark_barycentrics[eyes], motion))
+    here, there = moved
+    assert np.abs(there[:, 1]).max() > 0.05
+    # Level 0 lacks most of the lids' vertices.
+    worst = np.linalg.norm(here - there, axis=1).max()
+    assert worst < (0.02 if len(other.mean_shape) < 5000 else 0.006)
+
+
 def test_a_refined_mesh_holds_the_one_that_was_refined(
     other: FaceModelData, head: FaceModelData, open_face_data: FaceModelData
 ):
