@@ -123,6 +123,8 @@ def check_face_model(options: FaceModelOptions) -> None:
     """
     name, _ = split_level(options.face_model)
     folder, path = Path(options.bfm_folder), Path(name)
+    if name != "open" and name in NAMED_FACE_MODELS:
+        refuse_other_regions(name, options.face_region)
     with of_flag(f"face_model {name}:"):
         if name == "bfm09":
             check_bfm09(folder / options.bfm_model)
@@ -141,6 +143,15 @@ def check_face_model(options: FaceModelOptions) -> None:
         )
     if not path.is_file():
         raise InputError(f"--face_model {path}: no such file; give another path")
+
+
+def refuse_other_regions(name: str, region: FaceRegion) -> None:
+    """Refuse the head of a face model that is none of our own files, the only ones with one."""
+    if region == "head":
+        raise InputError(
+            f"--face_region head: face model {name} has no regions to choose from; give "
+            "--face_region face, or --face_model open"
+        )
 
 
 def refuse_head(options: FaceModelOptions) -> None:

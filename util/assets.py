@@ -12,10 +12,9 @@ from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
 from options.data_options import DatatoolOptions, DdfaOptions
 from options.face_options import (
-    NAMED_FACE_MODELS,
     FaceModelOptions,
-    FaceRegion,
     check_face_model,
+    refuse_other_regions,
     split_level,
 )
 from options.flags import ParsedOptions
@@ -103,8 +102,8 @@ def _read_named(options: FaceModelOptions) -> tuple[FaceModelData, str]:
         reason = "which comes with the program" if name == "open" else None
         data = read_face_model(OPEN_FACE_MODEL, level, region)
         return data, reason or f"since {what_bfm09_lacks(bfm09)}"
-    if name in ("auto", *NAMED_FACE_MODELS):
-        _refuse_head(name, region)
+    if name == "auto":
+        refuse_other_regions(name, region)
     if name == "bfm09":
         return _read_bfm09(bfm09)
     if name == "auto":
@@ -127,10 +126,10 @@ def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     kind = path.suffix.lower()
     is_flame = kind == ".pkl" or (kind == ".npz" and _is_flame(path))
     if path.is_dir():
-        _refuse_head(str(path), region)
+        refuse_other_regions(str(path), region)
         return _read_ict(path)
     if is_flame or kind != ".npz":
-        _refuse_head(str(path), region)
+        refuse_other_regions(str(path), region)
     if kind == ".mat":
         return read_bfm_model(path)
     if kind == ".h5":
@@ -138,15 +137,6 @@ def _read_path(path: Path, region: FaceRegion) -> tuple[FaceModelData, str]:
     if is_flame:
         return read_flame(path, _donor())
     return read_face_model(path, region=region), f"from {path}"
-
-
-def _refuse_head(name: str, region: FaceRegion) -> None:
-    """Only native files have regions to choose from."""
-    if region == "head":
-        raise InputError(
-            f"--face_region head: face model {name} has no regions to choose from; give "
-            "--face_region face, or --face_model open"
-        )
 
 
 def _donor() -> FaceModelData:

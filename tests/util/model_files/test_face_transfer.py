@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from data.landmarks import five_from_68
 from models.face_model import FaceModelData
-from models.landmarks import INNER
 from util.model_files.face_transfer import (
     lay_by_eyes_and_nose,
     mean_landmarks,
@@ -80,7 +79,10 @@ def test_landmarks_of_the_open_model_are_found_on_it_again(open_face_data: FaceM
     }
     known[(37, 38)] = landmarks[[37, 38]].mean(axis=0)
     found = transfer_landmarks(open_face_data, moved, open_face_data.triangles, known)
-    np.testing.assert_allclose(found.mix(moved)[INNER], landmarks[INNER], atol=2e-3)
+    off = np.linalg.norm(found.mix(moved) - landmarks, axis=1)
+    # Lids and corners of eyes lie over the opening, as detectors see them: the skin is beside it.
+    assert off[36:48].max() < 0.015
+    assert off[[*range(17, 36), *range(48, 68)]].max() < 2e-3
 
 
 def test_models_are_placed_so_that_translations_agree(open_face_data: FaceModelData):
