@@ -13,6 +13,7 @@ from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
 from options.data_options import DatatoolOptions, DdfaOptions
 from options.face_options import (
     FaceModelOptions,
+    FaceRegion,
     check_face_model,
     refuse_other_regions,
     split_level,
