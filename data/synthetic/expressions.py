@@ -34,6 +34,8 @@ SIDEWAYS_DEG, UP_DEG, DOWN_DEG = 27.0, 14.0, 20.0
 AT_CAMERA_SHARE = 0.55
 """Faces that look at the camera, as far as eyes turn."""
 HALF_EYE_DISTANCE_DM = 0.31
+NATURAL_UP_SHARE = 0.3
+"""Of what eyes look up and down, that counts as natural in fits."""
 
 
 class ExpressionSampler:
@@ -67,21 +69,27 @@ class ExpressionSampler:
         """Mean and covariance of the coefficients over so many faces, turned as photos show them.
 
         Units are strengths from 0 on, and lids rather droop than open wide: the mean is not the
-        neutral face, nor are coefficients independent.
+        neutral face, nor are coefficients independent. Eyes look up and down a part of their way
+        only: fits cannot tell well how far, and lashes look like an iris that is turned up.
         """
         rng = np.random.default_rng(seed)
-        drawn = np.stack([self.draw(rng, sample_angles(rng)) for _ in range(count)])
+        drawn = np.stack(
+            [self.draw(rng, sample_angles(rng), NATURAL_UP_SHARE) for _ in range(count)]
+        )
         return NaturalExpression(
             mean=drawn.mean(axis=0).astype(np.float32),
             covariance=np.cov(drawn.T).astype(np.float32),
         )
 
-    def draw(self, rng: np.random.Generator, angles: np.ndarray) -> np.ndarray:
+    def draw(
+        self, rng: np.random.Generator, angles: np.ndarray, up_share: float = 1.0
+    ) -> np.ndarray:
         """A neutral face, a preset or a few units; gaze, blinks and a little of everything.
 
         Args:
             rng: the random numbers.
             angles: (3,) of the head in radians, for eyes that look at the camera.
+            up_share: how much of the gaze's way up or down the eyes go.
 
         Returns:
             (K,) float64 coefficients.
@@ -108,7 +116,7 @@ class ExpressionSampler:
             self._add(weights, "eyeBlink", rng.uniform(0.8, 1) if kind < 0.06 else rng.beta(1, 3))
         elif kind < 0.24:
             self._add(weights, f"eyeBlink{rng.choice(['Left', 'Right'])}", rng.uniform(0.6, 1))
-        self._gaze(weights, rng, angles)
+        self._gaze(weights, rng, angles, up_share)
         expression = weights.clip(0, 1.1) @ self._unit_matrix
         # A breath of noise, so that directions outside of the units are seen too.
         return expression + (0.1 * noise if kind >= NEUTRAL_SHARE else 0.0)
@@ -119,7 +127,9 @@ class ExpressionSampler:
             if full in self._unit_names:
                 weights[self._unit_names.index(full)] += value
 
-    def _gaze(self, weights: np.ndarray, rng: np.random.Generator, angles: np.ndarray) -> None:
+    def _gaze(
+        self, weights: np.ndarray, rng: np.random.Generator, angles: np.ndarray, up_share: float
+    ) -> None:
         """Turn both eyes to one point: to the camera, or to somewhere else.
 
         Seen from the head the camera lies in direction R^T (0, 0, 1), the last row of R.
@@ -130,6 +140,7 @@ class ExpressionSampler:
         elsewhere = rng.normal(0, 10), rng.normal(-2, 6)
         if rng.uniform() > AT_CAMERA_SHARE:
             left, up = elsewhere
+        up *= up_share
         # The nearer the point, the more the eyes turn towards each other.
         distance = math.exp(rng.uniform(math.log(3), math.log(50)))
         inwards = math.degrees(math.atan(HALF_EYE_DISTANCE_DM / distance))

@@ -14,7 +14,7 @@ from util.assets import read_chosen_face_model
 
 def drawn(sampler: ExpressionSampler, count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.stack([sampler.draw(rng, sample_angles(rng)) for _ in range(count)])
+    return np.stack([sampler.draw(rng, sample_angles(rng), 0.3) for _ in range(count)])
 
 
 def test_natural_is_mean_and_covariance_of_what_is_drawn(open_face_model: FaceModel):
