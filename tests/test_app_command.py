@@ -133,6 +133,13 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("document.documentElement.scrollWidth") <= 390
         tops = "['view-front', 'zoom-out', 'zoom-in'].map((id) => $(id).offsetTop)"
         assert len(set(page.run(tops))) == 1, "the view's buttons stand in one line"
+        # And the face stays in sight of its sliders.
+        page.run("$('unit-jawOpen').scrollIntoView()")
+        top, bottom, slider = page.run(
+            "[$('canvas').getBoundingClientRect().top, $('canvas').getBoundingClientRect().bottom,"
+            " $('unit-jawOpen').getBoundingClientRect().top]"
+        )
+        assert top >= 0 and top + 250 < bottom < slider < 800
         page.call("Emulation.clearDeviceMetricsOverride")
 
         # Whoever does not wait is at the beginning.

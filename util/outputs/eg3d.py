@@ -27,9 +27,10 @@ class Eg3dOutput(LabelledOutput):
     camera of the crop, with which the mesh lies on the face.
     """
 
-    what = "crop for EG3D, listed in eg3d/dataset.json"
+    what = "crop for EG3D"
     prefix = "eg3d/"
     endings = (".png", LABEL_ENDING)
+    beside = ("its labels", "the same mirrored")
     lists = MappingProxyType(
         {"orig": "dataset.json", "cor": "dataset_cor.json", "exact": "dataset_exact.json"}
     )
@@ -38,6 +39,13 @@ class Eg3dOutput(LabelledOutput):
     def names(cls, stem: str) -> tuple[str, ...]:
         """With the mirrored crop, which may be missing."""
         return (*super().names(stem), f"{cls.prefix}{MIRROR}/{stem}.png")
+
+    def contents(self, stem: str) -> dict[str, str]:
+        """Without the mirrored crop where none is written."""
+        contents = super().contents(stem)
+        if not self.source.options.eg3d_mirror:
+            del contents[self.names(stem)[-1]]
+        return contents
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `eg3d/<stem>.png` and `_label.json`, and `eg3d/mirror/<stem>.png` if asked for."""

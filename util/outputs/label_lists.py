@@ -44,6 +44,14 @@ class LabelledOutput(Output):
             name: of the label.
         """
 
+    def contents(self, stem: str) -> dict[str, str]:
+        """With the lists."""
+        lists = {
+            f"{self.prefix}{file}": f"{name} labels of all faces"
+            for name, file in self.lists.items()
+        }
+        return super().contents(stem) | lists
+
     def write_labels(self, folder: Path, face: FaceResult, picture: str) -> None:
         """Write `<stem>_label.json`.
 

@@ -25,6 +25,7 @@ class DepthOutput(Output):
 
     what = "depth of the face in the photo"
     endings = ("_depth.png", "_depth.npy")
+    beside = ("the same as numbers",)
 
     def write(self, folder: Path, face: FaceResult) -> None:
         """Write `<stem>_depth.png`, tenths of a millimetre, and `.npy`, in `--unit`."""

@@ -82,6 +82,8 @@ class Output(ABC):
     """A few words for lists of files."""
     endings: ClassVar[tuple[str, ...]]
     """Of the files of a face, `<stem><ending>`; the first one is there whenever it was written."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """What each further file holds, in a few words."""
     prefix: ClassVar[str] = ""
     """Before the stem: the folder, within that of the results, of formats that want their own."""
 
@@ -97,6 +99,10 @@ class Output(ABC):
     def names(cls, stem: str) -> tuple[str, ...]:
         """The files of a face within the folder of the results."""
         return tuple(f"{cls.prefix}{stem}{ending}" for ending in cls.endings)
+
+    def contents(self, stem: str) -> dict[str, str]:
+        """The files that a run has of a face, lists of all faces among them, and what they hold."""
+        return dict(zip(self.names(stem), (self.what, *self.beside), strict=True))
 
     @classmethod  # noqa: B027 (most list nothing)
     def collect(cls, folder: Path) -> None:

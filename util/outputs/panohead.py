@@ -19,7 +19,7 @@ class PanoHeadOutput(LabelledOutput):
     before that would be another one. SphereHead takes the same.
     """
 
-    what = "label for PanoHead, listed in panohead/dataset.json"
+    what = "label for PanoHead"
     prefix = "panohead/"
     endings = (LABEL_ENDING,)
     lists = MappingProxyType({"orbit": "dataset.json"})

@@ -151,6 +151,7 @@ class PIRenderOutput(TalkingHead):
     what = "coefficients for PIRender"
     prefix = "pirender/"
     endings = (".mat", "_3dmm_coeff.txt")
+    beside = ("the same as text",)
     takes_crops = True
 
     def files(self, track: FaceTrack) -> dict[str, bytes]:

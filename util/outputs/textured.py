@@ -31,6 +31,7 @@ class TextureOutput(Output):
 
     what = "mesh with the photo as its texture, for Blender"
     endings = ("_textured.obj", "_textured.mtl", "_textured.png", VIEWS_ENDING)
+    beside = ("its material", "its texture", "turned views of it")
 
     def __init__(self, source: OutputSource) -> None:
         """Prepare the texture layout.

@@ -20,7 +20,9 @@ from options.flags import ParsedOptions
 from util.atomic import write_text
 from util.mesh_files.textured_mesh import material_stem
 from util.outputs import NamedOutput
+from util.outputs.output import Output
 from util.photos.face_result import FaceResult
+from util.photos.number_files import number_files
 from util.photos.results import OVERLAY_ENDING, SummaryRow, face_files
 from util.reports.report_data import MeshPacker
 from util.reports.report_parts import (
@@ -90,8 +92,8 @@ class ReportSource:
     run: ReportedRun
     photo_files: Mapping[str, str] = field(default_factory=dict)
     """Endings of files of the whole photo, and what they hold."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Names of what outputs write of a face, with * for its stem, and what it is."""
+    outputs: tuple[Output, ...] = ()
+    """That write more of each face."""
     with_texture: bool = False
     """Whether `<stem>_textured.png` is among it."""
 
@@ -108,9 +110,9 @@ class ReportSource:
     ) -> ReportSource:
         """Of a run and its outputs; arguments as those of `ReportedRun.of`."""
         run = ReportedRun.of(command, options, network=network, told=told)
-        files = {each.output.names("*")[0]: each.output.what for each in outputs}
-        textured = any(TEXTURE_ENDING in each.output.endings for each in outputs)
-        return cls(run, photo_files, files, textured)
+        made = tuple(each.output for each in outputs)
+        textured = any(TEXTURE_ENDING in output.endings for output in made)
+        return cls(run, photo_files, made, textured)
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,10 @@ class ReportWriter:
 
     def _files(self, face: FaceResult, photo_stem: str) -> str:
         names = {f"{face.stem}{ending}": what for ending, what in face_files(face).items()}
-        names |= {name.replace("*", face.stem): w for name, w in self._source.files.items()}
+        for name in number_files(face).names(face.stem):  # a map's, which the mesh names
+            names.setdefault(name, "of the mesh")
+        for output in self._source.outputs:
+            names |= output.contents(face.stem)
         photo_files = self._source.photo_files
         names |= {f"{photo_stem}{ending}": what for ending, what in photo_files.items()}
         names |= {"summary.csv": "all faces", "index.html": "contact sheet"}

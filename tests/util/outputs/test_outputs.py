@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
-from benchmarks.example_faces import report_face, report_row
+from benchmarks.example_faces import drawn_photo, report_face, report_row
 from models.camera import Camera
 from models.face_model import FaceModel
 from options.flags import parse_command
 from options.output_options import OutputOptions
+from tests.util.outputs.faces import centred_alignment, output_source, photo_face
+from tests.util.reports.page_elements import Page
 from util.errors import InputError
+from util.mesh_files.textured_mesh import material_stem
 from util.outputs import OUTPUTS, NamedOutput, create_outputs, output_names
 from util.outputs.output import Output, OutputSource
 from util.photos.face_result import FaceResult
 from util.photos.results import ResultWriter
-from util.reports.face_report import TEXTURE_ENDING, ReportSource
+from util.reports.face_report import TEXTURE_ENDING, ReportSource, ReportWriter
 
 
 def source(face_model: FaceModel, *names: str) -> OutputSource:
@@ -81,7 +85,28 @@ def test_reports_come_after_the_files_that_they_show(tiny_face_model: FaceModel,
         writer.add_report("a.html", number, lambda folder: seen.append((folder / name).is_file()))
     assert seen == [True]
     run = ReportSource.of("fit.py", parse_command((), []), (slow,), photo_files={})
-    assert run.with_texture and run.files == {f"*{TEXTURE_ENDING}": "texture"}
+    assert run.with_texture and run.outputs == (slow.output,)
+
+
+def test_reports_list_every_file_that_a_face_has(open_face_model: FaceModel, tmp_path: Path):
+    alignment = centred_alignment((300, 300), 1.0)
+    face = photo_face(open_face_model, tmp_path / "photos", "my face.png", alignment)
+    kinds = ("texture", "depth", "eg3d", "panohead")
+    made = create_outputs(output_source(open_face_model, save=kinds, texture_size=256))
+    folder = tmp_path / "results"
+    with ResultWriter(folder, made) as writer:
+        writer.add(face, report_row(face))
+    run = ReportSource.of("fit.py", parse_command((), []), made, photo_files={})
+    text = ReportWriter(open_face_model, run).page(face, writer.rows[0], drawn_photo(), face.stem)
+    links = {unquote(link).removeprefix("./") for link in Page(text).attribute("a", "href")}
+    written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    material = material_stem("my face_textured")
+    assert {f"{material}.mtl", "eg3d/dataset_cor.json", "my face_depth.npy"} <= written
+    assert links == written | {"index.html"}  # which is there where reports are
+    mirrored = output_source(open_face_model, save=("eg3d",), eg3d_mirror=True)
+    (eg3d,) = create_outputs(mirrored)
+    assert "eg3d/mirror/a.png" in eg3d.output.contents("a")
+    assert all(len(kind.beside) == len(kind.names("a")) - 1 for kind in OUTPUTS.values())
 
 
 def test_what_an_earlier_run_wrote_of_a_face_goes(tiny_face_model: FaceModel, tmp_path: Path):

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.example_faces import FIT, RUN, drawn_photo, report_face, report_row, report_writer
 from models.face_model import FaceModel, FaceModelData
 from models.stages import shape_face
-from tests.browser import find_chromium, hand_on
+from tests.browser import Browser, find_chromium, hand_on
 from tests.util.reports.page_elements import Page
 from util.assets import OPEN_FACE_MODEL
 from util.mesh_files.textured_mesh import material_stem
@@ -179,7 +179,7 @@ def test_a_prediction_has_no_energies_and_a_model_without_units_no_sliders(
     tiny_face_model.unit_names = ()
     text = write_page(tiny_face_model, report_face(tiny_face_model))
     assert "Energies" not in text and "Look closer" not in text
-    assert '<section class="card needs-viewer" hidden>' in text
+    assert '<section class="card sliders needs-viewer" hidden>' in text
 
 
 def test_scripts_are_small_and_name_no_address():
@@ -268,9 +268,16 @@ HAND = """
     const column = Math.floor((x / w / 2 + 0.5) * viewer.canvas.width), row = Math.floor((y / w / 2 + 0.5) * viewer.canvas.height);
     return [...pixels.slice(4 * (row * viewer.canvas.width + column)).slice(0, 2)].map((v) => v / 255);
   });
+  const hint = () => getComputedStyle(document.querySelector('.hint')).display !== 'none';
+  found.hints = [hint()];
+  viewer.setMode('grey');
+  viewer.pixels();
+  found.hints.push(hint());
+  viewer.setMode('texture');
+  viewer.pixels();
   found.lamps = [...document.querySelectorAll('.lamp input')].map((slider) => slider.disabled);
   viewer.setMode('photo');
-  found.idle = [...document.querySelectorAll('.unit input:disabled')].map((slider) => slider.id);
+  found.tongue = [...document.querySelectorAll('summary, .unit')].filter((one) => /tongue/i.test(one.textContent)).length;
   found.note = $('unit-note').textContent;
   const before = viewer.points.slice();
   move($('unit-jawOpen'), 1);
@@ -292,8 +299,9 @@ def test_a_browser_draws_turns_and_moves_the_mouth(
     assert found["modes"].pop("photo") == 0
     assert len(found["modes"]) == 5 and min(found["modes"].values()) > 0.01
     assert found["mouth"] > 0.005
-    # Sliders that would move nothing cannot be moved, and the page says why.
-    assert found["lamps"] == [True, True] and found["idle"] == ["unit-tongueOut"]
+    # Sliders that would move nothing cannot be moved or are not there, and the page says why.
+    assert found["lamps"] == [True, True] and found["tongue"] == 0
+    assert found["hints"] == [False, True]
     assert found["note"].endswith("Nothing to move in this face model: tongue out.")
     assert found["lower_lip_mm"] > 10 and found["brow_mm"] < 1
     # The texture lies where the face model's coordinates put it.
@@ -304,6 +312,140 @@ def test_a_browser_draws_turns_and_moves_the_mouth(
     embedding = open_face_model.landmark_embedding
     points = (uv_of[embedding.vertices] * embedding.barycentrics[..., None].numpy()).sum(axis=1)
     np.testing.assert_allclose(found["skin"], points[[27, 30, 8, 19, 54]], atol=0.03)
+
+
+LOSE = """
+  const extension = viewer.gl.getExtension('WEBGL_lose_context'), found = {};
+  const event = (name) => new Promise((done) => viewer.canvas.addEventListener(name, done, { once: true }));
+  move($('unit-jawOpen'), 1);
+  $('landmarks').click();
+  const modes = ['wireframe', 'grey', 'texture'], all = () => modes.map((mode) => { viewer.setMode(mode); return viewer.pixels(); });
+  const before = all(), lost = event('webglcontextlost');
+  extension.loseContext();
+  await lost;
+  await later(50);
+  viewer.draw();
+  found.lost = viewer.gl.isContextLost();
+  const restored = event('webglcontextrestored');
+  extension.restoreContext();
+  await restored;
+  found.mode = viewer.mode;
+  found.changed = all().map((after, k) => differing(before[k], after));
+  found.filled = filled(before[2]);
+  return found;
+"""  # noqa: E501
+
+
+def test_a_lost_context_comes_back_with_all_that_it_had(
+    chromium: str, open_page: Path, tmp_path: Path
+):
+    found, _ = hand_on(chromium, open_page, tmp_path, hand=LOSE)
+    assert found["lost"] and found["mode"] == "texture" and found["filled"] > 0.1
+    assert found["changed"] == [0, 0, 0]
+
+
+VIEW = "[viewer.yaw, viewer.pitch, viewer.zoom, viewer.panX, viewer.panY, viewer.lamp.x]"
+
+
+def centre_of(browser: Browser) -> tuple[float, float]:
+    box = browser.run(
+        "(({ x, y, width, height }) => [x, y, width, height])($('canvas').getBoundingClientRect())"
+    )
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def test_a_zoomed_face_can_be_moved(chromium: str, open_page: Path, tmp_path: Path):
+    with Browser(chromium, tmp_path) as browser:
+        browser.open(open_page.as_uri())
+        browser.wait_for("document.body?.dataset?.viewer === 'ready'")
+        x, y = centre_of(browser)
+
+        def mouse(kind: str, dx: float, dy: float, button: str, buttons: int, keys: int = 0):
+            browser.call(
+                "Input.dispatchMouseEvent",
+                **{"type": kind, "x": x + dx, "y": y + dy, "button": button},
+                **{"buttons": buttons, "clickCount": 1, "modifiers": keys},
+            )
+
+        def drag(dx: float, dy: float, button: str, buttons: int, keys: int = 0) -> list[float]:
+            mouse("mousePressed", 0, 0, button, buttons, keys)
+            mouse("mouseMoved", dx, dy, button, buttons, keys)
+            mouse("mouseReleased", dx, dy, button, 0, keys)
+            return browser.run(VIEW)
+
+        start = browser.run(f"viewer.zoomBy(2); {VIEW}")
+        right = drag(60, 40, "right", 2)
+        # The nose goes along with the hand: 60 pixels of the height that is in sight there.
+        height = browser.run("2 * viewer.matrices().reach / viewer.canvas.clientHeight")
+        assert right[3:5] == pytest.approx([60 * height, -40 * height])
+        assert right[:3] + right[5:] == start[:3] + start[5:]
+        assert drag(-60, -40, "middle", 4)[3:5] == pytest.approx([0, 0], abs=1e-9)
+        lit = drag(40, 0, "left", 1, 8)  # with Shift
+        assert lit[:5] == start[:5] and lit[5] > start[5]
+        turned = drag(40, 0, "left", 1)
+        assert turned[0] > start[0] and turned[3:5] == pytest.approx([0, 0], abs=1e-9)
+
+        browser.run("viewer.reset(); viewer.zoomBy(8); $('canvas').focus()")
+        arrow = {"key": "ArrowRight", "windowsVirtualKeyCode": 39, "modifiers": 8}
+        browser.call("Input.dispatchKeyEvent", type="keyDown", **arrow)
+        yaw, _, _, moved, *_ = browser.run(VIEW)
+        assert yaw == 0 and moved == pytest.approx(32 * height / 4)
+        # However far it is moved and however near it is, there is some of the face to see.
+        half = browser.run("viewer.half")
+        assert browser.run(f"viewer.pan(1e6, 1e6); {VIEW}")[3:5] == pytest.approx(
+            [half[0], -half[1]]
+        )
+        browser.run("viewer.pan(-1e6, 0)")
+        assert browser.run(VIEW)[3] == pytest.approx(-half[0])
+        browser.press("Home", 36)
+        assert browser.run(VIEW)[:5] == [0, 0, 1, 0, 0]
+
+
+def test_on_a_phone_the_face_is_in_sight_of_its_sliders(
+    chromium: str, open_page: Path, tmp_path: Path
+):
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    with Browser(chromium, tmp_path) as browser:
+        browser.call("Emulation.setDeviceMetricsOverride", **phone)
+        browser.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+        browser.open(open_page.as_uri())
+        browser.wait_for("document.body?.dataset?.viewer === 'ready'")
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+
+        def touch(kind: str, *points: tuple[float, float]) -> None:
+            touches = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+            browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=touches)
+
+        def swipe(*fingers: tuple[float, float], by: tuple[float, float]) -> list[float]:
+            touch("touchStart", *fingers)
+            for step in range(1, 11):
+                moved = ((x + step * by[0] / 10, y + step * by[1] / 10) for x, y in fingers)
+                touch("touchMove", *moved)
+            touch("touchEnd")
+            return browser.run(f"[scrollY, ...{VIEW}]")
+
+        # One finger: sideways turns, up scrolls the page. Two: the view's.
+        x, y = centre_of(browser)
+        scrolled, yaw, *_ = swipe((x, y), by=(100, 0))
+        assert scrolled == 0 and yaw > 0.3
+        browser.run("viewer.reset()")
+        scrolled, _, _, zoom, pan_x, pan_y, _ = swipe((x - 40, y), (x + 40, y), by=(20, -60))
+        assert scrolled == 0 and zoom == pytest.approx(1, abs=0.05) and pan_x > 0.05 and pan_y > 0.2
+        browser.run("viewer.reset()")
+        scrolled, yaw, pitch, *_ = swipe((x, y), by=(0, -150))
+        assert scrolled > 50 and yaw == pitch == 0
+
+        for unit in ("jawOpen", "jawRight"):
+            slider = f"$('unit-{unit}')"
+            browser.run(f"{slider}.scrollIntoView({{ block: 'start' }})")
+            above, below, top = browser.run(
+                f"[$('canvas').getBoundingClientRect().top, $('canvas').getBoundingClientRect()"
+                f".bottom, {slider}.getBoundingClientRect().top]"
+            )
+            assert above >= 0 and above + 250 < below < top < 844 - 40
+        # Past them, it gives its place back.
+        browser.run("$('files').scrollIntoView()")
+        assert browser.run("$('canvas').getBoundingClientRect().bottom") < 0
 
 
 def test_seams_of_textures_open(tiny_face_model: FaceModel):

@@ -203,7 +203,6 @@ async function showPhoto(view, job) {
   clearFace();
   $('result').innerHTML = view.body; // the report's own, in which every name is escaped; no script in it may run
   $('subtitle').innerHTML = view.subtitle;
-  document.querySelector('#result .column').append($('files')); // nearer to the face
   $('files').innerHTML = '<h2>Files to take</h2><p class="soft" role="status">They are being written …</p>';
   app.faces = job.faces;
   go('seen', 'result');

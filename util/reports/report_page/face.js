@@ -29,6 +29,7 @@ const words = (name) => name.replace(/([A-Z])/g, ' $1').toLowerCase();
 function buildSliders(viewer, names) {
   const idle = [], groups = new Map();
   names.forEach((name, k) => {
+    if (!viewer.face.units[k].deltas.some(Boolean)) { idle.push(words(name)); return; }
     const region = /^(brow|eye|cheek|nose|jaw|mouth|tongue)/.exec(name)?.[1] ?? 'other';
     if (!groups.has(region)) groups.set(region, []);
     groups.get(region).push([name, k]);
@@ -46,8 +47,7 @@ function buildSliders(viewer, names) {
       text.textContent = words(name);
       text.title = name;
       const slider = label.appendChild(document.createElement('input'));
-      Object.assign(slider, { type: 'range', min: 0, max: 1, step: 0.01, value: 0, id: `unit-${name}`, disabled: !viewer.face.units[k].deltas.some(Boolean) });
-      if (slider.disabled) idle.push(words(name));
+      Object.assign(slider, { type: 'range', min: 0, max: 1, step: 0.01, value: 0, id: `unit-${name}` });
       const value = label.appendChild(document.createElement('output'));
       value.textContent = '0.00';
       slider.addEventListener('input', () => {

@@ -95,13 +95,18 @@ class FaceViewer {
 
   /* Another face, seen from where the one before was. */
   replace(face) {
-    const gl = this.gl;
     this.face = face;
     this.strengths = new Float32Array(face.units.length);
     this.copies = face.texture?.copies ?? [];
     this.shape = new Float32Array(face.vertices.length + 3 * this.copies.length);
     this.normals = new Float32Array(this.shape.length);
     this.measure();
+    this.upload();
+  }
+
+  /* Everything that the graphics card holds of the face. */
+  upload() {
+    const { gl, face } = this;
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.colours);
     gl.bufferData(gl.ARRAY_BUFFER, face.colours, gl.STATIC_DRAW);
     // Clay, but dark inside the mouth: no light gets there, and a bright lining would look like a tongue.
@@ -233,6 +238,17 @@ class FaceViewer {
     this.redraw();
   }
 
+  /* By pixels, at the depth of the nose; the middle of the view stays within the face. */
+  pan(dx, dy) {
+    const { turn, reach } = this.matrices(), scale = (2 * reach) / this.canvas.clientHeight;
+    const [x, y] = [this.panX + scale * dx, this.panY - scale * dy].map((value, axis) => {
+      const most = this.half.reduce((sum, half, k) => sum + half * Math.abs(turn[3 * k + axis]), 0);
+      return Math.max(-most, Math.min(most, value));
+    });
+    Object.assign(this, { panX: x, panY: y });
+    this.redraw();
+  }
+
   zoomBy(factor) { this.zoom = Math.max(0.4, Math.min(8, this.zoom * factor)); this.redraw(); }
 
   redraw() {
@@ -250,7 +266,8 @@ class FaceViewer {
     const [halfX, halfY, halfZ] = this.half;
     // Of the eye from the middle: what turns needs room for its depth as well as for its width.
     const extent = Math.max(halfY, Math.hypot(halfX, halfZ) / aspect);
-    const far = ((1.12 * extent) / Math.tan(FIELD_OF_VIEW / 2) + halfZ) / this.zoom;
+    // Half of the height that is in sight where the face is nearest: however close, the eye stays before it.
+    const reach = (1.12 * extent) / this.zoom, far = reach / Math.tan(FIELD_OF_VIEW / 2) + halfZ;
     const shift = [this.panX, this.panY, -far];
     const view = new Float32Array(16), { rotation: r, shift: place = [0, 0, 0] } = this.pose ?? {};
     const posed = r ? rows.map((row) => [0, 1, 2].map((k) => row[0] * r[k] + row[1] * r[3 + k] + row[2] * r[6 + k])) : rows;
@@ -264,11 +281,12 @@ class FaceViewer {
       0, 0, (2 * end * near) / (near - end), 0]);
     const turn = new Float32Array(9);
     posed.forEach((row, i) => row.forEach((v, k) => { turn[3 * k + i] = v; }));
-    return { view, projection, turn };
+    return { view, projection, turn, reach };
   }
 
   draw() {
     const { gl, canvas, face, surface, flat, buffers } = this;
+    if (gl.isContextLost()) return; // until it is restored
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
     if (!width || !height) return;
@@ -330,32 +348,51 @@ class FaceViewer {
 
   listen() {
     const canvas = this.canvas, held = new Map();
-    canvas.addEventListener('pointerdown', (e) => { canvas.setPointerCapture(e.pointerId); held.set(e.pointerId, e); });
-    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, (e) => held.delete(e.pointerId));
+    let before = {};
+    canvas.addEventListener('webglcontextlost', (e) => e.preventDefault()); // else it is never restored
+    canvas.addEventListener('webglcontextrestored', () => { this.prepare(); this.upload(); });
+    canvas.addEventListener('pointerdown', (e) => {
+      canvas.setPointerCapture(e.pointerId);
+      held.set(e.pointerId, e);
+      before = { yaw: this.yaw, pitch: this.pitch };
+    });
+    canvas.addEventListener('pointerup', (e) => held.delete(e.pointerId));
+    canvas.addEventListener('pointercancel', (e) => { // it scrolls the page, and so was not to turn the face
+      held.delete(e.pointerId);
+      Object.assign(this, before);
+      this.redraw();
+    });
     canvas.addEventListener('pointermove', (e) => {
-      const before = held.get(e.pointerId);
-      if (!before) return;
-      const dx = e.clientX - before.clientX, dy = e.clientY - before.clientY;
-      if (held.size === 2) { // two fingers: closer or farther
+      const last = held.get(e.pointerId);
+      if (!last) return;
+      const dx = e.clientX - last.clientX, dy = e.clientY - last.clientY;
+      if (held.size > 1) { // two fingers: closer or farther, and along with their middle
         const other = [...held.values()].find((p) => p.pointerId !== e.pointerId);
         const gap = (p) => Math.hypot(p.clientX - other.clientX, p.clientY - other.clientY);
-        this.zoomBy(gap(e) / Math.max(1, gap(before)));
-      } else if (e.shiftKey) this.moveLamp(dx / 200, -dy / 200);
+        this.zoomBy(gap(e) / Math.max(1, gap(last)));
+        this.pan(dx / 2, dy / 2);
+      } else if (e.buttons & 6) this.pan(dx, dy); // the right or the middle one
+      else if (e.shiftKey) this.moveLamp(dx / 200, -dy / 200);
       else this.turn(dx * 0.01, dy * 0.01);
       held.set(e.pointerId, e);
     });
+    // One finger up or down scrolls the page (touch-action); two are the view's.
+    for (const touch of ['touchstart', 'touchmove'])
+      canvas.addEventListener(touch, (e) => { if (e.touches.length > 1 && e.cancelable) e.preventDefault(); }, { passive: false });
+    canvas.addEventListener('contextmenu', (e) => e.preventDefault());
+    canvas.addEventListener('mousedown', (e) => { if (e.button === 1) e.preventDefault(); }); // else the page scrolls
     canvas.addEventListener('wheel', (e) => { e.preventDefault(); this.zoomBy(Math.exp(-e.deltaY / 600)); }, { passive: false });
     canvas.addEventListener('dblclick', () => this.reset());
+    const go = (x, y) => (e) => (e.shiftKey ? this.pan(32 * x, 32 * y) : this.turn(0.12 * x, 0.12 * y));
     const keys = {
-      ArrowLeft: () => this.turn(-0.12, 0), ArrowRight: () => this.turn(0.12, 0),
-      ArrowUp: () => this.turn(0, -0.12), ArrowDown: () => this.turn(0, 0.12),
+      ArrowLeft: go(-1, 0), ArrowRight: go(1, 0), ArrowUp: go(0, -1), ArrowDown: go(0, 1),
       '+': () => this.zoomBy(1.15), '=': () => this.zoomBy(1.15), '-': () => this.zoomBy(1 / 1.15),
       0: () => this.reset(), Home: () => this.reset(),
     };
     canvas.addEventListener('keydown', (e) => {
       if (!keys[e.key] || e.ctrlKey || e.metaKey || e.altKey) return;
       e.preventDefault();
-      keys[e.key]();
+      keys[e.key](e);
     });
   }
 
