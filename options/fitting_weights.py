@@ -27,7 +27,7 @@ class FitWeights:
     colours say of lids is the lashes' and their shadow's, and opens eyes too wide."""
     w_identity: float = 2.5e-3
     """Squared identity coefficients, in standard deviations."""
-    w_expression: float = 6e-4
+    w_expression: float = 1e-3
     """Squared distance of the expression from usual ones, in their own standard deviations."""
     natural_expression: bool = True
     """Usual are those of photographs, where the face model knows their mean and covariance; else
