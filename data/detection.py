@@ -143,14 +143,22 @@ class DlibDetector:
         """
         if not turn_deg:
             return self._look_twice(image, box)
+        # Large faces are reduced before: what is turned has nine times the area of their boxes.
+        height, width = image.shape[:2]
+        zoom = min(1.0, 2 * self.CHIP_FACE_PX / float((box[2:] - box[:2]).max()))
+        size = (max(round(zoom * width), 1), max(round(zoom * height), 1))
+        ratio = np.array(size) / (width, height)
+        if zoom < 1:
+            small = Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+            image, box = np.asarray(small), (box + 0.5) * np.tile(ratio, 2) - 0.5
         middle, half = (box[2:] + box[:2]) / 2, (box[2:] - box[:2]) / 2
-        reach = 3 * half.max()
+        reach = 3 * half.max()  # beyond the corners of what the predictor looks at, turned
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int)
         chip = _crop(image, low, high).rotate(turn_deg, Image.Resampling.BICUBIC)
         centre = (high - low - 1) / 2
         there = _turned(middle - low, -turn_deg, centre, centre)
         found = self._look_twice(np.asarray(chip), np.concatenate([there - half, there + half]))
-        return _turned(found, turn_deg, centre, centre) + low
+        return (_turned(found, turn_deg, centre, centre) + low + 0.5) / ratio - 0.5
 
     def _look_twice(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Landmarks (68, 2): the mean of those in a box and in the box about their five points.

@@ -228,7 +228,7 @@ def check_named_photos(paths: Sequence[Path], flag: str) -> list[str]:
     problems = []
     for path in paths:
         if path.is_dir():
-            return []
+            continue
         try:
             with of_flag(flag):
                 check_image(path)

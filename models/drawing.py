@@ -20,8 +20,6 @@ from models.texture import corner_coordinates, sample_texture
 from options.face_options import LandmarkOrigin
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
-_MOUTH_EDGES = 8
-"""How far colours of a photo go on inside of a mouth."""
 
 
 def behind_lips(face_model: FaceModel) -> Bool[Tensor, " vertices"]:
@@ -84,7 +82,7 @@ def with_mouths_of_photos(
     """The lit colours of the vertices, and the photos' of those behind the lips.
 
     No face model here has teeth, so that a smile would be a dark hole without. What photos do not
-    show goes on from what they do for a few edges of the mesh, as far as turned views look.
+    show goes on from what they do, edge by edge of the mesh.
     """
     seen = reconstruction.rendering.fragments
     inside = behind_lips(face_model).to(photos.device)[:, None]
@@ -104,12 +102,14 @@ def with_mouths_of_photos(
         pixels = photo[:, covered].T.repeat_interleave(3, dim=0)
         weight = torch.zeros_like(own[:, :1]).index_add(0, corners, shares)
         colour = torch.zeros_like(own).index_add(0, corners, shares * pixels)
-        for _ in range(_MOUTH_EDGES):
-            known = (weight > 0) & inside
+        known, before = (weight > 0) & inside, -1
+        while (count := int(known.sum())) > before:
+            before = count
             colour = torch.where(known, colour / weight.clamp(min=1e-9), 0.0)
             shares = known.to(own.dtype)
             weight = torch.where(known, 1.0, torch.zeros_like(shares).index_add(0, b, shares[a]))
             colour = torch.where(known, colour, torch.zeros_like(own).index_add(0, b, colour[a]))
+            known = (weight > 0) & inside
         made.append(torch.where(inside & (weight > 0), colour / weight.clamp(min=1e-9), own))
     return torch.stack(made)
 
@@ -171,10 +171,11 @@ def textured_views(
         RGB in [0, 1] before white, smooth along the outline.
     """
     width, height = camera.width, camera.height
-    double = camera.regrid(torch.full((1, 2), 2.0), torch.zeros(1, 2), (2 * width, 2 * height))
+    twice = vertices_dm.new_full((1, 2), 2.0)
+    double = camera.regrid(twice, torch.zeros_like(twice), (2 * width, 2 * height))
     pictures = []
     for yaw_deg in VIEW_YAWS_DEG:
-        angles = torch.tensor([[0.0, math.radians(yaw_deg), 0.0]])
+        angles = vertices_dm.new_tensor([[0.0, math.radians(yaw_deg), 0.0]])
         turned = double.from_object(rotate(vertices_dm[None], rotation_matrix(angles)))
         seen = renderer(turned, triangles, double).fragments
         place = corner_coordinates(uv, uv_triangles, seen.triangle_id, seen.barycentrics)

@@ -197,6 +197,8 @@ class FaceModel(nn.Module):
     uv: Tensor | None
     uv_triangles: Tensor | None
     unit_matrix: Tensor
+    natural_mean: Tensor | None
+    natural_covariance: Tensor | None
 
     def __init__(self, data: FaceModelData) -> None:
         """Turn arrays into buffers.
@@ -209,7 +211,7 @@ class FaceModel(nn.Module):
         self.card = data.card
         self.unit_names = data.unit_names
         self.coarser = data.coarser
-        self.natural_expression = data.natural_expression
+        natural = data.natural_expression
         self.regions = {name: torch.from_numpy(mask.copy()) for name, mask in data.regions.items()}
         n_id, n_exp = data.identity_basis.shape[2], data.expression_basis.shape[2]
         sigmas = {
@@ -237,6 +239,8 @@ class FaceModel(nn.Module):
             "alignment_points": data.alignment_points,
             "uv": data.uv,
             "unit_matrix": data.unit_matrix,
+            "natural_mean": None if natural is None else natural.mean,
+            "natural_covariance": None if natural is None else natural.covariance,
         }
         for name, array in flat.items():
             tensor = None if array is None else _float_tensor(array)

@@ -132,7 +132,7 @@ def check_face_model(options: FaceModelOptions) -> None:
             check_flame(folder)
         elif release := find_release(name):
             check_release(folder, release)
-        elif name == "ict" or path.is_dir():
+        elif name == "ict" or (path.is_dir() and name not in ("auto", *NAMED_FACE_MODELS)):
             check_ict_folder(folder if name == "ict" else path)
     if name in ("auto", *NAMED_FACE_MODELS) or path.is_dir():
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -203,7 +204,7 @@ def chosen_photos(fit: FitOptions) -> Path | list[Path]:
         if is_video_name(path):
             raise InputError(
                 f"--img_path {path} is a video by its name; fit it by a call of its own: python "
-                f"fit.py --v_path {path}"
+                f"fit.py --v_path {shlex.quote(str(path))}"
             )
     if len(found) == 1:
         return found[0]

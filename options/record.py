@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,7 +64,10 @@ def changed_options(
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, with "+changes" for an edited tree; "unknown" outside."""
+    """The commit of the code that runs; "unknown" outside of a repository.
+
+    That of an edited tree ends with "+changes:" and a hash of them, for each edit another.
+    """
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
@@ -71,6 +75,7 @@ def git_commit() -> str:
             ["git", "-C", str(root), *arguments],
             capture_output=True,
             text=True,
+            errors="replace",
             check=True,
             timeout=10,
         )
@@ -78,10 +83,11 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git("diff", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return commit + ("+changes" if changed else "")
+    digest = hashlib.sha256(changed.encode()).hexdigest()[:8]
+    return commit + (f"+changes:{digest}" if changed else "")
 
 
 def _yaml_name(phase: str) -> str:

@@ -13,8 +13,7 @@ from util.errors import InputError
 LAYOUT_PX = {"ddfa": 120, "aflw2000": 120, "datatool": 450}
 """Sides of the pictures in layouts of other programs."""
 FEWEST_TO_VALIDATE, VALIDATION_COUNT = 8, 256
-"""Faces that are made for validation unless --n_val says how many."""
-"""Faces that are rendered for validation unless another number is wanted."""
+"""Fewest faces that are made for validation, and most, unless --n_val says how many."""
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,11 @@ def test_whole_photos_and_public_weights_flag(
     assert not list(Path("out").glob("*.jpg"))
     expected = expected_landmarks(network, SquareCrop.whole((140, 150)))
     np.testing.assert_allclose(record["landmarks"], expected, atol=1e-3)
+    # One that cannot be read any more keeps them.
+    (folder / "crops" / "c.png").write_bytes((folder / "crops" / "c.png").read_bytes()[:99])
+    with pytest.raises(InputError, match="the files of an earlier run are as they were"):
+        command.main([*RUN, *weights, "--img_folder", "crops", "--res_folder", "out"])
+    assert json.loads(Path("out/c.json").read_text()) == record
 
 
 def test_textures(network: SynergyNetwork, photos: Path, folder: Path):

@@ -76,6 +76,7 @@ def test_the_last_lines_say_where_everything_lies(capsys: pytest.CaptureFixture[
         (["--model", "synergy", "--name", "a b"], "test.py --model synergy --name 'a b' --img"),
         (["--checkpoints_dir", "there"], "--name face_recon --checkpoints_dir there --img_folder"),
         (["--name", "a", "--suffix", "x"], "--name a_x --img_folder"),
+        (["--name", "tries/a"], "--name tries/a --img_folder"),
         (["--model", "template"], ""),
     ],
 )

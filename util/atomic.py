@@ -25,7 +25,7 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
 
     Args:
         path: the file to write.
-        mode: "wb" for bytes, "w" for UTF-8 text; what has no place in it is escaped.
+        mode: "wb" for bytes, "w" for UTF-8 text.
         durable: wait until the content is on the disk, so that it outlives a power cut too; worth
             its milliseconds for checkpoints, not for one of a thousand results.
     """
@@ -33,10 +33,8 @@ def atomic_file(path: Path, mode: str = "wb", durable: bool = False) -> Iterator
     # In the same folder, since a rename is only atomic within one file system.
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
-        # The same bytes on every system: no translation of line ends. Names of files may be bytes
-        # that are no text; they must not cost the file that lists them.
-        encoding = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
-        text: dict[str, Any] = {} if "b" in mode else encoding
+        # The same bytes on every system: no translation of line ends.
+        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
         with temporary.open(mode.replace("w", "x"), **text) as f:
             yield f
             if durable:
@@ -154,10 +152,17 @@ def interrupts_deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+def write_text(path: Path, text: str, *, escaped: bool = False) -> None:
+    """Write a UTF-8 text file atomically.
+
+    Args:
+        path: the file.
+        text: its content.
+        escaped: bytes of file names that are no text are written as escape sequences. For what
+            people read: they must not cost the list of all others; no program finds such a file.
+    """
     with atomic_file(path, "w") as file:
-        file.write(text)
+        file.write(text.encode("utf-8", "backslashreplace").decode() if escaped else text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

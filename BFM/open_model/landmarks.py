@@ -182,7 +182,7 @@ def _seen_surface(vertices: np.ndarray, mesh: HeadMesh) -> np.ndarray:
 
     The detector sees lids and their corners a little inside of the opening. Skin there is hidden
     behind the margins, and an eyeball does not move with the lids. On the cover a landmark moves
-    with both lids, so that those of a shut eye do not lie across each other.
+    with both lids, so that those of a shut eye lie hardly across each other.
     """
     behind = mesh.regions["lid_cavity"] & (mesh.cavity_depth > LID_MARGIN)
     hidden = mesh.regions["eyeballs"] | behind

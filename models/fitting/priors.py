@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import angle_rates
-from models.face_model import FaceModel, NaturalExpression
+from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS
 from models.fitting.focal import FOCAL
 from models.fitting.terms import NormalEquations
@@ -20,7 +20,8 @@ from models.parameters import Coefficients, ParameterLayout
 from options.fitting_weights import FitWeights
 
 _ODD = 0.02
-"""Share of sigma^2 by which every direction of the expression varies at least."""
+"""Share of a coefficient's variance that is added to what photographs show: the breath of noise in
+these (`data.synthetic.expressions`) is half of it."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
     """The quadratic terms of a fit by name, weighted; those of weight zero are left out."""
     layout = face_model.layout
     zero = face_model.mean_shape.new_zeros(layout.size)
-    natural = face_model.natural_expression if weights.natural_expression else None
+    is_natural = weights.natural_expression and face_model.natural_mean is not None
     by_block = {
         "identity": weights.w_identity,
-        "expression": weights.w_expression if natural is None else 0.0,
+        "expression": 0.0 if is_natural else weights.w_expression,
         "texture": weights.w_texture,
         # Joints that turn are expression too.
         **({} if face_model.skeleton is None else {JOINTS: weights.w_expression}),
@@ -124,8 +125,8 @@ def priors(face_model: FaceModel, weights: FitWeights) -> dict[str, Quadratic]:
         for name, weight in by_block.items()
         if weight
     }
-    if natural is not None and weights.w_expression:
-        terms["expression"] = _natural(face_model, natural, weights.w_expression)
+    if is_natural and weights.w_expression:
+        terms["expression"] = _natural(face_model, weights.w_expression)
     if weights.w_light or weights.w_light_colour:
         terms["light"] = Quadratic(layout, _light(face_model, weights), zero)
     if weights.w_reflectance:
@@ -148,14 +149,15 @@ def _inverse_variances(face_model: FaceModel, block: str) -> Tensor:
     return result
 
 
-def _natural(face_model: FaceModel, natural: NaturalExpression, weight: float) -> Quadratic:
+def _natural(face_model: FaceModel, weight: float) -> Quadratic:
     """Squared Mahalanobis distance of the expression from those of photographs, weighted.
 
-    What photographs hardly show is made a little likelier than they say (`_ODD` of a standard
-    deviation, squared), since nobody has listed all that faces do.
+    What photographs hardly show is made a little likelier than they say (`_ODD`), since nobody has
+    listed all that faces do.
     """
-    sigma = face_model.expression_sigma.double()
-    mean, spread = (torch.from_numpy(a).to(sigma) for a in (natural.mean, natural.covariance))
+    assert face_model.natural_mean is not None and face_model.natural_covariance is not None
+    sigma, mean = face_model.expression_sigma.double(), face_model.natural_mean.double()
+    spread = face_model.natural_covariance.double()
     precision = weight * torch.linalg.inv(spread + _ODD * torch.diag(sigma.square()))
     size, part = face_model.layout.size, face_model.layout.slices["expression"]
     matrix, vector = precision.new_zeros(size, size), precision.new_zeros(size)

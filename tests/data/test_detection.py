@@ -114,6 +114,17 @@ class Counting(DlibDetector):
         return super()._search(image, budget, bordered=bordered, turn_deg=turn_deg)
 
 
+def test_a_large_tilted_face_has_the_landmarks_of_a_small_one(hopper, detector):
+    """It is reduced before it is turned."""
+    tilted = Image.fromarray(hopper).rotate(47.0, Image.Resampling.BICUBIC)
+    large = tilted.resize((4 * tilted.width, 4 * tilted.height), Image.Resampling.BICUBIC)
+    (one,), (four,) = (
+        detector.detect(np.asarray(image), largest_only=True) for image in (tilted, large)
+    )
+    off = np.linalg.norm((four.landmarks_px + 0.5) / 4 - 0.5 - one.landmarks_px, axis=1)
+    assert off.mean() < 0.03 * outer_eye_px(one.landmarks_px)
+
+
 @pytest.mark.parametrize("tilt_deg", [47.0, -50.0])
 def test_a_tilted_head_is_found_where_it_is(hopper, detector, tilt_deg: float):
     """Upright searches miss it; its landmarks are those of the upright photo, turned."""

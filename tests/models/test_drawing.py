@@ -111,11 +111,18 @@ def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
     assert torch.equal(colours[:, ~inside], own[:, ~inside])
     changed = (colours != own).any(dim=2)
     torch.testing.assert_close(colours[changed], teeth.expand(int(changed.sum()), 3))
-    assert changed[0].sum() > changed[1].sum()
+    assert changed[0].any()
     # What the next view would show: all of the front of the mouth.
     turned = replace(faces, angles_rad=torch.tensor([[0.0, 0.5, 0.0]]).expand(2, 3))
     ids = reconstruct(model, Renderer(), camera, turned).rendering.fragments.triangle_id[0]
     seen = model.triangles[ids[ids >= 0].long()].long().unique()
     assert changed[0][seen[inside[seen]]].float().mean() > 0.9
+    # Each face has its own photo's, wherever it shows what.
+    photos = torch.rand(2, 3, camera.height, camera.width)
+    both = with_mouths_of_photos(model, photos, made)
+    for number in range(2):
+        part = reconstruct(model, Renderer(), camera, faces.item(number))
+        alone = with_mouths_of_photos(model, photos[number : number + 1], part)
+        torch.testing.assert_close(both[number], alone[0])
     model.regions.pop("mouth_cavity")
     assert torch.equal(with_mouths_of_photos(model, photos, made), own)

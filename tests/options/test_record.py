@@ -57,7 +57,9 @@ def test_the_text_lists_every_option_and_the_commit(tmp_path: Path):
     text = (tmp_path / "train_opt.txt").read_text(encoding="utf-8")
     for name, value in options.flat().items():
         assert re.search(rf"^ *{name}: {re.escape(str(value))} *$", text, re.MULTILINE), name
-    assert re.search(r"^ *git_commit: ([0-9a-f]{40}(\+changes)?|unknown)$", text, re.MULTILINE)
+    assert re.search(
+        r"^ *git_commit: ([0-9a-f]{40}(\+changes:[0-9a-f]{8})?|unknown)$", text, re.MULTILINE
+    )
     assert text.splitlines()[0].startswith("---") and text.splitlines()[-1].startswith("---")
 
 
@@ -114,7 +116,8 @@ def test_the_commit_and_whether_the_tree_was_edited(copy_in_git: Path):
     (copy_in_git / "untracked.txt").write_text("results", encoding="utf-8")
     assert record.git_commit() == head
     (copy_in_git / "options" / "record.py").write_text("# edited\n", encoding="utf-8")
-    assert record.git_commit() == head + "+changes"
+    first = record.git_commit()
+    assert re.fullmatch(head + r"\+changes:[0-9a-f]{8}", first)
 
 
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,12 @@ from options.face_options import FaceModelOptions
 from options.network_options import RecognitionOptions
 from tests.bfm_files import SMALL, write_small_sources
 from util import assets
-from util.assets import choose_face_model, load_assets, load_face_model
+from util.assets import (
+    choose_face_model,
+    load_assets,
+    load_face_model,
+    read_chosen_face_model,
+)
 from util.errors import InputError
 from util.model_files.bfm_conversion import convert_bfm09
 
@@ -35,6 +40,16 @@ def test_the_open_model_needs_no_file_of_the_user(
 def test_unknown_names_are_input_errors(name: str):
     with pytest.raises(InputError, match=f"--face_model {name}"):
         load_face_model(FaceModelOptions(face_model=name))
+
+
+@pytest.mark.parametrize("name", ["open", "auto"])
+def test_a_folder_of_that_name_is_not_meant(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = FaceModelOptions(face_model=name, bfm_folder=str(tmp_path))
+    assert read_chosen_face_model(options)[0].name == "open"
 
 
 def test_a_missing_file_is_named():

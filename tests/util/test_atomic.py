@@ -35,7 +35,11 @@ def test_content_is_written_and_parents_are_made(tmp_path: Path):
 
 
 def test_names_that_are_no_text_do_not_cost_the_file(tmp_path: Path):
-    write_text(tmp_path / "list.txt", os.fsdecode(b"bad\xff.jpg, z\xc3\xb6.jpg"))
+    text = os.fsdecode(b"bad\xff.jpg, z\xc3\xb6.jpg")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "list.txt", text)
+    assert not list(tmp_path.iterdir())
+    write_text(tmp_path / "list.txt", text, escaped=True)
     assert (tmp_path / "list.txt").read_text(encoding="utf-8") == "bad\\udcff.jpg, zö.jpg"
 
 

@@ -277,8 +277,10 @@ class Progress:
         self._bar.total -= seconds
         self._bar.refresh()
 
-    def close(self) -> None:
-        """The end."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 
@@ -335,14 +337,14 @@ def evaluate_ict(options: ParsedOptions) -> None:
         notes.append(f"Too few photos show a face of the people {', '.join(map(str, left_out))}.")
     print("\n".join(notes))
     photos = _Photos(singles, people, data)
-    progress = Progress(sum(scored.seconds(name, photos) for name in scored.names))
+    seconds = sum(scored.seconds(name, photos) for name in scored.names)
     # Each method stands in table and report as soon as it is through: the rest may be stopped.
-    for name in scored.names:
-        with KeptResults(out, name, [data, scored.used(name)]) as kept:
-            rows, meshes, errors = scored.score(name, photos, kept, progress)
-            write_head_errors(method_folder(out, name) / "heads.csv", singles, missed, errors)
-            keep_results(out, TABLE, rows, meshes, notes=notes, pictures=chosen.pictures)
-    progress.close()
+    with Progress(seconds) as progress:
+        for name in scored.names:
+            with KeptResults(out, name, [data, scored.used(name)]) as kept:
+                rows, meshes, errors = scored.score(name, photos, kept, progress)
+                write_head_errors(method_folder(out, name) / "heads.csv", singles, missed, errors)
+                keep_results(out, TABLE, rows, meshes, notes=notes, pictures=chosen.pictures)
     say_results(out, TABLE, scored.names, pictures=chosen.pictures)
 
 

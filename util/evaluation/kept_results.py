@@ -2,8 +2,8 @@
 
     <out>/unfinished/<method>_<key>/<name>.npz    one face, as soon as it is done
 
-The key is of everything that results depend on, so that those of other settings, checkpoints or
-versions are never taken. The folder goes when the method stands in the table.
+The key is of settings, checkpoints, versions and the program's code, so that results of others are
+not taken; the data count by their names alone. The folder goes when the method stands in the table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from util.atomic import atomic_file, remove_leftovers
 from util.evaluation.method_names import file_stem
@@ -45,7 +46,7 @@ class KeptResults:
     def __enter__(self) -> KeptResults:
         remove_leftovers(self.folder)
         if count := self._count():
-            print(f"{self._method}: goes on from {_results(count)} of a run that was stopped")
+            tqdm.write(f"{self._method}: goes on from {_results(count)} of a run that was stopped")
         return self
 
     def __exit__(
@@ -59,8 +60,9 @@ class KeptResults:
             with suppress(OSError):  # of another method, or not there
                 self.folder.parent.rmdir()
         elif issubclass(kind, KeyboardInterrupt) and (count := self._count()):
-            print(
-                f"\n{self._method}: {_results(count)} kept in {self.folder}; "
+            # Above the bar, if there is one.
+            tqdm.write(
+                f"{self._method}: {_results(count)} kept in {self.folder}; "
                 "the same command goes on from there"
             )
 

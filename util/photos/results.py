@@ -288,7 +288,7 @@ class ResultWriter:
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(cells for rows in by_photo.values() for cells in rows)
-        write_text(path, buffer.getvalue())
+        write_text(path, buffer.getvalue(), escaped=True)
         if self.reports or (self.folder / CONTACT_SHEET).is_file():
             rows = [cells for rows in by_photo.values() for cells in rows]
             try:

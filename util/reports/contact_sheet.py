@@ -59,7 +59,7 @@ def write_contact_sheet(folder: Path, rows: Sequence[Mapping[str, str]]) -> None
         path = folder / _name(number)
         if path.exists() and not _is_ours(path):
             raise ValueError(f"{path} is no contact sheet and stays as it is; rename it to get one")
-        write_text(path, page)
+        write_text(path, page, escaped=True)
     for path in folder.glob("index_*.html"):
         later = _LATER_PAGE.fullmatch(path.name)
         if later and int(later[1]) > len(chunks) and _is_ours(path):

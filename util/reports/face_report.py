@@ -156,7 +156,7 @@ class ReportWriter:
             OSError: no space, no permission.
         """
         page = self.page(face, row, photo, photo_stem, self.texture_png(folder, face))
-        write_text(folder / f"{face.stem}{REPORT_ENDING}", page)
+        write_text(folder / f"{face.stem}{REPORT_ENDING}", page, escaped=True)
 
     def texture_png(self, folder: Path, face: FaceResult) -> bytes | None:
         """The texture that an output has written of a face; None where there is none."""

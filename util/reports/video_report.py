@@ -102,7 +102,7 @@ class VideoReportWriter:
             OSError: no space, no permission.
         """
         text = self.page(stem, self._thumbs(reader))
-        write_text(stem.with_name(stem.name + REPORT_ENDING), text)
+        write_text(stem.with_name(stem.name + REPORT_ENDING), text, escaped=True)
 
     def page(self, stem: Path, thumbs: Mapping[int, bytes]) -> str:
         """The page as text.

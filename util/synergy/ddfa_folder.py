@@ -19,4 +19,5 @@ def check_morphable_folder(folder: Path) -> None:
         InputError: it is not there.
     """
     if not folder.is_dir():
-        raise InputError(f"--mm_folder {folder} does not exist; {REMEDY}")
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise InputError(f"--mm_folder {folder} {what}; {REMEDY}")

@@ -163,7 +163,7 @@ def whole_photos(photos: PhotoFolder, numbers: Iterable[int]) -> Iterator[Photo]
         try:
             yield Photo(path, stem, preview=read_image(path))
         except InputError as error:
-            yield Photo(path, stem, failures=(FailedFace(path, str(error)),))
+            yield Photo(path, stem, failures=(FailedFace(path, str(error), unread=True),))
 
 
 def photo_landmarks(photo: Photo) -> list[np.ndarray]:

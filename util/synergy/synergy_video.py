@@ -98,11 +98,6 @@ def follow_video(
     smooth = raw.smoothed(reader.times_s, deviations, options[SmoothingOptions])
     stem = results / path.stem
     landmarks = landmarks_of(trained, smooth)
-    audio = ""
-    if draw:
-        audio = draw_video(
-            stem.with_name(f"{path.stem}{_SIDE}"), reader, trained, smooth, landmarks
-        )
     face_model = None
     if page:
         face_model = full_face_model(trained.network.face, options[FaceModelOptions])
@@ -110,6 +105,12 @@ def follow_video(
     assert face.predicted is not None
     arrays = common_arrays(face, face.predicted.landmarks) | track_arrays(smooth, landmarks)
     write_arrays(stem, arrays, (".npz",))
+    # Numbers first: drawing takes longest.
+    audio = ""
+    if draw:
+        audio = draw_video(
+            stem.with_name(f"{path.stem}{_SIDE}"), reader, trained, smooth, landmarks
+        )
     report = report_of(face, face.predicted.landmarks, face.predicted.landmarks_tracked, audio)
     report_path = stem.with_name(f"{path.stem}_report.json")
     if report_path.is_file():

@@ -55,7 +55,8 @@ def check_run(options: ParsedOptions) -> None:
         for flag in ("flist", "flist_val"):
             for part in parse_lists(getattr(options[FlistOptions], flag), f"--{flag}"):
                 check_list(part.path, Path(options[FlistOptions].data_root), f"--{flag}")
-    if DdfaOptions in options and SynergyOptions in options:  # for another model the dataset speaks
+    # Another model cannot be trained on such data, which the data set says.
+    if DdfaOptions in options and SynergyOptions in options:
         ddfa = options[DdfaOptions]
         if not Path(ddfa.data_root).is_dir():
             raise InputError(

@@ -34,7 +34,8 @@ def closing_words(folder: Path, options: ParsedOptions) -> str:
         place = base.checkpoints_dir
         where = ("--checkpoints_dir", place) if place != BaseOptions.checkpoints_dir else ()
         epoch = ("--epoch", BEST) if has_best else ()
-        command = _typed("python", "test.py", *model, "--name", folder.name, *where, *epoch)
+        name = folder.relative_to(place).as_posix()  # of runs within folders too
+        command = _typed("python", "test.py", *model, "--name", name, *where, *epoch)
         lines.append(f"Next: {command} --img_folder FOLDER_OF_PHOTOS")
     return "\n".join(lines)
 

@@ -88,7 +88,6 @@ def test_colours_are_those_of_the_video_where_it_shows_the_face(
 def test_numbers_need_no_face_model_and_colours_do(
     trained: Any, track: SynergyTrack, tiny_face_model: FaceModel, *, with_model: bool
 ):
-    trained.network.meaning = SimpleNamespace(image_px=120)
     frames = Frames((200, 150, 120), (200, 150, 120), 1)
     reader = SimpleNamespace(
         read=frames.read,

@@ -26,7 +26,8 @@ def stand_in() -> Any:
     """All that tracks ask of a network; it computes nothing."""
     data: FaceModelData = make_tiny_face_data()
     face = SynergyFace(face_arrays(FaceModel(data), LAYOUT), LAYOUT)
-    return SimpleNamespace(network=SimpleNamespace(face=face))
+    meaning = SimpleNamespace(image_px=120)
+    return SimpleNamespace(network=SimpleNamespace(face=face, meaning=meaning))
 
 
 def turning_faces(trained: Any) -> list[SynergyResult]:
