@@ -11,7 +11,8 @@ python -m benchmarks.fitting --photos FOLDER --bfm_folder BFM
     robust    the first again with a patch over the face, a bar over the eyes, a face mask, a full
               beard, and turned by 50 to 75 degrees; each with and without robust weights.
               Landmarks are the true ones and 2 pixels of noise, since the detector would miss many.
-    photos    landmarks against the detected ones, colours against the photo's
+    photos    landmarks against the detected ones, colours against the photo's, how much wider the
+              eyes are open than detected
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
+from benchmarks.fitting_video import LIDS
 from benchmarks.trained_networks import with_error
 from data.detection import LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
@@ -302,11 +304,13 @@ def report_heads(
         heads = truth(pictures.renders)
         true = torch.from_numpy(np.stack([r.landmarks_px for r in pictures.renders])).float()
         print(f"\n{len(true)} heads, mm (standard error)")
-        print(f"{'':<26}{'points, rigid':>20}{'points, similarity':>20}{'inner landmarks, %':>20}")
+        names = ("points, rigid", "points, similarity", "inner landmarks, %", "eyes wider, %")
+        print(f"{'':<26}" + "".join(f"{name:>20}" for name in names))
         for way in ways(weights):
             found = fitters.fit(way, pictures.batch)
-            inner = _inner(_landmarks(fitters.face_model, found), true)
-            columns = (*heads.errors_mm(own, found.identity.numpy()), 100 * inner)
+            points = _landmarks(fitters.face_model, found)
+            errors = heads.errors_mm(own, found.identity.numpy())
+            columns = (*errors, 100 * _inner(points, true), _eyes_wider(points, true))
             print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
     if wanted.people:
         report_people(fitters, own, weights, wanted, studio, detector, truth)
@@ -351,14 +355,28 @@ def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> No
     """Landmarks against the detector's; colours at the finest level."""
     assert batch.landmarks_px is not None
     print(f"\n{len(batch)} photos (standard error)")
-    print(f"{'':<26}{'inner landmarks, %':>20}{'colours, levels':>20}")
+    print(f"{'':<26}{'inner landmarks, %':>20}{'colours, levels':>20}{'eyes wider, %':>20}")
     judge = fitters(replace(PUBLIC_WEIGHTS, w_photo=1.0))
     for way in ways(weights):
         found = fitters.fit(way, batch)
-        inner = _inner(_landmarks(fitters.face_model, found), batch.landmarks_px)
+        points = _landmarks(fitters.face_model, found)
+        inner = _inner(points, batch.landmarks_px)
+        wider = _eyes_wider(points, batch.landmarks_px)
         term = judge.photo_terms(batch, 1).by_name["photo"]
         colours = 255 * term.energy(term.look(found)).numpy()
-        print(f"{way.name:<26}{with_error(100 * inner):>20}{with_error(colours):>20}")
+        columns = (100 * inner, colours, wider)
+        print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+
+
+def _eyes_wider(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
+    """How much farther apart the lids (B, 68, 2) are than those given, in % of their mean."""
+
+    def gap(landmarks: torch.Tensor) -> np.ndarray:
+        up, down = (landmarks[:, list(side)] for side in zip(*LIDS, strict=True))
+        scale = (landmarks[:, 36] - landmarks[:, 45]).norm(dim=1)
+        return ((up - down).norm(dim=2).mean(dim=1) / scale).numpy()
+
+    return 100 * (gap(points) - gap(given)) / gap(given).mean()
 
 
 def _inner(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
