@@ -72,7 +72,7 @@ def test_a_photo_with_an_open_jaw_is_fitted(tmp_path: Path, monkeypatch: pytest.
     try:
         fit = load_script("fit")
         fit.main(["photo", "--res_folder=out", "--w_expression=1e-5", *FIT])
-        Path("any.mp4").touch()
+        Path("any.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(99))
         with pytest.raises(InputError, match=r"joints of face model flame move.*take obj"):
             fit.main(["--v_path=any.mp4", "--save_mesh=glb", *FIT])
     finally:

@@ -233,7 +233,7 @@ def test_what_is_too_large_is_refused_declared_or_not(server: LiveServer):
     # Far too much is not waited for.
     began = time.monotonic()
     declared = {"Content-Length": str(99_000_000_000)}
-    assert server.ask("POST", "/api/photos", JPEG, declared)[0] == 413
+    assert server.ask("POST", "/api/photos", None, declared)[0] == 413
     assert time.monotonic() - began < uploads.SILENCE_S / 2
 
 
@@ -395,7 +395,8 @@ def test_two_hundred_at_once_are_served_or_refused(server: LiveServer, work: Mad
         assert isinstance(answer, dict)
         if status == 202:
             until = time.monotonic() + 60
-            while server.line.get(answer["id"]) and server.job(answer["id"])["state"] != "done":
+            # Done, or gone since newer ones are.
+            while server.ask("GET", f"/api/jobs/{answer['id']}")[1].get("state", "done") != "done":
                 assert time.monotonic() < until
                 time.sleep(0.02)
         else:
@@ -424,8 +425,9 @@ def test_two_hundred_at_once_are_served_or_refused(server: LiveServer, work: Mad
 def test_strangers_are_kept_out(
     server: LiveServer, method: str, path: str, headers: dict[str, str], wanted: int
 ):
-    body = JPEG if method == "POST" else None
-    status, answer, found = server.ask(method, path, body, headers)
+    # Without a body: they are refused before it is read, and a connection that is closed with bytes
+    # on their way may lose its answer.
+    status, answer, found = server.ask(method, path, None, headers)
     assert status == wanted, answer
     assert "access-control-allow-origin" not in found
     assert found["x-content-type-options"] == "nosniff"

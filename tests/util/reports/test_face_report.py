@@ -434,6 +434,11 @@ def test_on_a_phone_the_face_is_in_sight_of_its_sliders(
         browser.run("viewer.reset()")
         scrolled, yaw, pitch, *_ = swipe((x, y), by=(0, -150))
         assert scrolled > 50 and yaw == pitch == 0
+        # A swipe goes on for a while after the finger has gone.
+        browser.run(
+            "(async () => { for (let y = -1; y !== scrollY;) "
+            "{ y = scrollY; await new Promise((done) => setTimeout(done, 300)); } })()"
+        )
 
         for unit in ("jawOpen", "jawRight"):
             slider = f"$('unit-{unit}')"
