@@ -51,6 +51,8 @@ _BESIDE_COVER = 3
 _CONTINUED = 5
 """Edges of the mesh over which what is seen goes on into what is not: lips behind the seam of a
 closed mouth, eyes under their lids."""
+_MOUTH_CONTINUED = 25
+"""The same inside of the mouth: about as many as lead from its lips to its back."""
 _HAIRLINE_DM = 0.35
 """Width of the change from skin to scalp, whose albedo is that of stubble."""
 _UNDERSIDE_DM, _UNDERSIDE_NORMAL = 0.22, 0.05
@@ -101,6 +103,7 @@ class PhotoTexture:
         eyes = face_model.regions.get("eyeballs", torch.zeros(len(vertices), dtype=torch.bool))
         self._in_lips = Continuation(self.surface, self._agreement.lips, _CONTINUED)
         self._in_eyes = Continuation(self.surface, eyes.cpu().numpy(), _CONTINUED)
+        self._in_mouth = Continuation(self.surface, self._mouth_vertices, _MOUTH_CONTINUED)
         self._soften_scalp = _SoftScalp(face_model, self.surface)
         self._smooth_underside = _SmoothUnderside(face_model, self.surface)
         self._drawn = None
@@ -224,7 +227,7 @@ class PhotoTexture:
         return found
 
     def _continue(self, filled: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> None:
-        """Let lips and eyeballs go on for a little as the photo shows them, in place.
+        """Let lips, eyeballs and the inside of the mouth go on as the photo shows them, in place.
 
         Lips are narrower than the field is smooth, and where they come to an end in the seam of a
         closed mouth, those of the model would be seen as a line. So would the dark rim of the
@@ -239,11 +242,16 @@ class PhotoTexture:
         surface, eyes = self.surface, self.observe.regions.eyes
         away, held = surface.at_vertices(seen - filled, weight)
         filled += surface.at_texels(self._in_lips(away, smoothstep(held, 0.5, 1.0)))
-        values, held = surface.at_vertices(seen, np.where(eyes, weight, 0))
-        spread = self._in_eyes(np.column_stack([values, np.ones_like(held)]), held)
-        near = surface.at_texels(spread)[eyes]
-        share = near[:, 3:].clip(1e-6, 1)
-        filled[eyes] += share * (near[:, :3] / share - filled[eyes])
+        # Teeth are the photo's alone: without, every smile that turns shows a dark hole.
+        for part, go_on in (
+            (eyes, self._in_eyes),
+            (surface.inside(self._mouth_vertices), self._in_mouth),
+        ):
+            values, held = surface.at_vertices(seen, np.where(part, weight, 0))
+            spread = go_on(np.column_stack([values, np.ones_like(held)]), held)
+            near = surface.at_texels(spread)[part]
+            share = near[:, 3:].clip(1e-6, 1)
+            filled[part] += share * (near[:, :3] / share - filled[part])
 
     def _unusual(self, logarithms: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
         """How far vertices (V,) are from the usual look of the face; 1 is no skin.

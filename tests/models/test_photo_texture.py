@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import binary_dilation, distance_transform_edt, median_filter
 
 from models.camera import Camera, rotate, rotation_matrix
+from models.drawing import behind_lips
 from models.face_model import FaceModel, FaceModelData
 from models.lighting import irradiance
 from models.photo_texture import PhotoTexture
@@ -56,12 +57,15 @@ def light(side: float = 0.0) -> torch.Tensor:
 
 
 def photographed(
-    yaw: float, texture: torch.Tensor | None = None, gamma: torch.Tensor | None = None
+    yaw: float,
+    texture: torch.Tensor | None = None,
+    gamma: torch.Tensor | None = None,
+    **units: float,
 ) -> PhotoView:
-    """A photo of the mean face in front of bright green."""
+    """A photo of the mean face, with an expression, in front of bright green."""
     model, gamma = coarse_model(), light() if gamma is None else gamma
-    mean = model.mean_shape.reshape(1, -1, 3)
-    vertices = rotate(mean, rotation_matrix(torch.tensor([[0.0, yaw, 0.0]])))
+    shape = model.shape(model.layout.zeros(1).identity, model.units(units))
+    vertices = rotate(shape, rotation_matrix(torch.tensor([[0.0, yaw, 0.0]])))
     camera = Camera.rnet().regrid(torch.full((1, 2), 2.0), torch.tensor([[30.0, 8.0]]), (520, 470))
     made = Renderer()(camera.from_object(vertices), model.triangles, camera)
     assert model.uv is not None and model.uv_triangles is not None
@@ -190,6 +194,21 @@ def middle_of_lips() -> np.ndarray:
     seam = maker().surface.picture(ring[:, None])[..., 0]
     away = np.asarray(distance_transform_edt(~seam))
     return texels & (away < np.quantile(away[texels], 0.3))
+
+
+def test_teeth_go_on_inside_of_the_mouth():
+    """Most of it is hidden by the lips, and would be a dark hole when the face turns."""
+    inside = maker().surface.inside(behind_lips(coarse_model()).numpy())
+    inside = maker().surface.picture(inside[:, None])[..., 0]
+    with_teeth = own_texture().copy()
+    with_teeth[inside] = [0.85, 0.8, 0.72]
+    view = photographed(0.0, drawn(with_teeth), jawOpen=0.35)
+    found, hidden = made(view), inside & (weights(view) == 0)
+    assert hidden.sum() > 0.4 * inside.sum()
+    near = np.abs(found - with_teeth)[hidden].max(axis=1) < 0.3
+    assert near.mean() > 0.6
+    closed = made(photographed(0.0, drawn(own_texture())))
+    assert np.abs(closed - own_texture())[inside].max(axis=1).mean() < 0.1
 
 
 def test_teeth_that_the_photo_shows_where_lips_should_be_are_not_taken():
