@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
-from benchmarks.fitting_video import LIDS
+from benchmarks.fitting_video import lid_gap
 from benchmarks.trained_networks import with_error
 from data.detection import LandmarkDetector, create_detector
 from data.skin_mask import skin_mask
@@ -372,9 +372,8 @@ def _eyes_wider(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
     """How much farther apart the lids (B, 68, 2) are than those given, in % of their mean."""
 
     def gap(landmarks: torch.Tensor) -> np.ndarray:
-        up, down = (landmarks[:, list(side)] for side in zip(*LIDS, strict=True))
         scale = (landmarks[:, 36] - landmarks[:, 45]).norm(dim=1)
-        return ((up - down).norm(dim=2).mean(dim=1) / scale).numpy()
+        return lid_gap(landmarks.numpy()) / scale.numpy()
 
     return 100 * (gap(points) - gap(given)) / gap(given).mean()
 

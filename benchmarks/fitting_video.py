@@ -27,7 +27,7 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.fitter import FaceFitter
-from models.landmarks import from_index, normalised_error
+from models.landmarks import LID_PAIRS, from_index, normalised_error
 from models.renderer import Renderer
 from options import parse_command
 from options.data_options import DetectionOptions
@@ -60,8 +60,6 @@ MAX_YAW_DEG = 15.0
 """Of the samples whose light and surroundings the clips have."""
 BACK_DM = 3.0
 """How far the head stands behind where crops show it: the clips have room around it."""
-LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
-"""Landmarks above and below, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +279,12 @@ def _against_truth(points: np.ndarray, clip: Clip, found: np.ndarray) -> tuple[f
     return 100 * inner, shaking, float(np.mean(depth)) if depth else float("nan")
 
 
+def lid_gap(points: np.ndarray) -> np.ndarray:
+    """Mean distance (N,) of the upper from the lower lids among landmarks (N, 68, 2)."""
+    gaps = [np.linalg.norm(points[:, up] - points[:, down], axis=-1) for up, down in LID_PAIRS]
+    return np.mean(gaps, axis=0)
+
+
 def _around(first: int) -> slice:
     """A blink and as many frames before and after it."""
     return slice(first - len(BLINK), first + 2 * len(BLINK))
@@ -288,9 +292,8 @@ def _around(first: int) -> slice:
 
 def _depth(points: np.ndarray, clip: Clip, first: int) -> float:
     """By how much the lids near each other in a blink, in true widths of the eyes."""
-    gaps = [np.linalg.norm(points[:, up] - points[:, down], axis=-1) for up, down in LIDS]
     width = np.linalg.norm(clip.landmarks[:, 36] - clip.landmarks[:, 39], axis=-1)
-    gap = np.mean(gaps, axis=0) / width
+    gap = lid_gap(points) / width
     closed = slice(first, first + len(BLINK))
     before, after = slice(first - len(BLINK), first), slice(closed.stop, closed.stop + len(BLINK))
     return float((gap[before].mean() + gap[after].mean()) / 2 - gap[closed].min())

@@ -22,7 +22,9 @@ Points = TypeVar("Points", Tensor, np.ndarray)
 JAW = slice(0, 17)
 INNER = slice(17, 68)
 """Brows, nose, eyes and mouth: points of the face itself, where the jaw is a silhouette."""
-LIDS = (37, 38, 40, 41, 43, 44, 46, 47)
+LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))
+"""On the upper lids and below them on the lower ones."""
+LIDS = tuple(sorted(number for pair in LID_PAIRS for number in pair))
 """Between the corners of the eyes."""
 EYE_CORNERS = ((36, 39), (42, 45))
 """Outer and inner corner, image left eye first."""

@@ -11,6 +11,7 @@ from benchmarks import fitting_video
 from benchmarks.fitting_video import BLINK, Clip, VideoFigures
 from data.video import VideoReader
 from models.face_model import FaceModel
+from models.landmarks import LID_PAIRS
 from options.face_options import FaceModelOptions
 from util.assets import load_face_model
 from util.errors import InputError
@@ -32,8 +33,7 @@ def clip(face_model: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Cli
 
 def test_the_lids_close_in_blinks_and_at_no_other_time(clip: Clip):
     gaps = [
-        np.linalg.norm(clip.landmarks[:, a] - clip.landmarks[:, b], axis=-1)
-        for a, b in fitting_video.LIDS
+        np.linalg.norm(clip.landmarks[:, a] - clip.landmarks[:, b], axis=-1) for a, b in LID_PAIRS
     ]
     width = np.linalg.norm(clip.landmarks[:, 36] - clip.landmarks[:, 39], axis=-1)
     gap = np.mean(gaps, axis=0) / width
