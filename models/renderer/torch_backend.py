@@ -1,10 +1,13 @@
 """The rasteriser in plain PyTorch: runs on any device, and is the readable reference.
 
-One image at a time and at most `CANDIDATES` pairs of triangle and pixel at once, so that memory
-does not grow with the batch, nor with large triangles.
+A few images at a time, and of their pairs of triangle and pixel a few (`CANDIDATES`), so that
+memory does not grow with the batch, nor with large triangles. Images computed together are one long
+list of triangles, and of vertices: those of image i follow those of image i - 1.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +15,11 @@ from torch import Tensor
 from models.renderer.raster_grid import HALF, LIMIT, SUBPIXELS, pixel_centres_ndc
 
 CANDIDATES = 1 << 20
-"""Pairs of triangle and pixel tested together; about 100 bytes each."""
+"""Pairs of triangle and pixel tested together for one image, and four times as many for several;
+about 100 bytes each."""
+IMAGES_AT_ONCE = 32
+"""On a GPU, where small operations take the time of starting them; a CPU computes one image at a
+time, whose numbers stay in its cache."""
 
 _EMPTY = torch.iinfo(torch.int64).max
 
@@ -21,15 +28,21 @@ def visible_triangles(clip: Tensor, triangles: Tensor, height: int, width: int) 
     """See `differentiable.Kernels`."""
     if clip.device.type == "mps":  # which has no float64, needed for the depths
         return visible_triangles(clip.cpu(), triangles.cpu(), height, width).to(clip.device)
-    images = [_visible_in_image(mesh, triangles, height, width) for mesh in clip]
-    if not images:
-        return torch.empty((0, height, width), dtype=torch.int32, device=clip.device)
-    return torch.stack(images)
+    ids = torch.empty((len(clip), height, width), dtype=torch.int32, device=clip.device)
+    for some in _parts(clip):
+        ids[some] = _visible_in_images(clip[some], triangles, height, width)
+    return ids
 
 
-def _visible_in_image(clip: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
+def _parts(batch: Tensor) -> Iterator[slice]:
+    """The images of a batch that are computed together."""
+    at_once = 1 if batch.device.type == "cpu" else IMAGES_AT_ONCE
+    return (slice(first, first + at_once) for first in range(0, len(batch), at_once))
+
+
+def _visible_in_images(clip: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
     # 1. Snap the vertices to subpixels (x, y from the image's corner), half to even.
-    x, y, z, w = clip.unbind(-1)
+    x, y, z, w = clip.flatten(0, 1).unbind(-1)
     reciprocal = 1 / w
     snapped_x = torch.round(x * reciprocal * (HALF * width))
     snapped_y = torch.round(y * reciprocal * (HALF * height))
@@ -40,8 +53,9 @@ def _visible_in_image(clip: Tensor, triangles: Tensor, height: int, width: int) 
     subpixel_y = torch.where(usable, snapped_y, 0).long() + HALF * height
 
     # 2. Keep triangles that are usable and whose box holds a pixel centre inside the image.
-    #    Arrays of corners and edges are (3, F).
-    corners = triangles.long().T.contiguous()
+    #    Arrays of corners and edges are (3, images x F).
+    first_vertex = clip.shape[1] * torch.arange(len(clip), device=clip.device)
+    corners = (triangles.long().T[:, None] + first_vertex[:, None]).flatten(1)
     face_x, face_y = subpixel_x[corners], subpixel_y[corners]
     first_column, last_column = _box_of_pixels(face_x, width)
     first_row, last_row = _box_of_pixels(face_y, height)
@@ -74,9 +88,13 @@ def _visible_in_image(clip: Tensor, triangles: Tensor, height: int, width: int) 
     ends = torch.cumsum(columns * rows, dim=0)
     begins = ends - columns * rows
     pairs = int(ends[-1]) if len(ends) else 0
-    keys = torch.full((height * width,), _EMPTY, dtype=torch.int64, device=clip.device)
-    for start in range(0, pairs, CANDIDATES):
-        pair = torch.arange(start, min(start + CANDIDATES, pairs), device=clip.device)
+    pixels, faces = height * width, max(len(triangles), 1)
+    first_pixel = kept // faces * pixels  # of the image
+    triangle = kept % faces
+    keys = torch.full((len(clip) * pixels,), _EMPTY, dtype=torch.int64, device=clip.device)
+    at_once = CANDIDATES * min(len(clip), 4)
+    for start in range(0, pairs, at_once):
+        pair = torch.arange(start, min(start + at_once, pairs), device=clip.device)
         face = torch.searchsorted(ends, pair, right=True)
         place = pair - begins[face]
         row = torch.div(place, columns[face], rounding_mode="floor")
@@ -88,11 +106,12 @@ def _visible_in_image(clip: Tensor, triangles: Tensor, height: int, width: int) 
         # Written out so that the sum is rounded in the order of the compiled kernel.
         pixel_depth = ((e0 * z0 + e1 * z1 + e2 * z2) * reciprocal_area[face]).float()
         seen = (pixel_depth >= -1) & (pixel_depth <= 1)
-        key = (_sortable(pixel_depth) << 32) | (0x7FFFFFFF - kept[face])
+        key = (_sortable(pixel_depth) << 32) | (0x7FFFFFFF - triangle[face])
         pixel = (first_row[face] + row[inside]) * width + first_column[face] + column[inside]
+        pixel += first_pixel[face]
         keys.scatter_reduce_(0, pixel[seen], key[seen], reduce="amin")
     ids = 0x7FFFFFFF - (keys & 0xFFFFFFFF)
-    return torch.where(keys == _EMPTY, -1, ids).to(torch.int32).reshape(height, width)
+    return torch.where(keys == _EMPTY, -1, ids).to(torch.int32).reshape(-1, height, width)
 
 
 def _box_of_pixels(corners: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
@@ -116,52 +135,70 @@ def _sortable(depth: Tensor) -> Tensor:
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
+def _seen_vertices(
+    triangles: Tensor, ids: Tensor, vertices: int
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Where pixels of some images are covered, and what they see.
+
+    Args:
+        triangles: (F, 3).
+        ids: (B, H, W).
+        vertices: of one image.
+
+    Returns:
+        Image, row and column (N,) of each covered pixel; the vertices (N, 3) of its triangle,
+        counted on from image to image.
+    """
+    # Indices, not masks: each use of a mask would wait for the GPU to count it.
+    place = (ids >= 0).nonzero(as_tuple=True)
+    return place, triangles[ids[place].long()].long() + vertices * place[0][:, None]
+
+
 def _corner_products(
     clip: Tensor, triangles: Tensor, ids: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Covered pixels of one image and their triangles seen from the pixel.
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Covered pixels of some images and their triangles seen from the pixel.
 
     With p_k = (x_k - f_x w_k, y_k - f_y w_k), the corners relative to the ray of the pixel centre
     f, the perspective-correct weights are in the ratio of the double areas
     a_0 = p_1 x p_2, a_1 = p_2 x p_0, a_2 = p_0 x p_1.
 
     Returns:
-        covered (H, W) bool; vertex indices (N, 3); corners (N, 3, 4); relative corners (N, 3, 2);
+        Places and vertices as `_seen_vertices`; corners (N, 3, 4); relative corners (N, 3, 2);
         centres f (N, 2); double areas (N, 3).
     """
-    height, width = ids.shape
-    covered = ids >= 0
-    row, column = covered.nonzero(as_tuple=True)
-    vertex = triangles[ids[covered].long()].long()
-    corners = clip[vertex]
+    height, width = ids.shape[1:]
+    place, vertex = _seen_vertices(triangles, ids, clip.shape[1])
+    _, row, column = place
+    corners = clip.flatten(0, 1)[vertex]
     centre = torch.stack(
         [pixel_centres_ndc(width, clip)[column], pixel_centres_ndc(height, clip)[row]], dim=-1
     )
     relative = corners[..., :2] - centre[:, None] * corners[..., 3:]
     p0, p1, p2 = relative.unbind(1)
     areas = torch.stack([_cross(p1, p2), _cross(p2, p0), _cross(p0, p1)], dim=1)
-    return covered, vertex, corners, relative, centre, areas
+    return place, vertex, corners, relative, centre, areas
 
 
 def barycentrics(clip: Tensor, triangles: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `differentiable.Kernels`."""
     weights = clip.new_zeros((*ids.shape, 3))
     depth = clip.new_zeros(ids.shape)
-    for item in range(len(ids)):
-        covered, _, corners, _, _, areas = _corner_products(clip[item], triangles, ids[item])
+    for some in _parts(ids):
+        place, _, corners, _, _, areas = _corner_products(clip[some], triangles, ids[some])
         a0, a1, a2 = areas.unbind(1)
         reciprocal = 1 / (a0 + a1 + a2)
         u, v = _saturate(a0 * reciprocal), _saturate(a1 * reciprocal)
         # Snapping lets a pixel lie a little outside its triangle.
         shrink = 1 / torch.clamp(u + v, min=1)
         u, v = u * shrink, v * shrink
-        weights[item][covered] = torch.stack([u, v, 1 - u - v], dim=1)
+        weights[some][place] = torch.stack([u, v, 1 - u - v], dim=1)
 
         z, w = corners[..., 2], corners[..., 3]
         over = z[:, 0] * a0 + z[:, 1] * a1 + z[:, 2] * a2
         under = w[:, 0] * a0 + w[:, 1] * a1 + w[:, 2] * a2
         ratio = over / under
-        depth[item][covered] = torch.where(ratio < 1, ratio, 1).clamp(min=-1)
+        depth[some][place] = torch.where(ratio < 1, ratio, 1).clamp(min=-1)
     return weights, depth
 
 
@@ -182,13 +219,13 @@ def barycentrics_backward(
     pass are ignored and s gets `epsilon` added with its own sign, as in nvdiffrast. z gets none.
     """
     result = torch.zeros_like(clip)
-    for item in range(len(ids)):
-        covered, vertex, _, relative, centre, areas = _corner_products(
-            clip[item], triangles, ids[item]
+    for some in _parts(ids):
+        place, vertex, _, relative, centre, areas = _corner_products(
+            clip[some], triangles, ids[some]
         )
         total = areas.sum(dim=1)
         reciprocal = 1 / (total + torch.copysign(torch.full_like(total, epsilon), total))
-        g0, g1, g2 = gradient[item][covered].unbind(1)
+        g0, g1, g2 = gradient[some][place].unbind(1)
         # The third weight is 1 - u - v.
         gu, gv = (g0 - g2) * reciprocal, (g1 - g2) * reciprocal
         mean = gu * (areas[:, 0] * reciprocal) + gv * (areas[:, 1] * reciprocal)
@@ -200,29 +237,42 @@ def barycentrics_backward(
         gy = c[:, after] * x[:, before] - c[:, before] * x[:, after]
         gw = -centre[:, None, 0] * gx - centre[:, None, 1] * gy
         per_corner = torch.stack([gx, gy, torch.zeros_like(gx), gw], dim=-1)
-        _add_to_vertices(result[item], vertex, per_corner)
+        _add_to_vertices(result[some], vertex, per_corner)
     return result
 
 
 def _add_to_vertices(target: Tensor, vertex: Tensor, values: Tensor) -> None:
-    """Sum (N, 3, C) values of corners into the (V, C) vertices, in a fixed order."""
+    """Sum (N, 3, C) values of corners into the vertices of images (B, V, C), in a fixed order."""
+    flat = target.flatten(0, 1)  # a view: the images lie one behind the other
     if target.device.type == "cpu":
-        target.index_add_(0, vertex.reshape(-1), values.reshape(-1, values.shape[-1]))
+        flat.index_add_(0, vertex.reshape(-1), values.reshape(-1, values.shape[-1]))
     else:
         # Slower, but sorted; index_add_ sums in the order in which the GPU's threads come.
-        target.index_put_((vertex,), values, accumulate=True)
+        flat.index_put_((vertex,), values, accumulate=True)
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, ids: Tensor, barycentrics: Tensor) -> Tensor:
     """See `differentiable.Kernels`."""
     result = attributes.new_zeros((*ids.shape, attributes.shape[-1]))
-    for item in range(len(ids)):
-        covered = ids[item] >= 0
-        vertex = triangles[ids[item][covered].long()].long()
-        a0, a1, a2 = attributes[min(item, len(attributes) - 1)][vertex].unbind(1)
-        b0, b1, b2 = barycentrics[item][covered].unsqueeze(-1).unbind(1)
-        result[item][covered] = b0 * a0 + b1 * a1 + b2 * a2
+    for some in _parts(ids):
+        place, vertex = _seen_vertices(triangles, ids[some], attributes.shape[1])
+        a0, a1, a2 = _of_vertices(attributes, some, vertex).unbind(1)
+        b0, b1, b2 = barycentrics[some][place].unsqueeze(-1).unbind(1)
+        result[some][place] = b0 * a0 + b1 * a1 + b2 * a2
     return result
+
+
+def _of_vertices(attributes: Tensor, some: slice, vertex: Tensor) -> Tensor:
+    """Attributes (N, 3, C) of vertices that are counted on from image to image.
+
+    Args:
+        attributes: (B, V, C), or (1, V, C) of all images.
+        some: the images.
+        vertex: (N, 3).
+    """
+    if len(attributes) == 1:
+        return attributes[0][vertex % attributes.shape[1]]
+    return attributes[some].flatten(0, 1)[vertex]
 
 
 def interpolate_backward(
@@ -236,15 +286,12 @@ def interpolate_backward(
     """See `differentiable.Kernels`."""
     of_attributes = attributes.new_zeros((len(ids), *attributes.shape[1:])) if needs[0] else None
     of_weights = torch.zeros_like(barycentrics) if needs[1] else None
-    for item in range(len(ids)):
-        covered = ids[item] >= 0
-        vertex = triangles[ids[item][covered].long()].long()
-        g = gradient[item][covered].unsqueeze(1)
+    for some in _parts(ids):
+        place, vertex = _seen_vertices(triangles, ids[some], attributes.shape[1])
+        g = gradient[some][place].unsqueeze(1)
         if of_attributes is not None:
-            _add_to_vertices(
-                of_attributes[item], vertex, barycentrics[item][covered].unsqueeze(-1) * g
-            )
+            weights = barycentrics[some][place].unsqueeze(-1)
+            _add_to_vertices(of_attributes[some], vertex, weights * g)
         if of_weights is not None:
-            corner = attributes[min(item, len(attributes) - 1)][vertex]
-            of_weights[item][covered] = (g * corner).sum(-1)
+            of_weights[some][place] = (g * _of_vertices(attributes, some, vertex)).sum(-1)
     return of_attributes, of_weights

@@ -76,6 +76,29 @@ def test_backends_are_equal_for_chunks_of_candidates(monkeypatch) -> None:
     assert torch.equal(whole.triangle_id, parts.triangle_id)
 
 
+@pytest.mark.parametrize("attribute_batch", [1, 5])
+def test_images_of_a_batch_may_be_computed_together(monkeypatch, attribute_batch: int) -> None:
+    """As on GPUs: ids, pixels and gradients are those of one image at a time."""
+    clip, triangles = random_mesh(8, batch=5)
+    attributes = torch.randn(attribute_batch, clip.shape[1], 2)
+    weights = torch.randn(5, 24, 31, 2)
+
+    def drawn() -> tuple[torch.Tensor, ...]:
+        leaves = clip.clone().requires_grad_(), attributes.clone().requires_grad_()
+        found = rasterize(leaves[0], triangles, (24, 31), backend="torch")
+        picture = interpolate(leaves[1], triangles, found, backend="torch")
+        gradients = torch.autograd.grad((picture * weights).sum(), leaves)
+        return found.triangle_id, found.depth_ndc, picture.detach(), *gradients
+
+    apart = drawn()
+    monkeypatch.setattr(torch_backend, "_parts", lambda batch: [slice(0, 3), slice(3, 6)])
+    monkeypatch.setattr(torch_backend, "CANDIDATES", 37)
+    together = drawn()
+    assert (apart[0] >= 0).any()
+    for one, other in zip(apart, together, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_backends_are_equal_with_unusable_vertices(seed: int) -> None:
     """Behind the eye, at the eye, not finite, absurdly far, degenerate: dropped by both."""
