@@ -2,11 +2,13 @@
 
 python -m benchmarks.fitting_speed --photos datasets/portraits
 
-Two tables, of one run in which the cases take turns, so that the load acts on all alike. Faces are
+Tables of one run in which the cases take turns, so that the load acts on all alike. Faces are
 detected before; the clock runs from a crop with landmarks to coefficients.
 
     presets     seconds a photo, median and worst over the photos; balanced also as it runs without
                 compiled kernels (torch's renderer and rows of the Jacobian)
+    gpu         the same on a GPU, where there is one, by each renderer that draws there, and all
+                photos in one batch; how far energies at the end differ from the CPU's
     schedule    seconds until the energy is as low as after all steps of the public fitter's
                 schedule (models/fitting/adam.py), at its weights and at the photo's own pixels
 """
@@ -27,13 +29,14 @@ from benchmarks.face_model_photos import PhotoFigureOptions, check, load
 from benchmarks.timing import compare
 from models.batch import FaceBatch
 from models.camera import Camera
+from models.face_model import FaceModel
 from models.fitting.adam import fit_adam
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.pixel_rows import pixel_rows_reference
 from models.fitting.problem import Evaluation
 from models.parameters import Coefficients
-from models.renderer import Renderer
+from models.renderer import Backend, Renderer, resolve_backend
 from options import parse_command
 from options.face_options import FaceModelOptions
 from options.fit_options import AdamOptions
@@ -58,6 +61,8 @@ class SpeedOptions:
     """Times that each fit of a photo is timed, of which the median counts; Adam's once."""
     threads: int = 0
     """Threads of torch and of the kernels; 0 takes torch's default."""
+    race: bool = True
+    """Run the public schedule too, which takes minutes."""
 
     def __post_init__(self) -> None:
         """Refuse what times nothing."""
@@ -131,6 +136,60 @@ def time_presets(
     return found
 
 
+def time_on(
+    device: torch.device,
+    face_model: FaceModel,
+    on_cpu: FaceFitter,
+    photos: FaceBatch,
+    repeats: int,
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each preset and renderer on a GPU, by name.
+
+    Args:
+        device: the GPU.
+        face_model: goes to it; not the one of `on_cpu`.
+        on_cpu: whose energies are compared.
+        photos: all of them.
+        repeats: of each, in turns; the median counts.
+
+    Returns:
+        The seconds for each photo; the largest relative difference of energies at the end of
+        `balanced`.
+    """
+    face_model, camera = face_model.to(device), Camera.rnet().to(device)
+    backends: list[Backend] = ["torch"]
+    if resolve_backend("auto", device) == "nvdiffrast":
+        backends.append("nvdiffrast")
+    fitters = {name: FaceFitter(face_model, camera, Renderer(name)) for name in backends}
+    found: dict[str, list[float]] = {}
+    worst = 0.0
+    everyone = photos.to(device)
+    for batch in (everyone.rows(torch.tensor([number])) for number in range(len(photos))):
+        cases: dict[str, Callable[[], object]] = {
+            f"{preset}, {name}": partial(fitter.fit, batch, levels)
+            for name, fitter in fitters.items()
+            for preset, levels in PRESETS.items()
+        }
+        for timing in compare(cases, repeats).timings:
+            found.setdefault(timing.name, []).append(timing.median)
+        energies = [
+            sum(float(term[0]) for term in fit.stages[-1].energies.values())
+            for fit in (
+                on_cpu.fit(batch.to("cpu"), PRESETS["balanced"]),
+                *(fitter.fit(batch, PRESETS["balanced"]) for fitter in fitters.values()),
+            )
+        ]
+        worst = max([worst, *(abs(energy / energies[0] - 1) for energy in energies[1:])])
+    cases = {
+        f"{preset}, {name}, together": partial(fitter.fit, everyone, levels)
+        for name, fitter in fitters.items()
+        for preset, levels in PRESETS.items()
+    }
+    for timing in compare(cases, repeats).timings:
+        found[timing.name] = [timing.median / len(photos)]
+    return found, worst
+
+
 def course_of(fitter: FaceFitter, batch: FaceBatch, repeats: int) -> Course:
     """The finest preset's way down.
 
@@ -174,11 +233,13 @@ def race(fitter: FaceFitter, batch: FaceBatch, schedule: AdamSchedule, repeats: 
 
 def report_presets(seconds: Mapping[str, Sequence[float]]) -> None:
     """Print median and worst over the photos."""
-    print(f"{'seconds a photo':<16}  {'median':>7}  {'worst':>7}")
+    width = max(map(len, (*seconds, "seconds a photo")))
+    print(f"{'seconds a photo':<{width}}  {'median':>7}  {'worst':>7}")
     for name, times in seconds.items():
-        print(f"{name:<16}  {statistics.median(times):>7.3f}  {max(times):>7.3f}")
-    ratio = statistics.median(seconds[WITHOUT_KERNELS]) / statistics.median(seconds["balanced"])
-    print(f"kernels make balanced {ratio:.1f} times as fast")
+        print(f"{name:<{width}}  {statistics.median(times):>7.3f}  {max(times):>7.3f}")
+    if WITHOUT_KERNELS in seconds:
+        ratio = statistics.median(seconds[WITHOUT_KERNELS]) / statistics.median(seconds["balanced"])
+        print(f"kernels make balanced {ratio:.1f} times as fast")
 
 
 def report_races(names: Sequence[str], races: Sequence[Race], schedule: AdamSchedule) -> None:
@@ -216,6 +277,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     fitter = FaceFitter(face_model, Camera.rnet(), Renderer())
     report_presets(time_presets(fitter, batches, wanted.repeats))
+    if torch.cuda.is_available():
+        again, _ = choose_face_model(chosen)
+        gpu, photos = torch.device("cuda"), to_fit_batch(faces)
+        on_gpu, apart = time_on(gpu, again, fitter, photos, wanted.repeats)
+        print(
+            f"{torch.cuda.get_device_name()}, energies of balanced within {apart:.1e} of the CPU's"
+        )
+        report_presets(on_gpu)
+    if not wanted.race:
+        return
     public = FaceFitter(face_model, Camera.rnet(), Renderer(), PUBLIC_WEIGHTS)
     schedule = options[AdamOptions].schedule
     races = [race(public, batch, schedule, wanted.repeats) for batch in batches]

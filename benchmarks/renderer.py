@@ -1,6 +1,9 @@
 """Renderer: the compiled backend against plain PyTorch, forward and with the backward pass.
 
 From the root: `python -m benchmarks.renderer [--threads N] [--repeats N]`.
+
+Where there is a GPU, what draws there follows: plain PyTorch and nvdiffrast, if it is installed,
+beside the compiled backend on the CPU; and how far their pixels and gradients agree with its.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from torch import Tensor
 from benchmarks.meshes import benchmark_meshes, in_front_of_camera
 from benchmarks.timing import compare, threads_and_repeats
 from models.camera import Camera
-from models.renderer import Backend, Renderer
+from models.renderer import Backend, Renderer, interpolate, rasterize, resolve_backend
 
 TARGETS = {"forward": 4.0, "forward + backward": 3.0}
 
@@ -24,8 +27,9 @@ def render(
     """A call that renders the batch once, colours and depth, and maybe differentiates it."""
     renderer = Renderer(backend)
     generator = torch.Generator().manual_seed(1)
-    colours = torch.rand(vertices.shape, generator=generator)
+    colours = torch.rand(vertices.shape, generator=generator).to(vertices)
     weight = torch.randn(len(vertices), 3, camera.height, camera.width, generator=generator)
+    weight = weight.to(vertices)
     if with_backward:
         vertices, colours = vertices.clone().requires_grad_(), colours.requires_grad_()
 
@@ -70,6 +74,61 @@ def main() -> None:
             )
             print(only_mask)
     print(f"\n{torch.get_num_threads()} threads\n" + "\n".join(closing))
+    if torch.cuda.is_available():
+        on_gpu(camera, repeats)
+
+
+def on_gpu(camera: Camera, repeats: int) -> None:
+    """Print what drawing on the GPU takes, beside the CPU, and how alike the pictures are."""
+    gpu = torch.device("cuda")
+    print(f"\n{torch.cuda.get_device_name()}")
+    backends: list[Backend] = ["torch"]
+    if resolve_backend("auto", gpu) == "nvdiffrast":
+        backends.append("nvdiffrast")
+    for mesh, (points, triangles) in benchmark_meshes().items():
+        for batch in (1, 8, 32):
+            vertices = in_front_of_camera(points, batch, camera)
+            here = (vertices.to(gpu), triangles.to(gpu), camera.to(gpu))
+            for direction in TARGETS:
+                with_backward = direction != "forward"
+                cases = {
+                    "CPU, numba": render("numba", vertices, triangles, camera, with_backward),
+                    **{f"GPU, {name}": render(name, *here, with_backward) for name in backends},
+                }
+                title = f"{mesh}, batch {batch}, {camera.height} x {camera.width}, {direction}"
+                print(compare(cases, repeats, title=f"\n{title}"))
+            expected = drawn("numba", vertices, triangles, camera)
+            for name in backends:
+                print(f"GPU, {name} against the CPU: {alike(drawn(name, *here), expected)}")
+
+
+def drawn(
+    backend: Backend, vertices: Tensor, triangles: Tensor, camera: Camera
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, picture of random colours, gradients of a weighted sum of it by clip and colours."""
+    generator = torch.Generator().manual_seed(2)
+    colours = torch.rand(vertices.shape, generator=generator).to(vertices).requires_grad_()
+    clip = camera.clip(vertices).requires_grad_()
+    found = rasterize(clip, triangles, (camera.height, camera.width), backend=backend)
+    picture = interpolate(colours, triangles, found, backend=backend)
+    weights = torch.randn(picture.shape, generator=generator).to(picture)
+    by_clip, by_colours = torch.autograd.grad((picture * weights).sum(), (clip, colours))
+    return found.triangle_id.cpu(), picture.detach().cpu(), by_clip.cpu(), by_colours.cpu()
+
+
+def alike(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
+    """Pixels that see another triangle; how far colours of the others and gradients differ."""
+    same = found[0] == expected[0]
+    colours = (found[1] - expected[1])[same].abs().max()
+    gradients = ", ".join(
+        f"by {name} {float((mine - other).norm() / other.norm()):.1e}"
+        for name, mine, other in zip(("clip", "colours"), found[2:], expected[2:], strict=True)
+    )
+    return (
+        f"{int((~same).sum())} of {same.numel()} pixels see another triangle "
+        f"({float((~same).double().mean()):.1e}), colours of the others differ by up to "
+        f"{float(colours):.1e}, gradients (relative) {gradients}"
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks.fitting_speed import (
     race,
     report_presets,
     report_races,
+    time_on,
     time_presets,
 )
 from data.images import write_image
@@ -84,6 +85,20 @@ def test_presets_take_turns_and_kernels_come_back(fitter: FaceFitter, photo: Fac
     assert list(seconds) == ["fast", "balanced", "best", WITHOUT_KERNELS]
     assert all(len(times) == 1 and times[0] > 0 for times in seconds.values())
     assert photometric.pixel_rows is pixel_rows  # pyright: ignore[reportPrivateImportUsage]
+
+
+def test_fits_on_another_device_are_timed_alone_and_together(
+    tiny_face_data: FaceModelData, fitter: FaceFitter, photo: FaceBatch
+):
+    """The CPU stands in for the GPU, so that the energies are the same."""
+    ours = FaceFitter(fitter.face_model, fitter.camera, fitter.renderer)
+    photos = photo.rows(torch.tensor([0, 0]))
+    seconds, apart = time_on(torch.device("cpu"), FaceModel(tiny_face_data), ours, photos, 1)
+    assert {name: len(times) for name, times in seconds.items()} == {
+        **{f"{preset}, torch": 2 for preset in ("fast", "balanced", "best")},
+        **{f"{preset}, torch, together": 1 for preset in ("fast", "balanced", "best")},
+    }
+    assert apart < 1e-4
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]):
