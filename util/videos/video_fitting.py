@@ -52,6 +52,7 @@ from models.fitting.tracking import (
 )
 from models.landmarks import from_index
 from models.parameters import Coefficients, ParameterLayout
+from models.precision import full_products
 from models.renderer import Renderer
 from options.data_options import DetectionOptions
 from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
@@ -493,6 +494,8 @@ class _Work:
     def __init__(self, tools: _Tools) -> None:
         self._tools = tools
 
+    # A process of its own starts with what its container's environment says.
+    @full_products()
     def __call__(self, item: _Part) -> Arrays:
         return item.result(self._tools)
 

@@ -332,3 +332,68 @@ def test_everything_is_written(fitted: FollowedFace, coarse: FaceModel, tmp_path
     assert saved_report["frames_with_face"] == COUNT - len(EMPTY)
     assert saved_report["audio"] == "no sound"
     assert report.jitter_px <= report.jitter_tracked_px < report.jitter_given_px
+
+
+def test_workers_compute_matrix_products_in_full_precision():
+    """Whatever their container's environment says: no command has chosen a device in them."""
+
+    class Seen(video_fitting._ScanPart):
+        def result(self, tools: Any) -> Any:
+            return torch.get_float32_matmul_precision()
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        part = Seen(0, None)  # pyright: ignore[reportArgumentType]
+        assert video_fitting._Work(None)(part) == "highest"  # pyright: ignore
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class TrueLandmarks:
+    """A tracker that knows where the face is in each frame that comes."""
+
+    is_new = False
+
+    def __init__(self, landmarks: np.ndarray) -> None:
+        self._landmarks = iter(landmarks)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return next(self._landmarks)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("workers", "steps"), [(1, None), (1, "adam"), (2, None)])
+def test_a_gpu_follows_the_face_of_a_video_as_the_cpu_does(
+    tmp_path: Path,
+    coarse: FaceModel,
+    job: VideoJob,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    steps: str | None,
+):
+    """In this process and in processes of its own; where the face is seen is given."""
+    video = write_face_video(tmp_path / "talk.mp4", coarse, 8)
+    tracker = TrueLandmarks(video.landmarks)
+    monkeypatch.setattr(video_fitting, "LandmarkTracker", lambda _: tracker)
+    monkeypatch.setattr(video_fitting, "create_detector", lambda _: None)
+    schedule = None if steps is None else AdamSchedule(20, 5, next_rigid_steps=5, next_steps=3)
+    # Two parts, each frame in one of them.
+    mine = replace(job, video=video.path, part_frames=4, overlap_frames=0, schedule=schedule)
+    cache = tmp_path / "cache"
+    fitting = VideoFitting(mine, cache)
+    on_cpu = fitting.run().coefficients
+    del fitting  # which holds the folder's lock
+    for part in (*cache.glob("track_*"), cache / "person.npz"):
+        part.unlink()
+    fitting = VideoFitting(replace(mine, devices=("cuda:0",)), cache, workers)
+    followed = fitting.run()
+    on_gpu = followed.coefficients
+    assert followed.found.all() and len(list(cache.glob("track_*"))) == 2
+    # So few steps of Adam end on a slope, where rounding leads apart.
+    off, slices = 1 if steps is None else 4, coarse.layout.slices
+    for name, atol in (("angles_rad", 0.02), ("translation_dm", 0.05), ("expression", 0.2)):
+        np.testing.assert_allclose(
+            on_gpu[:, slices[name]], on_cpu[:, slices[name]], rtol=0, atol=off * atol
+        )
