@@ -334,3 +334,36 @@ def test_what_a_photo_cannot_have_is_refused_before_the_fit(
     with pytest.raises(InputError, match=r"--save panohead: .* wide\.png is 96 x 64; crop it"):
         command.main(["wide.png", "--save", "glb", "panohead", *RUN])
     assert not (folder / "fits").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--save", "glb", "texture", "--texture_size", "256"],
+        ["--same_person", "--fit_focal"],
+        ["--solver", "adam", "--first_rf_iters", "20", "--first_nrf_iters", "5"],
+        ["--init", "regress", "--name", "faces", "--epoch", "20", "--face_model", "open"],
+    ],
+)
+def test_a_gpu_fits_photos_as_the_cpu_does(
+    trained: Path,  # noqa: F811
+    photos: Path,
+    folder: Path,
+    argv: list[str],
+    capsys: pytest.CaptureFixture[str],
+):
+    for name, gpu_ids in (("cpu", "-1"), ("gpu", "0")):
+        command.main([str(photos), "--res_folder", name, *RUN, *argv, "--gpu_ids", gpu_ids])
+    assert "No GPU found" not in capsys.readouterr().out
+    of_cpu, of_gpu = folder / "cpu", folder / "gpu"
+    assert {p.name for p in of_gpu.iterdir()} == {p.name for p in of_cpu.iterdir()}
+    for stem in "ab":
+        found, expected = (loadmat(path / f"{stem}.mat") for path in (of_gpu, of_cpu))
+        np.testing.assert_allclose(found["lm68"], expected["lm68"], rtol=0, atol=0.3)
+        for block in ("id", "exp", "tex", "gamma"):
+            np.testing.assert_allclose(found[block], expected[block], rtol=0, atol=0.1)
+        for picture in of_cpu.glob(f"{stem}*.png"):
+            there, here = (read_image(p).astype(float) for p in (of_gpu / picture.name, picture))
+            assert np.abs(there - here).mean() < 1, picture.name

@@ -390,3 +390,43 @@ def test_a_damaged_checkpoint_is_named(trained: Path, photos: Path, content: byt
     trained.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(InputError, match=r"epoch_20\.pth"):
         command.main([*RUN, "--epoch", "20", "--img_folder", str(photos)])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--save", *("glb", "texture", "ply", "depth", "normals", "mask", "visibility", "camera")],
+        ["--solve_appearance"],
+        ["--refine"],
+    ],
+)
+def test_a_gpu_writes_what_the_cpu_does(
+    trained: Path, photos: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    """From one checkpoint, which a CPU has saved."""
+    argv = [*RUN, "--epoch", "20", "--img_folder", str(photos), "--texture_size", "256", *flags]
+    written = []
+    for name, gpu_ids in (("cpu", "-1"), ("gpu", "0")):
+        command.main([*argv, "--gpu_ids", gpu_ids])
+        results = trained.parent / "results" / "mask" / "epoch_20_000000"
+        written.append(results.rename(results.with_name(name)))
+    assert "No GPU found" not in capsys.readouterr().out
+    of_cpu, of_gpu = written
+    names = {path.relative_to(of_cpu) for path in of_cpu.rglob("*")}
+    assert {path.relative_to(of_gpu) for path in of_gpu.rglob("*")} == names
+    assert Path("a.mat") in names and (Path("a_depth.png") in names) == ("depth" in flags)
+    # The network sees the same in every photo: what remains is rounding, and the fit's way.
+    atol = 0.1 if "--refine" in flags else 1e-3
+    found, expected = (loadmat(folder / "a.mat") for folder in (of_gpu, of_cpu))
+    for block in ("id", "exp", "tex", "angle", "gamma", "trans"):
+        np.testing.assert_allclose(found[block], expected[block], rtol=0, atol=atol)
+    np.testing.assert_allclose(found["lm68"], expected["lm68"], rtol=0, atol=0.3)
+    for picture in of_cpu.rglob("*.png"):
+        there = np.asarray(Image.open(of_gpu / picture.relative_to(of_cpu)), dtype=float)
+        here = np.asarray(Image.open(picture), dtype=float)  # of 8 or 16 bits
+        assert np.abs(there - here).mean() < max(here.max(), 255) / 255, picture.name
+    there, here = (trimesh.load(folder / "a.obj", process=False) for folder in (of_gpu, of_cpu))
+    assert isinstance(there, trimesh.Trimesh) and isinstance(here, trimesh.Trimesh)
+    np.testing.assert_allclose(there.vertices, here.vertices, rtol=0, atol=2e-2)

@@ -13,10 +13,12 @@ import torch
 from data.prepared_files import PhotoFiles
 from data.tar_shards import pack_photos
 from models.face_model import FaceModel
+from models.networks.reconstruction import RECONSTRUCTION_NETS
 from options import parse_command
 from options.base_options import run_folder
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
+from tests.tiny_net import TinyBackbone
 from tests.util.reports.page_elements import Page
 from util import devices
 from util.errors import InputError
@@ -390,3 +392,48 @@ def test_bad_input_of_a_face_training_is_named(
     lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
     with pytest.raises(InputError, match=named):
         train.main([*FACES, *RUN, *lists, *argv])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+def test_a_training_on_a_gpu_goes_on_from_its_checkpoint(
+    folder: Path, open_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch, amp: str
+):
+    """With all that it has kept, though GPUs add up in an order that changes; then on the CPU."""
+    monkeypatch.setitem(RECONSTRUCTION_NETS, "resnet18", TinyBackbone)
+    make_photos(folder / "photos", open_face_model, 6)
+    lists = ["--flist", "photos/masks.txt", "--flist_val", "photos/masks.txt", "--data_root", "."]
+    net = ["--net_recon", "resnet18", "--w_feat", "0", "--face_model", "open", "--lr", "1e-4"]
+    sizes = ["--batch_size", "2", "--batch_size_val", "4", "--num_threads", "0"]
+    argv = [*lists, *net, *sizes, "--num_cpu_threads", "1", "--renderer", "torch"]
+    on_gpu = [*argv, "--gpu_ids", "0", "--amp", amp]
+    train.main([*on_gpu, "--name", "whole", "--n_epochs", "2"])
+    train.main([*on_gpu, "--name", "parts", "--n_epochs", "1"])
+    train.main([*on_gpu, "--name", "parts", "--n_epochs", "2", "--continue_train"])
+    whole, parts = (
+        load_checkpoint(Path("checkpoints") / name / "epoch_2.pth") for name in ("whole", "parts")
+    )
+    assert parts["progress"]["step"] == whole["progress"]["step"] == 6
+    assert ("scaler" in parts) == (amp == "fp16") and parts.get("scaler") == whole.get("scaler")
+    (there,), (here,) = whole["random"], parts["random"]
+    assert torch.equal(here["cuda"], there["cuda"]) and torch.equal(here["torch"], there["torch"])
+    for name, value in whole["net_recon"].items():
+        assert value.device.type == "cpu"
+        # Six steps of Adam move a weight by 6e-4 at most.
+        torch.testing.assert_close(parts["net_recon"][name], value, rtol=1e-2, atol=2e-4, msg=name)
+    moments, expected = parts["opt_00"]["state"], whole["opt_00"]["state"]
+    assert moments.keys() == expected.keys()
+    for number, state in expected.items():
+        assert float(moments[number]["step"]) == float(state["step"])
+        largest = float(state["exp_avg_sq"].max())
+        torch.testing.assert_close(
+            moments[number]["exp_avg_sq"], state["exp_avg_sq"], rtol=0.1, atol=0.05 * largest
+        )
+    on_cpu = [*argv, "--gpu_ids", "-1", "--amp", "none"]
+    train.main([*on_cpu, "--name", "parts", "--n_epochs", "3", "--continue_train"])
+    train.main([*on_gpu, "--name", "parts", "--n_epochs", "4", "--continue_train"])
+    run = Path("checkpoints/parts")
+    assert list_checkpoints(run) == ["1", "2", "3", "4", "latest"]
+    last = load_checkpoint(run / "epoch_4.pth")["net_recon"]
+    assert all(value.isfinite().all() for value in last.values())

@@ -489,3 +489,24 @@ def test_faces_of_three_kinds_in_one_batch(tiny_face_model: FaceModel):
 def test_fits_of_another_camera_are_refused(tiny_face_model: FaceModel):
     with pytest.raises(InputError, match="--w_coeff: photos are fitted with the R-Net's own"):
         make(tiny_face_model, LabelOptions(w_coeff=1.0), CameraOptions(focal=900.0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_of_three_kinds_on_a_gpu(tiny_face_data: FaceModelData):
+    """From pinned memory: the losses are those of the CPU."""
+    found = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        on_cpu = make(FaceModel(tiny_face_data))
+        batch = with_fits(on_cpu, [False, True, False, False], [True, False, False, True])
+        chosen = replace(ACTIVE, weak_from=1.0), LabelOptions(w_coeff=0.5, coeff_until=0.5)
+        model = make(FaceModel(tiny_face_data), *chosen, device=device)
+        model.set_progress(0.1)
+        model.set_input(batch.pin_memory() if device == "cuda" else batch)
+        assert model.optimize_parameters()
+        assert list(model.losses) == ["all", *TRUTH, *WEAK]
+        found.append(torch.stack([value.detach().cpu() for value in model.losses.values()]))
+        assert all(sign.device.type == device for sign in model.signs().values())
+        assert model.visuals().device.type == device
+    torch.testing.assert_close(found[1], found[0], rtol=0.02, atol=1e-3)

@@ -27,12 +27,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ddfa_folder(tmp_path_factory.mktemp("ddfa") / "data", count=6)
 
 
-def make(root: Path, training: OptimiserOptions | None = None, **settings) -> SynergyModel:
+def make(
+    root: Path, training: OptimiserOptions | None = None, device: torch.device = CPU, **settings
+) -> SynergyModel:
     found = read_morphable_folder(root / "3dmm_data")
     assets = SynergyAssets(SynergyFace(found.arrays), found.whitening, SynergyMeaning())
     options = SynergyOptions(**{"arch": "mobilenet_025", **settings})
     groups = [options, training or OptimiserOptions(optimizer="sgd", lr=0.02)]
-    return SynergyModel(ParsedOptions(groups), assets, CPU)
+    return SynergyModel(ParsedOptions(groups), assets, device)
 
 
 def batch(root: Path) -> FaceBatch:
@@ -140,3 +142,23 @@ def test_what_cannot_train_is_refused(root: Path):
         model.set_input(FaceBatch(faces.images, faces.paths))
     with pytest.raises(ValueError, match="--w_param is -1"):
         SynergyOptions(w_param=-1.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_steps_on_a_gpu_are_those_of_the_cpu(root: Path):
+    losses = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        training = OptimiserOptions(optimizer="sgd", lr=1e-3)
+        model, faces = make(root, training, torch.device(device)), batch(root)
+        steps = []
+        for _ in range(3):
+            model.set_input(faces)
+            assert model.optimize_parameters()
+            steps.append(torch.stack(list(model.losses.values())).detach().cpu())
+        assert {p.device.type for p in model.net.parameters()} == {device}
+        assert model.visuals().device.type == device
+        losses.append(torch.stack(steps))
+    # The GPU's convolutions round to TF32.
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=1e-4)

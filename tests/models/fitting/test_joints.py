@@ -189,3 +189,18 @@ def test_tables_are_those_of_the_face(model: FaceModel):
     posed = tables.posed(model, at_rest, model.layout)
     torch.testing.assert_close(posed.surface[..., :5], tables.surface, rtol=1e-4, atol=1e-5)
     assert posed.surface.shape[2] == 5 + 6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_fits_joints_as_the_cpu_does(model: FaceModel):
+    batch, fits = photo_of(model, turned(model)), []
+    for device in ("cpu", "cuda"):
+        camera = Camera.rnet().to(device)
+        fitter = FaceFitter(model.to(device), camera, Renderer("torch"), HELD_LOOSELY)
+        fits.append(fitter.fit(batch.to(device), RULES))
+    on_cpu, on_gpu = (fit.coefficients for fit in fits)
+    assert on_gpu.identity.is_cuda
+    assert on_cpu.joints_rad is not None and on_gpu.joints_rad is not None
+    torch.testing.assert_close(on_gpu.joints_rad.cpu(), on_cpu.joints_rad, rtol=0, atol=0.02)
+    torch.testing.assert_close(on_gpu.angles_rad.cpu(), on_cpu.angles_rad, rtol=0, atol=0.02)

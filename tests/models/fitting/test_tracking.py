@@ -27,13 +27,14 @@ from models.fitting.tracking import (
     nearness,
     smooth,
     track,
+    track_adam,
 )
 from models.parameters import Coefficients
 from models.renderer import Renderer, rasterize
 from models.skeleton import rotation_from_axis_angle
 from models.stages import reconstruct
 from options.face_options import FaceModelOptions
-from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
+from options.fitting_weights import PUBLIC_WEIGHTS, AdamSchedule, FitWeights, TrackWeights
 from util.assets import load_face_model
 from util.videos.video_fitting import NEXT_RULES, TRACK_STRIDE
 
@@ -412,3 +413,33 @@ def test_frames_of_a_known_face_weigh_otherwise(tiny_face_model: FaceModel):
         for term in (one.priors_of(layout)["expression"] for one in (fitter, other))
     ]
     assert costs[1] == pytest.approx(0.5 * costs[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_follows_a_face_as_the_cpu_does(tiny_face_model: FaceModel, photo):
+    """By either way of stepping, of a person who is known."""
+    fitter, batch, true = photo
+    schedule, frames = AdamSchedule(rigid_steps=20, steps=20), []
+    for device in ("cpu", "cuda"):
+        model, there = tiny_face_model.to(device), batch.to(device)
+        person = model.layout.split(true.to(device))
+        known = FaceFitter(model, Camera.rnet().to(device), Renderer("torch"), fitter.weights)
+        known = known.knowing(person)
+        start = begin(known, person, there)
+        first = track(known, start, there, NEXT_RULES, TrackWeights())
+        rendered = first.rendered
+        frames.append(
+            [
+                first,
+                track(known, first.coefficients, there, NEXT_RULES, TrackWeights(), 4, rendered),
+                track_adam(known, start, there, schedule, TrackWeights(), is_first=True),
+            ]
+        )
+    for on_cpu, on_gpu in zip(*frames, strict=True):
+        assert on_gpu.motion.is_cuda
+        torch.testing.assert_close(on_gpu.motion.cpu(), on_cpu.motion, rtol=0, atol=0.02)
+        largest = float(on_cpu.certainty.abs().max())
+        torch.testing.assert_close(
+            on_gpu.certainty.cpu(), on_cpu.certainty, rtol=0.05, atol=1e-3 * largest
+        )

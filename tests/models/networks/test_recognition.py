@@ -149,3 +149,17 @@ def test_landmarks_land_on_the_template():
     rows, columns = torch.meshgrid(torch.arange(112.0), torch.arange(112.0), indexing="ij")
     centre = torch.stack([(weights * columns).sum(), (weights * rows).sum()]) / weights.sum()
     assert torch.allclose(centre, target, atol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_embeds_as_the_cpu_does(net: RecognitionNet):
+    images = torch.rand(2, 3, 224, 224)
+    transforms = torch.tensor([[[0.6, 0.05, 2.0], [-0.05, 0.6, 3.0]]]).expand(2, -1, -1)
+    here = net(images, transforms)
+    there = net.to("cuda")(images.to("cuda"), transforms.to("cuda"))
+    aligned = net.align(images.to("cuda"), transforms.to("cuda")).cpu()
+    torch.testing.assert_close(aligned, net.cpu().align(images, transforms), rtol=0, atol=1e-4)
+    # Its convolutions round to TF32.
+    largest = float(here.abs().max())
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=0.02 * largest)
