@@ -46,7 +46,8 @@ class FaceBatch:
 
     def pin_memory(self) -> FaceBatch:
         """Copy every tensor to where a GPU can fetch it by itself; a DataLoader calls this."""
-        return self._changed(Tensor.pin_memory)
+        # Contiguous: what was expanded cannot be written to as it is.
+        return self._changed(lambda value: value.contiguous().pin_memory())
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> FaceBatch:
         changed = {

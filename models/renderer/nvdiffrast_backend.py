@@ -8,11 +8,13 @@ installed.
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import cpp_extension
 
 FIXED_EPSILON = 1e-6
 """nvdiffrast's own, compiled into its gradient."""
@@ -29,12 +31,24 @@ def _library() -> Any:
     return library
 
 
+def _start(library: Any, device: torch.device) -> Any:
+    try:
+        return library.RasterizeCudaContext(device=device)
+    except ModuleNotFoundError as error:
+        # What it compiled itself, before 0.4, it imports by name; but torch, which has loaded it,
+        # no longer makes it known by that. Python finds it where it was built.
+        if not (error.name or "").startswith("nvdiffrast_plugin"):
+            raise
+        sys.path.append(cpp_extension._get_build_directory(str(error.name), verbose=False))
+        return library.RasterizeCudaContext(device=device)
+
+
 @lru_cache(maxsize=16)
 def _context(device: torch.device) -> Any:
     # Contexts own buffers on their device and are costly to make.
     library = _library()
     try:
-        return library.RasterizeCudaContext(device=device)
+        return _start(library, device)
     except (ImportError, OSError, RuntimeError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ValueError(

@@ -438,7 +438,7 @@ def test_a_gpu_follows_a_face_as_the_cpu_does(tiny_face_model: FaceModel, photo)
         )
     for on_cpu, on_gpu in zip(*frames, strict=True):
         assert on_gpu.motion.is_cuda
-        torch.testing.assert_close(on_gpu.motion.cpu(), on_cpu.motion, rtol=0, atol=0.02)
+        torch.testing.assert_close(on_gpu.motion.cpu(), on_cpu.motion, rtol=0, atol=0.05)
         largest = float(on_cpu.certainty.abs().max())
         torch.testing.assert_close(
             on_gpu.certainty.cpu(), on_cpu.certainty, rtol=0.05, atol=1e-3 * largest

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils import cpp_extension
 
 from models import facerecon_model
 from models.camera import Camera
@@ -53,6 +56,23 @@ def broken(monkeypatch: pytest.MonkeyPatch):
 def test_a_library_that_does_not_start_is_explained(broken: None):
     with pytest.raises(ValueError, match=r"cannot start \(Ninja is required.*\).*--renderer torch"):
         nvdiffrast_backend.check_usable(torch.device("cuda"))
+
+
+def test_what_it_compiled_itself_is_found_by_its_name(
+    broken: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As nvdiffrast 0.3 with torch 2.11: compiled and loaded, but not known by its name."""
+    plugin = "nvdiffrast_plugin_0_3_of_a_test"
+    (tmp_path / f"{plugin}.py").write_text("context = 'a context'")
+    monkeypatch.setattr(cpp_extension, "_get_build_directory", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(
+        BrokenLibrary,
+        "RasterizeCudaContext",
+        lambda self, device: importlib.import_module(plugin).context,
+    )
+    assert nvdiffrast_backend._context(torch.device("cuda", 0)) == "a context"
+    sys.modules.pop(plugin)
 
 
 def test_it_is_started_on_the_device_of_the_run(broken: None, monkeypatch: pytest.MonkeyPatch):
@@ -107,7 +127,10 @@ def drawn(
 def assert_alike(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> None:
     same = ours[0] == theirs[0]
     assert float((~same).float().mean()) <= PIXELS_THAT_MAY_DIFFER
-    torch.testing.assert_close(ours[1][same], theirs[1][same], rtol=1e-4, atol=1e-4)
+    # Of triangles seen almost edge-on barycentrics are quotients of tiny numbers.
+    apart = (ours[1][same] - theirs[1][same]).abs()
+    assert float(apart.max()) < 2e-3
+    assert float((apart > 1e-4).float().mean()) <= PIXELS_THAT_MAY_DIFFER
     for mine, other in zip(ours[2:], theirs[2:], strict=True):
         # Of the few pixels that see another triangle the gradient goes to other vertices.
         near = (mine - other).abs() <= 1e-3 * float(other.abs().max())
