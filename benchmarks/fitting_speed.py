@@ -26,7 +26,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
-from benchmarks.timing import compare
+from benchmarks.timing import compare, settle
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel
@@ -137,17 +137,12 @@ def time_presets(
 
 
 def time_on(
-    device: torch.device,
-    face_model: FaceModel,
-    on_cpu: FaceFitter,
-    photos: FaceBatch,
-    repeats: int,
+    face_model: FaceModel, on_cpu: FaceFitter, photos: FaceBatch, repeats: int
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds of each preset and renderer on a GPU, by name.
 
     Args:
-        device: the GPU.
-        face_model: goes to it; not the one of `on_cpu`.
+        face_model: on the GPU.
         on_cpu: whose energies are compared.
         photos: all of them.
         repeats: of each, in turns; the median counts.
@@ -156,7 +151,8 @@ def time_on(
         The seconds for each photo; the largest relative difference of energies at the end of
         `balanced`.
     """
-    face_model, camera = face_model.to(device), Camera.rnet().to(device)
+    device = face_model.mean_shape.device
+    camera = Camera.rnet().to(device)
     backends: list[Backend] = ["torch"]
     if resolve_backend("auto", device) == "nvdiffrast":
         backends.append("nvdiffrast")
@@ -206,6 +202,7 @@ def course_of(fitter: FaceFitter, batch: FaceBatch, repeats: int) -> Course:
         start = time.perf_counter()
 
         def watch(_name: str, evaluation: Evaluation, start: float = start) -> None:
+            settle()
             laps[-1].append(time.perf_counter() - start)
             steps.append(evaluation.coefficients)
 
@@ -227,6 +224,7 @@ def race(fitter: FaceFitter, batch: FaceBatch, schedule: AdamSchedule, repeats: 
     course = course_of(fitter, batch, repeats)
     start = time.perf_counter()
     fit = fit_adam(fitter, batch, schedule)
+    settle()
     seconds = time.perf_counter() - start
     return Race(seconds, energy_of(fitter, batch, fit.coefficients), course)
 
@@ -277,20 +275,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     fitter = FaceFitter(face_model, Camera.rnet(), Renderer())
     report_presets(time_presets(fitter, batches, wanted.repeats))
+    face_models = {"CPU": face_model}
     if torch.cuda.is_available():
-        again, _ = choose_face_model(chosen)
-        gpu, photos = torch.device("cuda"), to_fit_batch(faces)
-        on_gpu, apart = time_on(gpu, again, fitter, photos, wanted.repeats)
+        on_gpu = choose_face_model(chosen)[0].to(torch.device("cuda"))
+        face_models["GPU"] = on_gpu
+        seconds, apart = time_on(on_gpu, fitter, to_fit_batch(faces), wanted.repeats)
         print(
             f"{torch.cuda.get_device_name()}, energies of balanced within {apart:.1e} of the CPU's"
         )
-        report_presets(on_gpu)
+        report_presets(seconds)
     if not wanted.race:
         return
-    public = FaceFitter(face_model, Camera.rnet(), Renderer(), PUBLIC_WEIGHTS)
     schedule = options[AdamOptions].schedule
-    races = [race(public, batch, schedule, wanted.repeats) for batch in batches]
-    report_races([face.stem for face in faces], races, schedule)
+    for name, model in face_models.items():
+        device = model.mean_shape.device
+        public = FaceFitter(model, Camera.rnet().to(device), Renderer(), PUBLIC_WEIGHTS)
+        races = [race(public, batch.to(device), schedule, wanted.repeats) for batch in batches]
+        print(f"on the {name}")
+        report_races([face.stem for face in faces], races, schedule)
 
 
 if __name__ == "__main__":

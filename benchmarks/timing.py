@@ -100,15 +100,15 @@ def compare(
         for name, call in cases.items():
             if before is not None:
                 before()
-            _settle()
+            settle()
             start = time.perf_counter()
             call()
-            _settle()
+            settle()
             seconds[name].append(time.perf_counter() - start)
     return TimingTable(tuple(Timing(name, tuple(times)) for name, times in seconds.items()), title)
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait for the GPU, if there is one: what is asked of it returns at once."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -93,7 +93,7 @@ def test_fits_on_another_device_are_timed_alone_and_together(
     """The CPU stands in for the GPU, so that the energies are the same."""
     ours = FaceFitter(fitter.face_model, fitter.camera, fitter.renderer)
     photos = photo.rows(torch.tensor([0, 0]))
-    seconds, apart = time_on(torch.device("cpu"), FaceModel(tiny_face_data), ours, photos, 1)
+    seconds, apart = time_on(FaceModel(tiny_face_data), ours, photos, 1)
     assert {name: len(times) for name, times in seconds.items()} == {
         **{f"{preset}, torch": 2 for preset in ("fast", "balanced", "best")},
         **{f"{preset}, torch, together": 1 for preset in ("fast", "balanced", "best")},
@@ -138,8 +138,8 @@ def test_from_photos_to_tables(
     assert shown[0].startswith("face model: tiny") or "tiny.npz" in shown[0]
     assert shown[1] == "1 photos, 1 threads"
     assert [text.split()[0] for text in shown[3:7]] == ["fast", "balanced", "best", "balanced,"]
-    assert shown[8] == "to the energy after 20 + 3 steps of Adam"
-    assert shown[10].startswith("one ") and shown[11].startswith("median of 1 ")
+    assert shown[8:10] == ["on the CPU", "to the energy after 20 + 3 steps of Adam"]
+    assert shown[11].startswith("one ") and shown[12].startswith("median of 1 ")
     assert torch.get_num_threads() == 1
     with pytest.raises(InputError, match=r"--photos .*nowhere"):
         fitting_speed.main(["--photos", str(tmp_path / "nowhere")])
