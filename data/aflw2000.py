@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from data.images import read_image
+from options.face_options import SYNERGY_CROP_PX
 from util.errors import InputError
 from util.text import decode_text
 
-SYNERGY_CROP_PX = 120
-"""Side of the crops that 3DDFA and SynergyNet see."""
 IMAGES, LIST = "AFLW2000-3D_crop", "AFLW2000-3D_crop.list"
 YAW = "AFLW2000-3D.pose.npy"
 ORIGINAL = "AFLW2000-3D.pts68.npy"

@@ -13,10 +13,11 @@ from data.base_dataset import FaceDataset, FaceSample
 from data.images import read_image
 from models.assets import SynergyAssets
 from options.data_options import DatatoolOptions
+from options.face_options import DATATOOL_PX
 from options.groups import DATASET_GROUPS
 from options.train_options import LoaderOptions
 from util.errors import InputError
-from util.synergy.datatool_files import IMAGE_PX, Annotation, read_tags, split_tags
+from util.synergy.datatool_files import Annotation, read_tags, split_tags
 
 FARTHEST_PX = 5.0
 """Mean distance between an annotation's landmarks and those of its parameters that rounding and
@@ -73,9 +74,9 @@ class DatatoolDataset(FaceDataset):
                 "square, as those of 300W-LP"
             )
         parameters = annotation.parameters
-        if width != IMAGE_PX:
+        if width != DATATOOL_PX:
             image = _resized(image)
-            parameters = _scaled(parameters, IMAGE_PX / width)
+            parameters = _scaled(parameters, DATATOOL_PX / width)
         whitened = (parameters - self._mean) / self._std
         return FaceSample(image=image, path=str(annotation.image), coefficients=whitened)
 
@@ -85,7 +86,7 @@ def _check_face(annotation: Annotation, assets: SynergyAssets) -> None:
     size = read_image(annotation.image).shape[0]
     parameters = torch.from_numpy(annotation.parameters)[None]
     found = assets.face.landmarks(parameters)[0, :2, :68].numpy()
-    found[1] += size - IMAGE_PX  # counted from the top of this picture
+    found[1] += size - DATATOOL_PX  # counted from the top of this picture
     given = annotation.landmarks[:2, :68]
     distance = float(np.linalg.norm(found - given, axis=0).mean())
     if distance > FARTHEST_PX:
@@ -97,7 +98,7 @@ def _check_face(annotation: Annotation, assets: SynergyAssets) -> None:
 
 
 def _resized(image: np.ndarray) -> np.ndarray:
-    size = (IMAGE_PX, IMAGE_PX)
+    size = (DATATOOL_PX, DATATOOL_PX)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from options.face_options import SYNERGY_CROP_PX
 from util.errors import InputError
 
 LANDMARK_FACTOR = math.sqrt(2)
@@ -31,7 +32,7 @@ class SquareCrop:
     right: int
     """Column after the last one."""
     bottom: int
-    crop_px: int = 120
+    crop_px: int = SYNERGY_CROP_PX
     """Side of the scaled crop."""
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class SquareCrop:
 
     @classmethod
     def about_landmarks(
-        cls, landmarks: np.ndarray, photo_size: tuple[int, int], crop_px: int = 120
+        cls, landmarks: np.ndarray, photo_size: tuple[int, int], crop_px: int = SYNERGY_CROP_PX
     ) -> SquareCrop:
         """As crops of training data lie about landmarks.
 
@@ -67,7 +68,7 @@ class SquareCrop:
 
     @classmethod
     def about_detection(
-        cls, box: np.ndarray, photo_size: tuple[int, int], crop_px: int = 120
+        cls, box: np.ndarray, photo_size: tuple[int, int], crop_px: int = SYNERGY_CROP_PX
     ) -> SquareCrop:
         """As SynergyNet's demo puts a crop about a detector's box (left, top, right, bottom)."""
         half = math.floor(DETECTION_FACTOR * float(box[3] - box[1]) / 2)
@@ -75,7 +76,7 @@ class SquareCrop:
         return cls._about(centre, half, photo_size, crop_px)
 
     @classmethod
-    def whole(cls, photo_size: tuple[int, int], crop_px: int = 120) -> SquareCrop:
+    def whole(cls, photo_size: tuple[int, int], crop_px: int = SYNERGY_CROP_PX) -> SquareCrop:
         """The photo is the crop."""
         return cls(photo_size, 0, 0, photo_size[0], photo_size[1], crop_px)
 

@@ -14,6 +14,10 @@ from util.model_files.ict_folder import check_ict_folder
 
 CROP_PX = 224
 """Side of the R-Net's aligned crop in pixels."""
+SYNERGY_CROP_PX = 120
+"""Side of the crops that 3DDFA and SynergyNet see."""
+DATATOOL_PX = 450
+"""Side of the pictures of the datatool, which SynergyNet's variant for BFM takes as they are."""
 
 
 @dataclass(frozen=True)

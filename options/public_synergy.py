@@ -14,6 +14,7 @@ from data.images import check_image, is_image_name, list_images
 from data.video_kind import check_video_file
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
+from options.face_options import SYNERGY_CROP_PX
 from options.fitting_weights import SmoothingOptions
 from options.flags import ParsedOptions, config_flags, no_effect, parse_command
 from options.groups import SYNERGY_GROUPS
@@ -49,7 +50,7 @@ class PublicDemoOptions:
     """Take the .png files of the folder; else its .jpg."""
     num_img: int = 0
     """Only so many photos of the folder; 0 takes all (-num_img)."""
-    img_size: int = no_effect(120, _SIZE)
+    img_size: int = no_effect(SYNERGY_CROP_PX, _SIZE)
     batch_size: int = no_effect(1, "a photo's faces go through the network together")
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class PublicBenchmarkOptions:
     device: str = "0"
     """GPU; without one the CPU is taken (-d)."""
     arch: str = no_effect("mobilenet_v2", "the checkpoint says which network it is")
-    img_size: int = no_effect(120, _SIZE)
+    img_size: int = no_effect(SYNERGY_CROP_PX, _SIZE)
 
 
 DEMO_GROUPS = (PublicDemoOptions, BaseOptions, DetectionOptions, *SYNERGY_GROUPS)

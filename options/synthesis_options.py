@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from data.sharding import Shard
-from options.face_options import CROP_PX
+from options.face_options import CROP_PX, DATATOOL_PX, SYNERGY_CROP_PX
 from util.errors import InputError
 
-LAYOUT_PX = {"ddfa": 120, "aflw2000": 120, "datatool": 450}
+LAYOUT_PX = {"ddfa": SYNERGY_CROP_PX, "aflw2000": SYNERGY_CROP_PX, "datatool": DATATOOL_PX}
 """Sides of the pictures in layouts of other programs."""
 FEWEST_TO_VALIDATE, VALIDATION_COUNT = 8, 256
 """Fewest faces that are made for validation, and most, unless --n_val says how many."""

@@ -12,6 +12,7 @@ from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout, SynergyMeaning
 from options.data_options import DatatoolOptions, DdfaOptions
 from options.face_options import (
+    DATATOOL_PX,
     FaceModelOptions,
     FaceRegion,
     check_face_model,
@@ -42,7 +43,6 @@ from util.model_files.ict_folder import CONVERTED, FOLDER, check_ict_folder, fin
 from util.model_files.recognition_file import load_recognition_net
 from util.model_files.reconstruction_file import read_initial_weights
 from util.synergy.datatool_files import (
-    IMAGE_PX,
     LANDMARKS,
     datatool_whitening,
     read_bfm_mat,
@@ -242,6 +242,6 @@ def _load_datatool_assets(options: ParsedOptions) -> SynergyAssets:
     print(f"Face model: {arrays.card}, {message}")
     sizes = arrays.shape_basis.shape[2], arrays.expression_basis.shape[2]
     layout = SynergyLayout(ANGLE_POSE, *sizes)
-    meaning = SynergyMeaning(layout, IMAGE_PX, "rgb01", LANDMARKS)
-    face = SynergyFace(arrays, layout, IMAGE_PX)
+    meaning = SynergyMeaning(layout, DATATOOL_PX, "rgb01", LANDMARKS)
+    face = SynergyFace(arrays, layout, DATATOOL_PX)
     return SynergyAssets(face, datatool_whitening(layout, of_bfm=of_bfm), meaning)

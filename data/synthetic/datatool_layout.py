@@ -30,9 +30,10 @@ from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace
 from models.synergy.parameters import ANGLE_POSE, SynergyLayout
 from models.synergy.pose import head_pose
+from options.face_options import DATATOOL_PX
 from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
-from util.synergy.datatool_files import IMAGE_PX, stand_in_arrays
+from util.synergy.datatool_files import stand_in_arrays
 
 TAG, VALIDATION_TAG = "SYNTH", "SYNTH_VAL"
 _WIDENED, _WIDENED_TOP = 0.22, 0.66
@@ -53,7 +54,7 @@ def generate_datatool(
     pictures = open_backgrounds(options)
     photographer = CropPhotographer(
         face_model,
-        size_px=IMAGE_PX,
+        size_px=DATATOOL_PX,
         looks=options.looks,
         pictures=pictures,
         layout=layout,
@@ -73,7 +74,7 @@ def generate_datatool(
     )
     made, truth = make_faces(options, chunk, progress=progress)
     if truth is not None:
-        face = SynergyFace(arrays, layout, IMAGE_PX)
+        face = SynergyFace(arrays, layout, DATATOOL_PX)
         annotations = _annotations(truth, face_model, face, tag)
         content = {
             "info": {"description": f"generated faces of {truth.face_model}"},
@@ -99,7 +100,7 @@ def _annotations(
     expression = flat[:, slices["expression"]][:, : face.layout.expression]
     blocks = [shape, expression]
     pose = head_pose(
-        torch.from_numpy(label_parameters(truth.rotation, truth.intrinsics, [], IMAGE_PX))
+        torch.from_numpy(label_parameters(truth.rotation, truth.intrinsics, [], DATATOOL_PX))
     )
     angles = pose.angles_rad().numpy()
     numbers = [angles, pose.translation_px.numpy(), pose.scale.numpy()[:, None], *blocks]

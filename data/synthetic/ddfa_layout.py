@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.aflw2000 import SYNERGY_CROP_PX
 from data.synthetic.coefficients import SyntheticTruth
 from data.synthetic.crops import CropKind, CropPhotographer, label_parameters
 from data.synthetic.generate import (
@@ -32,6 +31,7 @@ from models.face_model import FaceModel
 from models.synergy.morphable import SynergyFace, face_arrays
 from models.synergy.parameters import DDFA_LAYOUT, Whitening
 from models.synergy.pose import head_pose
+from options.face_options import SYNERGY_CROP_PX
 from options.synthesis_options import SynthesisOptions
 from util.atomic import write_text
 from util.errors import InputError

@@ -21,6 +21,7 @@ from models.face_model import FaceModel, IdentityCard
 from models.precision import full_products
 from models.synergy.parameters import SynergyLayout
 from models.synergy.pose import MICROMETRES_PER_DM, matrix_and_shift
+from options.face_options import SYNERGY_CROP_PX
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class SynergyFace(nn.Module):
     uv_triangles: Tensor | None
 
     def __init__(
-        self, arrays: SynergyFaceArrays, layout: SynergyLayout | None = None, image_px: int = 120
+        self,
+        arrays: SynergyFaceArrays,
+        layout: SynergyLayout | None = None,
+        image_px: int = SYNERGY_CROP_PX,
     ) -> None:
         """Turn arrays into buffers.
 

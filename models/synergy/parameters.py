@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from options.face_options import SYNERGY_CROP_PX
+
 MATRIX_POSE, ANGLE_POSE = 12, 7
 """Pose as a 3 x 4 matrix, row by row; or as pitch, yaw, roll, translation, scale."""
 
@@ -118,7 +120,7 @@ class SynergyMeaning:
     """What the numbers of a network mean, beside the face model: checkpoints carry it."""
 
     layout: SynergyLayout = DDFA_LAYOUT
-    image_px: int = 120
+    image_px: int = SYNERGY_CROP_PX
     """Side of the crops; landmarks count in their pixels."""
     input_range: str = "bgr128"
     """How a network wants its images; a key of `models.synergy.network.INPUT_RANGES`."""

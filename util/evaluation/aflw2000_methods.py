@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.aflw2000 import SYNERGY_CROP_PX, Aflw2000, continuous_to_photo, to_photo
+from data.aflw2000 import Aflw2000, continuous_to_photo, to_photo
 from data.alignment import align_face
 from data.ddfa_dataset import black_border
 from data.detection import LandmarkDetector, create_detector
@@ -38,7 +38,12 @@ from models.synergy.pose import HeadPose, head_pose
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import BenchmarkFitOptions
-from options.face_options import CameraOptions, FaceModelOptions, RenderOptions
+from options.face_options import (
+    SYNERGY_CROP_PX,
+    CameraOptions,
+    FaceModelOptions,
+    RenderOptions,
+)
 from options.flags import ParsedOptions
 from util.assets import choose_face_model
 from util.devices import choose_device

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.aflw2000 import SYNERGY_CROP_PX
 from data.detection import LandmarkDetector, overlap
 from data.images import list_images, read_image
 from data.photo_folder import PhotoFace, photo_face
 from models.parameters import Coefficients
+from options.face_options import SYNERGY_CROP_PX
 from util.errors import InputError
 from util.evaluation.aflw2000_methods import mean_face_points
 from util.evaluation.kept_results import KeptResults

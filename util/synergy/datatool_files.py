@@ -25,11 +25,11 @@ from scipy.io import loadmat
 from models.face_model import FaceModel, IdentityCard, array_fingerprint
 from models.synergy.morphable import SynergyFaceArrays, face_arrays
 from models.synergy.parameters import ANGLE_POSE, DATATOOL_LAYOUT, SynergyLayout, Whitening
+from options.face_options import DATATOOL_PX
 from util.errors import InputError
 from util.model_files.mat_file import foreign_data
 from util.text import decode_text
 
-IMAGE_PX = 450
 LANDMARKS = 77
 _SHAPE_STD, _EXPRESSION_STD, _SCALE_STD = 1e7, 10.0, 0.01
 """By which the public code divides."""
@@ -153,7 +153,7 @@ def read_bfm_mat(path: Path) -> SynergyFaceArrays:
 def datatool_whitening(layout: SynergyLayout, *, of_bfm: bool) -> Whitening:
     """What the public code divides by; no mean. Our models count in sigma, not in millions."""
     shape = _SHAPE_STD if of_bfm else 10.0
-    std = [1.0] * 3 + [float(IMAGE_PX)] * 3 + [_SCALE_STD]
+    std = [1.0] * 3 + [float(DATATOOL_PX)] * 3 + [_SCALE_STD]
     std += [shape] * layout.shape + [_EXPRESSION_STD] * layout.expression
     return Whitening(torch.zeros(layout.size), torch.tensor(std))
 
