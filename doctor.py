@@ -84,7 +84,7 @@ def show(title: str, found: Iterable[Finding]) -> list[Finding]:
         kept.append(finding)
         print(f"  {finding.state:<8} {finding.subject}: {finding.detail}", flush=True)
     if not kept:
-        print("  none")
+        print("  none yet")
     return kept
 
 

@@ -26,7 +26,7 @@ from tests.test_test_command import trained  # noqa: F401 - a fixture
 from util import diagnosis, installation
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
-from util.installation import OPTIONAL, REQUIRED, Package, version_of
+from util.installation import OPTIONAL, REQUIRED, Finding, Package, version_of
 from util.model_files.bfm09_folder import SOURCE_FILES
 from util.model_files.bfm_conversion import check_source
 from util.model_files.bfm_file import write_bfm_model
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def forget() -> None:
     """What a run keeps of the files, which are others in the next one."""
     diagnosis._face_model.cache_clear()
-    diagnosis._chosen_device.cache_clear()
+    diagnosis._found_device.cache_clear()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -60,12 +60,14 @@ def line_of(shown: list[str], subject: str) -> str:
     return line
 
 
-def test_a_fresh_clone_works(capsys: pytest.CaptureFixture[str]):
+def test_a_fresh_clone_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(diagnosis, "version_of", lambda _: "1.0")
     doctor.main(ARGV)
     shown = lines(capsys)
     assert shown[-1] == (
         "Works now: data_preparation.py, make_synthetic.py, train.py, "
-        "test.py (once a run is trained), fit.py, animate.py, app.py"
+        "test.py (once a run is trained), fit.py, animate.py, app.py, "
+        "evaluate.py (with the files of a benchmark), export.py (once a run is trained)"
     )
     assert line_of(shown, "torch").split() == ["ok", "torch:", torch.__version__]
     assert "ok       face model: open" in line_of(shown, "face model")
@@ -76,6 +78,34 @@ def test_a_fresh_clone_works(capsys: pytest.CaptureFixture[str]):
     for source in SOURCE_FILES:
         line = line_of(shown, f"BFM/{source.name}")
         assert line.startswith("  missing") and source.what in line and source.place in line
+
+
+def test_what_needs_packages_that_are_not_there_says_so(monkeypatch: pytest.MonkeyPatch):
+    """The commands themselves work."""
+    monkeypatch.setattr(diagnosis, "version_of", lambda _: None)
+    names = ("face model", "output", "renderer", "landmark detector", "identity loss", "R-Net")
+    used = [Finding("ok", name, "") for name in names]
+    sound, said = diagnosis.what_works({"Would be used": used, "Your runs": []})
+    assert sound and "app.py (after pip install .[app])," in said
+    onnx = "--format onnx after pip install .[export]"
+    assert said.endswith(f"export.py (once a run is trained, {onnx})")
+    a_run = [Finding("ok", "checkpoints/faces", "")]
+    _, said = diagnosis.what_works({"Would be used": used, "Your runs": a_run})
+    assert "test.py, fit.py" in said and said.endswith(f"export.py ({onnx})")
+    # A missing detector keeps from it what looks for faces.
+    used = [found for found in used if found.subject != "landmark detector"]
+    sound, said = diagnosis.what_works({"Would be used": used, "Your runs": a_run})
+    assert not sound and "Not: data_preparation.py, test.py, fit.py, app.py" in said
+
+
+def test_a_missing_gpu_is_said_in_the_line_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Other commands print it by itself."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (found,) = diagnosis.findings(diagnosis.device, doctor.read_options(ARGV[2:]))
+    assert found == Finding("ok", "device", "cpu (--gpu_ids 0); no GPU found: computing on the CPU")
+    assert capsys.readouterr().out == ""
 
 
 def test_what_fails_is_named_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]):
@@ -164,7 +194,7 @@ def test_runs_are_read(
         "  ok       checkpoints/synergy: epoch latest: a SynergyNet, for --model synergy"
     )
     assert "but the face model is open" in line_of(shown, "checkpoints/other")
-    assert shown[-1].endswith("train.py, test.py, fit.py, animate.py, app.py")
+    assert "train.py, test.py, fit.py" in shown[-1] and "once a run" not in shown[-1]
 
 
 def test_the_packages_are_those_of_pyproject():

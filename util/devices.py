@@ -34,7 +34,17 @@ def present_gpus(gpu_ids: str) -> tuple[int, ...]:
 def choose_device(
     gpu_ids: str, threads: int = 0, local_rank: int = 0, local_size: int = 1
 ) -> torch.device:
-    """The device to compute on.
+    """`find_device`, said where it may surprise."""
+    device, notice = find_device(gpu_ids, threads, local_rank, local_size)
+    if notice:
+        print(f"{notice[0].upper()}{notice[1:]}.")
+    return device
+
+
+def find_device(
+    gpu_ids: str, threads: int = 0, local_rank: int = 0, local_size: int = 1
+) -> tuple[torch.device, str]:
+    """The device to compute on, and a clause of it where it may not be the expected one.
 
     Args:
         gpu_ids: value of the flag. "0", the default, means "the GPU, where there is one"; any
@@ -56,17 +66,17 @@ def choose_device(
     if local_size > 1 and numbers == (0,):  # the default: under torchrun, one GPU a process
         numbers = tuple(range(torch.cuda.device_count()))
     if not numbers:
-        if parse_gpu_ids(gpu_ids) and local_rank == 0:
-            print("No GPU found: computing on the CPU.")
-        return torch.device("cpu")
+        surprises = parse_gpu_ids(gpu_ids) and local_rank == 0
+        return torch.device("cpu"), "no GPU found: computing on the CPU" if surprises else ""
     if local_size > len(numbers):
         raise InputError(
             f"--gpu_ids {gpu_ids}: {local_size} processes on this machine need a GPU each, there "
             f"are {len(numbers)}; start fewer, or give -1 for the CPU"
         )
+    notice = ""
     if local_size == 1 and len(numbers) > 1:
-        print(f"Only GPU {numbers[0]} is used: one process computes.")
-    return torch.device("cuda", numbers[local_rank])
+        notice = f"only GPU {numbers[0]} is used: one process computes"
+    return torch.device("cuda", numbers[local_rank]), notice
 
 
 @contextmanager

@@ -40,9 +40,9 @@ from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, RenderOpti
 from options.flags import ParsedOptions
 from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util.assets import choose_face_model, ict_would_be_made
-from util.devices import choose_device
+from util.devices import find_device
 from util.errors import InputError
-from util.installation import Finding
+from util.installation import OPTIONAL, Finding, version_of
 from util.model_files import flame_folder, ict_file
 from util.model_files.bfm09_folder import MODEL_INFO, SOURCE_FILES, SourceFile, missing_sources
 from util.model_files.bfm_conversion import check_source
@@ -51,13 +51,20 @@ from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
 from util.model_files.bfm_releases import RELEASES
 from util.model_files.flame_folder import find_flame
 from util.model_files.ict_file import check_ict
-from util.model_files.ict_folder import CONVERTED, FOLDER, REMEDY, find_ict
+from util.model_files.ict_folder import CONVERTED, FOLDER, find_ict
 from util.model_files.mat_file import read_mat
 from util.model_files.recognition_file import load_recognition_net
 from util.model_files.reconstruction_file import read_initial_weights
 from util.training.checkpoint import load_checkpoint, load_tensors, read_card
 from util.training.checkpoint_kind import SYNERGY, network_of
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
+
+_BFM09 = "the Basel Face Model 2009 as this program reads it (--face_model bfm09)"
+_ICT = (
+    f"the face model of ICT-FaceKit (--face_model ict): the folder {FOLDER} of its download "
+    "(github.com/ICT-VGL/ICT-FaceKit, MIT licence)"
+)
+_FLAME = "the head model FLAME (--face_model flame)"
 
 
 def face_model(options: ParsedOptions) -> Iterator[Finding]:
@@ -111,17 +118,20 @@ def _face_model(options: FaceModelOptions) -> tuple[FaceModel, str]:
 
 def device(options: ParsedOptions) -> Iterator[Finding]:
     """What computes."""
-    yield Finding("ok", "device", f"{_device(options)} (--gpu_ids {options[BaseOptions].gpu_ids})")
+    base = options[BaseOptions]
+    found, notice = _found_device(base.gpu_ids, base.num_cpu_threads)
+    said = f"; {notice}" if notice else ""
+    yield Finding("ok", "device", f"{found} (--gpu_ids {base.gpu_ids}){said}")
 
 
 @lru_cache(maxsize=1)
-def _chosen_device(gpu_ids: str, threads: int) -> torch.device:
-    return choose_device(gpu_ids, threads)
+def _found_device(gpu_ids: str, threads: int) -> tuple[torch.device, str]:
+    return find_device(gpu_ids, threads)
 
 
 def _device(options: ParsedOptions) -> torch.device:
     base = options[BaseOptions]
-    return _chosen_device(base.gpu_ids, base.num_cpu_threads)
+    return _found_device(base.gpu_ids, base.num_cpu_threads)[0]
 
 
 def renderer(options: ParsedOptions) -> Iterator[Finding]:
@@ -181,7 +191,7 @@ def writing(options: ParsedOptions) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("wrong", "output", f"{existing} cannot be written: {error.strerror}")
     else:
-        yield Finding("ok", "output", f"{folder} (--checkpoints_dir)")
+        yield Finding("ok", "output", f"{folder} can be written (--checkpoints_dir)")
 
 
 def bfm(options: ParsedOptions) -> Iterator[Finding]:
@@ -192,9 +202,9 @@ def bfm(options: ParsedOptions) -> Iterator[Finding]:
     if model.is_file():
         yield _checked(model, lambda: read_bfm_model(model)[1].removeprefix(f"from {model} "))
     elif missing_sources(folder):
-        yield Finding("missing", str(model), "bfm09; made of the next files once all are there")
+        yield Finding("missing", str(model), f"{_BFM09}; made of the next files once all are there")
     else:
-        yield Finding("missing", str(model), "bfm09; the first run makes it of the next files")
+        yield Finding("missing", str(model), f"{_BFM09}; the first run makes it of the next files")
     for source in SOURCE_FILES:
         yield bfm_source(folder, source)
     yield standard_points(folder / STANDARD_POINTS_FILE)
@@ -214,13 +224,13 @@ def other_models(options: ParsedOptions) -> Iterator[Finding]:
     elif converted.is_file():
         yield _checked(converted, read(ict_file.NAME))
     else:
-        yield Finding("missing", str(folder / FOLDER), f"ict; {REMEDY}")
+        yield Finding("missing", str(folder / FOLDER), _ICT)
     path = find_flame(folder)
     if path is not None:
         yield _checked(path, read(flame_folder.NAME))
     else:
         path = folder / flame_folder.NAMES[0]
-        yield Finding("missing", str(path), f"flame; {flame_folder.REMEDY}")
+        yield Finding("missing", str(path), f"{_FLAME}; {flame_folder.REMEDY}")
     for release in RELEASES:
         yield _optional(folder / release.file, release.remedy, read(release.name))
 
@@ -389,7 +399,9 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "Would be used": (
         *(face_model, device, renderer, detector, recognition_net, initial_weights, writing),
     ),
-    "Your files, all optional": (bfm, other_models, weights, detector_files),
+    "Your files, needed only where a flag asks for them": (
+        *(bfm, other_models, weights, detector_files),
+    ),
     "Your runs": (runs,),
 }
 """Sections of the report, in order."""
@@ -426,13 +438,32 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
         "fit.py": face and drawn and works("landmark detector"),
         "animate.py": face and drawn,
         "app.py": face and drawn and works("landmark detector"),
+        "evaluate.py": face and drawn,
+        "export.py": face,
+    }
+    once_trained = [] if trained else ["once a run is trained"]
+    conditions = {
+        "test.py": once_trained,
+        "app.py": _extras("app.py"),
+        "evaluate.py": ["with the files of a benchmark"],
+        "export.py": [*once_trained, *_extras("export.py")],
     }
     sound = all(commands.values())
-    able = [name for name, ok in commands.items() if ok]
-    if "test.py" in able and not trained:
-        able[able.index("test.py")] = "test.py (once a run is trained)"
+    able = [
+        f"{name} ({', '.join(conditions[name])})" if conditions.get(name) else name
+        for name, ok in commands.items()
+        if ok
+    ]
     missing = [name for name, ok in commands.items() if not ok]
     sentence = f"Works now: {', '.join(able) or 'nothing'}"
     if missing:
         sentence += f". Not: {', '.join(missing)}; see what is wrong above"
     return sound, sentence
+
+
+def _extras(command: str) -> list[str]:
+    """What a command does only after optional packages are installed."""
+    lacking = [p.purpose for p in OPTIONAL if p.purpose.startswith(command) and not version_of(p)]
+    # The command itself is named beside it; what is left is what it does, and how to install it.
+    said = {purpose.removeprefix(command).replace("; ", " after ").strip() for purpose in lacking}
+    return sorted(said)

@@ -57,6 +57,7 @@ OPTIONAL = (
     Package("diffrp-nvdiffrast", "nvdiffrast", "--renderer nvdiffrast; pip install .[cuda]"),
     Package("onnx", "onnx", "ArcFace from .onnx files; pip install .[insightface]"),
     Package("onnxruntime", "onnxruntime", "--detector insightface; pip install .[insightface]"),
+    Package("onnxscript", "onnxscript", "export.py --format onnx; pip install .[export]"),
     Package("tensorflow", "tensorflow", "--detector tensorflow; pip install .[tensorflow]"),
     Package("tf2onnx", "tf2onnx", "its graph for onnxruntime; pip install .[tensorflow]"),
     Package("webdataset", "webdataset", "--dataset_mode webdataset; pip install .[webdataset]"),
