@@ -367,7 +367,8 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
         ("export", "--model", "lenet"): "--model lenet cannot be exported; choose one of",
         ("evaluate", "--benchmark", "lfw"): "--benchmark lfw is unknown; choose one of aflw2000",
         ("evaluate", "--out", "file"): "--out file: file is no folder",
-        ("evaluate",): "--benchmark_root aflw2000_data does not exist",
+        ("evaluate",): "`python evaluate.py --ict ICT-FaceKit` renders heads",
+        ("evaluate", "--benchmark", "aflw2000"): "--benchmark_root aflw2000_data does not exist",
         ("evaluate", "--ict", "nowhere"): "--ict nowhere is no folder; give ICT-FaceKit",
         ("evaluate", "--benchmark_root", "no"): "--benchmark_root no does not exist; give the fold",
         ("evaluate", "--benchmark_root", "empty", "--predictions", "no"): (

@@ -27,6 +27,15 @@ _SCORES_FILES = (
     "--benchmark m3dfb scores files: give --predictions DIR (<id>.txt) and --mesh_info INFO.json "
     "of M3DFB (lmk_indices and mean_face_shape)"
 )
+_NOTHING_NAMED = (
+    f"nothing says what to evaluate on, and there is no {AFLW2000_ROOT} here, which is meant then. "
+    "Without data that must be asked for: `python evaluate.py --ict ICT-FaceKit` renders heads of "
+    "ICT-FaceKit, which anyone can download (github.com/ICT-VGL/ICT-FaceKit, MIT licence), and "
+    "measures the mean face and the fitter on them; with --model facerecon --name RUN also a "
+    "trained network. Your copy of another benchmark: --benchmark "
+    f"{'|'.join(name for name in BENCHMARK_GROUPS if name != 'ict')} --benchmark_root DIR "
+    "(docs/evaluation.md)"
+)
 
 
 def check_evaluation(options: ParsedOptions) -> None:
@@ -102,6 +111,11 @@ def _check_root(options: ParsedOptions) -> None:
             raise InputError(f"--{flag} {given}: {error}") from error
         return
     if chosen.benchmark == "aflw2000":
+        is_named = chosen.benchmark_root or options.given("benchmark")
+        # A SynergyNet is evaluated on nothing else.
+        is_named = is_named or options[BaseOptions].model == "synergy"
+        if not is_named and not Path(AFLW2000_ROOT).is_dir():
+            raise InputError(_NOTHING_NAMED)
         check_root(Path(chosen.benchmark_root or AFLW2000_ROOT))
         return
     given = chosen.benchmark_root
