@@ -198,6 +198,14 @@ def test_a_browser_chooses_a_face_and_turns_it(
         assert page.run("$('file').multiple") is False
         page.run("take([new File(['x'], 'd.mp4'), new File(['x'], 'e.mp4')])")
         assert "One video at a time" in page.run("$('problem').textContent")
+        # Not even sent, since only the size that videos may have would be spoken of.
+        page.run("take([new File(['x'], 'd.jpg', { type: 'image/jpeg' })])")
+        said = page.run("$('problem').textContent")
+        assert said.startswith("The file is a photo, not a video: choose Photo at the top")
+        page.run("restart('photo')")
+        page.run("take([new File(['x'], 'd.mp4', { type: 'video/mp4' })])")
+        said = page.run("$('problem').textContent")
+        assert said.startswith("The file is a video, not a photo: choose Video at the top")
         marks = ("exceptionDetails", "Content Security")
         assert not [said for said in page.events if any(mark in str(said) for mark in marks)]
 

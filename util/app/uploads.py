@@ -131,7 +131,9 @@ async def receive(
         raise Refused(400, f"no {kind} arrived")
     ending = ending_of(head)
     if ending is None:
-        raise Refused(415, f"the file is not {wanted}, whatever its name says")
+        raise Refused(
+            415, _what_it_is(head, kind) or f"the file is not {wanted}, whatever its name says"
+        )
     path, size = folder / f"{safe_stem(name) or NAMELESS[kind]}{ending}", len(head)
     # Disks may be slow: others are answered meanwhile.
     file = await asyncio.to_thread(path.open, "xb")
@@ -151,6 +153,17 @@ async def receive(
     if size > most:
         raise too_large
     return path
+
+
+def _what_it_is(head: bytes, kind: str) -> str:
+    """What to say of a video in a photo's place, or the other way round; empty for other files."""
+    for other, (ending_of, _) in KINDS.items():
+        if other != kind and ending_of(head):
+            return (
+                f"the file is a {other}, not a {kind}: choose {other.capitalize()} at the top of "
+                f"the page and give it there (by a program: POST it to /api/{other}s)"
+            )
+    return ""
 
 
 async def drain(request: Request) -> None:

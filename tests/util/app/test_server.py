@@ -204,13 +204,26 @@ def test_other_files_are_refused(server: LiveServer, name: str):
     [
         b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:///etc/passwd\n",
         b"ffconcat version 1.0\nfile /etc/passwd\n",
-        JPEG,
         b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n",
     ],
 )
 def test_playlists_that_name_other_files_are_no_videos(server: LiveServer, content: bytes):
     status, answer, _ = server.ask("POST", "/api/videos", content)
     assert status == 415 and "MP4" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "said"),
+    [
+        ("photo", MP4, r"is a video, not a photo: choose Video at .* to /api/videos"),
+        ("video", JPEG, r"is a photo, not a video: choose Photo at .* to /api/photos"),
+    ],
+)
+def test_a_file_at_the_others_place_is_told_where_it_belongs(
+    server: LiveServer, kind: str, content: bytes, said: str
+):
+    status, answer, _ = server.ask("POST", f"/api/{kind}s", content)
+    assert status == 415 and re.search(said, answer["error"])
 
 
 def test_what_is_too_large_is_refused_declared_or_not(server: LiveServer):

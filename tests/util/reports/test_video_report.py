@@ -210,7 +210,8 @@ def talk(coarse: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 HAND = """
-  const scrub = $('scrub'), found = { first: frame, filled: filled(viewer.pixels()) };
+  const scrub = $('scrub'), keys = document.querySelector('.keys').innerText;
+  const found = { keys, first: frame, filled: filled(viewer.pixels()) };
   const first = viewer.pixels();
   move(scrub, 12);
   found.moved = differing(first, viewer.pixels());
@@ -263,6 +264,7 @@ def chromium() -> str:
 def test_a_browser_scrubs_seeks_and_plays(chromium: str, talk: Path, tmp_path: Path):
     found, body = hand_on(chromium, talk, tmp_path, hand=HAND)
     assert body["viewer"] == "ready"
+    assert found["keys"] == "Drag the face to turn it; Space plays, , and . step."
     assert found["first"] == 0 and 0.1 < found["filled"] < 0.9
     assert found["moved"] > 0.02 and found["talks"] > 0.001
     assert found["empty"] == 0 and found["said"]
@@ -279,18 +281,21 @@ def test_a_browser_scrubs_seeks_and_plays(chromium: str, talk: Path, tmp_path: P
     np.testing.assert_allclose(found["rotation"], turned.reshape(-1), atol=1e-9)
 
 
-def test_without_webgl_and_video_curves_and_the_clock_stay(
+def test_without_webgl_video_and_keyboard_curves_and_the_clock_stay(
     chromium: str, talk: Path, tmp_path: Path
 ):
     hand = """
+      const keys = document.querySelector('.keys').innerText;
       side.removeAttribute('src');
       side.load();
       move($('scrub'), 5);
-      const found = { first: frame };
+      const found = { keys, first: frame };
       $('play').click();
       await until(() => frame > 20);
       return { ...found, second: frame };
     """
-    found, body = hand_on(chromium, talk, tmp_path, "--disable-3d-apis", hand=hand)
+    fingers = "--blink-settings=primaryPointerType=2,availablePointerTypes=2"
+    found, body = hand_on(chromium, talk, tmp_path, "--disable-3d-apis", fingers, hand=hand)
     assert "pictures-only" in body["class"]
+    assert found["keys"] == "Drag the face to turn it."
     assert found["first"] == 5 and found["second"] > 20

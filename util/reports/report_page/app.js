@@ -120,6 +120,9 @@ function take([file, ...others]) {
 async function send(file, name, others = []) {
   restart();
   app.queue = others;
+  // Before it is sent, and before its size is held against the other kind's; the server looks at its bytes.
+  const kind = file.type.startsWith('video/') ? 'video' : TEXTS.photo.accept.split(',').includes(file.type) ? 'photo' : app.kind;
+  if (kind !== app.kind) return fail(new Error(`the file is a ${kind}, not a ${app.kind}: choose ${$(`tab-${kind}`).textContent} at the top of the page and give it there`));
   if (app.most[app.kind] && file.size > app.most[app.kind] * 1e6)
     return fail(new Error(`the ${app.kind} has ${(file.size / 1e6).toFixed(0)} megabytes, more than ${app.most[app.kind]}; make it smaller`));
   app.source = URL.createObjectURL(file);
