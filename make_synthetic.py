@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Face model: {message}")
     for made, where in make(wanted, face_model):
         print(f"{made.wanted} faces in {where}: {made.made} made, {made.wanted - made.made} kept")
+        if not made.wanted:
+            print(f"Part {wanted.shard} has none of them: parts share faces out by tens")
         for sentence in made.bad_pictures:
             print(f"Background left out: {sentence}")
     if wanted.shard:

@@ -60,6 +60,24 @@ def test_parts_and_maps_by_command(tmp_path, monkeypatch, capsys) -> None:
     assert (tmp_path / "datalist/faces/images.txt").is_file()
 
 
+def test_parts_of_a_small_set_each_have_some(tmp_path, monkeypatch, capsys) -> None:
+    """Of another layout too, whose heads for validation are so few that one part has them all."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--layout", "ddfa", "--n", "12", "--n_val", "1", "--out", "d", "--num_workers", "0"]
+    for part, made, said in (
+        ("0/2", 10, ["10 faces in d/train_aug_120x120", "1 faces in d/aflw2000_data"]),
+        ("1/2", 12, ["2 faces in d/train_aug_120x120", "Part 1/2 has none of them"]),
+    ):
+        make_synthetic.main([*flags, "--shard", part])
+        assert len(list((tmp_path / "d/train_aug_120x120").glob("*.jpg"))) == made
+        shown = capsys.readouterr().out
+        assert all(words in shown for words in said)
+    assert not (tmp_path / "d/3dmm_data").exists()
+    make_synthetic.main([*flags, "--merge"])
+    assert "12 faces in d/train_aug_120x120: 0 made, 12 kept" in capsys.readouterr().out
+    assert (tmp_path / "d/3dmm_data/param_all_norm_v201.pkl").is_file()
+
+
 def test_pictures_that_cannot_be_used_are_named(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

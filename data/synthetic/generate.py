@@ -39,9 +39,11 @@ from util.errors import InputError
 
 GENERATOR_VERSION = 2
 """Grows whenever the same seed and index give another picture."""
-CHUNK = 50
 BATCH = 10
 """Faces rendered at once; small enough that the memory of their fragments is reused."""
+CHUNK = BATCH
+"""Faces that a process makes, and finishes by a file, at a time. Parts (--shard) are whole ones, so
+that few of them leave some of a small set for each part."""
 UNFINISHED = "unfinished"
 
 
@@ -282,9 +284,12 @@ def _finished_chunks(
     present = {path.name for path in folder.glob("*.jpg")}
     card = chunk.photographer.face_model.card
     found = {}
+    # So that of thousands of chunks only those are looked at that a file has the first face of.
+    starts_by_name = {name(start): start for start in range(0, chunk.count, chunk.size)}
     chunks = sorted((folder / UNFINISHED).glob("*.npz"))
     if starts is not None:
-        chunks = [file for file in chunks if int(file.stem) in starts]
+        wanted = set(starts)
+        chunks = [file for file in chunks if int(file.stem) in wanted]
     files = [folder / "coefficients.npz", *chunks]
     for file in files:
         if not file.is_file():
@@ -302,7 +307,7 @@ def _finished_chunks(
                     f"{ours}; {remedy}"
                 )
         position = {image: k for k, image in enumerate(truth.names)}
-        for start in range(0, chunk.count, chunk.size):
+        for start in (starts_by_name[image] for image in truth.names if image in starts_by_name):
             names = [name(i) for i in chunk.indices(start)]
             if all(n in position and n in present for n in names):
                 found[start] = truth.part([position[n] for n in names])

@@ -98,13 +98,12 @@ def test_faces_depend_on_seed_and_number_alone(made, face_model, tmp_path, monke
 
 
 def test_interrupted_and_extended_runs_make_only_what_is_missing(
-    made, face_model, tmp_path, monkeypatch
+    made, face_model, tmp_path
 ) -> None:
-    monkeypatch.setattr(generation, "CHUNK", 10)
     # A run that was stopped after its second chunk.
     settings = read_truth(made / "faces/coefficients.npz").settings
     photographer = Photographer(face_model)
-    RenderChunk(photographer, tmp_path / "faces", 0, 30, settings, size=10)(10)
+    RenderChunk(photographer, tmp_path / "faces", 0, 30, settings)(10)
     assert not (tmp_path / "faces/coefficients.npz").exists()
     assert make(tmp_path, face_model, n=20).made == 10
     assert make(tmp_path, face_model, n=20).made == 0
