@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from data.prepared_files import PhotoFiles
 from data.tar_shards import pack_photos
 from models.face_model import FaceModel
 from models.networks.reconstruction import RECONSTRUCTION_NETS
-from options import parse_command
-from options.base_options import run_folder
 from tests.commands import load_script
 from tests.prepared_photos import make_photos
 from tests.tiny_net import TinyBackbone
@@ -26,7 +23,6 @@ from util.training import launch
 from util.training.checkpoint import load_checkpoint
 from util.training.checkpoint_names import list_checkpoints
 from util.training.loop import Training
-from util.training.training_end import closing_words
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ["--model", "template", "--dataset_mode", "template", "--num_discs", "8"]
@@ -69,30 +65,6 @@ def test_the_last_lines_say_where_everything_lies(capsys: pytest.CaptureFixture[
     run_template("--n_epochs", "2", "--continue_train", "--report", "False")
     said = capsys.readouterr().out
     assert "Report" not in said.rpartition("Checkpoint:")[2], "no page of an earlier state"
-
-
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        ([], "test.py --name face_recon --img_folder"),
-        (["--model", "synergy", "--name", "a b"], "test.py --model synergy --name 'a b' --img"),
-        (["--checkpoints_dir", "there"], "--name face_recon --checkpoints_dir there --img_folder"),
-        (["--name", "a", "--suffix", "x"], "--name a_x --img_folder"),
-        (["--name", "tries/a"], "--name tries/a --img_folder"),
-        (["--model", "template"], ""),
-    ],
-)
-def test_the_next_command_finds_the_run(argv: list[str], expected: str):
-    options = parse_command(train.option_groups, argv, "")
-    folder = run_folder(options)
-    said = closing_words(folder, options)
-    assert expected in said and ("Next:" in said) == bool(expected) and "epoch_best" not in said
-    if not expected:
-        return
-    # What is said is a command that test.py takes, and it means this run.
-    words = shlex.split(said.partition("test.py ")[2].replace("FOLDER_OF_PHOTOS", "photos"))
-    tested = parse_command(load_script("test").groups, words, "")
-    assert run_folder(tested) == folder
 
 
 def report_of(run: Path) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from util.errors import InputError
 from util.model_files import flame_file
 from util.model_files.face_transfer import Appearance, mean_landmarks
 from util.model_files.flame_file import EMBEDDING, read_flame
-from util.model_files.flame_folder import find_flame
 
 
 @pytest.fixture
@@ -219,19 +218,6 @@ def test_it_renders_with_joints_and_albedo(data: FaceModelData):
     assert result.rendering.image is not None and result.rendering.image.isfinite().all()
     assert 0.1 < float(result.face_mask.mean()) < float(result.rendering.mask.mean()) < 0.9
     assert data.skin_mask.any() and not data.skin_mask[data.regions["eyeballs"]].any()
-
-
-@pytest.mark.parametrize("below", ["", "FLAME", "FLAME2020"])
-def test_the_file_is_found(tmp_path: Path, below: str):
-    assert find_flame(tmp_path) is None
-    write_flame(tmp_path / below)
-    assert find_flame(tmp_path) == tmp_path / below / "generic_model.pkl"
-
-
-def test_the_newest_is_taken(tmp_path: Path):
-    for name in ("generic_model.pkl", "flame2023.pkl"):
-        (tmp_path / name).write_bytes(b"")
-    assert find_flame(tmp_path) == tmp_path / "flame2023.pkl"
 
 
 def change(**arrays: Any) -> bytes:
