@@ -107,6 +107,23 @@ def check_root(root: Path) -> None:
         )
 
 
+def check_files(root: Path) -> None:
+    """Refuse a folder that lacks files, by their names alone.
+
+    Raises:
+        InputError: it does not exist; or files lack: the message says which, of images how many.
+    """
+    check_root(root)
+    needed = (LIST, IMAGES, *(f"eval/{name}" for name in (YAW, ORIGINAL, REANNOTATED, BOXES)))
+    if missing := [name for name in needed if not (root / name).exists()]:
+        raise InputError(
+            f"--benchmark_root {root} lacks {len(missing)} of {len(needed)} files and folders of "
+            f"--benchmark aflw2000: {', '.join(missing)}; they come with SynergyNet's "
+            "aflw2000_data.zip (those of eval/ are in test.configs of github.com/cleardusk/3DDFA)"
+        )
+    _read_list(root)
+
+
 def read_aflw2000(root: Path) -> Aflw2000:
     """Read and check the folder; images are only looked for.
 

@@ -382,6 +382,23 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
             "notes",
         ): "--predictions notes is t",
         ("evaluate", "--benchmark", "now"): "--benchmark now needs --benchmark_root DIR",
+        **{
+            ("evaluate", "--benchmark", name, "--benchmark_root", "empty", *more): (
+                f"--benchmark_root empty lacks {count} of {count} files .*: .*{last}"
+            )
+            for name, count, last, more in (
+                ("now", 3, "scans_lmks_onlypp; .*now.is.tue.mpg.de", ()),
+                ("now", 1, "imagepathstest.txt; .*now.is.tue", ("--image_set", "test")),
+                ("realy", 2, "REALY_image; .*Headspace", ()),
+                ("micc", 2, r"scans/\*.ply\), frames/\*/\*; docs/evaluation.md", ()),
+                ("facewarehouse", 2, "images; docs/evaluation.md", ()),
+                ("facescape", 4, r"data/wild_gt_mesh/\*.obj; .*github.com", ()),
+                ("facescape", 4, r"data/lab_cam/\*.json; .*github", ("--photo_set", "lab")),
+            )
+        },
+        ("evaluate", "--benchmark_root", "empty", "--model", "fit"): (
+            "--benchmark_root empty lacks 6 of 6 files .*AFLW2000-3D_crop.roi_box.npy; .*cleardusk"
+        ),
         (
             "evaluate",
             "--ict",

@@ -169,7 +169,7 @@ class TestRealy:
         refused(r"face.obj is named after no scan")
         Path("theirs/face.obj").unlink()
         write_mesh(Path("theirs/7.obj"), mesh)
-        refused(r"REALY_HIFI3D_keypoints/7.obj does not exist")
+        refused(r"lacks 5 of 11 files .*: REALY_HIFI3D_keypoints/7.obj \(or data/REALY_HIFI3D_keyp")
         Path("theirs/7.obj").unlink()
         write_mesh(Path("theirs/1.obj"), dome(8, 8))
         refused(r"1.obj holds 64 vertices, fewer than its template")
@@ -187,7 +187,7 @@ class TestRealy:
                 Path(f"root/REALY_image/{name}.png"), np.kron(picture, np.ones((2, 2, 1), "u1"))
             )
         run = ["--model", "mean", "--face_model", "open@0", "--renderer", "torch"]
-        with pytest.raises(InputError, match=r"HIFI3D.txt does not exist, nor another of"):
+        with pytest.raises(InputError, match=r"lacks 1 of 2 .*: HIFI3D.txt \(or BFM09.txt"):
             evaluate("realy", *run)
         write_template(Path("root/data/BFM09"), dome(30, 34))
         evaluate("realy", *run)
@@ -245,7 +245,7 @@ class TestMicc:
         write_picked_points(Path("root/scans/a.pp"), self.POINTS[:7])
         with pytest.raises(InputError, match=r"a.pp holds 7 points, expected 8.*nose tip 30"):
             evaluate("micc", "--predictions", "theirs")
-        with pytest.raises(InputError, match=r"holds no <person>/<video>/ with pictures"):
+        with pytest.raises(InputError, match=r"lacks 1 of 4 files .*: frames/\*/\*; docs"):
             evaluate("micc", "--model", "mean")
 
     def test_every_video_is_scored_and_no_other(self):
@@ -324,7 +324,7 @@ class TestFaceWarehouse:
         pytest.importorskip("dlib")
         for place in ("root", "theirs"):
             Path(place).mkdir()
-        with pytest.raises(InputError, match=r"root/meshes holds no <name>.obj or .ply"):
+        with pytest.raises(InputError, match=r"lacks 1 of 1 .*: meshes/\*.obj \(or meshes/\*.p"):
             evaluate("facewarehouse", "--predictions", "theirs")
         points = dome_landmarks()
         for name in ("a", "b"):
@@ -377,20 +377,20 @@ class TestBeforeTheWork:
     def test_micc(self):
         self.photo("root/frames/a/one/1.png")
         Path("root/frames/b/two").mkdir(parents=True)
+        write_mesh(Path("root/scans/a.obj"), dome(12, 14))
+        self.refused("micc", r"lacks 3 of 6 .*: scans/a.pp \(or scans/a.txt\), scans/b.o.*/b.pp")
+        write_mesh(Path("root/scans/b.obj"), dome(12, 14))
+        write_picked_points(Path("root/scans/a.pp"), self.POINTS)
+        np.savetxt("root/scans/b.txt", self.POINTS)
         self.refused("micc", r"frames/b/two.* no pictures")
         self.photo("root/frames/b/two/1.png")
-        self.refused("micc", r"scans/a.obj \(or .ply\) does not exist")
-        for person in "ab":
-            write_mesh(Path(f"root/scans/{person}.obj"), dome(12, 14))
-        self.refused("micc", r"scans/a.pp does not exist")
-        write_picked_points(Path("root/scans/a.pp"), self.POINTS)
         np.savetxt("root/scans/b.txt", self.POINTS[:7])
         self.refused("micc", r"b.txt holds 7 points, expected 8")
 
     def test_facewarehouse(self):
         write_mesh(Path("root/meshes/a.obj"), dome(12, 14))
         self.photo("root/images/a.png")
-        self.refused("facewarehouse", r"meshes/a.pp does not exist")
+        self.refused("facewarehouse", r"lacks 1 of 3 .*: meshes/a.pp \(or meshes/a.txt\);")
         # MeshLab's file first, whatever a text beside it says.
         np.savetxt("root/meshes/a.txt", self.POINTS[:7])
         write_picked_points(Path("root/meshes/a.pp"), self.POINTS[:5])
@@ -399,13 +399,13 @@ class TestBeforeTheWork:
     def test_realy(self):
         write_realy(Path("root"), SCAN, (1,))
         self.photo("root/REALY_image/1.png")
-        self.refused("realy", r"HIFI3D.txt does not exist, nor another of")
+        self.refused("realy", r"lacks 1 of 8 .*: HIFI3D.txt \(or BFM09.txt, Deep3D.txt, ...\)")
         write_template(Path("root/data/BFM09"), dome(30, 34))
         self.photo("root/REALY_image/2.png")
-        self.refused("realy", r"REALY_HIFI3D_keypoints/2.obj does not exist")
+        self.refused("realy", r"lacks 5 of 13 .*: REALY_HIFI3D_keypoints/2.obj .*2/cheek")
         Path("root/REALY_image/2.png").unlink()
         Path("root/data/REALY_scan_region/1/nose.obj").unlink()
-        self.refused("realy", r"REALY_scan_region/1/nose.obj .* does not exist")
+        self.refused("realy", r"lacks 1 of 8 .*: REALY_scan_region/1/nose.obj \(or .*nose.ply")
 
     def test_a_table_of_other_data(self):
         for name in "ab":
@@ -421,13 +421,13 @@ class TestBeforeTheWork:
     def test_flags_that_mean_nothing_are_said(self, capsys: pytest.CaptureFixture[str]):
         Path("root").mkdir()
         flags = ["--mesh_unit", "mm", "--save_predictions", "False", "--face_model", "open@0"]
-        self.refused("facewarehouse", "holds no <name>.obj", *flags)
+        self.refused("facewarehouse", "lacks 2 of 2 files .*, images; docs/evaluation.md", *flags)
         said = capsys.readouterr().out
         assert "--mesh_unit has no effect: it is about --predictions" in said
         assert "--save_predictions has no effect: it is about --benchmark aflw2000" in said
         assert "face_model" not in said and "gpu_ids" not in said
         Path("theirs").mkdir()
-        self.refused("facewarehouse", "holds no", "--predictions", "theirs", *flags)
+        self.refused("facewarehouse", "lacks 1 of 1 files", "--predictions", "theirs", *flags)
         said = capsys.readouterr().out
         assert "--face_model have no effect: --predictions are scored as they are" in said
         assert "mesh_unit" not in said and "--model" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.aflw2000 import check_root
+from data.aflw2000 import check_files, check_root
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
 from options.evaluate_options import (
@@ -18,6 +18,7 @@ from options.flags import ParsedOptions, flag_names
 from options.groups import BENCHMARK_GROUPS
 from util.errors import InputError
 from util.evaluation.aflw2000_predictions import check_predictions
+from util.evaluation.benchmark_folders import check_benchmark_folder
 from util.evaluation.method_names import method_name
 from util.model_files.ict_folder import check_ict_folder
 from util.training.run_choice import find_trained
@@ -64,6 +65,10 @@ def check_evaluation(options: ParsedOptions) -> None:
     for reason, idle in flags_without_effect(options).items():
         names = ", ".join(f"--{name}" for name in idle)
         print(f"{names} {'have' if len(idle) > 1 else 'has'} no effect: {reason}")
+    if chosen.benchmark == "aflw2000":
+        check_files(Path(chosen.benchmark_root or AFLW2000_ROOT))
+    elif IctBenchmarkOptions not in options:
+        check_benchmark_folder(Path(chosen.benchmark_root), options)
 
 
 def flags_without_effect(options: ParsedOptions) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import torch
 
 from models.renderer import interpolate, rasterize
 from util.errors import InputError
+from util.evaluation.benchmark_folders import FACESCAPE_TABLES, REMEDIES
 from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 from util.model_files.safe_pickle import read_npy
 from util.text import decode_text
@@ -33,7 +35,7 @@ _BEFORE_CAMERA = 2.0
 _FACE_HIGH = 3.0
 """Height that it gives a prediction before a perspective camera, in distances of the pupils."""
 _OPENCV = np.array([1.0, -1.0, -1.0])
-_REMEDY = "the folder benchmark/ and its data come from github.com/zhuhao-nju/facescape"
+_REMEDY = REMEDIES["facescape"]
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,8 @@ def read_camera(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def wild_photos(root: Path) -> Mapping[str, WildPhoto]:
     """Those whose truth is in the user's copy, by name."""
-    scales = _table(root, "wild_pupil_scales", (WILD,))
-    centres = _table(root, "wild_head_centers", (WILD, 3))
-    rotations = _table(root, "wild_rotations", (WILD, 3, 3))
+    shapes = ((WILD,), (WILD, 3), (WILD, 3, 3))
+    scales, centres, rotations = map(partial(_table, root), FACESCAPE_TABLES["wild"], shapes)
     photos = {}
     for name, path in _truths(root, "wild_gt_mesh", WILD):
         number = int(name)
@@ -253,8 +254,8 @@ def wild_photos(root: Path) -> Mapping[str, WildPhoto]:
 
 def lab_photos(root: Path) -> Mapping[str, LabPhoto]:
     """See `wild_photos`."""
-    centres = _table(root, "lab_head_centers", (FOCALS, 3))
-    rotations = _table(root, "lab_rotations", (VIEWS, 3, 3))
+    shapes = ((FOCALS, 3), (VIEWS, 3, 3))
+    centres, rotations = map(partial(_table, root), FACESCAPE_TABLES["lab"], shapes)
     photos = {}
     for subject, path in _truths(root, "lab_gt_mesh", SUBJECTS):
         for focal in range(FOCALS):
@@ -273,15 +274,9 @@ def _lab_angle(view: int) -> str:
 
 
 def _truths(root: Path, folder: str, count: int) -> Iterator[tuple[str, Path]]:
-    """Names and meshes that are there.
-
-    Raises:
-        InputError: none is.
-    """
+    """Names and meshes that are there."""
     place = root / "data" / folder
     found = sorted(p for p in place.glob("*.obj") if p.stem.isdecimal() and int(p.stem) < count)
-    if not found:
-        raise InputError(f"--benchmark_root: {place} holds no mesh; {_REMEDY}")
     if len(found) != count:
         print(f"{place} holds {len(found)} meshes; the published one has {count}")
     for path in found:

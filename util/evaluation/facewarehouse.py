@@ -29,6 +29,7 @@ from models.face_model import FaceModelData
 from options.evaluate_options import FaceWarehouseOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
+from util.evaluation.benchmark_folders import mesh_stems
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.photo_shapes import PhotoShapes, photos_named
@@ -37,7 +38,6 @@ from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.registration import refine
 from util.evaluation.scans import Scan, read_scan, read_scan_points, scan_files
 from util.evaluation.tables import BenchmarkTable, Column, mean_and_error
-from util.mesh_files.mesh_reader import ENDINGS
 from util.point_fits import fit_similarity
 from util.surface import SurfaceTree
 from util.text import decode_text
@@ -125,15 +125,8 @@ class FaceWarehouse(MeshBenchmark):
 
 
 def true_names(root: Path) -> list[str]:
-    """The names of all meshes.
-
-    Raises:
-        InputError: there are none.
-    """
-    names = {path.stem for ending in ENDINGS for path in (root / "meshes").glob(f"*{ending}")}
-    if not names:
-        raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
-    return sorted(names)
+    """The names of all meshes."""
+    return sorted(mesh_stems(root / "meshes"))
 
 
 def read_region(path: Path) -> np.ndarray:

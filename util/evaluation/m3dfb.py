@@ -112,12 +112,14 @@ class M3dfb(MeshBenchmark):
         """See `MeshBenchmark`: every true mesh; photos are no part of the benchmark."""
         assert theirs is not None
         names = sorted(path.stem for path in self._truth.glob("*.txt"))
-        if not names:
-            raise InputError(f"{self._truth} holds no <id>.txt")
+        missing = [path for name in names if not (path := theirs / f"{name}.txt").is_file()]
+        if missing:
+            raise InputError(
+                f"{missing[0]} does not exist, and as many as {len(missing)} of {len(names)} lack; "
+                f"every mesh of {self._truth} needs one"
+            )
         for name in names:
             read_points(self._truth / f"{name}.lmks", LANDMARKS)
-            if not (path := theirs / f"{name}.txt").is_file():
-                raise InputError(f"{path} does not exist; every mesh of {self._truth} needs one")
         return Wanted(names)
 
     def compared_part(self) -> bytes:

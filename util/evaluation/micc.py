@@ -29,6 +29,7 @@ from data.images import list_images
 from models.face_model import FaceModelData
 from options.flags import ParsedOptions
 from util.errors import InputError
+from util.evaluation.benchmark_folders import mesh_stems
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
@@ -96,8 +97,6 @@ class Micc(MeshBenchmark):
         videos = {f"{video.parent.name}/{video.name}": video for video in self._videos}
         names, photos = list(videos), {}
         if theirs is None:
-            if not names:
-                raise InputError(f"{self.root / 'frames'} holds no <person>/<video>/ with pictures")
             for name, video in videos.items():
                 photos[name] = [BenchmarkPhoto(path, path.stem) for path in list_images(video)]
         else:
@@ -151,7 +150,7 @@ def named_after_scans(root: Path, folder: Path) -> list[str]:
     found = {path.relative_to(folder) for end in ENDINGS for path in folder.glob(f"*/*{end}")}
     if not found:
         raise InputError(f"{folder} holds no <person>/<video>.obj")
-    scanned = {path.stem for end in ENDINGS for path in (root / "scans").glob(f"*{end}")}
+    scanned = mesh_stems(root / "scans")
     if missing := sorted(scanned - {path.parts[0] for path in found}):
         raise InputError(
             f"{folder} holds no <person>/<video>.obj of {len(missing)} of {len(scanned)} scans: "

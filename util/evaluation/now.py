@@ -32,6 +32,14 @@ from models.face_model import FaceModelData
 from options.evaluate_options import NowOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
+from util.evaluation.benchmark_folders import (
+    NOW_CHALLENGES,
+    NOW_LISTS,
+    NOW_PHOTOS,
+    NOW_PLACES,
+    REMEDIES,
+    listed_now,
+)
 from util.evaluation.comparison import compare, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
@@ -40,15 +48,11 @@ from util.evaluation.regions import face_sphere, inside_sphere
 from util.evaluation.scans import Scan, only_file, read_scan, read_scan_points
 from util.evaluation.tables import BenchmarkTable, Column
 from util.model_files.safe_pickle import read_npy
-from util.text import decode_text
 
-LISTS = {"validation": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}
 IMAGES = {"validation": 352, "test": 1702}
 """In the published lists."""
-CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
-PHOTOS, BOXES = "iphone_pictures", "detected_face"
-_PLACES = ("NoW_Dataset/final_release_version", "final_release_version", "NoW_Dataset", ".")
-_REMEDY = "the list, photos and scans come from now.is.tue.mpg.de"
+BOXES = "detected_face"
+_REMEDY = REMEDIES["now"]
 
 COLUMNS = (
     Column("method", "method"),
@@ -96,7 +100,7 @@ class NowData:
             InputError: it is not there.
         """
         name = self.photos[number]
-        tried = [self.root / place / PHOTOS / name for place in _PLACES] + [self.root / name]
+        tried = [self.root / place / NOW_PHOTOS / name for place in NOW_PLACES] + [self.root / name]
         path = next((path for path in tried if path.is_file()), None)
         if path is None:
             raise InputError(f"{tried[0]} does not exist, nor {tried[-1]}; {_REMEDY}")
@@ -112,7 +116,7 @@ class NowData:
         return read_scan(*self.scan_files(subject))
 
     def _box(self, name: str) -> np.ndarray | None:
-        for place in _PLACES:
+        for place in NOW_PLACES:
             path = self.root / place / BOXES / f"{name}.npy"
             if path.is_file():
                 return _box(path, read_npy(path, _REMEDY))
@@ -123,23 +127,10 @@ def read_now(root: Path, image_set: str) -> NowData:
     """Read the list of a set.
 
     Raises:
-        InputError: no such folder or list, or lines of another kind.
+        InputError: lines of another kind.
     """
-    path = root / LISTS[image_set]
-    if not path.is_file():
-        raise InputError(f"--benchmark_root: {path} does not exist; {_REMEDY}")
-    lines = [line.strip() for line in decode_text(path.read_bytes()).splitlines() if line.strip()]
-    names = []
-    for number, line in enumerate(lines, 1):
-        parts = line.replace("\\", "/").split("/")[-3:]
-        if len(parts) < 3 or parts[1] not in CHALLENGES:
-            raise InputError(
-                f"{path}, line {number}: {line!r} is no <subject>/<challenge>/<image>, with one of "
-                f"{', '.join(CHALLENGES)}"
-            )
-        names.append("/".join(parts))
-    if not names:
-        raise InputError(f"{path} is empty; {_REMEDY}")
+    path = root / NOW_LISTS[image_set]
+    names = listed_now(path)
     if len(names) != IMAGES[image_set]:
         print(f"{path} names {len(names)} images; the published list has {IMAGES[image_set]}")
     stems = [str(Path(name).with_suffix("").as_posix()) for name in names]
@@ -245,7 +236,7 @@ def _rows(
     method: str, data: str, names: Sequence[str], size: str, distances: list[np.ndarray]
 ) -> Iterator[NowRow]:
     challenges = np.array([name.split("/")[1] for name in names])
-    for challenge in ("all", *CHALLENGES):
+    for challenge in ("all", *NOW_CHALLENGES):
         chosen = np.flatnonzero((challenges == challenge) | (challenge == "all"))
         if not len(chosen):
             continue

@@ -34,6 +34,8 @@ from options.evaluate_options import EvaluateOptions, RealyOptions
 from options.flags import ParsedOptions
 from util.atomic import write_text
 from util.errors import InputError
+from util.evaluation.benchmark_folders import REALY_REGIONS as REGIONS
+from util.evaluation.benchmark_folders import REALY_TEMPLATES, REMEDIES
 from util.evaluation.comparison import error_mesh
 from util.evaluation.error_picture import ErrorMesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
@@ -48,7 +50,6 @@ from util.point_fits import Similarity, fit_similarity, nearest_rotation
 from util.surface import SurfaceTree, nearest_on_surface
 from util.text import decode_text
 
-REGIONS = ("nose", "mouth", "forehead", "cheek")
 KEYPOINTS = 85
 _EYES = tuple(range(36, 48))
 _MOUTH = (*range(48, 61), 64)
@@ -64,10 +65,9 @@ BENT_BY = {"forehead": ALIGNED_BY["forehead"], "mouth": _MOUTH, "nose": tuple(ra
 _LIGHTER = {"cheek": 4}
 """Part of the usual weight of key points against the region's vertices."""
 _ROUNDS, _SETTLED = 100, 1e-6
-_TEMPLATES = ("HIFI3D", "BFM09", "Deep3D", "FLAME", "3DDFA_v2")
 _OWN_TEMPLATE = "face3d_"
 """How the names of our templates begin."""
-_REMEDY = "the folder comes from github.com/czh-98/REALY and the Headspace agreement"
+_REMEDY = REMEDIES["realy"]
 
 COLUMNS = (
     Column("method", "method"),
@@ -264,11 +264,11 @@ def find_keypoints(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    name = next((n for n in _TEMPLATES if _file(root, f"{n}.txt").is_file()), None)
+    name = next((n for n in REALY_TEMPLATES if _file(root, f"{n}.txt").is_file()), None)
     if name is None:
         raise InputError(
             f"{_file(root, 'HIFI3D.txt')} does not exist, nor another of "
-            f"{', '.join(_TEMPLATES)}; one of them says where the 85 key points are, {_REMEDY}"
+            f"{', '.join(REALY_TEMPLATES)}; one of them says where the 85 key points are, {_REMEDY}"
         )
     return _file(root, name)
 

@@ -16,6 +16,7 @@ under hair. 80 of the 100 modes remain; they hold 99.5 % of the variance.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -128,9 +129,7 @@ def check_ict(folder: Path, layout: IctLayout = PUBLISHED) -> str:
         InputError: as `convert_ict`.
     """
     names = _expression_names(folder)
-    for name in (*(f"identity{number:03d}" for number in range(layout.identities)), *names):
-        if not (folder / f"{name}.obj").is_file():
-            raise InputError(f"{folder / name}.obj does not exist; {REMEDY}")
+    _find_meshes(folder, (*_identity_names(layout), *names))
     _read_vertices(folder / NEUTRAL, layout)
     return f"ICT-FaceKit with {len(names)} expressions"
 
@@ -138,7 +137,8 @@ def check_ict(folder: Path, layout: IctLayout = PUBLISHED) -> str:
 def read_ict(folder: Path, donor: FaceModelData, layout: IctLayout = PUBLISHED) -> FaceModelData:
     """Read a FaceXModel folder; see `convert_ict`."""
     names = _expression_names(folder)
-    identities = [f"identity{number:03d}" for number in range(layout.identities)]
+    identities = _identity_names(layout)
+    _find_meshes(folder, (*identities, *names))
     kept = np.r_[slice(*layout.face), slice(*layout.eyeballs)]
     neutral, triangles, uv = _read_mesh(folder / NEUTRAL, layout)
     meshes = {}
@@ -284,6 +284,18 @@ def _expression_names(folder: Path) -> list[str]:
             f"{path} names {len(names)} expressions, where the light model has 53; {REMEDY}"
         )
     return names
+
+
+def _identity_names(layout: IctLayout) -> list[str]:
+    return [f"identity{number:03d}" for number in range(layout.identities)]
+
+
+def _find_meshes(folder: Path, names: Sequence[str]) -> None:
+    """See that meshes are there, before the first of them, which are read for seconds, is."""
+    missing = [name for name in names if not (folder / f"{name}.obj").is_file()]
+    if missing:
+        others = f", nor do {len(missing) - 1} others of {len(names)}" if len(missing) > 1 else ""
+        raise InputError(f"{folder / missing[0]}.obj does not exist{others}; {REMEDY}")
 
 
 def _one_picture(uv: np.ndarray, eyeballs: np.ndarray) -> np.ndarray:
