@@ -17,7 +17,8 @@ from options.face_options import DATATOOL_PX
 from options.groups import DATASET_GROUPS
 from options.train_options import LoaderOptions
 from util.errors import InputError
-from util.synergy.datatool_files import Annotation, read_tags, split_tags
+from util.synergy.datatool_files import Annotation, read_tags
+from util.synergy.datatool_folder import chosen_tags
 
 FARTHEST_PX = 5.0
 """Mean distance between an annotation's landmarks and those of its parameters that rounding and
@@ -33,22 +34,14 @@ class DatatoolDataset(FaceDataset):
         """Read the annotations.
 
         Raises:
-            InputError: as `read_tags`; tags that are for both training and validation; annotations
-                that the face model contradicts.
+            InputError: as `read_tags` and `chosen_tags`; annotations that the face model
+                contradicts.
         """
         super().__init__(options, None, is_train)
         if not isinstance(assets, SynergyAssets):
             raise InputError("--dataset_mode datatool is for --model synergy; give both")
         o: DatatoolOptions = options[DatatoolOptions]
-        tags, others = split_tags(o.train_tags), split_tags(o.val_tags)
-        if both := set(tags) & set(others):
-            raise InputError(
-                f"--train_tags and --val_tags both have {', '.join(sorted(both))}; faces that are "
-                "trained on tell nothing about others"
-            )
-        chosen, flag = (tags, "--train_tags") if is_train else (others, "--val_tags")
-        if not chosen:
-            raise InputError(f"{flag} is empty; give tags, such as HELEN, LFPW")
+        chosen, flag = chosen_tags(o, is_train)
         content = read_tags(Path(o.datatool_root_dir), chosen, assets.meaning.layout, flag)
         self.annotations = list(content.annotations)
         if content.unusable:

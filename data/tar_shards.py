@@ -14,14 +14,16 @@ the file, so that order and resuming are those of a folder.
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -129,6 +131,65 @@ def pack_photos(
             path.unlink()
             path.with_suffix(".idx").unlink(missing_ok=True)
     return PackSummary(folder, samples, files, tuple(left_out), num_left_out)
+
+
+def find_tars(pattern: str, flag: str) -> list[Path]:
+    """The tar files that a flag names, in the order of their names.
+
+    Args:
+        pattern: a folder, a file, or a pattern with `*` or with braces as webdataset has them.
+        flag: for messages.
+
+    Raises:
+        InputError: an address that is no path, or nothing there.
+    """
+    if "://" in pattern or pattern.startswith("pipe:"):
+        raise InputError(
+            f"{flag} {pattern} is no path; mount the storage, or copy the tar files: samples are "
+            "read in any order, which streams cannot be"
+        )
+    if Path(pattern).is_dir():
+        found = sorted(Path(pattern).glob("*.tar"))
+    elif "{" in pattern:
+        found = [Path(name) for name in tar_library().shardlists.expand_urls(pattern)]
+    else:
+        found = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - any root
+    if missing := [path for path in found if not path.is_file()]:
+        raise InputError(
+            f"{flag} {pattern}: {missing[0]} does not exist ({len(missing)} of {len(found)} are "
+            "missing); correct the pattern, or copy them"
+        )
+    if not found:
+        raise InputError(
+            f"{flag} {pattern} names no .tar files; write them with "
+            "data_preparation.py --tar_folder"
+        )
+    return found
+
+
+def check_tars(pattern: str, flag: str) -> None:
+    """Refuse what names no tar files, without the library; patterns with braces need it.
+
+    Raises:
+        InputError: as `find_tars`; or the library is not installed.
+    """
+    if find_spec("webdataset") is None:
+        tar_library()
+    if "{" not in pattern:
+        find_tars(pattern, flag)
+
+
+def tar_library() -> Any:
+    """The library webdataset, which is an optional extra."""
+    try:
+        import webdataset.shardlists
+        import webdataset.tariterators
+    except ImportError as error:
+        raise InputError(
+            f"--dataset_mode webdataset needs the library webdataset ({error}); install it with "
+            "`pip install webdataset`"
+        ) from error
+    return webdataset
 
 
 def sample_ranges(path: Path) -> np.ndarray:

@@ -8,7 +8,6 @@ through the files in a random order, a few at a time, so that reads stay close t
 
 from __future__ import annotations
 
-import glob
 import io
 import os
 from collections import OrderedDict
@@ -28,7 +27,9 @@ from data.tar_shards import (
     LABEL_ENDING,
     LANDMARK_ENDINGS,
     MASK_ENDINGS,
+    find_tars,
     sample_ranges,
+    tar_library,
 )
 from models.assets import ModelAssets
 from options.data_options import WebdatasetOptions
@@ -53,7 +54,7 @@ class WebdatasetDataset(PreparedDataset):
         """
         super().__init__(options, assets, is_train)
         self.options: WebdatasetOptions = options[WebdatasetOptions]
-        _library()
+        tar_library()
         self.tars = find_tars(*named_files(self.options, "tar_shards", is_train))
         ranges = [sample_ranges(path) for path in self.tars]
         self._ranges = np.concatenate(ranges)
@@ -120,37 +121,6 @@ class WebdatasetDataset(PreparedDataset):
         return np.concatenate(order)
 
 
-def find_tars(pattern: str, flag: str) -> list[Path]:
-    """The tar files that a flag names, in the order of their names.
-
-    Args:
-        pattern: a folder, a file, or a pattern with `*` or with braces as webdataset has them.
-        flag: for messages.
-
-    Raises:
-        InputError: an address that is no path, or nothing there.
-    """
-    if "://" in pattern or pattern.startswith("pipe:"):
-        raise InputError(
-            f"{flag} {pattern} is no path; mount the storage, or copy the tar files: samples are "
-            "read in any order, which streams cannot be"
-        )
-    if Path(pattern).is_dir():
-        found = sorted(Path(pattern).glob("*.tar"))
-    elif "{" in pattern:
-        found = [Path(name) for name in _library().shardlists.expand_urls(pattern)]
-    else:
-        found = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - any root
-    if missing := [path for path in found if not path.is_file()]:
-        raise InputError(f"{flag} {pattern}: {missing[0]} does not exist")
-    if not found:
-        raise InputError(
-            f"{flag} {pattern} names no .tar files; write them with "
-            "data_preparation.py --tar_folder"
-        )
-    return found
-
-
 def read_sample(content: bytes, source: str) -> dict[str, Any]:
     """The members of one sample by their endings, and its name as `__key__`.
 
@@ -161,7 +131,7 @@ def read_sample(content: bytes, source: str) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
-    iterators = _library().tariterators
+    iterators = tar_library().tariterators
     stream = [{"url": source, "stream": io.BytesIO(content)}]
     try:
         samples = iterators.group_by_keys(iterators.tar_file_expander(stream))
@@ -190,19 +160,6 @@ def _ending(members: dict[str, Any], endings: Sequence[str], name: str) -> str:
     raise InputError(
         f"{name} has no .{endings[0]}; a sample holds a photo, .landmarks.txt and .mask.png"
     )
-
-
-def _library() -> Any:
-    """The library webdataset, which is an optional extra."""
-    try:
-        import webdataset.shardlists
-        import webdataset.tariterators
-    except ImportError as error:
-        raise InputError(
-            f"--dataset_mode webdataset needs the library webdataset ({error}); install it with "
-            "`pip install webdataset`"
-        ) from error
-    return webdataset
 
 
 class _OpenFiles:

@@ -148,6 +148,8 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
     listed = ("train", "--flist", "masks.txt", "--flist_val", "masks.txt")
     labelled = ("train", "--model", "synergy", "--dataset_mode", "ddfa")
     live = ("--dataset_mode", "synthetic", "--synthetic_live", "9")
+    tars = ("train", "--dataset_mode", "webdataset", "--tar_shards")
+    datatool = ("train", "--model", "synergy", "--dataset_mode", "datatool")
     cases = {
         ("fit",): "nothing to fit: give photos, a folder or a video",
         ("fit", "none.jpg"): "--img_path none.jpg does not exist .*; give the photo by its name",
@@ -298,6 +300,14 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
             "--synthetic_backgrounds",
             "no",
         ): "--synthetic_backgrounds no does not exi",
+        (*tars, "empty"): "--tar_shards empty names no .tar files; write them with data_prep",
+        (*tars, "no*.tar"): r"--tar_shards no\*.tar names no .tar files",
+        (*tars, "s3://x"): "--tar_shards s3://x is no path; mount the storage",
+        datatool: "--datatool_root_dir datatool is no folder; take a folder that the datatool wro",
+        (*datatool, "--datatool_root_dir", "empty"): (
+            "--train_tags HELEN, .*: empty.HELEN.dataset.json does not exist .4 of 4 tags have none"
+        ),
+        (*datatool, "--val_tags", "HELEN"): "--train_tags and --val_tags both have HELEN",
         ("train", "--dataset_mode", "folder"): "--dataset_mode folder is unknown; choose one of",
         ("train", "--continue_train"): "face_recon holds no run to go on with",
         ("train", "--checkpoints_dir", "file"): "--checkpoints_dir file/face_recon: file is no fo",

@@ -115,8 +115,8 @@ class M3dfb(MeshBenchmark):
         missing = [path for name in names if not (path := theirs / f"{name}.txt").is_file()]
         if missing:
             raise InputError(
-                f"{missing[0]} does not exist, and as many as {len(missing)} of {len(names)} lack; "
-                f"every mesh of {self._truth} needs one"
+                f"{missing[0]} does not exist ({len(missing)} of {len(names)} are missing); every "
+                f"mesh of {self._truth} needs one"
             )
         for name in names:
             read_points(self._truth / f"{name}.lmks", LANDMARKS)

@@ -294,8 +294,8 @@ def _find_meshes(folder: Path, names: Sequence[str]) -> None:
     """See that meshes are there, before the first of them, which are read for seconds, is."""
     missing = [name for name in names if not (folder / f"{name}.obj").is_file()]
     if missing:
-        others = f", nor do {len(missing) - 1} others of {len(names)}" if len(missing) > 1 else ""
-        raise InputError(f"{folder / missing[0]}.obj does not exist{others}; {REMEDY}")
+        count = f"{len(missing)} of {len(names)} meshes are missing"
+        raise InputError(f"{folder / missing[0]}.obj does not exist ({count}); {REMEDY}")
 
 
 def _one_picture(uv: np.ndarray, eyeballs: np.ndarray) -> np.ndarray:

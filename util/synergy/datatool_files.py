@@ -22,19 +22,20 @@ import numpy as np
 import torch
 from scipy.io import loadmat
 
+from data.images import image_names
 from models.face_model import FaceModel, IdentityCard, array_fingerprint
 from models.synergy.morphable import SynergyFaceArrays, face_arrays
 from models.synergy.parameters import ANGLE_POSE, DATATOOL_LAYOUT, SynergyLayout, Whitening
 from options.face_options import DATATOOL_PX
 from util.errors import InputError
 from util.model_files.mat_file import foreign_data
+from util.synergy.datatool_folder import CONTENT, PICTURES, REMEDY, check_tags
 from util.text import decode_text
 
 LANDMARKS = 77
 _SHAPE_STD, _EXPRESSION_STD, _SCALE_STD = 1e7, 10.0, 0.01
 """By which the public code divides."""
 _BFM_REMEDY = "take the BFM.mat that 300W-LP's Matlab code makes (face3d calls it so too)"
-_JSON_REMEDY = "take a folder that the datatool wrote, with one dataset.json a tag"
 
 _BEYOND_IBUG = (
     (42, 43, 44, 45, 46, 47),
@@ -158,34 +159,32 @@ def datatool_whitening(layout: SynergyLayout, *, of_bfm: bool) -> Whitening:
     return Whitening(torch.zeros(layout.size), torch.tensor(std))
 
 
-def split_tags(text: str) -> list[str]:
-    """Tags of a comma-separated list, without the blanks that users put between them."""
-    return [tag for part in text.split(",") if (tag := part.strip())]
-
-
 def read_tags(root: Path, tags: Sequence[str], layout: SynergyLayout, flag: str) -> TagContent:
     """Read the annotations of some tags, and leave out those that training cannot use.
+
+    Pictures are only looked for.
 
     Raises:
         InputError: no such folder or file, no JSON of the datatool, no usable annotation.
     """
+    check_tags(root, tags, flag)
     usable: list[Annotation] = []
     unusable: dict[str, int] = {}
     for tag in tags:
-        path = root / tag / "dataset.json"
-        if not path.is_file():
-            there = sorted(p.parent.name for p in root.glob("*/dataset.json"))
-            found = f" (there are {', '.join(there)})" if there else ""
-            raise InputError(f"{flag} {tag}: {path} does not exist{found}; {_JSON_REMEDY}")
+        path, pictures = root / tag / CONTENT, root / tag / PICTURES
+        there = set(image_names(pictures))
         for name, entry in _annotations(path):
             try:
-                usable.append(_annotation(root / tag, entry, layout))
+                found = _annotation(pictures, entry, layout)
+                if found.image.name not in there:
+                    raise _Unusable(f"no picture in {PICTURES}")
+                usable.append(found)
             except _Unusable as reason:
                 unusable[str(reason)] = unusable.get(str(reason), 0) + 1
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{path}: annotation {name} is malformed ({type(error).__name__}: {error}); "
-                    f"{_JSON_REMEDY}"
+                    f"{REMEDY}"
                 ) from error
     if not usable:
         why = "; ".join(f"{count} with {reason}" for reason, count in unusable.items())
@@ -205,12 +204,12 @@ def _annotations(path: Path) -> list[tuple[str, Any]]:
         content = json.loads(decode_text(path.read_bytes()))
         entries = content["annotations"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no dataset.json ({error}); {_JSON_REMEDY}") from error
+        raise InputError(f"{path} is no dataset.json ({error}); {REMEDY}") from error
     if isinstance(entries, Mapping):
         return [(str(name), entry) for name, entry in entries.items()]
     if isinstance(entries, list):
         return [(str(number), entry) for number, entry in enumerate(entries)]
-    raise InputError(f"{path}: its annotations are no map; {_JSON_REMEDY}")
+    raise InputError(f"{path}: its annotations are no map; {REMEDY}")
 
 
 def _annotation(folder: Path, entry: Any, layout: SynergyLayout) -> Annotation:
@@ -232,4 +231,4 @@ def _annotation(folder: Path, entry: Any, layout: SynergyLayout) -> Annotation:
         raise ValueError(f"head_translation has {len(shift)} numbers")
     if not (np.isfinite(parameters).all() and np.isfinite(landmarks).all()):
         raise _Unusable("numbers that are not finite")
-    return Annotation(folder / "sample_files" / f"{entry['id_image']}.jpg", parameters, landmarks)
+    return Annotation(folder / f"{entry['id_image']}.jpg", parameters, landmarks)

@@ -7,6 +7,7 @@ from pathlib import Path
 from data.mixing import parse_lists
 from data.photo_lists import check_list
 from data.synthetic.backgrounds import PictureFolder
+from data.tar_shards import check_tars
 from options import ParsedOptions
 from options.base_options import BaseOptions, run_folder
 from options.data_options import (
@@ -14,6 +15,7 @@ from options.data_options import (
     DdfaOptions,
     FlistOptions,
     SyntheticOptions,
+    WebdatasetOptions,
 )
 from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, check_face_model
 from options.loss_options import ObjectiveOptions
@@ -26,6 +28,7 @@ from options.network_options import (
 from options.train_options import TrainOptions
 from util.errors import InputError, of_flag
 from util.folders import check_folder
+from util.synergy.datatool_folder import check_tags, chosen_tags
 from util.synergy.ddfa_folder import check_morphable_folder
 from util.training.checkpoint_kind import (
     RNET,
@@ -64,6 +67,13 @@ def check_run(options: ParsedOptions) -> None:
                 f"and {ddfa.mm_folder}/ lie in"
             )
         check_morphable_folder(ddfa.path("mm_folder"))
+    if DatatoolOptions in options and SynergyOptions in options:
+        for is_train in (True, False):
+            tags, flag = chosen_tags(options[DatatoolOptions], is_train)
+            check_tags(Path(options[DatatoolOptions].datatool_root_dir), tags, flag)
+    if WebdatasetOptions in options:
+        for flag in ("tar_shards", "tar_shards_val"):
+            check_tars(getattr(options[WebdatasetOptions], flag), f"--{flag}")
     if SyntheticOptions in options:
         _check_faces(options[SyntheticOptions])
     _check_start(options)

@@ -18,9 +18,9 @@ from util.synergy.datatool_files import (
     datatool_whitening,
     read_bfm_mat,
     read_tags,
-    split_tags,
     stand_in_arrays,
 )
+from util.synergy.datatool_folder import check_tags, split_tags
 
 LAYOUT = SynergyLayout(7, 3, 2)
 
@@ -41,7 +41,8 @@ def annotation(**values: Any) -> dict[str, Any]:
 
 
 def write(root: Path, tag: str, annotations: Any) -> Path:
-    (root / tag).mkdir(parents=True)
+    (root / tag / "sample_files").mkdir(parents=True)
+    (root / tag / "sample_files/a.jpg").touch()
     text = json.dumps({"info": {}, "annotations": annotations})
     (root / tag / "dataset.json").write_text(text, encoding="utf-8")
     return root
@@ -59,12 +60,16 @@ def test_an_annotation_in_numbers(tmp_path: Path):
 
 def test_unusable_annotations_are_counted_by_reason(tmp_path: Path):
     few = annotation(face_landmarks_3d=annotation()["face_landmarks_3d"][:60])
-    wrong = annotation(shape_params=[1.0])
-    write(tmp_path, "A", {"1": annotation(), "2": few, "3": wrong})
+    wrong, lost = annotation(shape_params=[1.0]), annotation(id_image="b")
+    write(tmp_path, "A", {"1": annotation(), "2": few, "3": wrong, "4": lost})
     write(tmp_path, "B", [annotation(face_landmarks_2d=[])])
     found = read_tags(tmp_path, ["A", "B"], LAYOUT, "--train_tags")
     assert len(found.annotations) == 2
-    reasons = {"fewer than 68 landmarks": 1, "1 shape and 2 expression parameters": 1}
+    reasons = {
+        "fewer than 68 landmarks": 1,
+        "1 shape and 2 expression parameters": 1,
+        "no picture in sample_files": 1,
+    }
     assert found.unusable == reasons
 
 
@@ -76,6 +81,7 @@ def test_unusable_annotations_are_counted_by_reason(tmp_path: Path):
         ({"1": annotation(head_translation=[1.0])}, "head_translation has 1 numbers"),
         (5, "annotations are no map"),
         ({}, "no usable annotation .none at all"),
+        ({"1": annotation(id_image="b")}, "no usable annotation .1 with no picture in sample_f"),
     ],
 )
 def test_bad_annotations(tmp_path: Path, annotations: Any, words: str):
@@ -86,11 +92,19 @@ def test_bad_annotations(tmp_path: Path, annotations: Any, words: str):
 
 def test_missing_tags_come_with_those_that_are_there(tmp_path: Path):
     write(tmp_path, "AFW", {"1": annotation()})
-    with pytest.raises(InputError, match=r"--val_tags HELEN: .*there are AFW"):
-        read_tags(tmp_path, ["HELEN"], LAYOUT, "--val_tags")
+    lacking = r"HELEN.dataset\.json does not exist \(2 of 3 tags have none\); there are AFW; take"
+    with pytest.raises(InputError, match=f"--val_tags HELEN, LFPW: .*{lacking}"):
+        read_tags(tmp_path, ["HELEN", "AFW", "LFPW"], LAYOUT, "--val_tags")
     (tmp_path / "AFW/dataset.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"is no dataset\.json"):
         read_tags(tmp_path, ["AFW"], LAYOUT, "--val_tags")
+
+
+def test_tags_without_pictures(tmp_path: Path):
+    write(tmp_path, "AFW", {"1": annotation()})
+    (tmp_path / "AFW/sample_files").rename(tmp_path / "images")
+    with pytest.raises(InputError, match=r"--val_tags AFW: .*AFW.sample_files does not exist \(1"):
+        check_tags(tmp_path, ["AFW"], "--val_tags")
 
 
 def test_tags_are_stripped():
