@@ -50,11 +50,13 @@ class LandmarkGraphDetector:
         self._network = open_graph(folder, convert=convert)
         self._network.check()
 
-    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
+    def detect(
+        self, image: np.ndarray, *, largest_only: bool = False, tilted: bool = True
+    ) -> list[Face]:
         """The faces that dlib finds, largest first, with the graph's landmarks."""
         return [
             replace(face, landmarks_px=self.landmarks_from_five(image, face.landmarks_px))
-            for face in self._finder.detect(image, largest_only=largest_only)
+            for face in self._finder.detect(image, largest_only=largest_only, tilted=tilted)
         ]
 
     def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:

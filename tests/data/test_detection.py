@@ -142,6 +142,13 @@ def test_a_tilted_head_is_found_where_it_is(hopper, detector, tilt_deg: float):
     assert error < 0.08 * outer_eye_px(upright)  # 0.4 where the predictor sees it tilted
 
 
+@pytest.mark.parametrize(("tilted", "turns"), [(True, {0.0, 20.0, -20.0}), (False, {0.0})])
+def test_whoever_wants_no_tilted_heads_pays_for_none(tilted: bool, turns: set[float]):
+    counting = Counting()
+    assert counting.detect(np.zeros((64, 64, 3), np.uint8), tilted=tilted) == []
+    assert set(counting.turns) == turns
+
+
 def test_what_is_found_at_first_is_never_turned(hopper):
     counting = Counting()
     assert counting.detect(hopper) and counting.detect(hopper, largest_only=True)

@@ -7,7 +7,7 @@ import pytest
 
 from data.detection import Face
 from data.landmarks import five_from_68
-from data.video_landmarks import CHECK_EVERY, LandmarkTracker
+from data.video_landmarks import CHECK_EVERY, TILTED_EVERY, LandmarkTracker
 from models.face_model import FaceModel
 
 
@@ -17,11 +17,16 @@ class Watched:
     def __init__(self, shape: np.ndarray) -> None:
         self.shape = shape  # (68, 2) about its middle
         self.place: np.ndarray | None = None
+        self.leans = False  # so that it is found only where tilted heads are searched
         self.searches: list[tuple[int, ...]] = []
+        self.tilted: list[bool] = []
 
-    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
+    def detect(
+        self, image: np.ndarray, *, largest_only: bool = False, tilted: bool = True
+    ) -> list[Face]:
         self.searches.append(image.shape)
-        if self.place is None:
+        self.tilted.append(tilted)
+        if self.place is None or (self.leans and not tilted):
             return []
         points = self.shape + self.place
         if image.shape[1] < 400:  # a window about the face
@@ -72,6 +77,33 @@ def test_a_face_that_leaves_is_lost_at_once_and_found_again(watched: Watched):
         points = tracker(frame(watched))
         seen.append(points is not None)
     assert seen == [True, True, False, False, True, True]
+
+
+def test_tilted_heads_are_searched_now_and_then_where_no_face_is(watched: Watched):
+    tracker = LandmarkTracker(watched)
+    for _ in range(2 * TILTED_EVERY + 1):
+        assert tracker(frame(watched)) is None
+    between = [False] * (TILTED_EVERY - 1)
+    assert watched.tilted == [True, *between, True, *between, True]
+    # A leaning head is found when its turn comes, an upright one at once.
+    watched.place, watched.leans = np.array([250.0, 200.0]), True
+    found = [tracker(frame(watched)) is not None for _ in range(TILTED_EVERY)]
+    assert found == [*between, True]
+
+
+def test_a_head_that_is_lost_is_searched_in_all_ways_at_once(watched: Watched):
+    """It may have leaned aside; also after it was there for a single frame."""
+    tracker = LandmarkTracker(watched)
+    watched.place = np.array([250.0, 200.0])
+    assert tracker(frame(watched)) is not None
+    watched.place = None
+    assert [tracker(frame(watched)) for _ in range(2)] == [None, None]
+    watched.place = np.array([300.0, 180.0])
+    assert tracker(frame(watched)) is not None
+    watched.place, watched.leans = np.array([500.0, 180.0]), True
+    watched.tilted.clear()
+    assert tracker(frame(watched)) is not None
+    assert watched.tilted[-1]
 
 
 def test_a_jump_is_looked_at_anew(watched: Watched):
