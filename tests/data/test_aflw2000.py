@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data import aflw2000
-from data.aflw2000 import continuous_to_photo, read_aflw2000, to_crop, to_photo
+from data.aflw2000 import check_files, continuous_to_photo, read_aflw2000, to_crop, to_photo
 from data.images import write_image
 from tests.aflw2000_files import CLIPPED, SKIPPED, YAWS, write_aflw2000
 from util.errors import InputError
@@ -113,6 +113,24 @@ def test_a_skip_list_of_another_set(tmp_path: Path):
     path.unlink()
     with pytest.raises(InputError, match=r"skip.npy is missing"):
         read_aflw2000(tmp_path / "data")
+
+
+def test_files_are_looked_for_by_their_names_alone(tmp_path: Path):
+    root = tmp_path / "data"
+    write_aflw2000(root)
+    for name in (aflw2000.YAW, aflw2000.BOXES):
+        (root / "eval" / name).write_bytes(b"damaged")
+    check_files(root)
+    for path in sorted((root / aflw2000.IMAGES).glob("*.jpg"))[:2]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"is missing, and 1 more of the \d+ images in"):
+        check_files(root)
+    for name in (aflw2000.YAW, aflw2000.BOXES):
+        (root / "eval" / name).unlink()
+    (root / aflw2000.LIST).unlink()
+    lacking = f"{aflw2000.LIST}, eval/{aflw2000.YAW}, eval/{aflw2000.BOXES}; they come with"
+    with pytest.raises(InputError, match=f"lacks 3 of 6 files and folders .*: {lacking}"):
+        check_files(root)
 
 
 def test_images_and_their_list(tmp_path: Path):

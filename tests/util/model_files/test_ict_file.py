@@ -19,6 +19,7 @@ from util.model_files.face_model_file import read_face_model
 from util.model_files.face_transfer import mean_landmarks
 from util.model_files.ict_file import (
     PUBLISHED,
+    check_ict,
     convert_ict,
     expression_components,
     read_ict,
@@ -181,6 +182,21 @@ def test_wrong_files_are_named(tmp_path: Path, tiny_face_data: FaceModelData, na
     with pytest.raises(InputError, match=rf"{name} does not exist"):
         convert_ict(folder, target, tiny_face_data, layout)
     assert not target.exists()
+
+
+def test_missing_meshes_are_counted_before_any_is_read(
+    tmp_path: Path, tiny_face_data: FaceModelData
+):
+    folder = tmp_path / "FaceXModel"
+    layout = write_ict(folder)
+    for name in ("identity001.obj", "jawOpen.obj"):
+        (folder / name).unlink()
+    (folder / "generic_neutral_mesh.obj").write_bytes(b"damaged")
+    lacking = r"identity001\.obj does not exist \(2 of 8 meshes are missing\)"
+    with pytest.raises(InputError, match=lacking):
+        convert_ict(folder, tmp_path / "ict.npz", tiny_face_data, layout)
+    with pytest.raises(InputError, match=lacking):
+        check_ict(folder, layout)
 
 
 def test_faces_of_missing_vertices_are_refused(tmp_path: Path, tiny_face_data: FaceModelData):
