@@ -19,7 +19,7 @@ from PIL import Image
 
 from data.landmarks import MIRROR_ORDER, five_from_68
 
-FACE_PX = 300
+FACE_PX = 240
 """Side of the box in the picture that the predictor sees: it rounds to whole pixels of it."""
 REACH = 1.1
 """Half the side of that picture, over the box's."""
