@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data.detection import DlibDetector, _turned, create_detector
+from data.landmark_looks import Place, Start
 from data.landmarks import check_landmarks, five_from_68
 from options.data_options import DetectionOptions
 
@@ -88,11 +89,12 @@ class Askew(DlibDetector):
 
 @pytest.mark.parametrize("name", ["astronaut", "hopper"])
 def test_a_box_beside_the_face(detector, name: str, request: pytest.FixtureRequest):
-    """The predictor alone slides off; a second look, and the boxes nearby, find the face again."""
+    """One look slides off; those about what it sees, and from boxes nearby, find the face again."""
     image = request.getfixturevalue(name)
     (face,) = detector.detect(image, largest_only=True)
     (askew,) = Askew().detect(image, largest_only=True)
-    alone = detector._predict(image, np.array(askew.box))
+    place = Place.of_box(np.array(askew.box))
+    (alone,) = detector._look(image, place, [Start(1.0, mirrored=False)])
 
     def off(landmarks: np.ndarray) -> float:
         distance = np.linalg.norm(landmarks - face.landmarks_px, axis=1).mean()
