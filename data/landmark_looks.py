@@ -169,8 +169,11 @@ class UprightPicture:
         self._size = round(2 * REACH * FACE_PX)
         self._unit = place.side / FACE_PX  # pixels of the image in one of the picture
         reach = 2**0.5 * REACH * place.side + 2
-        low = np.floor(place.middle - reach).astype(int)
-        part = crop(image, low, np.ceil(place.middle + reach).astype(int))
+        # Of what lies within the image only, at least one pixel: Pillow would convert all of it.
+        last = np.array(image.shape[1::-1]) - 1
+        low = np.clip(np.floor(place.middle - reach), 0, last).astype(int)
+        high = np.clip(np.ceil(place.middle + reach), low, last).astype(int)
+        part = Image.fromarray(image[low[1] : high[1] + 1, low[0] : high[0] + 1])
         part = part.convert("L", _BRIGHTNESS)
         # Large faces are averaged first: what follows would take single pixels of them.
         factor = max(int(self._unit), 1)
@@ -238,14 +241,3 @@ def _distances(looks: np.ndarray, others: np.ndarray | None = None) -> np.ndarra
     unit = np.median(np.linalg.norm(looks[:, 36] - looks[:, 45], axis=1))
     apart = np.linalg.norm(looks[:, None] - others[None], axis=3).mean(axis=2)
     return apart / max(float(unit), 1e-9)
-
-
-def crop(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image.Image:
-    """The part [low, high) of an image, black outside of it; low and high are (x, y)."""
-    height, width = image.shape[:2]
-    # Slicing first: Pillow would convert the whole photo.
-    x0, y0 = np.clip(low, 0, [width, height])
-    x1, y1 = np.clip(high, 0, [width, height])
-    chip = np.zeros((high[1] - low[1], high[0] - low[0], 3), dtype=np.uint8)
-    chip[y0 - low[1] : y1 - low[1], x0 - low[0] : x1 - low[0]] = image[y0:y1, x0:x1]
-    return Image.fromarray(chip)

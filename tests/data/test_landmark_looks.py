@@ -64,6 +64,21 @@ def test_what_is_seen_comes_back_to_the_image(side: float, tilt_deg: float, mirr
     np.testing.assert_allclose(found, np.tile([x, y], (68, 1)), atol=0.01 * side)
 
 
+@pytest.mark.parametrize("middle", [(-5000.0, 20.0), (20.0, 5000.0), (0.0, 0.0)])
+def test_beyond_the_image_it_is_black(middle: tuple[float, float]):
+    """A face far outside, or at its corner: where the image is white, three quarters are not."""
+    seen: list[np.ndarray] = []
+
+    def remember(pixels: np.ndarray, _) -> SimpleNamespace:
+        seen.append(pixels)
+        return SimpleNamespace(parts=lambda: [SimpleNamespace(x=0, y=0)] * 68)
+
+    white = np.full((400, 400, 3), 255, np.uint8)
+    UprightPicture(white, Place(np.array(middle), 100.0, 0.0)).look(remember, Start(1.0, False))
+    share = 0.25 if middle == (0.0, 0.0) else 0.0
+    assert (seen[0] > 127).mean() == pytest.approx(share, abs=0.01)
+
+
 def test_starts_are_mirrored_pairs():
     many = starts((1.0, 1.2), (-0.1, 0.0, 0.1))
     assert len(many) == len(set(many)) == 36
