@@ -109,6 +109,6 @@ def compare(
 
 
 def settle() -> None:
-    """Wait for the GPU, if there is one: what is asked of it returns at once."""
-    if torch.cuda.is_available():
+    """Wait for the GPU, if one is in use: what is asked of it returns at once."""
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import cpp_extension
 
 FIXED_EPSILON = 1e-6
 """nvdiffrast's own, compiled into its gradient."""
@@ -37,10 +36,20 @@ def _start(library: Any, device: torch.device) -> Any:
     except ModuleNotFoundError as error:
         # What it compiled itself, before 0.4, it imports by name; but torch, which has loaded it,
         # no longer makes it known by that. Python finds it where it was built.
-        if not (error.name or "").startswith("nvdiffrast_plugin"):
+        plugin = error.name or ""
+        if not plugin.startswith("nvdiffrast_plugin"):
             raise
-        sys.path.append(cpp_extension._get_build_directory(str(error.name), verbose=False))
+    from torch.utils import cpp_extension
+
+    try:
+        folder = cpp_extension._get_build_directory(plugin, verbose=False)
+    except (AttributeError, TypeError) as error:  # it is private
+        raise RuntimeError(f"torch does not say where {plugin} was built") from error
+    sys.path.append(folder)
+    try:
         return library.RasterizeCudaContext(device=device)
+    finally:
+        sys.path.remove(folder)
 
 
 @lru_cache(maxsize=16)

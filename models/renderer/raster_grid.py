@@ -19,6 +19,7 @@ def pixel_centres_ndc(pixels: int, like: Tensor) -> Tensor:
     """x/w (or y/w) at the centres of a row (column) of pixels: (2 / W) p + (1 / W - 1)."""
     index = torch.arange(pixels, dtype=like.dtype, device=like.device)
     # Tensors of the working type, not Python floats: both constants are rounded to it first.
-    step = like.new_tensor(2.0) / pixels
-    start = like.new_tensor(1.0) / pixels - 1
+    # Filled where they are: a copy from the host would wait for the GPU.
+    step = like.new_full((), 2.0) / pixels
+    start = like.new_full((), 1.0) / pixels - 1
     return step * index + start

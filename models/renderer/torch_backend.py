@@ -17,9 +17,10 @@ from models.renderer.raster_grid import HALF, LIMIT, SUBPIXELS, pixel_centres_nd
 CANDIDATES = 1 << 20
 """Pairs of triangle and pixel tested together for one image, and four times as many for several;
 about 100 bytes each."""
-IMAGES_AT_ONCE = 32
-"""On a GPU, where small operations take the time of starting them; a CPU computes one image at a
-time, whose numbers stay in its cache."""
+PIXELS_AT_ONCE = FACES_AT_ONCE = 1 << 21
+"""Of the images that a GPU computes together, where small operations take the time of starting
+them: 41 of 224 x 224 pixels, 29 of 70,000 triangles; each takes 200 to 400 bytes. A CPU computes
+one image at a time, whose numbers stay in its cache."""
 
 _EMPTY = torch.iinfo(torch.int64).max
 
@@ -29,15 +30,17 @@ def visible_triangles(clip: Tensor, triangles: Tensor, height: int, width: int) 
     if clip.device.type == "mps":  # which has no float64, needed for the depths
         return visible_triangles(clip.cpu(), triangles.cpu(), height, width).to(clip.device)
     ids = torch.empty((len(clip), height, width), dtype=torch.int32, device=clip.device)
-    for some in _parts(clip):
+    for some in _parts(clip.device, len(clip), height * width, len(triangles)):
         ids[some] = _visible_in_images(clip[some], triangles, height, width)
     return ids
 
 
-def _parts(batch: Tensor) -> Iterator[slice]:
-    """The images of a batch that are computed together."""
-    at_once = 1 if batch.device.type == "cpu" else IMAGES_AT_ONCE
-    return (slice(first, first + at_once) for first in range(0, len(batch), at_once))
+def _parts(device: torch.device, images: int, pixels: int, faces: int) -> Iterator[slice]:
+    """Which images of a batch are computed together; pixels and triangles are those of one."""
+    at_once = 1
+    if device.type != "cpu":
+        at_once = max(min(PIXELS_AT_ONCE // pixels, FACES_AT_ONCE // max(faces, 1)), 1)
+    return (slice(first, first + at_once) for first in range(0, images, at_once))
 
 
 def _visible_in_images(clip: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
@@ -107,9 +110,10 @@ def _visible_in_images(clip: Tensor, triangles: Tensor, height: int, width: int)
         pixel_depth = ((e0 * z0 + e1 * z1 + e2 * z2) * reciprocal_area[face]).float()
         seen = (pixel_depth >= -1) & (pixel_depth <= 1)
         key = (_sortable(pixel_depth) << 32) | (0x7FFFFFFF - triangle[face])
+        key = torch.where(seen, key, _EMPTY)
         pixel = (first_row[face] + row[inside]) * width + first_column[face] + column[inside]
         pixel += first_pixel[face]
-        keys.scatter_reduce_(0, pixel[seen], key[seen], reduce="amin")
+        keys.scatter_reduce_(0, pixel, key, reduce="amin")
     ids = 0x7FFFFFFF - (keys & 0xFFFFFFFF)
     return torch.where(keys == _EMPTY, -1, ids).to(torch.int32).reshape(-1, height, width)
 
@@ -133,6 +137,11 @@ def _sortable(depth: Tensor) -> Tensor:
     bits = (depth + 0.0).view(torch.int32).long()
     # The bits of positive floats sort as integers; those of negative ones sort backwards.
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def _parts_of(ids: Tensor, triangles: Tensor) -> Iterator[slice]:
+    """`_parts` of images (B, H, W) of some triangles."""
+    return _parts(ids.device, len(ids), ids.shape[1] * ids.shape[2], len(triangles))
 
 
 def _seen_vertices(
@@ -184,7 +193,7 @@ def barycentrics(clip: Tensor, triangles: Tensor, ids: Tensor) -> tuple[Tensor, 
     """See `differentiable.Kernels`."""
     weights = clip.new_zeros((*ids.shape, 3))
     depth = clip.new_zeros(ids.shape)
-    for some in _parts(ids):
+    for some in _parts_of(ids, triangles):
         place, _, corners, _, _, areas = _corner_products(clip[some], triangles, ids[some])
         a0, a1, a2 = areas.unbind(1)
         reciprocal = 1 / (a0 + a1 + a2)
@@ -219,7 +228,7 @@ def barycentrics_backward(
     pass are ignored and s gets `epsilon` added with its own sign, as in nvdiffrast. z gets none.
     """
     result = torch.zeros_like(clip)
-    for some in _parts(ids):
+    for some in _parts_of(ids, triangles):
         place, vertex, _, relative, centre, areas = _corner_products(
             clip[some], triangles, ids[some]
         )
@@ -231,10 +240,12 @@ def barycentrics_backward(
         mean = gu * (areas[:, 0] * reciprocal) + gv * (areas[:, 1] * reciprocal)
         c = torch.stack([gu - mean, gv - mean, -mean], dim=1)
 
-        after, before = [1, 2, 0], [2, 0, 1]
         x, y = relative.unbind(-1)
-        gx = c[:, before] * y[:, after] - c[:, after] * y[:, before]
-        gy = c[:, after] * x[:, before] - c[:, before] * x[:, after]
+        # Of the corner after, and of that before.
+        c1, x1, y1 = c.roll(-1, 1), x.roll(-1, 1), y.roll(-1, 1)
+        c2, x2, y2 = c.roll(1, 1), x.roll(1, 1), y.roll(1, 1)
+        gx = c2 * y1 - c1 * y2
+        gy = c1 * x2 - c2 * x1
         gw = -centre[:, None, 0] * gx - centre[:, None, 1] * gy
         per_corner = torch.stack([gx, gy, torch.zeros_like(gx), gw], dim=-1)
         _add_to_vertices(result[some], vertex, per_corner)
@@ -243,7 +254,7 @@ def barycentrics_backward(
 
 def _add_to_vertices(target: Tensor, vertex: Tensor, values: Tensor) -> None:
     """Sum (N, 3, C) values of corners into the vertices of images (B, V, C), in a fixed order."""
-    flat = target.flatten(0, 1)  # a view: the images lie one behind the other
+    flat = target.view(-1, target.shape[-1])
     if target.device.type == "cpu":
         flat.index_add_(0, vertex.reshape(-1), values.reshape(-1, values.shape[-1]))
     else:
@@ -254,7 +265,7 @@ def _add_to_vertices(target: Tensor, vertex: Tensor, values: Tensor) -> None:
 def interpolate(attributes: Tensor, triangles: Tensor, ids: Tensor, barycentrics: Tensor) -> Tensor:
     """See `differentiable.Kernels`."""
     result = attributes.new_zeros((*ids.shape, attributes.shape[-1]))
-    for some in _parts(ids):
+    for some in _parts_of(ids, triangles):
         place, vertex = _seen_vertices(triangles, ids[some], attributes.shape[1])
         a0, a1, a2 = _of_vertices(attributes, some, vertex).unbind(1)
         b0, b1, b2 = barycentrics[some][place].unsqueeze(-1).unbind(1)
@@ -270,9 +281,10 @@ def _of_vertices(attributes: Tensor, some: slice, vertex: Tensor) -> Tensor:
         some: the images.
         vertex: (N, 3).
     """
-    if len(attributes) == 1:
-        return attributes[0][vertex % attributes.shape[1]]
-    return attributes[some].flatten(0, 1)[vertex]
+    if len(attributes) > 1:
+        return attributes[some].flatten(0, 1)[vertex]
+    is_one = some.stop - some.start == 1  # whose vertices are counted from 0
+    return attributes[0][vertex if is_one else vertex % attributes.shape[1]]
 
 
 def interpolate_backward(
@@ -286,7 +298,7 @@ def interpolate_backward(
     """See `differentiable.Kernels`."""
     of_attributes = attributes.new_zeros((len(ids), *attributes.shape[1:])) if needs[0] else None
     of_weights = torch.zeros_like(barycentrics) if needs[1] else None
-    for some in _parts(ids):
+    for some in _parts_of(ids, triangles):
         place, vertex = _seen_vertices(triangles, ids[some], attributes.shape[1])
         g = gradient[some][place].unsqueeze(1)
         if of_attributes is not None:

@@ -65,7 +65,7 @@ from util.folders import make_folder
 from util.photos.photo_fitting import face_fitter, inside_photo
 from util.videos.followed_face import FollowedFace, without_any_face
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Of the parts; raise it when what they hold or how they are made changes."""
 SMOOTHED_FRAMES = 480
 """Frames that are smoothed at a time, with a fifth of them on either side beside them."""

@@ -76,6 +76,21 @@ def test_backends_are_equal_for_chunks_of_candidates(monkeypatch) -> None:
     assert torch.equal(whole.triangle_id, parts.triangle_id)
 
 
+def test_how_many_images_are_computed_together() -> None:
+    """One on a CPU; on a GPU as few as their pixels and triangles allow, and each once."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+
+    def sizes(device: torch.device, images: int, side: int, faces: int) -> list[int]:
+        parts = torch_backend._parts(device, images, side * side, faces)
+        return [len(range(images)[part]) for part in parts]
+
+    assert sizes(cpu, 3, 224, 1000) == [1, 1, 1]
+    assert sizes(gpu, 64, 224, 20_000) == [41, 23]
+    assert sizes(gpu, 64, 224, 70_000) == [29, 29, 6]
+    assert sizes(gpu, 3, 2048, 1000) == [1, 1, 1]
+    assert sizes(gpu, 2, 32, 0) == [2] and sizes(gpu, 0, 32, 10) == []
+
+
 @pytest.mark.parametrize("attribute_batch", [1, 5])
 def test_images_of_a_batch_may_be_computed_together(monkeypatch, attribute_batch: int) -> None:
     """As on GPUs: ids, pixels and gradients are those of one image at a time."""
@@ -91,7 +106,7 @@ def test_images_of_a_batch_may_be_computed_together(monkeypatch, attribute_batch
         return found.triangle_id, found.depth_ndc, picture.detach(), *gradients
 
     apart = drawn()
-    monkeypatch.setattr(torch_backend, "_parts", lambda batch: [slice(0, 3), slice(3, 6)])
+    monkeypatch.setattr(torch_backend, "_parts", lambda *_: iter([slice(0, 3), slice(3, 6)]))
     monkeypatch.setattr(torch_backend, "CANDIDATES", 37)
     together = drawn()
     assert (apart[0] >= 0).any()
