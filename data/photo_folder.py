@@ -251,8 +251,12 @@ class PhotoFolder:
 
 
 def turn_that_shows_a_face(image: np.ndarray, detector: LandmarkDetector) -> int:
-    """Degrees counter-clockwise that a photo must be turned by to show a face; 0 for none."""
+    """Degrees counter-clockwise that a photo must be turned by to show a face; 0 for none.
+
+    Only one that the detector is sure of: what is no face as it lies may look like one lying.
+    """
     for quarters in (2, 1, 3):
-        if detector.detect(np.ascontiguousarray(np.rot90(image, quarters)), largest_only=True):
+        turned = np.ascontiguousarray(np.rot90(image, quarters))
+        if any(face.is_sure for face in detector.detect(turned, largest_only=True)):
             return 90 * quarters
     return 0
