@@ -167,28 +167,45 @@ def find_tars(pattern: str, flag: str) -> list[Path]:
     return found
 
 
+class TarLibraryMissing(InputError):
+    """The library webdataset, which is an optional extra, cannot be used."""
+
+    def __init__(self, reason: object) -> None:
+        """Say what installs it.
+
+        Args:
+            reason: why it cannot be imported.
+        """
+        super().__init__(
+            f"--dataset_mode webdataset needs the library webdataset ({reason}); install it with "
+            "`pip install webdataset`"
+        )
+
+
 def check_tars(pattern: str, flag: str) -> None:
     """Refuse what names no tar files, without the library; patterns with braces need it.
 
     Raises:
-        InputError: as `find_tars`; or the library is not installed.
+        InputError: as `find_tars`.
+        TarLibraryMissing: the library is not installed.
     """
     if find_spec("webdataset") is None:
-        tar_library()
+        raise TarLibraryMissing("there is no module of this name")
     if "{" not in pattern:
         find_tars(pattern, flag)
 
 
 def tar_library() -> Any:
-    """The library webdataset, which is an optional extra."""
+    """The library webdataset, imported.
+
+    Raises:
+        TarLibraryMissing: it cannot be.
+    """
     try:
         import webdataset.shardlists
         import webdataset.tariterators
     except ImportError as error:
-        raise InputError(
-            f"--dataset_mode webdataset needs the library webdataset ({error}); install it with "
-            "`pip install webdataset`"
-        ) from error
+        raise TarLibraryMissing(error) from error
     return webdataset
 
 

@@ -34,34 +34,49 @@ def present_gpus(gpu_ids: str) -> tuple[int, ...]:
 def choose_device(
     gpu_ids: str, threads: int = 0, local_rank: int = 0, local_size: int = 1
 ) -> torch.device:
-    """`find_device`, said where it may surprise."""
-    device, notice = find_device(gpu_ids, threads, local_rank, local_size)
-    if notice:
-        print(f"{notice[0].upper()}{notice[1:]}.")
-    return device
+    """Make torch ready to compute on the device of `find_device`, and say where it may surprise.
 
-
-def find_device(
-    gpu_ids: str, threads: int = 0, local_rank: int = 0, local_size: int = 1
-) -> tuple[torch.device, str]:
-    """The device to compute on, and a clause of it where it may not be the expected one.
+    Sets for the whole process how many threads compute, and that float32 products are exact.
 
     Args:
-        gpu_ids: value of the flag. "0", the default, means "the GPU, where there is one"; any
-            other GPU that is missing is an error.
+        gpu_ids: see `find_device`.
         threads: CPU threads; 0 takes all cores this process may use.
-        local_rank: number of this process among those of a training on this machine; each has a
-            GPU of its own.
-        local_size: how many those are; they share the cores.
+        local_rank: see `find_device`.
+        local_size: see `find_device`; these processes share the cores.
+
+    Returns:
+        The device.
 
     Raises:
-        InputError: a GPU was asked for that is not there, or there are fewer than processes.
+        InputError: see `find_device`.
     """
+    device, notice = find_device(gpu_ids, local_rank, local_size)
     torch.set_num_threads(threads or max(1, usable_cores() // local_size))
     # Matrix products in full float32, whatever the environment says (containers switch TF32 on by
     # a variable): its 10-bit mantissa moves vertices by a tenth of a pixel. What stays allowed,
     # torch's default, are TF32 convolutions, and only the networks convolve.
     torch.set_float32_matmul_precision("highest")
+    if notice:
+        print(f"{notice[0].upper()}{notice[1:]}.")
+    return device
+
+
+def find_device(gpu_ids: str, local_rank: int = 0, local_size: int = 1) -> tuple[torch.device, str]:
+    """The device that `--gpu_ids` means; changes nothing.
+
+    Args:
+        gpu_ids: value of the flag. "0", the default, means "the GPU, where there is one"; any
+            other GPU that is missing is an error.
+        local_rank: number of this process among those of a training on this machine; each has a
+            GPU of its own.
+        local_size: how many those are.
+
+    Returns:
+        The device; and a clause of it where it may not be the expected one, else an empty text.
+
+    Raises:
+        InputError: a GPU was asked for that is not there, or there are fewer than processes.
+    """
     numbers = present_gpus(gpu_ids)
     if local_size > 1 and numbers == (0,):  # the default: under torchrun, one GPU a process
         numbers = tuple(range(torch.cuda.device_count()))

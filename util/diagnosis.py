@@ -119,19 +119,13 @@ def _face_model(options: FaceModelOptions) -> tuple[FaceModel, str]:
 def device(options: ParsedOptions) -> Iterator[Finding]:
     """What computes."""
     base = options[BaseOptions]
-    found, notice = _found_device(base.gpu_ids, base.num_cpu_threads)
+    found, notice = find_device(base.gpu_ids)
     said = f"; {notice}" if notice else ""
     yield Finding("ok", "device", f"{found} (--gpu_ids {base.gpu_ids}){said}")
 
 
-@lru_cache(maxsize=1)
-def _found_device(gpu_ids: str, threads: int) -> tuple[torch.device, str]:
-    return find_device(gpu_ids, threads)
-
-
 def _device(options: ParsedOptions) -> torch.device:
-    base = options[BaseOptions]
-    return _found_device(base.gpu_ids, base.num_cpu_threads)[0]
+    return find_device(options[BaseOptions].gpu_ids)[0]
 
 
 def renderer(options: ParsedOptions) -> Iterator[Finding]:
@@ -463,7 +457,6 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
 
 def _extras(command: str) -> list[str]:
     """What a command does only after optional packages are installed."""
-    lacking = [p.purpose for p in OPTIONAL if p.purpose.startswith(command) and not version_of(p)]
-    # The command itself is named beside it; what is left is what it does, and how to install it.
-    said = {purpose.removeprefix(command).replace("; ", " after ").strip() for purpose in lacking}
-    return sorted(said)
+    lacking = [p for p in OPTIONAL if p.command == command and version_of(p) is None]
+    # The command itself is named beside it.
+    return sorted({f"{package.use} after {package.install}".strip() for package in lacking})

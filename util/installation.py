@@ -30,8 +30,28 @@ class Package:
 
     distribution: str
     module: str
-    purpose: str = ""
-    """For optional ones: what needs it, and the extra that installs it."""
+
+
+@dataclass(frozen=True)
+class OptionalPackage(Package):
+    """One that only some uses need."""
+
+    extra: str
+    """What installs it."""
+    use: str = ""
+    """What needs it; empty where the whole command does."""
+    command: str = ""
+    """Whose use that is, where it is one command's alone."""
+
+    @property
+    def install(self) -> str:
+        """The command line that installs it."""
+        return f"pip install .[{self.extra}]"
+
+    @property
+    def purpose(self) -> str:
+        """What needs it, and how it is installed."""
+        return f"{self.command} {self.use}".strip() + f"; {self.install}"
 
 
 REQUIRED = (
@@ -51,17 +71,17 @@ REQUIRED = (
     Package("jaxtyping", "jaxtyping"),
 )
 OPTIONAL = (
-    Package("scikit-image", "skimage", "portraits of the quick start; pip install .[demo]"),
-    Package("fastapi", "fastapi", "app.py; pip install .[app]"),
-    Package("uvicorn", "uvicorn", "app.py; pip install .[app]"),
-    Package("diffrp-nvdiffrast", "nvdiffrast", "--renderer nvdiffrast; pip install .[cuda]"),
-    Package("onnx", "onnx", "ArcFace from .onnx files; pip install .[insightface]"),
-    Package("onnxruntime", "onnxruntime", "--detector insightface; pip install .[insightface]"),
-    Package("onnxscript", "onnxscript", "export.py --format onnx; pip install .[export]"),
-    Package("tensorflow", "tensorflow", "--detector tensorflow; pip install .[tensorflow]"),
-    Package("tf2onnx", "tf2onnx", "its graph for onnxruntime; pip install .[tensorflow]"),
-    Package("webdataset", "webdataset", "--dataset_mode webdataset; pip install .[webdataset]"),
-    Package("h5py", "h5py", "--face_model bfm17 and bfm19; pip install .[bfm]"),
+    OptionalPackage("scikit-image", "skimage", "demo", "portraits of the quick start"),
+    OptionalPackage("fastapi", "fastapi", "app", command="app.py"),
+    OptionalPackage("uvicorn", "uvicorn", "app", command="app.py"),
+    OptionalPackage("diffrp-nvdiffrast", "nvdiffrast", "cuda", "--renderer nvdiffrast"),
+    OptionalPackage("onnx", "onnx", "insightface", "ArcFace from .onnx files"),
+    OptionalPackage("onnxruntime", "onnxruntime", "insightface", "--detector insightface"),
+    OptionalPackage("onnxscript", "onnxscript", "export", "--format onnx", "export.py"),
+    OptionalPackage("tensorflow", "tensorflow", "tensorflow", "--detector tensorflow"),
+    OptionalPackage("tf2onnx", "tf2onnx", "tensorflow", "its graph for onnxruntime"),
+    OptionalPackage("webdataset", "webdataset", "webdataset", "--dataset_mode webdataset"),
+    OptionalPackage("h5py", "h5py", "bfm", "--face_model bfm17 and bfm19"),
 )
 
 

@@ -8,13 +8,15 @@
     datalist/<name of the folder>/{images,landmarks,masks}.txt
 
 Samples are made in chunks, each finished by a file of its own under `<folder>/unfinished/`, so
-that an interrupted run goes on where it stopped, and so that several can share the work. Sample i
-depends on the seed and i alone.
+that an interrupted run goes on where it stopped, and so that several can share the work. A million
+faces leave a hundred thousand small ones until they are put together, which takes minutes: little
+beside making them. Sample i depends on the seed and i alone.
 """
 
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,14 +131,16 @@ def make_faces(
         # Other parts may be at work: theirs stay.
         (folder / "coefficients.npz").unlink(missing_ok=True)
         for path in (folder / UNFINISHED).glob("*.npz"):
-            if shard.count == 1 or int(path.stem) in starts:
+            if shard.holds(int(path.stem) // chunk.size):
                 path.unlink(missing_ok=True)
-    # Others' parts may be of other settings, soon to be made anew; who merges them compares all.
-    own = starts if options.shard or options.merge else None
-    remedy = "give another folder, or --overwrite to replace them"
-    if options.merge:
-        remedy = "make the parts with one set of flags, those of other faces with --overwrite"
-    finished = _finished_chunks(folder, chunk, own, remedy)
+        finished = {}
+    else:
+        # Others' parts may be of other settings, soon to be made anew; who merges compares all.
+        own = starts if options.shard or options.merge else None
+        remedy = "give another folder, or --overwrite to replace them"
+        if options.merge:
+            remedy = "make the parts with one set of flags, those of other faces with --overwrite"
+        finished = _finished_chunks(folder, chunk, own, remedy)
     missing = [start for start in starts if start not in finished]
     if options.merge and missing:
         raise InputError(
@@ -275,40 +279,62 @@ def _finished_chunks(
     Args:
         folder: of the faces.
         chunk: what makes them.
-        starts: look at the files of these chunks alone; None looks at all.
+        starts: ascending; look for these chunks alone; None looks for all.
         remedy: for faces that were made with other settings.
 
     Raises:
         InputError: they were made with other settings.
     """
     present = {path.name for path in folder.glob("*.jpg")}
-    card = chunk.photographer.face_model.card
     found = {}
-    # So that of thousands of chunks only those are looked at that a file has the first face of.
-    starts_by_name = {name(start): start for start in range(0, chunk.count, chunk.size)}
-    chunks = sorted((folder / UNFINISHED).glob("*.npz"))
+    files = sorted((folder / UNFINISHED).glob("*.npz"), key=lambda file: int(file.stem))
+    own = {file.stem for file in files}
     if starts is not None:
-        wanted = set(starts)
-        chunks = [file for file in chunks if int(file.stem) in wanted]
-    files = [folder / "coefficients.npz", *chunks]
-    for file in files:
+        own = {Path(name(start)).stem for start in starts}
+        files = _files_with(files, starts)
+    wanted = range(0, chunk.count, chunk.size) if starts is None else starts
+    # So that of thousands of chunks only those are looked at that a file has the first face of.
+    starts_by_name = {name(start): start for start in wanted}
+    whole = folder / "coefficients.npz"
+    for file in (whole, *files):
         if not file.is_file():
             continue
         truth = read_truth(file)
-        for problem, theirs, ours in (
-            ("the face model", truth.fingerprint, card.fingerprint),
-            ("--seed", truth.seed, chunk.seed),
-            ("what they depend on", truth.settings, chunk.settings),
-            ("the generator's version", truth.generator_version, GENERATOR_VERSION),
-        ):
-            if theirs != ours:
-                raise InputError(
-                    f"--out {folder} holds faces for which {problem} was {theirs}, now it is "
-                    f"{ours}; {remedy}"
-                )
+        if difference := _difference(truth, chunk):
+            if file != whole and file.stem not in own:
+                continue
+            raise InputError(f"--out {folder} holds faces for which {difference}; {remedy}")
         position = {image: k for k, image in enumerate(truth.names)}
         for start in (starts_by_name[image] for image in truth.names if image in starts_by_name):
             names = [name(i) for i in chunk.indices(start)]
             if all(n in position and n in present for n in names):
                 found[start] = truth.part([position[n] for n in names])
     return found
+
+
+def _files_with(files: Sequence[Path], starts: Sequence[int]) -> list[Path]:
+    """Those files that can hold a chunk.
+
+    A file is named after its first face and may hold larger chunks, as earlier versions made them,
+    so that only the next file says where its faces end.
+
+    Args:
+        files: of chunks, in the order of their numbers.
+        starts: the first samples of the chunks, ascending.
+    """
+    edges = [bisect_left(starts, int(file.stem)) for file in files] + [len(starts)]
+    return [file for k, file in enumerate(files) if edges[k] < edges[k + 1]]
+
+
+def _difference(truth: SyntheticTruth, chunk: RenderChunk) -> str:
+    """A clause of what finished faces were made with and a chunk would not be; empty for none."""
+    card = chunk.photographer.face_model.card
+    for problem, theirs, ours in (
+        ("the face model", truth.fingerprint, card.fingerprint),
+        ("--seed", truth.seed, chunk.seed),
+        ("what they depend on", truth.settings, chunk.settings),
+        ("the generator's version", truth.generator_version, GENERATOR_VERSION),
+    ):
+        if theirs != ours:
+            return f"{problem} was {theirs}, now it is {ours}"
+    return ""

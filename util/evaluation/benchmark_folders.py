@@ -6,8 +6,8 @@ seconds, and with all that lacks. What the files hold, `find` of each benchmark 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from glob import escape
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.images import image_names
@@ -34,6 +34,8 @@ FACESCAPE_TABLES = {
     "lab": ("lab_head_centers", "lab_rotations"),
 }
 """Of each set of photos, in `code/predef`."""
+FACESCAPE_COUNTS = {"wild": 400, "lab": 20}
+"""Published meshes of each set: their names are the numbers from 0."""
 REMEDIES = {
     "now": "the list, photos and scans come from now.is.tue.mpg.de",
     "realy": "the folder comes from github.com/czh-98/REALY and the Headspace agreement",
@@ -44,8 +46,15 @@ _LAYOUT = "docs/evaluation.md and the benchmark's file in util/evaluation say wh
 _NAMED, _OTHERS_NAMED = 5, 2
 """Missing files in a message, and other places of each."""
 
-Needed = tuple[str, ...]
-"""A file or folder: patterns of where it may be in the benchmark's folder, one of which is met."""
+
+@dataclass(frozen=True)
+class Needed:
+    """A file or folder."""
+
+    places: tuple[str, ...]
+    """Where it may be in the benchmark's folder, in words: `<name>` is any name."""
+    is_there: bool
+    """At one of them."""
 
 
 def check_benchmark_folder(root: Path, options: ParsedOptions) -> None:
@@ -60,9 +69,9 @@ def check_benchmark_folder(root: Path, options: ParsedOptions) -> None:
     """
     name = options[EvaluateOptions].benchmark
     needed = list(dict.fromkeys(NEEDED[name](root, options)))
-    missing = [places for places in needed if not any(_is_met(root, place) for place in places)]
+    missing = [one for one in needed if not one.is_there]
     if missing:
-        named = ", ".join(_in_words(places) for places in missing[:_NAMED])
+        named = ", ".join(_in_words(one.places) for one in missing[:_NAMED])
         more = ", ..." if len(missing) > _NAMED else ""
         raise InputError(
             f"--benchmark_root {root} lacks {len(missing)} of {len(needed)} files and folders of "
@@ -74,8 +83,10 @@ def listed_now(path: Path) -> list[str]:
     """Lines of one of NoW's lists, cut to their last three parts: `<subject>/<challenge>/<image>`.
 
     Raises:
-        InputError: it is no text, is empty, or has a line of another kind.
+        InputError: it does not exist, is no text, is empty, or has a line of another kind.
     """
+    if not path.is_file():
+        raise InputError(f"--benchmark_root: {path} does not exist; {REMEDIES['now']}")
     try:
         text = decode_text(path.read_bytes())
     except UnicodeDecodeError as error:
@@ -83,7 +94,9 @@ def listed_now(path: Path) -> list[str]:
     names = []
     for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
         parts = line.replace("\\", "/").split("/")[-3:]
-        if len(parts) < 3 or parts[1] not in NOW_CHALLENGES or not line.isprintable():
+        # Such names would be of another place than that of this photo, of predictions as well.
+        is_named = len(parts) == 3 and not {"", ".", ".."} & set(parts)
+        if not is_named or parts[1] not in NOW_CHALLENGES or not line.isprintable():
             raise InputError(
                 f"{path}, line {number}: {line!r} is no <subject>/<challenge>/<image>, with one of "
                 f"{', '.join(NOW_CHALLENGES)}"
@@ -96,83 +109,133 @@ def listed_now(path: Path) -> list[str]:
 
 def mesh_stems(folder: Path) -> set[str]:
     """Names of the meshes in a folder, without ending."""
-    return {path.stem for ending in ENDINGS for path in folder.glob(f"*{ending}")}
+    found = (path for ending in ENDINGS for path in folder.glob(f"*{ending}"))
+    return {path.stem for path in found if path.is_file()}
+
+
+def micc_videos(root: Path) -> list[Path]:
+    """The folders of frames, `frames/<person>/<video>/`."""
+    return sorted(path for path in (root / "frames").glob("*/*") if path.is_dir())
+
+
+def facescape_truths(root: Path, photo_set: str) -> list[Path]:
+    """The true meshes of a set, by their names: those of other names are of no photo."""
+    found = (root / "data" / f"{photo_set}_gt_mesh").glob("*.obj")
+    count = FACESCAPE_COUNTS[photo_set]
+    return sorted(
+        path
+        for path in found
+        if path.stem.isdecimal() and int(path.stem) < count and path.is_file()
+    )
+
+
+def m3dfb_names(folder: Path) -> list[str]:
+    """Names of the files of points in a folder, without ending."""
+    return sorted(path.stem for path in folder.glob("*.txt") if path.is_file())
+
+
+def _file(root: Path, *places: str) -> Needed:
+    return Needed(places, any((root / place).is_file() for place in places))
+
+
+def _folder(root: Path, *places: str) -> Needed:
+    return Needed(places, any((root / place).is_dir() for place in places))
+
+
+def _any_of(found: Iterable[object], *places: str) -> Needed:
+    """Whatever was found there."""
+    return Needed(places, any(True for _ in found))
+
+
+def _files(folder: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in folder.glob(pattern) if path.is_file())
 
 
 def _now(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """The list, the photos in it, and a scan with landmarks of each person in it."""
     image_set = options[NowOptions].image_set
     listed = root / NOW_LISTS[image_set]
-    yield (listed.name,)
+    yield _file(root, listed.name)
+    scans, picked = "scans", "scans_lmks_onlypp"
     is_scored = image_set == "validation"
     if is_scored:
-        yield from (("scans",), ("scans_lmks_onlypp",))
+        yield from (_folder(root, scans), _folder(root, picked))
     names = listed_now(listed) if listed.is_file() else []
     if not options[EvaluateOptions].predictions:
-        for name in map(escape, names):
-            yield (*(f"{place}/{NOW_PHOTOS}/{name}" for place in NOW_PLACES), name)
+        for name in names:
+            yield _file(root, *(f"{place}/{NOW_PHOTOS}/{name}" for place in NOW_PLACES), name)
     if is_scored:
-        for subject in dict.fromkeys(escape(name.split("/")[0]) for name in names):
-            yield from ((f"scans/{subject}/*.obj",), (f"scans_lmks_onlypp/{subject}/*.pp",))
+        for subject in dict.fromkeys(name.split("/")[0] for name in names):
+            for place, ending in ((scans, ".obj"), (picked, ".pp")):
+                found = _files(root / place / subject, f"*{ending}")
+                yield _any_of(found, f"{place}/{subject}/<name>{ending}")
 
 
 def _realy(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """Photos and a template; where there are regions of scans, those of each photo or mesh."""
 
-    def either(*names: str) -> Needed:
+    def either(*names: str) -> tuple[str, ...]:
         return (*names, *(f"data/{name}" for name in names))
 
     theirs = options[EvaluateOptions].predictions
     place = Path(theirs or options[RealyOptions].image_folder or root / "REALY_image")
     if not theirs:
-        yield either(*(f"{name}.txt" for name in REALY_TEMPLATES))
+        yield _file(root, *either(*(f"{name}.txt" for name in REALY_TEMPLATES)))
         if not options[RealyOptions].image_folder:
-            yield ("REALY_image",)
-    if not any((root / name).is_dir() for name in either("REALY_scan_region")):
+            yield _folder(root, "REALY_image")
+    if not _folder(root, *either("REALY_scan_region")).is_there:
         return
-    yield either("metrical_scale.txt")
+    yield _file(root, *either("metrical_scale.txt"))
     photos = image_names(place) if place.is_dir() and not theirs else ()
     stems = [Path(name).stem for name in photos] or [path.stem for path in place.glob("*.obj")]
     for number in sorted({int(n) for stem in stems if (n := stem.split("_")[0]).isdecimal()}):
-        yield either(f"REALY_HIFI3D_keypoints/{number}.obj")
+        yield _file(root, *either(f"REALY_HIFI3D_keypoints/{number}.obj"))
         for region in REALY_REGIONS:
-            yield either(*(f"REALY_scan_region/{number}/{region}{end}" for end in ENDINGS))
+            stem = f"REALY_scan_region/{number}/{region}"
+            yield _file(root, *either(*(stem + ending for ending in ENDINGS)))
 
 
 def _micc(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """Frames, and a scan with landmarks of each person in them."""
-    yield tuple(f"scans/*{ending}" for ending in ENDINGS)
-    people = {path.parent.name for path in (root / "frames").glob("*/*") if path.is_dir()}
+    scanned = mesh_stems(root / "scans")
+    yield _any_of(scanned, *(f"scans/<person>{ending}" for ending in ENDINGS))
+    videos = micc_videos(root)
     if not options[EvaluateOptions].predictions:
-        yield ("frames/*/*",)
-    for person in sorted(people or mesh_stems(root / "scans")):
-        stem = f"scans/{escape(person)}"
-        yield from (tuple(stem + ending for ending in ENDINGS), (f"{stem}.pp", f"{stem}.txt"))
+        yield _any_of(videos, "frames/<person>/<video>/")
+    for person in sorted({video.parent.name for video in videos} or scanned):
+        stem = f"scans/{person}"
+        yield _file(root, *(stem + ending for ending in ENDINGS))
+        yield _file(root, f"{stem}.pp", f"{stem}.txt")
 
 
 def _facewarehouse(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """True meshes with their landmarks, and photos."""
-    yield tuple(f"meshes/*{ending}" for ending in ENDINGS)
+    names = mesh_stems(root / "meshes")
+    yield _any_of(names, *(f"meshes/<name>{ending}" for ending in ENDINGS))
     if not options[EvaluateOptions].predictions:
-        yield ("images",)
-    for name in sorted(mesh_stems(root / "meshes")):
-        yield (f"meshes/{escape(name)}.pp", f"meshes/{escape(name)}.txt")
+        yield _folder(root, "images")
+    for name in sorted(names):
+        yield _file(root, f"meshes/{name}.pp", f"meshes/{name}.txt")
 
 
 def _facescape(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """Tables of the code, true meshes, and in the lab cameras."""
     photo_set = options[FaceScapeOptions].photo_set
-    yield from ((f"code/predef/{table}.npy",) for table in FACESCAPE_TABLES[photo_set])
-    yield (f"data/{photo_set}_gt_mesh/*.obj",)
+    for table in FACESCAPE_TABLES[photo_set]:
+        yield _file(root, f"code/predef/{table}.npy")
+    last = FACESCAPE_COUNTS[photo_set] - 1
+    meshes = f"data/{photo_set}_gt_mesh/<0 to {last}>.obj"
+    yield _any_of(facescape_truths(root, photo_set), meshes)
     if photo_set == "lab":
-        yield ("data/lab_cam/*.json",)
+        yield _any_of(_files(root / "data/lab_cam", "*.json"), "data/lab_cam/<photo>.json")
 
 
 def _m3dfb(root: Path, options: ParsedOptions) -> Iterator[Needed]:
     """True points with their landmarks."""
-    yield ("Gmeshes/*.txt",)
-    for path in sorted((root / "Gmeshes").glob("*.txt")):
-        yield (f"Gmeshes/{escape(path.stem)}.lmks",)
+    names = m3dfb_names(root / "Gmeshes")
+    yield _any_of(names, "Gmeshes/<id>.txt")
+    for name in names:
+        yield _file(root, f"Gmeshes/{name}.lmks")
 
 
 NEEDED: Mapping[str, Callable[[Path, ParsedOptions], Iterator[Needed]]] = {
@@ -186,12 +249,8 @@ NEEDED: Mapping[str, Callable[[Path, ParsedOptions], Iterator[Needed]]] = {
 """Of the benchmarks that `--benchmark_root` names; aflw2000 has `data.aflw2000.check_root`."""
 
 
-def _is_met(root: Path, pattern: str) -> bool:
-    return next(root.glob(pattern), None) is not None
-
-
-def _in_words(places: Needed) -> str:
+def _in_words(places: tuple[str, ...]) -> str:
     """The first place, and some of those that would do as well."""
-    first, *others = (place.replace("[[]", "[") for place in places)
+    first, *others = places
     more = ", ..." if len(others) > _OTHERS_NAMED else ""
     return f"{first} (or {', '.join(others[:_OTHERS_NAMED])}{more})" if others else first

@@ -18,7 +18,12 @@ import torch
 
 from models.renderer import interpolate, rasterize
 from util.errors import InputError
-from util.evaluation.benchmark_folders import FACESCAPE_TABLES, REMEDIES
+from util.evaluation.benchmark_folders import (
+    FACESCAPE_COUNTS,
+    FACESCAPE_TABLES,
+    REMEDIES,
+    facescape_truths,
+)
 from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 from util.model_files.safe_pickle import read_npy
 from util.text import decode_text
@@ -26,7 +31,7 @@ from util.text import decode_text
 PHOTO_PX = 256
 PUPILS_MM = (64.0 + 61.7) / 2
 """Mean distance of the pupils of men and women."""
-WILD, SUBJECTS, FOCALS, VIEWS = 400, 20, 3, 11
+WILD, FOCALS, VIEWS = FACESCAPE_COUNTS["wild"], 3, 11
 WILD_GROUPS = ("0-5 deg", "5-30 deg", "30-60 deg", "60-90 deg")
 """Of head angles, a hundred photos each."""
 FOCAL_NAMES = ("f 1200", "f 600", "f 300")
@@ -244,7 +249,7 @@ def wild_photos(root: Path) -> Mapping[str, WildPhoto]:
     shapes = ((WILD,), (WILD, 3), (WILD, 3, 3))
     scales, centres, rotations = map(partial(_table, root), FACESCAPE_TABLES["wild"], shapes)
     photos = {}
-    for name, path in _truths(root, "wild_gt_mesh", WILD):
+    for name, path in _truths(root, "wild"):
         number = int(name)
         half = float(scales[number])
         place = HeadPlace(half * centres[number], rotations[number])
@@ -257,7 +262,7 @@ def lab_photos(root: Path) -> Mapping[str, LabPhoto]:
     shapes = ((FOCALS, 3), (VIEWS, 3, 3))
     centres, rotations = map(partial(_table, root), FACESCAPE_TABLES["lab"], shapes)
     photos = {}
-    for subject, path in _truths(root, "lab_gt_mesh", SUBJECTS):
+    for subject, path in _truths(root, "lab"):
         for focal in range(FOCALS):
             for view in range(VIEWS):
                 name = f"{subject}_{focal}_{view:02d}"
@@ -273,10 +278,19 @@ def _lab_angle(view: int) -> str:
     return "30 deg" if view < 9 else "60 deg"
 
 
-def _truths(root: Path, folder: str, count: int) -> Iterator[tuple[str, Path]]:
-    """Names and meshes that are there."""
-    place = root / "data" / folder
-    found = sorted(p for p in place.glob("*.obj") if p.stem.isdecimal() and int(p.stem) < count)
+def _truths(root: Path, photo_set: str) -> Iterator[tuple[str, Path]]:
+    """Names and meshes that are there.
+
+    Raises:
+        InputError: none is.
+    """
+    place, count = root / "data" / f"{photo_set}_gt_mesh", FACESCAPE_COUNTS[photo_set]
+    found = facescape_truths(root, photo_set)
+    if not found:
+        raise InputError(
+            f"--benchmark_root: {place} holds no mesh that is named by a number below {count}; "
+            f"{_REMEDY}"
+        )
     if len(found) != count:
         print(f"{place} holds {len(found)} meshes; the published one has {count}")
     for path in found:

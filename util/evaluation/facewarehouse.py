@@ -125,8 +125,15 @@ class FaceWarehouse(MeshBenchmark):
 
 
 def true_names(root: Path) -> list[str]:
-    """The names of all meshes."""
-    return sorted(mesh_stems(root / "meshes"))
+    """The names of all meshes.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = mesh_stems(root / "meshes")
+    if not names:
+        raise InputError(f"{root / 'meshes'} holds no <name>.obj or .ply")
+    return sorted(names)
 
 
 def read_region(path: Path) -> np.ndarray:

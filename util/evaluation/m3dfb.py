@@ -31,6 +31,7 @@ from scipy.spatial import Delaunay, KDTree
 from options.evaluate_options import M3dfbOptions
 from options.flags import ParsedOptions
 from util.errors import InputError
+from util.evaluation.benchmark_folders import m3dfb_names
 from util.evaluation.comparison import error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.shape_methods import SEVEN
@@ -111,7 +112,9 @@ class M3dfb(MeshBenchmark):
     def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every true mesh; photos are no part of the benchmark."""
         assert theirs is not None
-        names = sorted(path.stem for path in self._truth.glob("*.txt"))
+        names = m3dfb_names(self._truth)
+        if not names:
+            raise InputError(f"{self._truth} holds no <id>.txt")
         missing = [path for name in names if not (path := theirs / f"{name}.txt").is_file()]
         if missing:
             raise InputError(

@@ -29,7 +29,7 @@ from data.images import list_images
 from models.face_model import FaceModelData
 from options.flags import ParsedOptions
 from util.errors import InputError
-from util.evaluation.benchmark_folders import mesh_stems
+from util.evaluation.benchmark_folders import mesh_stems, micc_videos
 from util.evaluation.comparison import PredictedMesh, error_mesh
 from util.evaluation.mesh_benchmark import MeshBenchmark, MeshFolder, Score, Wanted
 from util.evaluation.photo_shapes import BenchmarkPhoto, PhotoShapes
@@ -90,13 +90,15 @@ class Micc(MeshBenchmark):
     def __init__(self, root: Path, options: ParsedOptions) -> None:
         """See `MeshBenchmark`; looks for the videos."""
         super().__init__(root, options)
-        self._videos = find_videos(root)
+        self._videos = micc_videos(root)
 
     def find(self, theirs: Path | None) -> Wanted:
         """See `MeshBenchmark`: every video; without frames, what there is of every scan."""
         videos = {f"{video.parent.name}/{video.name}": video for video in self._videos}
         names, photos = list(videos), {}
         if theirs is None:
+            if not names:
+                raise InputError(f"{self.root / 'frames'} holds no <person>/<video>/ with pictures")
             for name, video in videos.items():
                 photos[name] = [BenchmarkPhoto(path, path.stem) for path in list_images(video)]
         else:
@@ -134,11 +136,6 @@ class Micc(MeshBenchmark):
 
     def _scan_files(self, person: str) -> tuple[Path, Path]:
         return scan_files(self.root / "scans" / person)
-
-
-def find_videos(root: Path) -> list[Path]:
-    """The folders of frames."""
-    return sorted(path for path in (root / "frames").glob("*/*") if path.is_dir())
 
 
 def named_after_scans(root: Path, folder: Path) -> list[str]:

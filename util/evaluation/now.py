@@ -127,7 +127,7 @@ def read_now(root: Path, image_set: str) -> NowData:
     """Read the list of a set.
 
     Raises:
-        InputError: lines of another kind.
+        InputError: no such list, or lines of another kind.
     """
     path = root / NOW_LISTS[image_set]
     names = listed_now(path)

@@ -55,9 +55,10 @@ def check_run(options: ParsedOptions) -> None:
     if FaceModelOptions in options:
         check_face_model(options[FaceModelOptions])
     if FlistOptions in options:
-        for flag in ("flist", "flist_val"):
-            for part in parse_lists(getattr(options[FlistOptions], flag), f"--{flag}"):
-                check_list(part.path, Path(options[FlistOptions].data_root), f"--{flag}")
+        lists = options[FlistOptions]
+        for text, flag in ((lists.flist, "--flist"), (lists.flist_val, "--flist_val")):
+            for part in parse_lists(text, flag):
+                check_list(part.path, Path(lists.data_root), flag)
     # Another model cannot be trained on such data, which the data set says.
     if DdfaOptions in options and SynergyOptions in options:
         ddfa = options[DdfaOptions]
@@ -72,8 +73,9 @@ def check_run(options: ParsedOptions) -> None:
             tags, flag = chosen_tags(options[DatatoolOptions], is_train)
             check_tags(Path(options[DatatoolOptions].datatool_root_dir), tags, flag)
     if WebdatasetOptions in options:
-        for flag in ("tar_shards", "tar_shards_val"):
-            check_tars(getattr(options[WebdatasetOptions], flag), f"--{flag}")
+        tars = options[WebdatasetOptions]
+        check_tars(tars.tar_shards, "--tar_shards")
+        check_tars(tars.tar_shards_val, "--tar_shards_val")
     if SyntheticOptions in options:
         _check_faces(options[SyntheticOptions])
     _check_start(options)
