@@ -48,7 +48,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def forget() -> None:
     """What a run keeps of the files, which are others in the next one."""
     diagnosis._face_model.cache_clear()
-    diagnosis._found_device.cache_clear()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -204,8 +203,10 @@ def test_the_packages_are_those_of_pyproject():
     assert names == [package.distribution for package in REQUIRED]
     extras = dict(re.findall(r"^(\w+) = \[(.*?)\]", text.split("optional-dependencies]")[1], re.M))
     for package in OPTIONAL:
-        (extra,) = re.findall(r"pip install \.\[(\w+)\]", package.purpose)
-        assert package.distribution in extras[extra]
+        assert package.distribution in extras[package.extra]
+        assert package.purpose.endswith(f"; pip install .[{package.extra}]")
+        assert package.command == "" or (ROOT / package.command).is_file()
+        assert package.command or package.use
 
 
 def test_a_package_that_came_another_way_is_there():

@@ -400,10 +400,10 @@ def test_what_is_not_there_is_named_without_torch(tmp_path: Path):
                 ("now", 3, "scans_lmks_onlypp; .*now.is.tue.mpg.de", ()),
                 ("now", 1, "imagepathstest.txt; .*now.is.tue", ("--image_set", "test")),
                 ("realy", 2, "REALY_image; .*Headspace", ()),
-                ("micc", 2, r"scans/\*.ply\), frames/\*/\*; docs/evaluation.md", ()),
+                ("micc", 2, r"scans/<person>.ply\), frames/<person>/<video>/; docs/", ()),
                 ("facewarehouse", 2, "images; docs/evaluation.md", ()),
-                ("facescape", 4, r"data/wild_gt_mesh/\*.obj; .*github.com", ()),
-                ("facescape", 4, r"data/lab_cam/\*.json; .*github", ("--photo_set", "lab")),
+                ("facescape", 4, "data/wild_gt_mesh/<0 to 399>.obj; .*github.com", ()),
+                ("facescape", 4, "data/lab_cam/<photo>.json; .*github", ("--photo_set", "lab")),
             )
         },
         ("evaluate", "--benchmark_root", "empty", "--model", "fit"): (

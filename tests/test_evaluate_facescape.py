@@ -20,7 +20,7 @@ from tests.test_train_command import load_script
 from util.errors import InputError
 from util.evaluation.cylinder_map import CylinderMap
 from util.evaluation.facescape import normal_angles
-from util.evaluation.facescape_photos import PUPILS_MM
+from util.evaluation.facescape_photos import PUPILS_MM, wild_photos
 from util.mesh_files.mesh_reader import TriangleMesh, read_mesh
 
 command = load_script("evaluate")
@@ -147,8 +147,18 @@ class TestWild:
         with pytest.raises(InputError, match=r"theirs is no folder"):
             evaluate("--predictions", "theirs")
         Path("theirs").mkdir()
-        with pytest.raises(InputError, match=r"1 of 4 .*: data/wild_gt_mesh/\*.obj; the folder"):
+        with pytest.raises(InputError, match=r"1 of 4 .*: data/wild_gt_mesh/<0 to 399>.obj; "):
             evaluate("--predictions", "theirs")
+        # Meshes of no photo, and a folder, are none.
+        for name in ("foo", "400", "-1"):
+            write_truth(name, self.HEAD)
+        folder = Path("root/data/wild_gt_mesh/001.obj")
+        folder.mkdir()
+        with pytest.raises(InputError, match=r"1 of 4 .*: data/wild_gt_mesh/<0 to 399>.obj; "):
+            evaluate("--predictions", "theirs")
+        with pytest.raises(InputError, match=r"wild_gt_mesh holds no mesh .* below 400; the fold"):
+            wild_photos(Path("root"))
+        folder.rmdir()
         write_truth("000", self.HEAD)
         with pytest.raises(InputError, match=r"theirs holds no <photo>.obj or .ply, such as 000"):
             evaluate("--predictions", "theirs")

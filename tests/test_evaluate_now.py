@@ -170,7 +170,7 @@ def test_wrong_files_are_named():
     write_picked_points(picked, points[[0, 2, 1, 1, 4, 5, 6]])
     refused(r"are these the right points, in order\?")
     picked.unlink()
-    refused(r"lacks 1 of 7 files .* of --benchmark now: scans_lmks_onlypp/A_1/\*\.pp; the list")
+    refused(r"lacks 1 of 7 files .* of --benchmark now: scans_lmks_onlypp/A_1/<name>\.pp; the list")
     write_picked_points(picked, points)
     write_mesh(Path("now/scans/A_1/second.obj"), dome(12, 14))
     refused(r"A_1 holds 2 files \*.obj")
@@ -188,11 +188,37 @@ def test_wrong_files_are_named():
     refused("--predictions nothing is no folder", "--predictions", "nothing")
     (Path("now") / "imagepathsvalidation.txt").write_text("A_1/IMG_1.jpg\n")
     refused(r"line 1: 'A_1/IMG_1.jpg' is no <subject>/<challenge>/<image>")
+    for line in ("/selfie/a.jpg", "A_1/selfie/", "../selfie/a.jpg", "A_1/selfie/.."):
+        (Path("now") / "imagepathsvalidation.txt").write_text(f"A_1/selfie/IMG_2.jpg\n{line}\n")
+        refused(f"line 2: '{line}' is no <subject>/<challenge>/<image>")
     Path("elsewhere").mkdir()
     lacking = "imagepathsvalidation.txt, scans, scans_lmks_onlypp; .* come from now"
     refused(f"elsewhere lacks 3 of 3 files.*: {lacking}", "--benchmark_root", "elsewhere")
     refused("--benchmark_root nowhere is no folder", "--benchmark_root", "nowhere")
     refused("--benchmark now needs --benchmark_root DIR", "--benchmark_root", "")
+
+
+def test_names_that_a_shell_would_expand_are_names():
+    """Neither met by other files, nor shown otherwise than they are."""
+    write_now(Path("now"), dome(12, 14), dome_landmarks())
+    names = ("**/selfie/a.jpg", "a[1]/selfie/b.jpg", "A_?/selfie/[*].jpg")
+    (Path("now") / "imagepathsvalidation.txt").write_text("\n".join(names))
+    for name in ("A_1/selfie/a.jpg", "a1/selfie/b.jpg", "A_1/selfie/b.jpg"):
+        (Path("now") / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path("now") / name).touch()
+    with pytest.raises(InputError, match="lacks 9 of 12 files") as refusal:
+        command.main([*RUN, "--model", "mean"])
+    place = "NoW_Dataset/final_release_version/iphone_pictures"
+    assert all(f"{place}/{name}" in str(refusal.value) for name in names)
+    for name in names:
+        (Path("now") / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path("now") / name).touch()
+    for subject in ("**", "a[1]", "A_?"):
+        for path in (f"scans/{subject}/scan.obj", f"scans_lmks_onlypp/{subject}/points.pp"):
+            (Path("now") / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path("now") / path).touch()
+    with pytest.raises(InputError, match=r"points\.pp"):
+        command.main([*RUN, "--model", "mean"])
 
 
 class TestPredictions:

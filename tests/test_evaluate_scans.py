@@ -28,7 +28,7 @@ from tests.test_evaluate_command import mean_face_crop
 from tests.test_train_command import load_script
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
-from util.evaluation import m3dfb, micc, shape_methods
+from util.evaluation import early_checks, m3dfb, micc, shape_methods
 from util.evaluation.predicted_meshes import MM_PER_DM
 from util.evaluation.realy import ALIGNED_BY, KEYPOINTS, REGIONS, read_template
 from util.evaluation.regions import kept_triangles
@@ -245,7 +245,7 @@ class TestMicc:
         write_picked_points(Path("root/scans/a.pp"), self.POINTS[:7])
         with pytest.raises(InputError, match=r"a.pp holds 7 points, expected 8.*nose tip 30"):
             evaluate("micc", "--predictions", "theirs")
-        with pytest.raises(InputError, match=r"lacks 1 of 4 files .*: frames/\*/\*; docs"):
+        with pytest.raises(InputError, match=r"lacks 1 of 4 .*: frames/<person>/<video>/; docs"):
             evaluate("micc", "--model", "mean")
 
     def test_every_video_is_scored_and_no_other(self):
@@ -324,7 +324,7 @@ class TestFaceWarehouse:
         pytest.importorskip("dlib")
         for place in ("root", "theirs"):
             Path(place).mkdir()
-        with pytest.raises(InputError, match=r"lacks 1 of 1 .*: meshes/\*.obj \(or meshes/\*.p"):
+        with pytest.raises(InputError, match=r"lacks 1 of 1 .*: meshes/<name>.obj \(or mesh"):
             evaluate("facewarehouse", "--predictions", "theirs")
         points = dome_landmarks()
         for name in ("a", "b"):
@@ -375,6 +375,9 @@ class TestBeforeTheWork:
         write_image(Path(path), np.zeros((8, 8, 3), np.uint8))
 
     def test_micc(self):
+        # Without the level of videos.
+        self.photo("root/frames/a/1.png")
+        self.refused("micc", r"lacks 2 of 2 .*: scans/<person>.obj .*, frames/<person>/<video>/;")
         self.photo("root/frames/a/one/1.png")
         Path("root/frames/b/two").mkdir(parents=True)
         write_mesh(Path("root/scans/a.obj"), dome(12, 14))
@@ -406,6 +409,25 @@ class TestBeforeTheWork:
         Path("root/REALY_image/2.png").unlink()
         Path("root/data/REALY_scan_region/1/nose.obj").unlink()
         self.refused("realy", r"lacks 1 of 8 .*: REALY_scan_region/1/nose.obj \(or .*nose.ply")
+
+    def test_what_is_found_does_not_rely_on_an_earlier_look(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(early_checks, "check_benchmark_folder", lambda *_: None)
+        Path("root/meshes/a.obj").mkdir(parents=True)
+        Path("theirs").mkdir()
+        self.refused("micc", r"frames holds no <person>/<video>/ with pictures")
+        self.refused("facewarehouse", r"meshes holds no <name>.obj or .ply")
+        self.refused("now", r"--benchmark_root: root/imagepathsvalidation.txt does not exist")
+        info = {"lmk_indices": cloud()[1].tolist(), "mean_face_shape": cloud()[0].tolist()}
+        Path("info.json").write_text(json.dumps(info))
+        with pytest.raises(InputError, match=r"Gmeshes holds no <id>.txt"):
+            evaluate("m3dfb", "--predictions", "theirs", "--mesh_info", "info.json")
+
+    def test_files_and_folders_are_not_taken_for_each_other(self):
+        for path in ("root/meshes/a.pp", "root/meshes/b.obj"):
+            Path(path).mkdir(parents=True)
+        write_mesh(Path("root/meshes/a.obj"), dome(12, 14))
+        Path("root/images").touch()
+        self.refused("facewarehouse", r"lacks 2 of 3 .*: images, meshes/a.pp \(or meshes/a.txt\);")
 
     def test_a_table_of_other_data(self):
         for name in "ab":

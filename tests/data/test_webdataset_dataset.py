@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from data import tar_shards
 from data.flist_dataset import FlistDataset
 from data.images import write_image
 from data.landmarks import write_landmarks
@@ -18,7 +19,13 @@ from data.loader import FaceLoader
 from data.prepared_files import PhotoFiles
 from data.sharding import Shard
 from data.skin_mask import skin_mask
-from data.tar_shards import find_tars, pack_photos, sample_ranges
+from data.tar_shards import (
+    TarLibraryMissing,
+    check_tars,
+    find_tars,
+    pack_photos,
+    sample_ranges,
+)
 from data.webdataset_dataset import WebdatasetDataset
 from options.data_options import AugmentationOptions, FlistOptions, WebdatasetOptions
 from options.face_options import LandmarkOptions
@@ -333,5 +340,11 @@ def test_without_the_library_the_extra_is_named(tmp_path, photos, assets, monkey
     pack(photos, tmp_path / "tar")
     for name in ("webdataset", "webdataset.shardlists", "webdataset.tariterators"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=r"needs the library webdataset .*pip install webdataset"):
+    said = r"needs the library webdataset .*pip install webdataset"
+    with pytest.raises(TarLibraryMissing, match=said):
         tar_dataset(assets, tmp_path / "tar")
+    # Before anything is imported, without a try.
+    monkeypatch.setattr(tar_shards, "tar_library", lambda: pytest.fail("it was imported"))
+    monkeypatch.setattr(tar_shards, "find_spec", lambda _: None)
+    with pytest.raises(TarLibraryMissing, match=said):
+        check_tars(str(tmp_path / "tar"), "--tar_shards")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from util.devices import choose_device, parse_gpu_ids
+from util.devices import choose_device, find_device, parse_gpu_ids
 from util.errors import InputError
 
 
@@ -74,6 +74,18 @@ def test_the_number_of_threads():
     assert torch.get_num_threads() == 1
     choose_device("-1")
     assert torch.get_num_threads() >= 1
+
+
+def test_finding_changes_nothing():
+    try:
+        torch.set_float32_matmul_precision("high")
+        choose_device("-1", threads=1)
+        assert torch.get_float32_matmul_precision() == "highest"
+        torch.set_float32_matmul_precision("high")
+        assert find_device("-1") == (torch.device("cpu"), "")
+        assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (1, "high")
+    finally:
+        choose_device("-1")
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):

@@ -157,6 +157,25 @@ def test_a_part_that_is_made_anew_leaves_the_others(face_model, tmp_path, monkey
     assert make(tmp_path, face_model, n=4, merge=True) == Made(4, 0)
 
 
+def test_parts_go_on_in_a_folder_of_larger_chunks(face_model, tmp_path, monkeypatch) -> None:
+    """Chunks of 6, of which the second was stopped; then one part makes all anew."""
+    monkeypatch.setattr(generation, "BATCH", 2)
+    monkeypatch.setattr(generation, "CHUNK", 6)
+    make(tmp_path, face_model, n=8, shard="0/2")
+    monkeypatch.setattr(generation, "CHUNK", 2)
+    assert make(tmp_path, face_model, n=8, shard="0/2") == Made(4, 0)
+    assert make(tmp_path, face_model, n=8, shard="1/2") == Made(4, 2)
+    assert make(tmp_path, face_model, n=8, shard="1/2") == Made(4, 0)
+    # The first part's file holds faces of the second, which makes them nevertheless.
+    new = {"n": 8, "seed": 5}
+    assert make(tmp_path, face_model, shard="1/2", overwrite=True, **new) == Made(4, 4)
+    assert make(tmp_path, face_model, shard="1/2", **new) == Made(4, 0)
+    (tmp_path / "faces/unfinished/000002.npz").unlink()
+    assert make(tmp_path, face_model, shard="1/2", **new) == Made(4, 2)
+    assert make(tmp_path, face_model, shard="0/2", overwrite=True, **new) == Made(4, 4)
+    assert make(tmp_path, face_model, merge=True, **new) == Made(8, 0)
+
+
 def test_all_parts_are_made_anew_one_after_the_other(face_model, tmp_path, monkeypatch) -> None:
     """With another seed and fewer faces, beside what the other parts had left."""
     monkeypatch.setattr(generation, "CHUNK", 2)
