@@ -42,6 +42,8 @@ UPRIGHT_DEG = 10.0
 SAME_FACE = 0.5
 """A face was found if its inner landmarks' centre is nearer to the true one than this share of the
 outer-eye distance."""
+ASTRAY = 10.0
+"""Percent of the outer-eye distance beyond which most landmarks lie on something else."""
 AIMS = {"plain": 97.0, "cluttered": 92.0}
 AIM_AGREEMENT, AIM_OFFSET = 3.0, 0.7
 
@@ -214,7 +216,7 @@ def report_landmarks(found: Sequence[Sighting]) -> None:
             parts = ", ".join(f"{k} {distances[:, v].mean():.2f}" for k, v in PARTS.items())
             print(
                 f"  {name} {len(faces)} faces: mean {each.mean():.2f}, median "
-                f"{np.median(each):.2f} ({parts})"
+                f"{np.median(each):.2f}, beyond {ASTRAY:.0f} {(each > ASTRAY).sum()} ({parts})"
             )
     if frontal:
         offsets = symmetric_offsets(frontal)

@@ -28,7 +28,7 @@ from data.landmarks import five_points
 from options.data_options import DetectionOptions
 
 # dlib's detector keeps its image pyramid inside itself and lets other threads run meanwhile: two
-# searches at once return boxes of each other's pictures.
+# searches at once return boxes of each other's pictures. Its predictor keeps nothing of a call.
 _one_at_a_time = threading.RLock()
 _SAME_FACE = 0.3
 """Share of their union that two boxes of one face have in common at least."""
@@ -70,7 +70,7 @@ class LandmarkDetector(Protocol):
         ...
 
     def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
-        """The 68 landmarks (68, 2) of the face marked by five points (5, 2)."""
+        """The 68 landmarks (68, 2) of the face marked by five points (5, 2), finite."""
         ...
 
 
@@ -78,7 +78,7 @@ class DlibDetector:
     """dlib's HOG face detector and 68-point predictor on the CPU.
 
     The models are loaded at the first use and again after unpickling. Threads may share one
-    detector; they wait for each other, so only processes make it faster.
+    detector; their searches wait for each other, so only processes make it faster.
     """
 
     COARSE_PIXELS = 0.3e6
@@ -100,7 +100,7 @@ class DlibDetector:
     """Looks at a face of which few see different things."""
     AGREEMENT = 0.025
     """Mean distance of looks' landmarks, over that of the outer eye corners, up to which they show
-    the same face: nine renders of ten, and nearly all photos."""
+    the same face, as they mostly do."""
 
     def __init__(self, options: DetectionOptions | None = None) -> None:
         """Take the options; nothing is loaded yet."""
@@ -166,31 +166,35 @@ class DlibDetector:
 
         The mean of two looks where an upright face comes nearest to the points.
         """
-        return self._look(image, Place.of_points(five_points(five)), self.TWO).mean(axis=0)
+        return self.look(image, Place.of_points(five_points(five)), self.TWO).mean(axis=0)
 
     def _landmarks(self, image: np.ndarray, place: Place) -> np.ndarray:
         """Landmarks (68, 2) where the detector found a face: what most looks agree on.
 
         The detector's box fits some faces badly, so two looks in it say where to look again. Where
-        those disagree, many more from boxes nearby are asked. On renders of 766 people with hair
-        and glasses other than those of any other figure the error falls from 3.2 to 2.9 % of the
-        distance of the outer eye corners, and faces beyond 10 % from 16 to 6, against the mean of
-        one look in the box and one about what that sees.
+        those disagree, many more from boxes nearby are asked. How far all this is from the face
+        model's landmarks in renders, and how many faces are beyond 10 % of the distance of the
+        outer eye corners, `python -m benchmarks.face_model --only detection` prints.
         """
-        first = self._look(image, place, self.TWO)
-        looks = self._look(image, Place.of_points(first.mean(axis=0)), self.FEW)
+        first = self.look(image, place, self.TWO)
+        looks = self.look(image, Place.of_points(first.mean(axis=0)), self.FEW)
         if disagreement(looks) <= self.AGREEMENT:
             return consensus(np.concatenate([first, looks]))
-        many = self._look(image, place, self.MANY)
-        again = self._look(image, Place.of_points(consensus(many)), self.FEW)
+        many = self.look(image, place, self.MANY)
+        again = self.look(image, Place.of_points(consensus(many)), self.FEW)
         return consensus(np.concatenate([looks, many, again]))
 
-    def _look(self, image: np.ndarray, place: Place, at: Sequence[Start]) -> np.ndarray:
-        """Landmarks (N, 68, 2) that the predictor finds from each start."""
+    def look(self, image: np.ndarray, place: Place, at: Sequence[Start]) -> np.ndarray:
+        """Landmarks (N, 68, 2) in pixel indices that the predictor finds from each start.
+
+        Args:
+            image: (H, W, 3) uint8.
+            place: of the face.
+            at: N starts, at least one.
+        """
+        _, predictor = self._load()
         upright = UprightPicture(image, place)
-        with _one_at_a_time:
-            _, predictor = self._load()
-            return np.stack([upright.look(predictor, start) for start in at])
+        return np.stack([upright.look(predictor, start) for start in at])
 
     def _search(
         self, image: np.ndarray, budget: float, *, bordered: bool = False, turn_deg: float = 0.0
@@ -232,6 +236,8 @@ class DlibDetector:
 
     def _load(self) -> tuple[Any, Any]:
         """Detector and predictor, created once in each process."""
+        if self._models is not None:  # without waiting for another thread's search
+            return self._models
         with _one_at_a_time:
             if self._models is not None:
                 return self._models

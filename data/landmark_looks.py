@@ -101,12 +101,17 @@ UPRIGHT_FACE = np.array(
     ]
 )
 """(68, 2) landmarks in a box from -0.5 to 0.5, y down: the mean of what the predictor finds in the
-detector's boxes of faces that look ahead, renders of the open face model, made symmetric."""
+detector's boxes of faces that look ahead, renders of the open face model, made symmetric
+(`python -m benchmarks.upright_face`)."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A square about a face, turned with the head; all positions are pixel indices."""
+    """A square about a face, turned with the head; all positions are pixel indices.
+
+    Raises:
+        ValueError: a number that is not finite, or a side that is not positive.
+    """
 
     middle: np.ndarray
     """(2,)"""
@@ -115,19 +120,27 @@ class Place:
     tilt_deg: float
     """By how much the head is tilted clockwise in the image."""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no place."""
+        _check_finite("place", np.array([*self.middle, self.side, self.tilt_deg]))
+        if self.side <= 0:
+            raise ValueError(f"a face's place must have a side above 0, not {self.side}")
+
     @classmethod
     def of_box(cls, box: np.ndarray, tilt_deg: float = 0.0) -> Place:
-        """About the middle of an upright box (4,): left, top, right, bottom."""
+        """About the middle of an upright box (4,): left, top, right, bottom, all finite."""
+        _check_finite("box", box)
         side = float(max(box[2] - box[0], box[3] - box[1], 1.0))
         return cls((box[:2] + box[2:]) / 2, side, tilt_deg)
 
     @classmethod
     def of_points(cls, points: np.ndarray) -> Place:
-        """Where the upright face comes nearest to its points (5 | 68, 2), by least squares.
+        """Where the upright face comes nearest to its finite points (5 | 68, 2), by least squares.
 
         With points as complex numbers, p = a q + b is a similarity; of centred ones
         a = sum(conj(q) p) / sum(|q|^2).
         """
+        _check_finite("points", points)
         upright = UPRIGHT_FACE if len(points) == 68 else five_from_68(UPRIGHT_FACE)
         given, face = (shape[:, 0] + 1j * shape[:, 1] for shape in (points, upright))
         centred = face - face.mean()
@@ -135,6 +148,12 @@ class Place:
         middle = given.mean() - turn * face.mean()
         tilt_deg = float(np.degrees(np.angle(turn)))
         return cls(np.array([middle.real, middle.imag]), max(float(abs(turn)), 1.0), tilt_deg)
+
+
+def _check_finite(what: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        wrong = values[~np.isfinite(values)][0]
+        raise ValueError(f"a face's {what} must be finite, and holds {wrong}")
 
 
 @dataclass(frozen=True)
@@ -164,9 +183,20 @@ class UprightPicture:
     """A face turned upright, at the size that the predictor is asked at."""
 
     def __init__(self, image: np.ndarray, place: Place) -> None:
-        """Cut it out of an (H, W, 3) uint8 image; black beyond its edges."""
+        """Cut it out of an image; black beyond its edges.
+
+        Args:
+            image: (H, W, 3) uint8, at least one pixel.
+            place: anywhere, also beyond the image.
+
+        Raises:
+            ValueError: an image of another shape or kind.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"no (H, W, 3) uint8 image: {image.shape} {image.dtype}")
         self._place = place
-        self._size = round(2 * REACH * FACE_PX)
+        # Odd, so that its middle is a pixel's, and boxes about it are rounded alike on both sides.
+        self._size = 2 * round(REACH * FACE_PX) + 1
         self._unit = place.side / FACE_PX  # pixels of the image in one of the picture
         reach = 2**0.5 * REACH * place.side + 2
         # Of what lies within the image only, at least one pixel: Pillow would convert all of it.
@@ -175,8 +205,10 @@ class UprightPicture:
         high = np.clip(np.ceil(place.middle + reach), low, last).astype(int)
         part = Image.fromarray(image[low[1] : high[1] + 1, low[0] : high[0] + 1])
         part = part.convert("L", _BRIGHTNESS)
-        # Large faces are averaged first: what follows would take single pixels of them.
-        factor = max(int(self._unit), 1)
+        # Faces of two pixels of the image in one of the picture and more are averaged first, since
+        # what follows interpolates between four pixels. Between one and two it leaves some out,
+        # which landmarks do not show.
+        factor = int(np.clip(self._unit, 1, max(part.size)))
         if factor > 1:
             part = part.reduce(factor)
         (a, b), (c, d) = self._axes() / factor
@@ -217,22 +249,24 @@ class UprightPicture:
 
 
 def disagreement(looks: np.ndarray) -> float:
-    """Mean distance between looks (N, 68, 2), over that of the outer eye corners."""
+    """Mean distance between two of at least two looks (N, 68, 2), over that of the eye corners."""
     return float(_distances(looks).sum() / (len(looks) * (len(looks) - 1)))
 
 
-def consensus(looks: np.ndarray, steps: int = 2) -> np.ndarray:
+def consensus(looks: np.ndarray) -> np.ndarray:
     """Landmarks (68, 2) about which looks (N, 68, 2) are densest: a mode, not a mean.
 
     From the look that has most others nearby the weighted mean of those nearby is taken, and once
     more from there (mean shift).
+
+    Args:
+        looks: at least one, finite.
     """
     weights = np.exp(-((_distances(looks) / CONSENSUS) ** 2))
     weights = weights[weights.sum(axis=1).argmax()]
-    for _ in range(steps):
-        found = np.average(looks, axis=0, weights=weights)
-        weights = np.exp(-((_distances(looks, found[None])[:, 0] / CONSENSUS) ** 2))
-    return found
+    found = np.average(looks, axis=0, weights=weights)
+    weights = np.exp(-((_distances(looks, found[None])[:, 0] / CONSENSUS) ** 2))
+    return np.average(looks, axis=0, weights=weights)
 
 
 def _distances(looks: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:

@@ -19,8 +19,8 @@ CHECK_EVERY = 12
 """Frames after which the detector confirms the face."""
 TILTED_EVERY = 5
 """Of frames in a row without a face, the first and then one in so many are searched for tilted
-heads too, by which it costs a quarter to a half more: who comes into view leaning is found up to
-four frames later."""
+heads too, since each turn of the frame takes one more coarse search. Who comes into view leaning is
+therefore found up to four frames later."""
 WINDOW = 2.4
 """Side of the window in which it looks for it, over the extent of the landmarks."""
 LARGEST_MOTION = 0.5

@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.detection import create_detector
+from data.detection import DlibDetector, Face
 from data.images import read_image
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from options.data_options import DetectionOptions
 from options.evaluate_options import IctBenchmarkOptions
 from options.face_options import CameraOptions
 from tests.test_train_command import load_script
@@ -68,7 +67,7 @@ def heads(coarse: FaceModelData) -> Heads:
 
 @pytest.fixture(scope="module")
 def pictures(heads: Heads) -> Pictures:
-    return heads.singles(create_detector(DetectionOptions()))
+    return heads.singles(DlibDetector())
 
 
 def write_ict(data: FaceModelData) -> None:
@@ -216,13 +215,15 @@ def test_heads_that_the_detector_misses_are_named(
 ):
     """Printed, in the errors of each head, and in the report; the bar says what is done."""
     write_ict(coarse)
-    detector = create_detector(DetectionOptions())
     seen: list[int] = []
 
-    class Blind:
-        def detect(self, image: np.ndarray, *, largest_only: bool) -> list:
+    class Blind(DlibDetector):
+        def detect(
+            self, image: np.ndarray, *, largest_only: bool = False, tilted: bool = True
+        ) -> list[Face]:
             seen.append(1)
-            return [] if len(seen) == 1 else detector.detect(image, largest_only=largest_only)
+            found = super().detect(image, largest_only=largest_only, tilted=tilted)
+            return [] if len(seen) == 1 else found
 
     monkeypatch.setattr(ict, "create_detector", lambda options: Blind())
     command.main([*RUN, *FEW, *COARSE, "--preset", "fast"])

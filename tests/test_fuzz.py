@@ -31,7 +31,6 @@ from scipy.io import loadmat, savemat
 
 import data.preparation
 from data.base_dataset import FaceDataset
-from data.detection import Face
 from data.fitted_labels import FittedLabel, LabelMaker, read_label, write_label
 from data.flist_dataset import FlistDataset, read_list
 from data.images import read_image, read_mask, write_image
@@ -51,6 +50,7 @@ from options.data_options import AugmentationOptions, DetectionOptions, FlistOpt
 from options.face_options import FaceModelOptions, LandmarkOptions
 from options.train_options import LoaderOptions, TrainOptions
 from tests.bfm_files import SMALL, write_small_sources
+from tests.given_faces import GivenFaces
 from tests.util.model_files.iresnet_onnx import GraphWriter
 from util.assets import load_face_model
 from util.errors import InputError
@@ -797,16 +797,6 @@ def test_ten_thousand_damaged_files() -> None:
 # Whole folders ---------------------------------------------------------------------------------
 
 
-class GivenFace:
-    """Finds the same face in every picture."""
-
-    def detect(self, image, *, largest_only=False):
-        return [Face((0, 0, 1, 1), landmarks_68(), 1.0)]
-
-    def landmarks_from_five(self, image, five):
-        return landmarks_68()
-
-
 def write_prepared(photo: PhotoFiles) -> None:
     image = picture(len(photo.stem))
     write_image(photo.image, image)
@@ -843,7 +833,8 @@ def test_a_folder_of_damaged_photos_is_prepared_without_losing_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """Each is in the lists or in the report, once; photos and given points stay as they were."""
-    monkeypatch.setattr(data.preparation, "create_detector", lambda options: GivenFace())
+    given = GivenFaces(landmarks_68(), marked=landmarks_68())
+    monkeypatch.setattr(data.preparation, "create_detector", lambda options: given)
     root = tmp_path / "faces"
     for folder in ("", "detections", "landmarks"):
         (root / folder).mkdir(exist_ok=True)

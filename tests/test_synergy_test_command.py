@@ -17,7 +17,7 @@ from models.face_model import FaceModel
 from models.synergy.network import SynergyNetwork
 from tests.commands import load_script
 from tests.synergy_files import YAW_DEG, Following, save_random_synergy, write_photos
-from tests.test_test_command import TwoFaces
+from tests.test_test_command import two_faces
 from tests.video_files import write_file
 from util.errors import InputError
 from util.synergy import synergy_photos, synergy_track
@@ -161,7 +161,7 @@ def test_all_faces(network: SynergyNetwork, photos: Path, monkeypatch: pytest.Mo
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     (photos / "landmarks" / "a.txt").unlink()
     (photos / "sky.png").unlink()
-    monkeypatch.setattr(synergy_photos, "create_detector", lambda options: TwoFaces(landmarks))
+    monkeypatch.setattr(synergy_photos, "create_detector", lambda options: two_faces(landmarks))
     command.main(
         [*RUN, *MINE, "--img_folder", str(photos), "--faces", "all", "--res_folder", "out"]
     )

@@ -13,7 +13,6 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
-from data.detection import Face
 from data.images import write_image
 from data.landmarks import write_landmarks
 from models import create_model
@@ -25,6 +24,7 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from tests.commands import load_script
+from tests.given_faces import GivenFaces
 from util.errors import InputError
 from util.photos import network_run
 from util.photos.face_result import FaceResult
@@ -179,18 +179,9 @@ def test_the_camera_puts_the_mesh_over_the_photo(trained: Path, photos: Path):
     assert content["photo_size"].tolist() == [[420, 300]]
 
 
-class TwoFaces:
-    """A detector that finds what the photo's landmark file says, twice, and one beside itself."""
-
-    def __init__(self, landmarks: np.ndarray) -> None:
-        self.landmarks = landmarks
-
-    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
-        shifts = [0] if largest_only else [0, 6, 5000]
-        return [Face((0, 0, 9, 9), self.landmarks + shift, 1.0) for shift in shifts]
-
-    def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
-        return self.landmarks
+def two_faces(landmarks: np.ndarray) -> GivenFaces:
+    """A detector that finds a photo's landmarks, twice, and one face beside the photo."""
+    return GivenFaces(landmarks, landmarks + 6, landmarks + 5000, marked=landmarks)
 
 
 def test_all_faces_of_a_photo(
@@ -200,7 +191,7 @@ def test_all_faces_of_a_photo(
     capsys: pytest.CaptureFixture[str],
 ):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
-    monkeypatch.setattr(network_run, "create_detector", lambda options: TwoFaces(landmarks))
+    monkeypatch.setattr(network_run, "create_detector", lambda options: two_faces(landmarks))
     root = photos.parent / "crowd"
     for name in ("b.png", "b_2.png", "c.png"):
         write_image(root / name, np.asarray(Image.open(photos / "a.png")))

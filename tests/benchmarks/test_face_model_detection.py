@@ -18,9 +18,9 @@ from benchmarks.face_model_detection import (
     symmetric_offsets,
     without,
 )
-from data.detection import Face
 from data.landmarks import MIRROR_ORDER
 from tests.conftest import landmark_plan
+from tests.given_faces import GivenFaces
 from util.errors import InputError
 from util.studio import Render
 
@@ -33,19 +33,6 @@ def plan_px(roll_deg: float = 0.0, scale: float = 50.0) -> np.ndarray:
     roll = np.radians(roll_deg)
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     return scale * landmark_plan() * (1, -1) @ turn.T + 112
-
-
-class OneFace:
-    """A detector that sees what it is told."""
-
-    def __init__(self, landmarks_index: np.ndarray) -> None:
-        self.landmarks_index = landmarks_index
-
-    def detect(self, image: np.ndarray, *, largest_only: bool = False) -> list[Face]:
-        return [Face((0, 0, 1, 1), self.landmarks_index, 1.0)]
-
-    def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
-        raise AssertionError("the benchmark searches")
 
 
 def render_of(landmarks_px: np.ndarray) -> Render:
@@ -95,11 +82,11 @@ def test_both_sides_and_all_faces_give_one_symmetric_median():
 def test_a_face_elsewhere_is_not_the_one():
     model = plan_px()
     angles = slice(0, 3)
-    near = look(render_of(model), OneFace(model - 0.5 + (1, 0)), angles)
+    near = look(render_of(model), GivenFaces(model - 0.5 + (1, 0)), angles)
     assert near.offsets is not None
     unit = np.linalg.norm(model[45] - model[36])
     assert near.offsets == pytest.approx(np.tile([100 / unit, 0.0], (68, 1)))
-    assert look(render_of(model), OneFace(model + np.array([60, 0])), angles).offsets is None
+    assert look(render_of(model), GivenFaces(model + np.array([60, 0])), angles).offsets is None
 
 
 def test_only_faces_that_look_ahead_calibrate():
@@ -144,7 +131,10 @@ def test_the_report_counts_what_was_found(capsys: pytest.CaptureFixture[str]):
     assert "by pitch: from 0 degrees 100.0 % of 4; from 10 degrees 0.0 % of 2;" in printed
     assert "by yaw: from 10 degrees 100.0 % of 4; from 30 degrees 0.0 % of 2;" in printed
     assert "below 10 degrees 100.0 % of 1\n" in printed
-    assert "all 4 faces: mean 3.00" in printed
+    assert "all 4 faces: mean 3.00, median 3.00, beyond 10 0 (" in printed
+    astray = Sighting(np.full((68, 2), 11.0) * (1, 0), ALL_SEEN, FRONT)
+    report({"plain": [seen, astray], "cluttered": []})
+    assert "all 2 faces: mean 7.00, median 7.00, beyond 10 1 (" in capsys.readouterr().out
     report({"plain": [tilted], "cluttered": [tilted]})
     assert "no face was found" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data import detection
 from data.detection import DlibDetector, _turned, create_detector
 from data.landmark_looks import Place, Start
 from data.landmarks import check_landmarks, five_from_68
@@ -94,7 +95,7 @@ def test_a_box_beside_the_face(detector, name: str, request: pytest.FixtureReque
     (face,) = detector.detect(image, largest_only=True)
     (askew,) = Askew().detect(image, largest_only=True)
     place = Place.of_box(np.array(askew.box))
-    (alone,) = detector._look(image, place, [Start(1.0, mirrored=False)])
+    (alone,) = detector.look(image, place, [Start(1.0, mirrored=False)])
 
     def off(landmarks: np.ndarray) -> float:
         distance = np.linalg.norm(landmarks - face.landmarks_px, axis=1).mean()
@@ -214,6 +215,20 @@ def test_options() -> None:
     assert isinstance(create_detector(DetectionOptions()), DlibDetector)
     with pytest.raises(ValueError, match="--detection_upsample is 9"):
         DetectionOptions(detection_upsample=9)
+
+
+def test_looks_in_threads_are_those_of_one_and_wait_for_no_search(detector, astronaut, hopper):
+    """This thread holds the lock as a search of half a second would."""
+    places = [
+        (picture, Place.of_box(np.array(detector.detect(picture, largest_only=True)[0].box)))
+        for picture in (astronaut, hopper)
+    ]
+    alone = [detector.look(*place, detector.MANY) for place in places]
+    with ThreadPoolExecutor(2) as pool, detection._one_at_a_time:
+        jobs = [pool.submit(detector.look, *places[k % 2], detector.MANY) for k in range(6)]
+        together = [job.result(timeout=20) for job in jobs]
+    for number, looks in enumerate(together):
+        np.testing.assert_array_equal(looks, alone[number % 2])
 
 
 def test_threads_do_not_disturb_each_other(detector, astronaut, hopper) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.landmark_looks import (
+    FACE_PX,
     UPRIGHT_FACE,
     Place,
     Start,
@@ -41,6 +43,11 @@ def test_a_place_is_found_by_the_points_of_its_face(pick, tilt_deg: float):
     assert place.tilt_deg == pytest.approx(tilt_deg)
 
 
+def finder_of_corner(*_) -> SimpleNamespace:
+    """A predictor whose landmarks all lie at the picture's first pixel."""
+    return SimpleNamespace(parts=lambda: [SimpleNamespace(x=0, y=0)] * 68)
+
+
 def finder(pixels: np.ndarray, _) -> SimpleNamespace:
     """A predictor whose landmarks all lie at the middle of what is bright."""
     rows, columns = np.nonzero(pixels > 127)
@@ -62,6 +69,62 @@ def test_what_is_seen_comes_back_to_the_image(side: float, tilt_deg: float, mirr
     picture = UprightPicture(image, Place(middle, side, tilt_deg))
     found = picture.look(finder, Start(1.0, mirrored))
     np.testing.assert_allclose(found, np.tile([x, y], (68, 1)), atol=0.01 * side)
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.05, 1.13])
+def test_boxes_lie_alike_about_the_middle(zoom: float):
+    """Rounding moves none aside; those of mirror images are each other's."""
+    seen: list[np.ndarray] = []
+
+    def remember(pixels: np.ndarray, box: Any) -> SimpleNamespace:
+        low, high = np.array([box.left(), box.top()]), np.array([box.right(), box.bottom()])
+        seen.append((low + high - (np.array(pixels.shape[::-1]) - 1)) / 2)
+        return SimpleNamespace(parts=lambda: [SimpleNamespace(x=0, y=0)] * 68)
+
+    picture = UprightPicture(np.zeros((9, 9, 3), np.uint8), Place(np.zeros(2), 9.0, 0.0))
+    for mirrored in (False, True):
+        for shift in ((0.0, 0.0), (0.1, -0.1)):
+            picture.look(remember, Start(zoom, mirrored, shift))
+    step = 0.1 * FACE_PX
+    np.testing.assert_array_equal(seen, [(0, 0), (step, -step), (0, 0), (-step, -step)])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_no_place(number: float):
+    points = UPRIGHT_FACE.copy()
+    points[3, 1] = number
+    with pytest.raises(ValueError, match=f"points must be finite, and holds {number}"):
+        Place.of_points(points)
+    with pytest.raises(ValueError, match=f"box must be finite, and holds {number}"):
+        Place.of_box(np.array([0.0, number, 5.0, 5.0]))
+    with pytest.raises(ValueError, match=f"place must be finite, and holds {number}"):
+        Place(np.zeros(2), number, 0.0)
+
+
+def test_a_place_has_a_side():
+    with pytest.raises(ValueError, match="side above 0, not 0"):
+        Place(np.zeros(2), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("place", [Place(np.full(2, 1e13), 9.0, 0.0), Place(np.zeros(2), 1e13, 3)])
+def test_far_and_huge_places_show_nothing(place: Place):
+    picture = UprightPicture(np.full((9, 9, 3), 255, np.uint8), place)
+    found = picture.look(finder_of_corner, Start(1.0, False))
+    assert found.shape == (68, 2) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((9, 9), np.uint8),
+        ((9, 9, 4), np.uint8),
+        ((9, 9, 3), np.float64),
+        ((0, 9, 3), np.uint8),
+    ],
+)
+def test_other_pictures_are_refused(shape: tuple[int, ...], kind: type):
+    with pytest.raises(ValueError, match=r"no \(H, W, 3\) uint8 image"):
+        UprightPicture(np.zeros(shape, kind), Place(np.zeros(2), 9.0, 0.0))
 
 
 @pytest.mark.parametrize("middle", [(-5000.0, 20.0), (20.0, 5000.0), (0.0, 0.0)])

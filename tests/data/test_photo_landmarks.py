@@ -5,26 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.detection import Face
 from data.images import read_image, write_image
 from data.landmarks import five_from_68, read_landmarks, write_landmarks
 from data.photo_folder import PhotoFolder
 from data.photo_landmarks import choose_landmarks, read_checked
 from data.preparation import PhotoFiles, prepare_photo
+from tests.given_faces import GivenFaces
 from util.errors import InputError
 
 
-class Marked:
+def told(landmarks: np.ndarray) -> GivenFaces:
     """A detector whose results say where they come from: 2 px to the right, or 4 px."""
-
-    def __init__(self, landmarks: np.ndarray, faces: int = 1) -> None:
-        self.landmarks, self.faces = landmarks, faces
-
-    def detect(self, image, *, largest_only=False):
-        return [Face((0, 0, 1, 1), self.landmarks + np.array([2, 0]), 1.0)] * self.faces
-
-    def landmarks_from_five(self, image, five):
-        return self.landmarks + np.array([4, 0])
+    return GivenFaces(landmarks + np.array([2, 0]), marked=landmarks + np.array([4, 0]))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def test_both_commands_choose_alike(
 ) -> None:
     """Landmarks as they are, given points 1 px to the right."""
     image, landmarks = face
-    detector = Marked(landmarks)
+    detector = told(landmarks)
     write_image(tmp_path / "a.png", image)
     if in_landmarks:
         write_landmarks(tmp_path / "landmarks" / "a.txt", landmarks)
@@ -59,8 +51,8 @@ def test_both_commands_choose_alike(
 
 
 def test_no_face_is_no_landmarks(tmp_path: Path, face, standard_points) -> None:
-    image, landmarks = face
-    detector = Marked(landmarks, faces=0)
+    image, _ = face
+    detector = GivenFaces()
     assert choose_landmarks(image, None, None, detector) is None
     write_image(tmp_path / "a.png", image)
     photo = PhotoFolder(tmp_path, standard_points, detector)[0]
@@ -74,7 +66,7 @@ def test_five_points_in_landmarks_serve_but_are_never_overwritten(
     tmp_path: Path, face, standard_points
 ) -> None:
     image, landmarks = face
-    detector = Marked(landmarks)
+    detector = told(landmarks)
     write_image(tmp_path / "a.png", image)
     path = tmp_path / "landmarks" / "a.txt"
     write_landmarks(path, five_from_68(landmarks))

@@ -344,12 +344,12 @@ class DeadlyDetector:
 
     kill: bool
 
-    def detect(self, image, *, largest_only=False):
+    def detect(self, image, *, largest_only=False, tilted=True):
         if image.max() < 10:
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             os._exit(11)
-        return DlibDetector().detect(image, largest_only=largest_only)
+        return DlibDetector().detect(image, largest_only=largest_only, tilted=tilted)
 
     def landmarks_from_five(self, image, five):
         raise NotImplementedError

@@ -23,7 +23,7 @@ from options.public_synergy import benchmark_call, config_call, demo_options
 from tests.aflw2000_files import write_aflw2000
 from tests.commands import load_tool
 from tests.synergy_files import YAW_DEG, Following, save_random_synergy, write_photos
-from tests.test_test_command import TwoFaces
+from tests.test_test_command import two_faces
 from tests.video_files import write_file
 from util.errors import InputError
 from util.synergy import synergy_photos, synergy_track
@@ -131,7 +131,7 @@ def test_single_image(
 ):
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     shutil.rmtree(photos / "landmarks")
-    detector = TwoFaces(landmarks)
+    detector = two_faces(landmarks)
     monkeypatch.setattr(synergy_photos, "create_detector", lambda options: detector)
     single_image.main(["-f", f"{photos}/", "--png", *QUIET])
     made = {
@@ -188,7 +188,7 @@ def test_artistic(
     landmarks = np.loadtxt(photos / "landmarks" / "a.txt")
     shutil.rmtree(photos / "landmarks")
     (photos / "sky.png").unlink()
-    monkeypatch.setattr(synergy_photos, "create_detector", lambda options: TwoFaces(landmarks))
+    monkeypatch.setattr(synergy_photos, "create_detector", lambda options: two_faces(landmarks))
     with pytest.raises(InputError, match=r"uv_art/a_fake_B.png does not exist"):
         artistic.main(["-f", str(photos), "--png", *QUIET])
     texture = np.zeros((256, 256, 3), np.uint8)

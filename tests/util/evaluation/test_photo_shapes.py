@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +15,7 @@ from models.face_model import FaceModel, FaceModelData
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from options.face_options import CameraOptions
+from tests.given_faces import GivenFaces
 from util.errors import InputError
 from util.evaluation.kept_results import KeptResults
 from util.evaluation.photo_shapes import (
@@ -32,8 +32,7 @@ PHOTOS = [BenchmarkPhoto(Path(f"{name}.png"), name) for name in "abc"]
 
 def shapes(data: FaceModelData) -> PhotoShapes:
     method = MeanShape(face_fitter(FaceModel(data), Camera.rnet(), Renderer("torch")))
-    nobody = SimpleNamespace(detect=lambda image, largest_only: [])
-    return PhotoShapes(method, cast(Any, nobody), 2, neutral=True)
+    return PhotoShapes(method, GivenFaces(), 2, neutral=True)
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +44,18 @@ def grey(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_box_is_searched_as_the_methods_camera_sees_faces(tiny_face_data: FaceModelData):
     """The five points in the box come from perspective, which the camera makes."""
     asked = []
-    detector = SimpleNamespace(
-        detect=lambda image, largest_only: [],
-        landmarks_from_five=lambda image, five: asked.append(five),
-    )
+
+    class Asked(GivenFaces):
+        def landmarks_from_five(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
+            asked.append(five)
+            return np.zeros((68, 2))
+
     face_model = FaceModel(tiny_face_data)
     box = np.array([0.0, 0, 100, 100])
     for focal in (1015.0, 400.0):
         camera = Camera.rnet(CameraOptions(focal=focal, camera_d=focal / 101.5))
         method = MeanShape(face_fitter(face_model, camera, Renderer("torch")))
-        runs = PhotoShapes(method, cast(Any, detector), 1, neutral=True)
+        runs = PhotoShapes(method, Asked(), 1, neutral=True)
         list(runs([BenchmarkPhoto(Path("a.png"), "a", box)]))
     assert np.abs(asked[0] - asked[1]).max() > 0.1
 
