@@ -37,6 +37,9 @@ def groups(given: Mapping[str, str]) -> tuple[type, ...]:
         remedy = f"choose one of {', '.join(benchmark.methods)}"
         if not benchmark.methods:
             remedy = "it scores files, which --predictions names"
+        if not {"benchmark", "ict"} & set(given):
+            name += " (--benchmark's default)"
+            remedy += ", or name a benchmark: --ict ICT-FaceKit, --benchmark now ..."
         raise InputError(f"--model {model} cannot be evaluated on {name}; {remedy}")
     chosen = (*benchmark.own, *benchmark.methods.get(model, ()))
     return (EvaluateOptions, BaseOptions, *dict.fromkeys(chosen))

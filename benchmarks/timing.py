@@ -69,6 +69,9 @@ def threads_and_repeats(description: str | None, argv: Sequence[str] | None = No
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args(argv)
+    for flag in ("threads", "repeats"):
+        if getattr(arguments, flag) < 1:
+            parser.error(f"--{flag} is {getattr(arguments, flag)}; it must be at least 1")
     torch.set_num_threads(arguments.threads)
     return arguments.repeats
 

@@ -49,6 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--gpu", action="store_true", help="time whole steps on a GPU")
     if parser.parse_args().gpu:
+        if not torch.cuda.is_available():
+            parser.error("--gpu: torch sees no GPU here; leave it out")
         on_gpu()
         return
     torch.manual_seed(0)

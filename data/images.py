@@ -30,6 +30,8 @@ million pixels take half a gigabyte. Pillow's own limit lies just above, at 179.
 MIN_SIDE_PX = 16
 """A picture with a shorter side cannot show a face."""
 
+_HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
+"""Of pictures in the container that .mp4 files have too; iPhones take HEIC."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB")
 """Pillow decoders that may run, whatever a file is called (some others start programs)."""
 _EXIF_ORIENTATION = 0x0112
@@ -89,6 +91,16 @@ def check_image(path: Path) -> None:
     _check_file(path)
     with _opened(path, path, MAX_MEGAPIXELS):
         pass
+
+
+def heif_kind(head: bytes) -> str:
+    """What a file that begins like this is, of the pictures in an .mp4's container; else empty."""
+    return _HEIF_BRANDS.get(head[8:12], "") if head[4:8] == b"ftyp" else ""
+
+
+def heif_refusal(kind: str) -> str:
+    """What to say of such a picture after its name."""
+    return f"is a picture of the kind {kind}, which is not read here; save it as JPEG or PNG"
 
 
 def is_still_picture(path: Path) -> bool:
@@ -366,6 +378,8 @@ def _opened(
             f"{path} has more than {most_megapixels:g} megapixels; make it smaller"
         ) from error
     except UnidentifiedImageError as error:
+        if kind := heif_kind(_head_of(source)):
+            raise InputError(f"{path} {heif_refusal(kind)}") from error
         raise InputError(
             f"{path} is not a JPEG, PNG, WebP or BMP picture, whatever its name says; "
             "convert it or take it away"
@@ -374,6 +388,14 @@ def _opened(
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, zlib.error...)
         # for damaged content; all mean the same to the user.
         raise InputError(f"{path} is damaged or incomplete ({error}); replace the file") from error
+
+
+def _head_of(source: Path | io.BytesIO) -> bytes:
+    """The first bytes of a file, or of its content."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:16]
+    with source.open("rb") as file:
+        return file.read(16)
 
 
 def _check_file(path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.images import is_still_picture
+from data.images import heif_kind, heif_refusal, is_still_picture
 from util.errors import InputError
 from util.model_files.file_kind import foreign_kind, is_text
 
@@ -54,6 +54,8 @@ def check_video_file(path: Path) -> None:
             f"{path} is text, not a video, whatever its name says; give a video file (of a "
             "playlist, the file that it names)"
         )
+    if kind := heif_kind(head):
+        raise InputError(f"{path} {heif_refusal(kind)}, and give it as a photo")
     if path.suffix.lower() not in _JPEGS_IN_A_ROW and is_still_picture(path):
         raise InputError(single_picture(path))
 

@@ -271,7 +271,7 @@ def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):
     write_landmarks(photos / "landmarks" / "c.txt", points)
     command.main([str(photos / "c.png"), "--res_folder", "out", *RUN])
     message = rows(folder / "out")["c.png"]["message"]
-    assert "of the face lie outside the photo" in message
+    assert "of the face lies outside the photo" in message
     assert "the photo is grey" in message
 
 

@@ -136,7 +136,7 @@ def test_a_tilted_head_is_found_where_it_is(hopper, detector, tilt_deg: float):
     assert not detector._search(tilted, detector.COARSE_PIXELS)
     counting = Counting()
     (face,) = counting.detect(tilted, largest_only=True)
-    assert counting.turns[-1] == -np.sign(tilt_deg) * 20
+    assert face.is_sure and counting.turns[-1] == -np.sign(tilt_deg) * 20
     upright = detector.detect(hopper, largest_only=True)[0].landmarks_px
     turn, middle = np.radians(tilt_deg), (np.array([width, height]) - 1) / 2
     axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
@@ -145,7 +145,9 @@ def test_a_tilted_head_is_found_where_it_is(hopper, detector, tilt_deg: float):
     assert error < 0.08 * outer_eye_px(upright)  # 0.4 where the predictor sees it tilted
 
 
-@pytest.mark.parametrize(("tilted", "turns"), [(True, {0.0, 20.0, -20.0}), (False, {0.0})])
+@pytest.mark.parametrize(
+    ("tilted", "turns"), [(True, {0.0, *DlibDetector.TURNS_DEG}), (False, {0.0})]
+)
 def test_whoever_wants_no_tilted_heads_pays_for_none(tilted: bool, turns: set[float]):
     counting = Counting()
     assert counting.detect(np.zeros((64, 64, 3), np.uint8), tilted=tilted) == []
@@ -156,6 +158,51 @@ def test_what_is_found_at_first_is_never_turned(hopper):
     counting = Counting()
     assert counting.detect(hopper) and counting.detect(hopper, largest_only=True)
     assert set(counting.turns) == {0.0}
+
+
+@pytest.mark.parametrize("tilt_deg", [75.0, -65.0])
+def test_a_head_that_lies_is_found_by_a_search_that_is_sure(astronaut, detector, tilt_deg: float):
+    """Not by the first that sees something like a face."""
+    lying = np.asarray(Image.fromarray(astronaut).rotate(tilt_deg, Image.Resampling.BICUBIC))
+    (face,) = detector.detect(lying, largest_only=True)
+    assert face.is_sure
+    eyes = face.landmarks_px[42:48].mean(axis=0) - face.landmarks_px[36:42].mean(axis=0)
+    upright = detector.detect(astronaut, largest_only=True)[0].landmarks_px
+    level = upright[42:48].mean(axis=0) - upright[36:42].mean(axis=0)
+    roll_deg = np.degrees(np.arctan2(-eyes[1], eyes[0]) - np.arctan2(-level[1], level[0]))
+    assert roll_deg == pytest.approx(tilt_deg, abs=4)
+
+
+class Scripted(DlibDetector):
+    """Whose searches see a box with a score that depends on the turn alone."""
+
+    def __init__(self, scores: dict[float, float]) -> None:
+        super().__init__()
+        self._scores = scores
+
+    def _search(self, image, budget, *, bordered=False, turn_deg=0.0):
+        box, score = np.array([10.0, 10.0, 60.0, 60.0]), self._scores.get(turn_deg)
+        return [] if score is None else [(box, score)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({0.0: 0.2, 180.0: 2.0}, []),  # it stands on its head
+        ({0.0: 0.2, -90.0: 2.0}, []),
+        ({-40.0: 0.3, 90.0: 2.0}, []),
+        ({0.0: 0.2, 180.0: 0.5}, [(0.2, False)]),  # neither is sure: as it is
+        ({0.0: 0.2, 20.0: 0.6}, [(0.2, False)]),
+        ({0.0: 0.2, 20.0: 0.6, -60.0: 1.5}, [(1.5, True)]),  # it leans
+        ({20.0: 0.3, 60.0: 0.6}, [(0.6, False)]),
+        ({0.0: 1.0, 180.0: 2.0, 20.0: 2.0}, [(1.0, True)]),  # never doubted
+        ({180.0: 2.0}, []),
+    ],
+)
+def test_what_is_not_sure_is_doubted(scores: dict[float, float], expected: list):
+    image = np.zeros((80, 80, 3), np.uint8)
+    found = Scripted(scores).detect(image, largest_only=True)
+    assert [(face.score, face.is_sure) for face in found] == expected
 
 
 @pytest.mark.parametrize("turn_deg", [20.0, -20.0, 0.0])

@@ -173,6 +173,11 @@ def test_between_pillows_warning_and_our_limit_is_silent(tmp_path: Path) -> None
         (b"hello, I am a text\n" * 20, "not a JPEG, PNG, WebP or BMP"),
         (b"<html><body>404</body></html>", "not a JPEG, PNG, WebP or BMP"),
         (png_claiming(100, 100), "damaged or incomplete"),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1",
+            "is a picture of the kind HEIC.*save it as JPEG or PNG",
+        ),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avif", "is a picture of the kind AVIF"),
     ],
 )
 def test_files_that_are_no_pictures(tmp_path: Path, content: bytes, message: str) -> None:

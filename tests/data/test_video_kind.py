@@ -86,6 +86,13 @@ def test_a_single_picture_is_none_whatever_it_is_called(tmp_path: Path, kind: st
         check_video_file(path)
 
 
+def test_pictures_in_the_container_of_videos_are_named(tmp_path: Path):
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(InputError, match=f"^{path} is a picture of the kind HEIC.*as a photo"):
+        check_video_file(path)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_moving_pictures_are_videos(tmp_path: Path, kind: str):
     check_video_file(pictures(tmp_path / f"moving.{kind.lower()}", 3, kind))

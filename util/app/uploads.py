@@ -11,6 +11,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from data.images import heif_kind, heif_refusal
+
 SILENCE_S = 20.0
 """An upload of which nothing arrives for so long is given up: it holds a place in the line."""
 GRACE_S = 120.0
@@ -54,7 +56,7 @@ def video_ending(head: bytes) -> str | None:
     Only files that hold their pictures themselves: the decoder also knows playlists, which name
     other files and addresses for it to read.
     """
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and not heif_kind(head):
         return ".mp4"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return ".mkv"  # WebM too
@@ -156,7 +158,12 @@ async def receive(
 
 
 def _what_it_is(head: bytes, kind: str) -> str:
-    """What to say of a video in a photo's place, or the other way round; empty for other files."""
+    """What to say of a file in the other kind's place, or of a picture that is not read.
+
+    Empty for all else.
+    """
+    if still := heif_kind(head):
+        return f"the file {heif_refusal(still)}"
     for other, (ending_of, _) in KINDS.items():
         if other != kind and ending_of(head):
             return (

@@ -403,7 +403,7 @@ def _warnings(face: PhotoFace, crop: Tensor, row: SummaryRow) -> tuple[str, ...]
         )
     outside = _outside_share(face)
     if outside > 0.15:
-        found.append(f"{100 * outside:.0f} % of the face lie outside the photo")
+        found.append(f"{100 * outside:.0f} % of the face lies outside the photo")
     if float((crop.amax(dim=0) - crop.amin(dim=0)).mean()) < 0.01:
         found.append("the photo is grey, so that the albedo's colour is a guess")
     return tuple(found)

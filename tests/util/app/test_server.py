@@ -28,6 +28,7 @@ from util.errors import InputError
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(1000)
 MP4 = b"\x00\x00\x00\x18ftypmp42" + bytes(1000)
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 SECRET = "not for visitors"
 
 
@@ -217,6 +218,8 @@ def test_playlists_that_name_other_files_are_no_videos(server: LiveServer, conte
     [
         ("photo", MP4, r"is a video, not a photo: choose Video at .* to /api/videos"),
         ("video", JPEG, r"is a photo, not a video: choose Photo at .* to /api/photos"),
+        ("photo", HEIC, r"is a picture of the kind HEIC, .* save it as JPEG or PNG"),
+        ("video", HEIC, r"is a picture of the kind HEIC, .* save it as JPEG or PNG"),
     ],
 )
 def test_a_file_at_the_others_place_is_told_where_it_belongs(
