@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -212,6 +213,10 @@ class FaceLoader:
         return self._plan.batches
 
     def __iter__(self) -> Iterator[FaceBatch]:
+        if self._batches.num_workers:
+            # What this process has left for its collector, a forked one would have to free: of a
+            # video's decoder it would wait for threads that it does not have, for ever.
+            gc.collect()
         yield from self.bad_images.watch(self._batches)
 
 

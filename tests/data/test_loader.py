@@ -1,6 +1,8 @@
 """Batches: complete, in a reproducible order, the same for any number of workers."""
 
+import gc
 import random
+import weakref
 from collections.abc import Collection
 from types import SimpleNamespace
 
@@ -105,6 +107,25 @@ class Global(Numbers):
     def __getitem__(self, index: int) -> FaceSample:
         drawn = [random.random(), np.random.rand(), float(torch.rand(()))]  # noqa: NPY002
         return FaceSample(np.zeros((8, 8, 3), np.uint8), f"{drawn}")
+
+
+class Decoder:
+    """Stands for one with threads, which only the process that made it can free."""
+
+
+def test_garbage_is_collected_before_processes_are_forked():
+    """A worker that frees a video's decoder waits for threads that it does not have."""
+    garbage = Decoder()
+    garbage.itself = garbage  # pyright: ignore[reportAttributeAccessIssue] - counts never reach 0
+    seen = weakref.ref(garbage)
+    gc.disable()
+    try:
+        del garbage
+        assert seen() is not None
+        next(iter(loader(workers=1)))
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_workers_seeds_follow_from_epoch_and_sample() -> None:
