@@ -159,6 +159,8 @@ def test_a_bare_path_and_given_landmarks(
 
 def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):  # noqa: F811
     """The fixture's network always sees the same face; the fit goes on to the photo's."""
+    darker = read_image(photos / "a.png") * np.array([0.6, 0.5, 0.45])
+    write_image(photos / "a.png", darker.astype(np.uint8))
     argv = ["--img_path", str(photos), "--res_folder", "out", "--init", "regress"]
     command.main([*argv, "--name", "faces", "--epoch", "20", "--preset", "fast", "--gpu_ids", "-1"])
     record = json.loads((folder / "out" / "a_fit.json").read_text(encoding="utf-8"))
@@ -169,6 +171,12 @@ def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):
     (stage,) = record["stages"]
     assert stage["name"] == "photo_4"
     assert stage["energy_after"] < 0.5 * stage["energy_before"]
+    # The network's picture, above, has the photo's skin, which an untrained one does not predict.
+    views = read_image(folder / "out" / "a_views.png").astype(float)
+    side = views.shape[0] // 2
+    nose = slice(side // 2 - 10, side // 2 + 10)
+    photo, network = (views[nose, x : x + side][:, nose] for x in (0, side))
+    assert np.abs(photo.mean(axis=(0, 1)) - network.mean(axis=(0, 1))).max() < 15
 
 
 def test_the_public_solver_takes_its_steps(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from data.alignment import Alignment
 from data.landmarks import check_landmarks
 from data.photo_folder import PhotoFace, photo_face
+from models.appearance import solve_appearance
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.drawing import over_photos, turned_views, with_mouths_of_photos
@@ -276,10 +277,17 @@ class PhotoFitting:
     ) -> np.ndarray:
         """Pictures (B, H, W, 3) uint8: photo, overlay and turned views, of start and fit.
 
-        The start's are above the fit's, where a network gave one.
+        The start's are above the fit's, where a network gave one: its shape, in the light and skin
+        that explain the photo best. Those it predicts are far off after a short training, and
+        would hide what there is to compare.
         """
         parts = (self._fitter.face_model, self._fitter.renderer, self._fitter.camera)
-        shown = [fitted] if start is None else [reconstruct(*parts, start), fitted]
+        shown = [fitted]
+        if start is not None:
+            assert batch.skin_mask is not None
+            found = reconstruct(*parts, start)
+            solved = solve_appearance(parts[0], parts[2], found, batch.images, batch.skin_mask)
+            shown.insert(0, reconstruct(*parts, solved))
         rows = [
             torch.cat(
                 [
