@@ -26,6 +26,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
+from benchmarks.renderer import gpu_backends
 from benchmarks.timing import compare, settle
 from models.batch import FaceBatch
 from models.camera import Camera
@@ -36,7 +37,7 @@ from models.fitting.gauss_newton import StepRules
 from models.fitting.pixel_rows import pixel_rows_reference
 from models.fitting.problem import Evaluation
 from models.parameters import Coefficients
-from models.renderer import Backend, Renderer, resolve_backend
+from models.renderer import Renderer
 from options import parse_command
 from options.face_options import FaceModelOptions
 from options.fit_options import AdamOptions
@@ -153,20 +154,22 @@ def time_on(
     """
     device = face_model.mean_shape.device
     camera = Camera.rnet().to(device)
-    backends: list[Backend] = ["torch"]
-    if resolve_backend("auto", device) == "nvdiffrast":
-        backends.append("nvdiffrast")
-    fitters = {name: FaceFitter(face_model, camera, Renderer(name)) for name in backends}
-    found: dict[str, list[float]] = {}
-    worst = 0.0
-    everyone = photos.to(device)
-    for batch in (everyone.rows(torch.tensor([number])) for number in range(len(photos))):
-        cases: dict[str, Callable[[], object]] = {
+    fitters = {
+        name: FaceFitter(face_model, camera, Renderer(name)) for name in gpu_backends(device)
+    }
+
+    def cases(batch: FaceBatch) -> dict[str, Callable[[], object]]:
+        return {
             f"{preset}, {name}": partial(fitter.fit, batch, levels)
             for name, fitter in fitters.items()
             for preset, levels in PRESETS.items()
         }
-        for timing in compare(cases, repeats).timings:
+
+    found: dict[str, list[float]] = {}
+    worst = 0.0
+    everyone = photos.to(device)
+    for batch in (everyone.rows(torch.tensor([number])) for number in range(len(photos))):
+        for timing in compare(cases(batch), repeats).timings:
             found.setdefault(timing.name, []).append(timing.median)
         energies = [
             sum(float(term[0]) for term in fit.stages[-1].energies.values())
@@ -176,13 +179,8 @@ def time_on(
             )
         ]
         worst = max([worst, *(abs(energy / energies[0] - 1) for energy in energies[1:])])
-    cases = {
-        f"{preset}, {name}, together": partial(fitter.fit, everyone, levels)
-        for name, fitter in fitters.items()
-        for preset, levels in PRESETS.items()
-    }
-    for timing in compare(cases, repeats).timings:
-        found[timing.name] = [timing.median / len(photos)]
+    for timing in compare(cases(everyone), repeats).timings:
+        found[f"{timing.name}, together"] = [timing.median / len(photos)]
     return found, worst
 
 

@@ -78,13 +78,16 @@ def main() -> None:
         on_gpu(camera, repeats)
 
 
+def gpu_backends(gpu: torch.device) -> list[Backend]:
+    """Plain PyTorch, and nvdiffrast where it is installed and starts."""
+    return ["torch", "nvdiffrast"] if resolve_backend("auto", gpu) == "nvdiffrast" else ["torch"]
+
+
 def on_gpu(camera: Camera, repeats: int) -> None:
     """Print what drawing on the GPU takes, beside the CPU, and how alike the pictures are."""
     gpu = torch.device("cuda")
     print(f"\n{torch.cuda.get_device_name()}")
-    backends: list[Backend] = ["torch"]
-    if resolve_backend("auto", gpu) == "nvdiffrast":
-        backends.append("nvdiffrast")
+    backends = gpu_backends(gpu)
     for mesh, (points, triangles) in benchmark_meshes().items():
         for batch in (1, 8, 32):
             vertices = in_front_of_camera(points, batch, camera)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.renderer import gpu_backends
 from benchmarks.timing import compare
 from models.assets import ModelAssets
 from models.batch import FaceBatch
@@ -27,7 +28,7 @@ from models.networks.recognition import RecognitionNet
 from models.networks.reconstruction import create_reconstruction_net
 from models.objective import WeakObjective
 from models.parameters import Coefficients
-from models.renderer import Renderer, resolve_backend
+from models.renderer import Renderer
 from models.schedule import create_optimizer
 from models.similarity import estimate_similarity
 from models.stages import pose_face, reconstruct, shape_face
@@ -135,13 +136,9 @@ def on_gpu() -> None:
     torch.manual_seed(0)
     gpu = torch.device("cuda")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batch {GPU_BATCH}")
-    best = resolve_backend("auto", gpu)
-    runs = [
-        (renderer, amp, "False")
-        for renderer in dict.fromkeys(("torch", best))
-        for amp in ("none", "bf16", "fp16")
-    ]
-    runs.append((best, "bf16", "True"))
+    backends = gpu_backends(gpu)
+    runs = [(name, amp, "False") for name in backends for amp in ("none", "bf16", "fp16")]
+    runs.append((backends[-1], "bf16", "True"))
     cases: dict[str, Callable[[], object]] = {}
     memory: dict[str, float] = {}
     for renderer, amp, compiled in runs:

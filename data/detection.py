@@ -128,19 +128,9 @@ class DlibDetector:
             finer = self._search(image, self.FINE_PIXELS)
             found += [new for new in finer if not any(_is_same(new[0], box) for box, _ in found)]
         found = found or self._search(image, self.COARSE_PIXELS, bordered=True)
-        best, turn_deg = found, 0.0
-        for tried_deg in self.TURNS_DEG if tilted else ():
-            if _surest(best) >= self.SURE:
-                break
-            turned = self._search(image, self.COARSE_PIXELS, turn_deg=tried_deg)
-            if _surest(turned) > _surest(best):
-                best, turn_deg = turned, tried_deg
-        if _surest(best) < self.SURE:
-            if found:
-                best, turn_deg = found, 0.0
-            if best and self._lies(image):
-                return []
-        found = best
+        turn_deg = 0.0
+        if _surest(found) < self.SURE:
+            found, turn_deg = self._doubt(image, found, self.TURNS_DEG if tilted else ())
         found.sort(key=lambda item: np.prod(item[0][2:] - item[0][:2]), reverse=True)
         if largest_only:
             found = found[:1]
@@ -153,6 +143,19 @@ class DlibDetector:
             )
             for box, score in found
         ]
+
+    def _doubt(
+        self, image: np.ndarray, upright: list[tuple[np.ndarray, float]], turns_deg: Sequence[float]
+    ) -> tuple[list[tuple[np.ndarray, float]], float]:
+        """What an image shows of whose upright faces none is sure, and the turn that shows it."""
+        best, turn_deg = upright, 0.0
+        for tried_deg in turns_deg:
+            turned = self._search(image, self.COARSE_PIXELS, turn_deg=tried_deg)
+            if _surest(turned) >= self.SURE:
+                return turned, tried_deg
+            if not upright and _surest(turned) > _surest(best):
+                best, turn_deg = turned, tried_deg
+        return ([], 0.0) if best and self._lies(image) else (best, turn_deg)
 
     def _lies(self, image: np.ndarray) -> bool:
         """Whether a face is sure in an image turned by a quarter or a half."""

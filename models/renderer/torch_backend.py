@@ -30,7 +30,7 @@ def visible_triangles(clip: Tensor, triangles: Tensor, height: int, width: int) 
     if clip.device.type == "mps":  # which has no float64, needed for the depths
         return visible_triangles(clip.cpu(), triangles.cpu(), height, width).to(clip.device)
     ids = torch.empty((len(clip), height, width), dtype=torch.int32, device=clip.device)
-    for some in _parts(clip.device, len(clip), height * width, len(triangles)):
+    for some in _parts_of(ids, triangles):
         ids[some] = _visible_in_images(clip[some], triangles, height, width)
     return ids
 

@@ -246,7 +246,7 @@ NEEDED: Mapping[str, Callable[[Path, ParsedOptions], Iterator[Needed]]] = {
     "facescape": _facescape,
     "m3dfb": _m3dfb,
 }
-"""Of the benchmarks that `--benchmark_root` names; aflw2000 has `data.aflw2000.check_root`."""
+"""Of the benchmarks that `--benchmark_root` names; aflw2000 has `data.aflw2000.check_files`."""
 
 
 def _in_words(places: tuple[str, ...]) -> str:
