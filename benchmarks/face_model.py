@@ -33,6 +33,7 @@ from benchmarks.face_model_detection import DetectionFigureOptions
 from benchmarks.face_model_identity import IdentityFigureOptions
 from benchmarks.face_model_photos import PhotoFigureOptions
 from benchmarks.landmark_transfer import PARTS
+from benchmarks.named_model import named_model
 from benchmarks.timing import compare
 from models.face_model import FaceModel, FaceModelData
 from models.landmarks import INNER
@@ -204,21 +205,15 @@ def photos(options: ParsedOptions) -> None:
         print(f"pictures: {wanted.picture}")
 
 
-def _named(options: ParsedOptions) -> FaceModelOptions:
-    """The model that is named; unlike elsewhere, no file of the user's replaces the open one."""
-    chosen = options[FaceModelOptions]
-    return chosen if options.given("face_model") else replace(chosen, face_model="open")
-
-
 def _measured(options: ParsedOptions) -> FaceModel:
-    face_model, message = choose_face_model(_named(options))
+    face_model, message = choose_face_model(named_model(options))
     print(f"face model: {message}")
     return face_model
 
 
 def heads(options: ParsedOptions) -> None:
     """Print the fit to real heads, if the user has them."""
-    model, _ = read_chosen_face_model(_named(options))
+    model, _ = read_chosen_face_model(named_model(options))
     if "border" not in model.regions:
         print(f"geometry: left out, {model.name} does not say where its border is")
         return
@@ -237,7 +232,7 @@ def heads(options: ParsedOptions) -> None:
 
 def size_and_speed(options: ParsedOptions) -> None:
     """Print the size of the open model's file, and times."""
-    wanted = _named(options)
+    wanted = named_model(options)
     models = [wanted]
     if wanted.face_model == "open":
         print(f"{OPEN_FACE_MODEL.name}: {OPEN_FACE_MODEL.stat().st_size / 2**20:.2f} MiB")
@@ -261,7 +256,7 @@ def check_files(options: ParsedOptions) -> None:
     Raises:
         InputError: the face model or the photos are missing.
     """
-    read_chosen_face_model(_named(options))
+    read_chosen_face_model(named_model(options))
     face_model_photos.check(options[PhotoFigureOptions])
 
 

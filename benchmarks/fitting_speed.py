@@ -19,13 +19,14 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
 import torch
 
 from benchmarks.face_model_photos import PhotoFigureOptions, check, load
+from benchmarks.named_model import named_model
 from benchmarks.renderer import gpu_backends
 from benchmarks.timing import compare, settle
 from models.batch import FaceBatch
@@ -257,10 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print both tables."""
     groups = [SpeedOptions, AdamOptions, FaceModelOptions]
     options = parse_command(groups, argv, __doc__ or "")
-    wanted, chosen = options[SpeedOptions], options[FaceModelOptions]
-    if not options.given("face_model"):
-        # No file of the user's replaces the open model, of which the figures are.
-        chosen = replace(chosen, face_model="open")
+    wanted, chosen = options[SpeedOptions], named_model(options)
     if wanted.threads:
         torch.set_num_threads(wanted.threads)
     figures = PhotoFigureOptions(photos=wanted.photos, photo_count=wanted.photo_count)

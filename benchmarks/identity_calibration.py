@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.named_model import named_model
 from benchmarks.trained_networks import variation_mm
 from BFM.open_model.geometry_bases import REAL_MEAN, real_sigma
 from models.face_model import FaceModelData
@@ -64,9 +65,7 @@ class Population:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print mean and deviation of each coefficient, and how much people differ."""
     options = parse_command([CalibrationOptions, FaceModelOptions], argv, __doc__ or "")
-    wanted, chosen = options[CalibrationOptions], options[FaceModelOptions]
-    if not options.given("face_model"):
-        chosen = replace(chosen, face_model="open")
+    wanted, chosen = options[CalibrationOptions], named_model(options)
     own, message = read_chosen_face_model(chosen)
     print(f"face model: {message}")
     other, message = read_chosen_face_model(replace(chosen, face_model="ict"))

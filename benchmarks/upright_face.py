@@ -9,10 +9,11 @@ predictor looks once at each box. The mean is what `UPRIGHT_FACE` in data/landma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.named_model import named_model
 from data.detection import DlibDetector
 from data.landmark_looks import UPRIGHT_FACE, Place, Start
 from data.landmarks import MIRROR_ORDER
@@ -47,10 +48,7 @@ class UprightOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and by how much it differs from the one in use."""
     options = parse_command([UprightOptions, FaceModelOptions], argv, __doc__ or "")
-    chosen = options[FaceModelOptions]
-    if not options.given("face_model"):
-        chosen = replace(chosen, face_model="open")
-    face_model, message = choose_face_model(chosen)
+    face_model, message = choose_face_model(named_model(options))
     print(f"face model: {message}")
     report(landmarks_in_boxes(face_model, options[UprightOptions]))
 
