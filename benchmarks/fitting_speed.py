@@ -48,7 +48,7 @@ from util.command import run_command
 from util.errors import InputError
 from util.photos.photo_fitting import to_fit_batch
 
-WITHOUT_KERNELS = "balanced, torch"
+WITHOUT_KERNELS = "balanced, without kernels"
 
 
 @dataclass(frozen=True)
