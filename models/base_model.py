@@ -237,5 +237,7 @@ class BaseModel(ABC):
 
 
 def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    if targets:  # torch refuses to copy nothing
-        torch._foreach_copy_(targets, sources)  # pyright: ignore
+    # Types apart: of several at once each tensor is copied by itself.
+    for dtype in {tensor.dtype for tensor in targets}:
+        pairs = [pair for pair in zip(targets, sources, strict=True) if pair[0].dtype == dtype]
+        torch._foreach_copy_(*(list(side) for side in zip(*pairs, strict=True)))  # pyright: ignore

@@ -83,6 +83,11 @@ def rotate(
     return columns[0] + columns[1] + columns[2]
 
 
+def _divided(xy: Float[Tensor, "cameras 2"], by_x: float, by_y: float) -> Tensor:
+    """Both coordinates over numbers of their own, which on a GPU need not be copied there."""
+    return torch.stack([xy[:, 0] / by_x, xy[:, 1] / by_y], dim=1)
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole (or weak-perspective) camera that looks along -z of the object frame.
@@ -210,9 +215,8 @@ class Camera:
     ) -> Float[Tensor, "batch points 2"]:
         """Camera frame to pixels: u = f_x x / d + c_x, v = c_y - f_y y / d."""
         # Camera y points up and pixel y down, hence the sign.
-        flip = vertices_camera.new_tensor([1.0, -1.0])
-        ray = vertices_camera[..., :2] * flip / self._divisor(vertices_camera)
-        return ray * self.focal_px[:, None] + self.centre_px[:, None]
+        ray = vertices_camera[..., :2] / self._divisor(vertices_camera)
+        return ray * _divided(self.focal_px, 1.0, -1.0)[:, None] + self.centre_px[:, None]
 
     def projection_derivatives(
         self, vertices_camera: Float[Tensor, "batch points 3"]
@@ -240,11 +244,9 @@ class Camera:
         public projection matrix: w = d, x_clip = f x / c.
         """
         divisor = self._divisor(vertices_camera)
-        half = vertices_camera.new_tensor([self.width / 2, self.height / 2])
-        flip = vertices_camera.new_tensor([1.0, -1.0])
-        scale = (self.focal_px / half)[:, None]
-        offset = (self.centre_px / half - 1)[:, None]
-        xy = vertices_camera[..., :2] * flip * scale + offset * divisor
+        scale = _divided(self.focal_px, self.width / 2, -self.height / 2)[:, None]
+        offset = (_divided(self.centre_px, self.width / 2, self.height / 2) - 1)[:, None]
+        xy = vertices_camera[..., :2] * scale + offset * divisor
         near, far = self.near_dm, self.far_dm
         depth = vertices_camera[..., 2:]
         if self.kind == "weak":

@@ -86,7 +86,10 @@ class FaceReconModel(BaseModel):
         self.autocast_dtype = autocast_dtype(optimiser_options.amp, self.device)
         self.scaler = gradient_scaler(self.autocast_dtype, self.device)
         if optimiser_options.compile:
-            self._compute = torch.compile(self.net_recon.predict)
+            # A GPU is quicker than Python can tell it what to do, kernel by kernel: as CUDA graphs
+            # the network is one call.
+            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+            self._compute = torch.compile(self.net_recon.predict, mode=mode)
         self.objective = WeakObjective(
             self.face_model,
             assets.recognition_net,
@@ -160,7 +163,8 @@ class FaceReconModel(BaseModel):
         if len(rows) == len(self.batch):
             self.reconstruction = self.reconstruct(self.coefficients)
         elif len(rows):
-            self.reconstruction = self.reconstruct(self.coefficients.rows(rows))
+            of_rows = self.coefficients.rows(rows.to(self.device))
+            self.reconstruction = self.reconstruct(of_rows)
 
     @property
     def _supervised(self) -> bool:
@@ -171,7 +175,8 @@ class FaceReconModel(BaseModel):
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers of the faces that truth supervises, that fits do, that the weak losses look at.
 
-        The latter are those that neither supervises now, after `--weak_from` all.
+        The latter are those that neither supervises now, after `--weak_from` all. They stay on the
+        CPU: only batches of several kinds need them on the device, and copies wait for a GPU.
         """
         everyone = torch.arange(len(self.batch))
         none = torch.zeros(everyone.shape, dtype=torch.bool)
@@ -182,8 +187,7 @@ class FaceReconModel(BaseModel):
             fitted = self._has_fit
         weak_from = self.truth.options.weak_from
         weak = ~(true | fitted) | (weak_from < 1 and self._progress >= weak_from)
-        split = (everyone[kind].to(self.device) for kind in (true, fitted, weak))
-        return tuple(split)  # pyright: ignore[reportReturnType]
+        return everyone[true], everyone[fitted], everyone[weak]
 
     def compute_losses(self) -> Mapping[str, Tensor]:
         """Weighted terms of the objective and of the known coefficients, where there are any.
@@ -212,13 +216,14 @@ class FaceReconModel(BaseModel):
         for rows, supervise in ((self._with_truth, self.truth), (self._with_fit, fitted)):
             if len(rows):
                 assert self.batch.coefficients is not None
+                rows = rows.to(self.device)
                 known = self.batch.coefficients.index_select(0, rows)
                 for name, term in supervise(self.coefficients.rows(rows), known).items():
                     terms[name] = terms[name] + len(rows) / size * term
         # The faces of all processes that the weak losses look at are a batch of their own.
         share = Share.of(self.share.ranks, len(weak))
         if self.reconstruction is not None:
-            batch = self.batch.rows(weak)
+            batch = self.batch.rows(weak.to(self.device))
             for name, term in self.objective(self.reconstruction, batch, share).items():
                 terms[name] = len(weak) / size * term
         elif "color" in self.objective.weights:

@@ -45,9 +45,10 @@ def to_index(landmarks_px: Points, origin: LandmarkOrigin) -> Points:
 
 
 def _shift_like(points: Points, origin: LandmarkOrigin) -> Points:
-    if isinstance(points, Tensor):
-        return points.new_tensor(_SHIFT[origin])
-    return np.asarray(_SHIFT[origin], dtype=points.dtype)
+    if not isinstance(points, Tensor):
+        return np.asarray(_SHIFT[origin], dtype=points.dtype)
+    # Filled on the device: copying values to a GPU would wait for it.
+    return torch.stack([points.new_full((), shift) for shift in _SHIFT[origin]])
 
 
 def five_from_68(landmarks: Float[Tensor, "batch 68 dims"]) -> Float[Tensor, "batch 5 dims"]:
@@ -55,7 +56,7 @@ def five_from_68(landmarks: Float[Tensor, "batch 68 dims"]) -> Float[Tensor, "ba
 
     The public rule: an eye's centre is the mean of its two corners.
     """
-    eyes = [landmarks[:, list(corners)].mean(dim=1) for corners in EYE_CORNERS]
+    eyes = [(landmarks[:, outer] + landmarks[:, inner]) / 2 for outer, inner in EYE_CORNERS]
     rest = [landmarks[:, k] for k in (NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT)]
     return torch.stack([*eyes, *rest], dim=1)
 

@@ -17,19 +17,24 @@ from options.network_options import OptimiserOptions
 WARM_UP_SHARE = 0.05
 DECAY_FROM_SHARE = 0.4
 
+_IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
+"""Entries of a parameter group that say how a step is computed, not which."""
+
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     """The optimiser over parameter groups, each with its own `lr`."""
-    decay: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    if all(parameter.is_cuda for group in groups for parameter in group["params"]):
+        settings["fused"] = True  # a few launches; on CPUs steps stay those of the public code
     if options.weight_decay is not None:
-        decay["weight_decay"] = options.weight_decay
+        settings["weight_decay"] = options.weight_decay
     if options.optimizer == "sgd":
         nesterov = options.momentum > 0
         return torch.optim.SGD(
-            groups, lr=options.lr, momentum=options.momentum, nesterov=nesterov, **decay
+            groups, lr=options.lr, momentum=options.momentum, nesterov=nesterov, **settings
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2), **decay)
+    return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2), **settings)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -56,7 +61,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
                         f"its optimiser's {name} of parameter {number} is {tuple(value.shape)} "
                         f"where the network has {tuple(parameter.shape)}"
                     )
-        optimizer.load_state_dict(state)
+        # How steps are computed is this program's choice, not the file's.
+        own = {key: optimizer.defaults[key] for key in _IMPLEMENTATION if key in optimizer.defaults}
+        groups = [{**group, **own} for group in state["param_groups"]]
+        optimizer.load_state_dict({**state, "param_groups": groups})
     except KeyError as error:
         raise ValueError(f"its optimiser's state lacks {error}") from error
     except (TypeError, AttributeError) as error:

@@ -61,6 +61,24 @@ class AffineConv2d(nn.Module):
         bias = self.bias * self.scale + self.shift
         return functional.conv2d(x, weight, bias, self.stride, self.padding)
 
+    @torch.no_grad()
+    def merged(self) -> nn.Conv2d:
+        """The same map as one convolution, for a network that is not trained further."""
+        out_channels, in_channels, kernel, _ = self.weight.shape
+        plain = nn.Conv2d(in_channels, out_channels, kernel, self.stride, self.padding)
+        plain.weight.copy_(self.weight * self.scale[:, None, None, None])
+        assert plain.bias is not None
+        plain.bias.copy_(self.bias * self.scale + self.shift)
+        return plain
+
+
+def merge_affine(network: nn.Module) -> None:
+    """Replace all `AffineConv2d` of a network by their merged convolutions, in place."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, AffineConv2d):
+                setattr(module, name, child.merged())
+
 
 class DlibBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, in dlib's padding.

@@ -10,13 +10,19 @@ from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
-from kornia.geometry.transform import warp_affine
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks import dlib_resnet, iresnet
-from models.networks.dlib_resnet import DlibResNet
+from models.networks.dlib_resnet import DlibResNet, merge_affine
 from models.networks.iresnet import IResNet
+
+
+def _inverse(transforms: Float[Tensor, "batch 2 3"]) -> Float[Tensor, "batch 2 3"]:
+    """The affine maps back, in closed form: a matrix inverse of torch.linalg waits for a GPU."""
+    (a, b, shift_x), (c, d, shift_y) = (row.unbind(-1) for row in transforms.unbind(-2))
+    rows = torch.stack([d, -b, b * shift_y - d * shift_x, -c, a, c * shift_x - a * shift_y], dim=-1)
+    return (rows / (a * d - b * c)[:, None]).unflatten(-1, (2, 3))
 
 
 class RecognitionNet(nn.Module, ABC):
@@ -66,10 +72,16 @@ class RecognitionNet(nn.Module, ABC):
             transforms: image -> template, both in pixel indices (the centre of pixel i is i), as
                 OpenCV's warpAffine takes them.
         """
-        # With align_corners=True kornia counts as OpenCV does; its default would shift and scale.
-        return warp_affine(
-            images, transforms.to(images), (self.input_size, self.input_size), align_corners=True
+        back = _inverse(transforms.to(images))[:, None, None]
+        index = torch.arange(self.input_size, dtype=images.dtype, device=images.device)
+        x, y = index[None, None, :, None], index[None, :, None, None]
+        place = back[..., 0] * x + back[..., 1] * y + back[..., 2]
+        # With align_corners=True the first and the last pixel's centres are at -1 and 1.
+        height, width = images.shape[2:]
+        grid = torch.stack(
+            [2 / (width - 1) * place[..., 0] - 1, 2 / (height - 1) * place[..., 1] - 1], dim=-1
         )
+        return functional.grid_sample(images, grid, align_corners=True)
 
     def forward(
         self,
@@ -113,6 +125,8 @@ class DlibRecognitionNet(RecognitionNet):
     )
 
     def __init__(self, network: DlibResNet) -> None:
+        """Take a network with its weights; its affine layers are merged into convolutions."""
+        merge_affine(network)
         super().__init__(network, self.TEMPLATE, dlib_resnet.INPUT_SIZE)
 
     def embed(self, faces: Float[Tensor, "batch 3 150 150"]) -> Float[Tensor, "batch 128"]:

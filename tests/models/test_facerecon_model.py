@@ -275,7 +275,11 @@ def test_a_compiled_network_is_the_same_one(
     """
     calls = []
 
-    def compiled(predict: Callable[[torch.Tensor], NetworkOutput]) -> Callable[..., NetworkOutput]:
+    def compiled(
+        predict: Callable[[torch.Tensor], NetworkOutput], mode: str
+    ) -> Callable[..., NetworkOutput]:
+        assert mode == "default"  # on a CPU
+
         def call(images: torch.Tensor) -> NetworkOutput:
             calls.append(len(images))
             return predict(images)

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from models.schedule import (
     Schedule,
     clock_factor,
     create_optimizer,
+    load_optimizer,
 )
 from options.network_options import OptimiserOptions
 from util.training.checkpoint import load_checkpoint, save_checkpoint
@@ -176,6 +178,42 @@ def test_optimizers_by_name(name, kind: type):
     optimizer, _ = make(options)
     assert type(optimizer) is kind
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.99)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_steps_are_those_of_the_paper(name):
+    """Kingma and Ba (2015), algorithm 1; the decay of Loshchilov and Hutter (2019), algorithm 2."""
+    options = OptimiserOptions(optimizer=name, lr=1e-2, beta1=0.8, beta2=0.9)
+    optimizer, _ = make(options)
+    parameter = optimizer.param_groups[0]["params"][0]
+    decay = optimizer.param_groups[0]["weight_decay"]
+    x, m, v = np.zeros(2), np.zeros(2), np.zeros(2)
+    for step, gradient in enumerate(np.random.default_rng(0).normal(size=(5, 2)), start=1):
+        parameter.grad = torch.from_numpy(gradient).float()
+        optimizer.step()
+        m = 0.8 * m + 0.2 * gradient
+        v = 0.9 * v + 0.1 * gradient**2
+        x = x * (1 - 1e-2 * decay)
+        x = x - 1e-2 * m / (1 - 0.8**step) / (np.sqrt(v / (1 - 0.9**step)) + 1e-8)
+        assert parameter.tolist() == pytest.approx(x.tolist(), rel=1e-4)
+
+
+def test_a_file_does_not_choose_how_steps_are_computed():
+    """A run on a GPU goes on on a CPU as if it had always been there."""
+    options = OptimiserOptions(optimizer="adam", lr=1e-3)
+    saved, _ = make(options)
+    for tensor in saved.param_groups[0]["params"]:
+        tensor.grad = torch.ones(2)
+    saved.step()
+    state = saved.state_dict()
+    state["param_groups"][0] |= {"fused": True, "foreach": None, "lr": 5e-4}
+    resumed, _ = make(options)
+    load_optimizer(resumed, state)
+    group = resumed.param_groups[0]
+    assert (group["fused"], group["lr"]) == (None, 5e-4)
+    assert state["param_groups"][0]["fused"] is True  # what was read is left alone
+    (kept,) = resumed.state.values()
+    assert kept["step"] == 1 and torch.equal(kept["exp_avg"], torch.full((2,), 0.1))
 
 
 @pytest.mark.parametrize(

@@ -436,10 +436,13 @@ def test_a_gpu_follows_a_face_as_the_cpu_does(tiny_face_model: FaceModel, photo)
                 track_adam(known, start, there, schedule, TrackWeights(), is_first=True),
             ]
         )
-    for on_cpu, on_gpu in zip(*frames, strict=True):
+    # Adam's steps of constant length turn rounding into hundredths: the CPU's own end lies 0.02
+    # from itself where the photo differs by 1e-7. Gauss-Newton steps end within 1e-5 then.
+    nearness = (1e-3, 1e-3, 0.1)
+    for on_cpu, on_gpu, near in zip(*frames, nearness, strict=True):
         assert on_gpu.motion.is_cuda
-        torch.testing.assert_close(on_gpu.motion.cpu(), on_cpu.motion, rtol=0, atol=0.05)
+        torch.testing.assert_close(on_gpu.motion.cpu(), on_cpu.motion, rtol=0, atol=near)
         largest = float(on_cpu.certainty.abs().max())
         torch.testing.assert_close(
-            on_gpu.certainty.cpu(), on_cpu.certainty, rtol=0.05, atol=1e-3 * largest
+            on_gpu.certainty.cpu(), on_cpu.certainty, rtol=0, atol=near * largest
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import dlib
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from matplotlib import cbook
 from PIL import Image
 
-from models.networks.dlib_resnet import AffineConv2d, DlibResNet, DlibTrunk
+from models.networks.dlib_resnet import AffineConv2d, DlibResNet, DlibTrunk, merge_affine
 from util.model_files.dlib_file import installed_dlib_file, read_dlib_resnet
 
 
@@ -78,6 +80,16 @@ def test_affine_convolution_is_a_convolution_and_then_an_affine_map():
     plain = torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1)
     expected = plain * layer.scale[:, None, None] + layer.shift[:, None, None]
     assert torch.allclose(layer(x), expected, rtol=1e-12)
+
+
+def test_merged_layers_compute_the_same(network: DlibResNet):
+    merged = copy.deepcopy(network)
+    merge_affine(merged)
+    layers = [type(module) for module in merged.modules()]
+    assert AffineConv2d not in layers and layers.count(torch.nn.Conv2d) == 29
+    chips = torch.rand(2, 3, 150, 150)
+    with torch.no_grad():
+        torch.testing.assert_close(merged(chips), network(chips))
 
 
 def test_gradient_reaches_the_picture(network: DlibResNet):
