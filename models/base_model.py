@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.batch_norm import synchronise_batch_norms
-from models.schedule import Schedule, load_optimizer
+from models.schedule import Schedule, load_optimizer, optimizer_state
 from util.training.distributed import ALONE, WHOLE, Ranks, Share
 
 
@@ -61,6 +61,11 @@ class BaseModel(ABC):
         for network in self.networks.values():
             synchronise_batch_norms(network, ranks)
             ranks.copy_from_first([*network.parameters(), *network.buffers()])
+        self.compile_networks(ranks.size)
+
+    def compile_networks(self, ranks: int) -> None:
+        """Compile what the options say, for a training by so many processes; nothing by default."""
+        del ranks
 
     @abstractmethod
     def set_input(self, batch: Any) -> None:
@@ -207,7 +212,7 @@ class BaseModel(ABC):
         """What a checkpoint holds: networks by name, `opt_00`.., `sched_00`.., maybe `scaler`."""
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         for number, optimizer in enumerate(self.optimizers):
-            state[f"opt_{number:02d}"] = optimizer.state_dict()
+            state[f"opt_{number:02d}"] = optimizer_state(optimizer)
         for number, schedule in enumerate(self.schedules):
             state[f"sched_{number:02d}"] = schedule.state_dict()
         if self.scaler is not None:

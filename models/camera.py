@@ -84,8 +84,13 @@ def rotate(
 
 
 def _divided(xy: Float[Tensor, "cameras 2"], by_x: float, by_y: float) -> Tensor:
-    """Both coordinates over numbers of their own, which on a GPU need not be copied there."""
-    return torch.stack([xy[:, 0] / by_x, xy[:, 1] / by_y], dim=1)
+    """Both coordinates over numbers of their own, as a CPU divides.
+
+    Tensors are filled on the device, since copying them to a GPU would wait for it; by a plain
+    number, a GPU multiplies by the reciprocal.
+    """
+    by = (xy.new_full((), by_x), xy.new_full((), by_y))
+    return torch.stack([one / number for one, number in zip(xy.unbind(1), by, strict=True)], dim=1)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
 from models.camera import Camera
+from models.compilation import compiled
 from models.drawing import side_by_side
 from models.losses import LANDMARK_WEIGHTS
 from models.networks.dlib_backbone import DlibBackbone
@@ -75,6 +76,7 @@ class FaceReconModel(BaseModel):
         self.networks = {"net_recon": self.net_recon}
         self._compute = self.net_recon.predict
         """The network as it is called: compiled or not, with the same parameters."""
+        self._compile = False
         self.autocast_dtype: torch.dtype | None = None
         self._progress = 0.0
         self.reconstruction: Reconstruction | None = None
@@ -85,11 +87,8 @@ class FaceReconModel(BaseModel):
         optimiser_options = options[OptimiserOptions]
         self.autocast_dtype = autocast_dtype(optimiser_options.amp, self.device)
         self.scaler = gradient_scaler(self.autocast_dtype, self.device)
-        if optimiser_options.compile:
-            # A GPU is quicker than Python can tell it what to do, kernel by kernel: as CUDA graphs
-            # the network is one call.
-            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-            self._compute = torch.compile(self.net_recon.predict, mode=mode)
+        self._compile = optimiser_options.compile
+        self.compile_networks(ranks=1)
         self.objective = WeakObjective(
             self.face_model,
             assets.recognition_net,
@@ -113,6 +112,11 @@ class FaceReconModel(BaseModel):
         groups = self.net_recon.parameter_groups(optimiser_options.lr)
         self.optimizers = [create_optimizer(groups, optimiser_options)]
         self.schedules = [Schedule(self.optimizers[0], optimiser_options)]
+
+    def compile_networks(self, ranks: int) -> None:
+        """Compile the R-Net where `--compile` is given."""
+        if self._compile:
+            self._compute = compiled(self.net_recon.predict, self.device, ranks)
 
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""

@@ -17,8 +17,8 @@ from options.network_options import OptimiserOptions
 WARM_UP_SHARE = 0.05
 DECAY_FROM_SHARE = 0.4
 
-_IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
-"""Entries of a parameter group that say how a step is computed, not which."""
+_IMPLEMENTATION = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
+"""Entries of a parameter group that say how a step is computed, not which; as torch chooses."""
 
 
 def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
@@ -35,6 +35,16 @@ def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2), **settings)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What a checkpoint keeps of an optimiser, which any program may continue in its own way."""
+    state = optimizer.state_dict()
+    groups = [
+        {key: _IMPLEMENTATION.get(key, value) for key, value in group.items()}
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -65,6 +75,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
         own = {key: optimizer.defaults[key] for key in _IMPLEMENTATION if key in optimizer.defaults}
         groups = [{**group, **own} for group in state["param_groups"]]
         optimizer.load_state_dict({**state, "param_groups": groups})
+        # Fused steps read moments in the order in which the parameter lies in memory.
+        for parameter, entries in optimizer.state.items():
+            for name, value in entries.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
+                    entries[name] = torch.empty_like(parameter).copy_(value)
     except KeyError as error:
         raise ValueError(f"its optimiser's state lacks {error}") from error
     except (TypeError, AttributeError) as error:

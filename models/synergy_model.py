@@ -15,6 +15,7 @@ from torch import Tensor
 from models.assets import SynergyAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
+from models.compilation import compiled
 from models.drawing import BLUE, RED, draw_landmarks
 from models.precision import autocast_dtype, gradient_scaler
 from models.schedule import Schedule, create_optimizer
@@ -66,7 +67,9 @@ class SynergyModel(BaseModel):
         training = options[OptimiserOptions]
         self.autocast_dtype = autocast_dtype(training.amp, device)
         self.scaler = gradient_scaler(self.autocast_dtype, device)
-        self._regress = torch.compile(self.net.regress) if training.compile else self.net.regress
+        self._regress = self.net.regress
+        self._compile = training.compile
+        self.compile_networks(ranks=1)
         self.grad_clip = training.grad_clip
         used = self.net if self.options.cycle else self.net.regressor
         groups = [{"params": list(used.parameters()), "lr": training.lr}]
@@ -75,6 +78,11 @@ class SynergyModel(BaseModel):
         if not self.options.cycle:
             for part in (self.net.refinement, self.net.reverse):
                 part.requires_grad_(False)
+
+    def compile_networks(self, ranks: int) -> None:
+        """Compile the regressor where `--compile` is given."""
+        if self._compile:
+            self._regress = compiled(self.net.regress, self.device, ranks)
 
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""

@@ -129,8 +129,8 @@ class OptimiserOptions:
     takes bfloat16 on a CPU that computes it natively. Geometry, rendering and losses stay in
     float32."""
     compile: bool = False
-    """Compile the R-Net (torch.compile; on GPUs as CUDA graphs): a minute at the start and a C++
-    compiler for faster steps on GPUs."""
+    """Compile the network (torch.compile; on one GPU as CUDA graphs): a minute at the start and a
+    C++ compiler for faster steps on GPUs."""
 
     def __post_init__(self) -> None:
         """Refuse learning rates that diverge or stand still."""

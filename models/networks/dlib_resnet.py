@@ -7,6 +7,9 @@ the filters, whose batch normalisations are frozen into per-channel affine layer
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +20,7 @@ INPUT_SIZE = 150
 EMBEDDING_SIZE = 128
 """Length of the descriptor."""
 STEM_CHANNELS = 32
+Network = TypeVar("Network", bound=nn.Module)
 
 BLOCK_CHANNELS: tuple[tuple[int, bool], ...] = (
     *((32, False),) * 3,
@@ -65,19 +69,29 @@ class AffineConv2d(nn.Module):
     def merged(self) -> nn.Conv2d:
         """The same map as one convolution, for a network that is not trained further."""
         out_channels, in_channels, kernel, _ = self.weight.shape
-        plain = nn.Conv2d(in_channels, out_channels, kernel, self.stride, self.padding)
+        plain = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            self.stride,
+            self.padding,
+            device="meta",  # random weights would take numbers that a run's seed meant for others
+            dtype=self.weight.dtype,
+        ).to_empty(device=self.weight.device)
         plain.weight.copy_(self.weight * self.scale[:, None, None, None])
         assert plain.bias is not None
         plain.bias.copy_(self.bias * self.scale + self.shift)
         return plain
 
 
-def merge_affine(network: nn.Module) -> None:
-    """Replace all `AffineConv2d` of a network by their merged convolutions, in place."""
+def merge_affine(network: Network) -> Network:
+    """A copy of a network with merged convolutions in place of all its `AffineConv2d`."""
+    network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, AffineConv2d):
                 setattr(module, name, child.merged())
+    return network
 
 
 class DlibBlock(nn.Module):

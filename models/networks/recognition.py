@@ -76,12 +76,12 @@ class RecognitionNet(nn.Module, ABC):
         index = torch.arange(self.input_size, dtype=images.dtype, device=images.device)
         x, y = index[None, None, :, None], index[None, :, None, None]
         place = back[..., 0] * x + back[..., 1] * y + back[..., 2]
-        # With align_corners=True the first and the last pixel's centres are at -1 and 1.
+        # The image's edges, half a pixel outside of its first and last centres, are at -1 and 1.
         height, width = images.shape[2:]
         grid = torch.stack(
-            [2 / (width - 1) * place[..., 0] - 1, 2 / (height - 1) * place[..., 1] - 1], dim=-1
+            [(2 * place[..., 0] + 1) / width - 1, (2 * place[..., 1] + 1) / height - 1], dim=-1
         )
-        return functional.grid_sample(images, grid, align_corners=True)
+        return functional.grid_sample(images, grid, align_corners=False)
 
     def forward(
         self,
@@ -125,9 +125,8 @@ class DlibRecognitionNet(RecognitionNet):
     )
 
     def __init__(self, network: DlibResNet) -> None:
-        """Take a network with its weights; its affine layers are merged into convolutions."""
-        merge_affine(network)
-        super().__init__(network, self.TEMPLATE, dlib_resnet.INPUT_SIZE)
+        """Take a copy of a network with its weights, whose affine layers are merged."""
+        super().__init__(merge_affine(network), self.TEMPLATE, dlib_resnet.INPUT_SIZE)
 
     def embed(self, faces: Float[Tensor, "batch 3 150 150"]) -> Float[Tensor, "batch 128"]:
         """Embed aligned faces, RGB in [0, 1]."""

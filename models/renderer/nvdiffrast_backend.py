@@ -105,9 +105,10 @@ def rasterize(
     )
     ids = raster[..., 3].detach().to(torch.int32) - 1
     u, v = raster[..., 0], raster[..., 1]
-    # Of triangles seen almost edge-on, 0.3.3 bounds each to 1 but not their sum, as 0.4 does.
-    over = (u + v).detach().clamp(min=1)
-    u, v = u / over, v / over
+    # Of triangles seen almost edge-on 0.3.3 bounds u and v by 1 each, 0.4 their sum too. As all
+    # bounds of weights this one is nothing to the gradient.
+    over = (u + v).clamp(min=1)
+    u, v = (one + (one / over - one).detach() for one in (u, v))
     covered = (ids >= 0).to(u.dtype)
     weights = torch.stack([u, v, (1 - u - v) * covered], dim=-1)
     return ids, weights, raster[..., 2].detach()

@@ -18,6 +18,7 @@ from models.schedule import (
     clock_factor,
     create_optimizer,
     load_optimizer,
+    optimizer_state,
 )
 from options.network_options import OptimiserOptions
 from util.training.checkpoint import load_checkpoint, save_checkpoint
@@ -196,6 +197,65 @@ def test_steps_are_those_of_the_paper(name):
         x = x * (1 - 1e-2 * decay)
         x = x - 1e-2 * m / (1 - 0.8**step) / (np.sqrt(v / (1 - 0.9**step)) + 1e-8)
         assert parameter.tolist() == pytest.approx(x.tolist(), rel=1e-4)
+
+
+def test_moments_lie_in_memory_as_their_parameters_do():
+    """The public code's lie row by row, ours have their channels innermost, and fused steps, which
+    a GPU takes, read both in one order."""
+    start, gradient = torch.randn(8, 3, 3, 3), torch.randn(8, 3, 3, 3)
+    ends = []
+    for fused in (False, True):
+        plain = torch.nn.Parameter(start.clone())
+        parameter = torch.nn.Parameter(start.clone(memory_format=torch.channels_last))
+        saved = torch.optim.Adam([plain], lr=1e-2)
+        plain.grad = gradient
+        saved.step()
+        resumed = torch.optim.Adam([parameter], lr=1e-2, fused=fused)
+        load_optimizer(resumed, saved.state_dict())
+        assert resumed.state[parameter]["exp_avg"].stride() == parameter.stride()
+        parameter.grad = gradient.flip(0).clone(memory_format=torch.channels_last)
+        resumed.step()
+        ends.append(parameter.detach())
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-6)
+    assert (ends[0] - start).abs().max() > 1e-3
+
+
+def test_checkpoints_leave_the_way_of_stepping_to_who_reads_them():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.Adam([parameter], lr=1e-2, fused=True)
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    state = optimizer_state(optimizer)
+    plain = torch.optim.Adam([parameter], lr=1e-2).state_dict()["param_groups"]
+    assert state["param_groups"] == plain
+    assert state["state"][0]["step"] == 1
+    assert optimizer.param_groups[0]["fused"] is True
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_gpu_takes_the_steps_of_a_cpu(name):
+    """Fused ones, from a file of a CPU and of a network whose channels lie outermost."""
+    options = OptimiserOptions(optimizer=name, lr=1e-2, beta1=0.8, beta2=0.9)
+    gradients = torch.randn(2, 8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def step(parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, number: int) -> None:
+        parameter.grad = torch.empty_like(parameter).copy_(gradients[number])
+        optimizer.step()
+
+    def begin(values: torch.Tensor) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+        parameter = torch.nn.Parameter(values)
+        return parameter, create_optimizer([{"params": [parameter]}], options)
+
+    here, on_cpu = begin(torch.ones(8, 3, 3, 3))
+    step(here, on_cpu, 0)
+    there, on_gpu = begin(here.detach().to("cuda", memory_format=torch.channels_last))
+    load_optimizer(on_gpu, optimizer_state(on_cpu))
+    assert on_gpu.param_groups[0]["fused"] is True
+    step(here, on_cpu, 1)
+    step(there, on_gpu, 1)
+    torch.testing.assert_close(there.detach().cpu(), here.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_file_does_not_choose_how_steps_are_computed():

@@ -136,6 +136,18 @@ def test_warp_counts_pixels_as_opencv_does():
     assert np.abs(warped[0].permute(1, 2, 0).numpy() - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1)])
+def test_pictures_one_pixel_wide_are_warped_too(size: tuple[int, int]):
+    net = ArcFaceRecognitionNet(create_iresnet("r18"))
+    image = np.random.default_rng(0).random((*size, 3))
+    transform = np.array([[20.0, 5.0, 30.0], [-5.0, 20.0, 40.0]])
+    warped = net.align(
+        torch.from_numpy(image).permute(2, 0, 1)[None], torch.from_numpy(transform)[None]
+    )
+    expected = _warp_by_index(image, transform, 112)
+    assert np.abs(warped[0].permute(1, 2, 0).numpy() - expected).max() < 1e-6
+
+
 def test_landmarks_land_on_the_template():
     """A bright dot at an index goes to the template's point."""
     net = ArcFaceRecognitionNet(create_iresnet("r18"))

@@ -1,0 +1,35 @@
+"""How networks are compiled: which way where. Nothing is compiled here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from models.compilation import compiled
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "kind"), [(CPU, 1, {}), (GPU, 1, {"mode": "reduce-overhead"}), (GPU, 2, {})]
+)
+def test_one_process_on_a_gpu_gets_graphs(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, ranks: int, kind: dict[str, str]
+):
+    """And each call of a graph begins a new step."""
+    told: list[Any] = []
+
+    def compile_(function: Callable[[int], int], **named: str) -> Callable[[int], int]:
+        told.append(named)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(
+        torch.compiler, "cudagraph_mark_step_begin", lambda: told.append("a new step")
+    )
+    double = compiled(lambda number: 2 * number, device, ranks)
+    assert (double(3), double(4)) == (6, 8)
+    assert told == [kind, *(["a new step"] * 2 if kind else [])]
