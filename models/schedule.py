@@ -37,6 +37,17 @@ def create_optimizer(groups: list[dict[str, Any]], options: OptimiserOptions):
     return kind(groups, lr=options.lr, betas=(options.beta1, options.beta2), **settings)
 
 
+def _kind(group: dict[str, Any]) -> set[str]:
+    """By what a parameter group holds, which optimisers it may be of, as `--optimizer` names them.
+
+    Before PyTorch 2.7 the groups of Adam and AdamW were alike.
+    """
+    if "betas" not in group:
+        return {"sgd"}
+    decoupled = group.get("decoupled_weight_decay")
+    return {"adam", "adamw"} if decoupled is None else {"adamw" if decoupled else "adam"}
+
+
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a checkpoint keeps of an optimiser, which any program may continue in its own way."""
     state = optimizer.state_dict()
@@ -63,6 +74,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
         if len(saved) != len(known):
             raise ValueError(
                 f"its optimiser has {len(saved)} parameters, that of this run {len(known)}"
+            )
+        theirs, own = _kind(state["param_groups"][0]), _kind(optimizer.param_groups[0])
+        if not theirs & own:
+            raise ValueError(
+                f"its optimiser is {' or '.join(sorted(theirs))}, that of this run "
+                f"{' or '.join(sorted(own))}; give the same --optimizer to go on"
             )
         for number, (key, parameter) in enumerate(zip(saved, known, strict=True)):
             for name, value in state["state"].get(key, {}).items():

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from models.renderer import Renderer, resolve_backend
 from options.base_options import parse_gpu_ids
+from options.face_options import RenderOptions
 from util.cores import usable_cores
 from util.errors import InputError
 
@@ -29,6 +31,19 @@ def present_gpus(gpu_ids: str) -> tuple[int, ...]:
         f"--gpu_ids {gpu_ids}: this machine has {available or 'no'} usable GPU"
         f"{'s' if available != 1 else ''}; choose among them, or -1 for the CPU"
     )
+
+
+def chosen_renderer(options: RenderOptions, device: torch.device) -> Renderer:
+    """The renderer of `--renderer`, which has been tried on the device.
+
+    Raises:
+        InputError: it does not draw there.
+    """
+    try:
+        resolve_backend(options.renderer, device)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Renderer(options.renderer)
 
 
 def choose_device(

@@ -40,7 +40,7 @@ from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, RenderOpti
 from options.flags import ParsedOptions
 from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util.assets import choose_face_model, ict_would_be_made
-from util.devices import find_device
+from util.devices import chosen_renderer, find_device
 from util.errors import InputError
 from util.installation import OPTIONAL, Finding, version_of
 from util.model_files import flame_folder, ict_file
@@ -142,6 +142,7 @@ def renderer(options: ParsedOptions) -> Iterator[Finding]:
         )
     except InputError:
         model, _ = _face_model(replace(wanted, face_model="open"))
+    chosen_renderer(options[RenderOptions], device)
     backend = resolve_backend(name, device)
     model = model.to(device)
     result = reconstruct(

@@ -69,14 +69,14 @@ def resolve_backend(backend: str, device: torch.device) -> Literal["torch", "num
     if backend == "numba":
         if device.type != "cpu":
             raise ValueError(
-                f"--renderer numba runs on the CPU, but the mesh is on {device}; "
+                f"--renderer numba runs on the CPU, this run is on the {device}; "
                 "choose --renderer auto"
             )
         return "numba"
     if backend == "nvdiffrast":
         if device.type != "cuda":
             raise ValueError(
-                f"--renderer nvdiffrast needs a CUDA device, but the mesh is on {device}; "
+                f"--renderer nvdiffrast needs a CUDA device, this run is on the {device}; "
                 "choose --renderer auto"
             )
         return "nvdiffrast"

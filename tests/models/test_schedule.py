@@ -220,6 +220,31 @@ def test_moments_lie_in_memory_as_their_parameters_do():
     assert (ends[0] - start).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("own", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("theirs", ["adam", "adamw", "sgd"])
+def test_an_optimiser_of_another_kind_is_refused(theirs, own):
+    """Its state means nothing to this one, or would quietly make it the other."""
+    saved, _ = make(OptimiserOptions(optimizer=theirs))
+    resumed, _ = make(OptimiserOptions(optimizer=own))
+    state = saved.state_dict()
+    if theirs == own:
+        load_optimizer(resumed, state)
+        return
+    told = f"its optimiser is {theirs}, that of this run {own}; give the same --optimizer"
+    with pytest.raises(ValueError, match=told):
+        load_optimizer(resumed, state)
+
+
+def test_files_before_adamw_had_a_sign_of_its_own_are_read():
+    for name in ("adam", "adamw"):
+        saved, _ = make(OptimiserOptions(optimizer=name))
+        state = saved.state_dict()
+        state["param_groups"][0].pop("decoupled_weight_decay")
+        resumed, _ = make(OptimiserOptions(optimizer=name))
+        load_optimizer(resumed, state)
+        assert resumed.param_groups[0]["decoupled_weight_decay"] is (name == "adamw")
+
+
 def test_checkpoints_leave_the_way_of_stepping_to_who_reads_them():
     parameter = torch.nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.Adam([parameter], lr=1e-2, fused=True)

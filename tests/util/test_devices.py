@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from util.devices import choose_device, find_device, parse_gpu_ids
+from options.face_options import RenderOptions
+from util.devices import choose_device, chosen_renderer, find_device, parse_gpu_ids
 from util.errors import InputError
 
 
@@ -105,3 +106,12 @@ def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
     assert torch.get_num_threads() == 3
     choose_device("-1", threads=2, local_rank=1, local_size=2)
     assert torch.get_num_threads() == 2
+
+
+def test_a_renderer_that_cannot_draw_there_is_refused():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert chosen_renderer(RenderOptions("torch"), cpu).backend == "torch"
+    with pytest.raises(InputError, match="--renderer nvdiffrast needs a CUDA device"):
+        chosen_renderer(RenderOptions("nvdiffrast"), cpu)
+    with pytest.raises(InputError, match="--renderer numba runs on the CPU"):
+        chosen_renderer(RenderOptions("numba"), gpu)

@@ -18,7 +18,6 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.fitting.fitter import LANDMARK_RULES, LIGHT_RULES, PRESETS, FaceFitter
 from models.fitting.problem import Evaluation
-from models.renderer import Renderer
 from models.stages import reconstruct
 from options.app_options import AppOptions
 from options.base_options import BaseOptions
@@ -30,7 +29,7 @@ from options.output_options import OutputOptions
 from util.app.jobs import Job, Wish
 from util.assets import choose_face_model
 from util.atomic import write_text
-from util.devices import choose_device
+from util.devices import choose_device, chosen_renderer
 from util.errors import InputError
 from util.model_files import ict_file
 from util.model_files.bfm09_folder import missing_sources
@@ -86,7 +85,7 @@ class PhotoWork:
             model, _ = choose_face_model(replace(options[FaceModelOptions], face_model=name))
             model = model.to(self._device)
             camera = Camera.rnet(options[CameraOptions]).to(self._device)
-            renderer = Renderer(options[RenderOptions].renderer)
+            renderer = chosen_renderer(options[RenderOptions], self._device)
             fitter = face_fitter(model, camera, renderer, options[FitWeights])
             source = OutputSource.of(model, camera, renderer.backend, options[OutputOptions])
             self._loaded[name] = Loaded(

@@ -32,7 +32,6 @@ from models.face_model import FaceModel, IdentityCard
 from models.facerecon_model import FaceReconModel
 from models.fitting.fitter import PRESETS, FaceFitter
 from models.landmarks import from_index, to_index
-from models.renderer import Renderer
 from models.stages import pose_face, shape_face
 from models.synergy.pose import HeadPose, head_pose
 from options.base_options import BaseOptions
@@ -46,7 +45,7 @@ from options.face_options import (
 )
 from options.flags import ParsedOptions
 from util.assets import choose_face_model
-from util.devices import choose_device
+from util.devices import choose_device, chosen_renderer
 from util.errors import InputError
 from util.evaluation.aflw2000_predictions import Predictions
 from util.photos.photo_fitting import face_fitter, to_fit_batch
@@ -289,7 +288,7 @@ def _create_fit(options: ParsedOptions) -> FitMethod:
     scored, message = choose_face_model(replace(chosen, jaw_landmarks="fixed"))
     fitted, _ = choose_face_model(replace(chosen, jaw_landmarks="silhouette"))
     print(f"Face model: {message}")
-    renderer = Renderer(options[RenderOptions].renderer)
+    renderer = chosen_renderer(options[RenderOptions], device)
     camera = Camera.rnet(options[CameraOptions]).to(device)
     fitter = face_fitter(fitted.to(device), camera, renderer)
     detector = create_detector(options[DetectionOptions])

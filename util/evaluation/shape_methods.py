@@ -28,7 +28,7 @@ from options.face_options import CameraOptions, FaceModelOptions, LandmarkOrigin
 from options.fitting_weights import Preset
 from options.flags import ParsedOptions
 from util.assets import read_chosen_face_model
-from util.devices import choose_device
+from util.devices import choose_device, chosen_renderer
 from util.photos.photo_fitting import face_fitter
 from util.training.trained_model import load_reconstruction_model
 
@@ -203,7 +203,7 @@ def create_fitter(options: ParsedOptions) -> tuple[FaceFitter, FaceModelData]:
     data, message = read_chosen_face_model(chosen)
     print(f"Face model: {data.card}, {message}")
     camera = Camera.rnet(options[CameraOptions]).to(device)
-    renderer = Renderer(options[RenderOptions].renderer)
+    renderer = chosen_renderer(options[RenderOptions], device)
     return face_fitter(FaceModel(data).to(device), camera, renderer), data
 
 

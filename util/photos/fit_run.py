@@ -23,7 +23,7 @@ from options.fit_options import (
 from options.output_options import OutputOptions
 from util.assets import choose_face_model
 from util.compilation import say_when_compiling
-from util.devices import choose_device
+from util.devices import choose_device, chosen_renderer
 from util.folders import make_folder
 from util.outputs import create_outputs
 from util.outputs.output import OutputSource
@@ -106,7 +106,7 @@ def load_models(
     device = choose_device(base.gpu_ids, base.num_cpu_threads)
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
-    renderer = Renderer(options[RenderOptions].renderer)
+    renderer = chosen_renderer(options[RenderOptions], device)
     return None, face_model.to(device), renderer, options
 
 

@@ -22,7 +22,7 @@ from options.record import write_options
 from util.assets import choose_face_model
 from util.compilation import say_when_compiling
 from util.cores import usable_cores
-from util.devices import choose_device, present_gpus
+from util.devices import choose_device, chosen_renderer, present_gpus
 from util.errors import InputError
 from util.reports.report_parts import REPORT_ENDING
 from util.reports.reported_run import ReportedRun
@@ -54,6 +54,8 @@ def fit_video(options: ParsedOptions) -> None:
     path, results = Path(fit.v_path), Path(fit.res_folder)
     schedule = chosen_schedule(options)
     devices = _devices(options)
+    for device in devices:
+        chosen_renderer(options[RenderOptions], torch.device(device))
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
     stem = results / path.stem
