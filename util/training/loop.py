@@ -64,6 +64,8 @@ class Training:
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
+        self._saved_step = progress.step
+        """That of the newest checkpoint; 0 before there is one."""
         self._merit: float | None = None
         """What decides about the best epoch, of the last validation."""
         self.watch = TrainingWatch()
@@ -86,10 +88,21 @@ class Training:
     ) -> None:
         if kind is not None:
             self._write_report("stopped", str(error) or kind.__name__)
+            if issubclass(kind, KeyboardInterrupt):
+                self.log.line(f"stopped at step {self.progress.step}; {self._what_is_kept}")
         else:
             over = self.out_of_time or self.progress.epoch > self.last_epoch
             self._write_report("finished" if over else "stopped")
         self.log.__exit__(kind, error, *trace)
+
+    @property
+    def _what_is_kept(self) -> str:
+        """From where a training that is stopped now can go on."""
+        often = "more often by a lower --save_latest_freq"
+        if not self._saved_step:
+            return f"no checkpoint was saved yet: the first is at the end of an epoch, {often}"
+        path = checkpoint_path(self.folder, LATEST)
+        return f"--continue_train goes on from step {self._saved_step} ({path}), saved {often}"
 
     @property
     def seconds(self) -> float:
@@ -331,3 +344,4 @@ class Training:
         for epoch in (*epochs, LATEST):
             path = checkpoint_path(self.folder, epoch)
             save_training(path, self.model, self.options, self.progress)
+        self._saved_step = self.progress.step

@@ -230,6 +230,21 @@ def test_the_learning_rate_follows_the_share(tmp_path: Path):
     assert rates[7] == pytest.approx(0.05)
 
 
+def test_who_stops_it_is_told_what_is_kept(tmp_path: Path):
+    for steps, told in (
+        (2, "stopped at step 2; no checkpoint was saved yet: the first is at the end of an epoch"),
+        (5, "stopped at step 5; --continue_train goes on from step 3 ("),
+    ):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            start(tmp_path, "--save_latest_freq", "3", "--batch_size", "1") as training,
+        ):
+            for number in range(steps):
+                training.step(batch(number), [])
+            raise KeyboardInterrupt
+        assert log_of(tmp_path)[-1].startswith(told)
+
+
 def test_pictures_are_optional(tmp_path: Path):
     with start(tmp_path, "--add_image", "False") as training:
         training.step(batch(1), [])
