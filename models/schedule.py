@@ -66,41 +66,54 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     those before 1.12 the steps as integers, both of which it still reads.
 
     Raises:
-        ValueError: malformed, or of an optimiser over other parameters.
+        ValueError: malformed, or of an optimiser of another kind or over other parameters.
     """
     try:
-        saved = [key for group in state["param_groups"] for key in group["params"]]
-        known = [p for group in optimizer.param_groups for p in group["params"]]
-        if len(saved) != len(known):
-            raise ValueError(
-                f"its optimiser has {len(saved)} parameters, that of this run {len(known)}"
-            )
-        theirs, own = _kind(state["param_groups"][0]), _kind(optimizer.param_groups[0])
-        if not theirs & own:
-            raise ValueError(
-                f"its optimiser is {' or '.join(sorted(theirs))}, that of this run "
-                f"{' or '.join(sorted(own))}; give the same --optimizer to go on"
-            )
-        for number, (key, parameter) in enumerate(zip(saved, known, strict=True)):
-            for name, value in state["state"].get(key, {}).items():
-                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
-                    raise ValueError(
-                        f"its optimiser's {name} of parameter {number} is {tuple(value.shape)} "
-                        f"where the network has {tuple(parameter.shape)}"
-                    )
+        _check_state(optimizer, state)
         # How steps are computed is this program's choice, not the file's.
-        own = {key: optimizer.defaults[key] for key in _IMPLEMENTATION if key in optimizer.defaults}
-        groups = [{**group, **own} for group in state["param_groups"]]
+        defaults = optimizer.defaults
+        chosen = {key: defaults[key] for key in _IMPLEMENTATION if key in defaults}
+        groups = [{**group, **chosen} for group in state["param_groups"]]
         optimizer.load_state_dict({**state, "param_groups": groups})
-        # Fused steps read moments in the order in which the parameter lies in memory.
-        for parameter, entries in optimizer.state.items():
-            for name, value in entries.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
-                    entries[name] = torch.empty_like(parameter).copy_(value)
     except KeyError as error:
         raise ValueError(f"its optimiser's state lacks {error}") from error
     except (TypeError, AttributeError) as error:
         raise ValueError(f"its optimiser's state is malformed ({error})") from error
+    # Fused steps read moments in the order in which the parameter lies in memory.
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                continue
+            if value.stride() != parameter.stride():
+                entries[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _check_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Refuse a state that is not about an optimiser's parameters, or of another kind.
+
+    Raises:
+        ValueError: it is not; the message says in what.
+        KeyError, TypeError, AttributeError: it is malformed.
+    """
+    saved = [key for group in state["param_groups"] for key in group["params"]]
+    known = [p for group in optimizer.param_groups for p in group["params"]]
+    if len(saved) != len(known):
+        raise ValueError(
+            f"its optimiser has {len(saved)} parameters, that of this run {len(known)}"
+        )
+    theirs, own = _kind(state["param_groups"][0]), _kind(optimizer.param_groups[0])
+    if not theirs & own:
+        raise ValueError(
+            f"its optimiser is {' or '.join(sorted(theirs))}, that of this run "
+            f"{' or '.join(sorted(own))}; give the same --optimizer to go on"
+        )
+    for number, (key, parameter) in enumerate(zip(saved, known, strict=True)):
+        for name, value in state["state"].get(key, {}).items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"its optimiser's {name} of parameter {number} is {tuple(value.shape)} "
+                    f"where the network has {tuple(parameter.shape)}"
+                )
 
 
 def clock_factor(progress: float) -> float:

@@ -34,13 +34,16 @@ def present_gpus(gpu_ids: str) -> tuple[int, ...]:
 
 
 def chosen_renderer(options: RenderOptions, device: torch.device) -> Renderer:
-    """The renderer of `--renderer`, which has been tried on the device.
+    """The renderer of `--renderer`; one that is named has been tried on the device.
+
+    `auto` takes what draws there, when it first does: a video's main process draws on no GPU.
 
     Raises:
         InputError: it does not draw there.
     """
     try:
-        resolve_backend(options.renderer, device)
+        if options.renderer != "auto":
+            resolve_backend(options.renderer, device)
     except ValueError as error:
         raise InputError(str(error)) from error
     return Renderer(options.renderer)

@@ -32,7 +32,7 @@ from data.landmark_graph import (
 from data.onnx_model import OnnxModel
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.renderer import Renderer, resolve_backend
+from models.renderer import resolve_backend
 from models.stages import reconstruct
 from options.base_options import BaseOptions
 from options.data_options import DetectionOptions
@@ -142,12 +142,10 @@ def renderer(options: ParsedOptions) -> Iterator[Finding]:
         )
     except InputError:
         model, _ = _face_model(replace(wanted, face_model="open"))
-    chosen_renderer(options[RenderOptions], device)
+    drawing = chosen_renderer(options[RenderOptions], device)
     backend = resolve_backend(name, device)
     model = model.to(device)
-    result = reconstruct(
-        model, Renderer(backend), Camera.rnet().to(device), model.layout.zeros(1, device)
-    )
+    result = reconstruct(model, drawing, Camera.rnet().to(device), model.layout.zeros(1, device))
     share = float(result.rendering.mask.mean())
     if 0.05 < share < 0.95:
         yield Finding("ok", "renderer", f"{backend} on {device} (--renderer {name})")
