@@ -8,7 +8,6 @@ others, and the coefficients follow as closely as the R-Net's fixed camera can.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import turn_coefficients
 from models.camera import Camera, rotation_angles, rotation_matrix
-from models.lighting import sh_basis
+from models.lighting import turned_harmonics
 from models.parameters import ParameterLayout
 
 
@@ -116,19 +115,8 @@ def _rotation_between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
 def _turn_light(gamma: np.ndarray, rotation: torch.Tensor) -> np.ndarray:
     """Light (27,) turned with the scene: what shone on normal n shines on Q n.
 
-    Rotations mix harmonics within their band, so that the turned light is found exactly from its
-    values at more directions than there are harmonics: B light' = B(Q^-1 n) light.
+    B(n) light' = B(Q^-1 n) light for every n.
     """
-    directions, inverse = _directions()
     light = torch.from_numpy(gamma).double().reshape(3, 9)
     # The constant light, which gamma leaves out, looks the same from everywhere.
-    return (light @ (inverse @ sh_basis(directions @ rotation)).T).reshape(-1).numpy()
-
-
-@cache
-def _directions() -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions (24, 3) all over the sphere, and the inverse (9, 24) of the harmonics at them."""
-    normal = torch.Generator().manual_seed(0)
-    points = torch.randn(24, 3, generator=normal, dtype=torch.float64)
-    points = points / points.norm(dim=1, keepdim=True)
-    return points, torch.linalg.pinv(sh_basis(points))
+    return (light @ turned_harmonics(rotation.mT[None])[0].T).reshape(-1).numpy()

@@ -8,6 +8,7 @@ section 3.1, model of equation 1).
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -81,6 +82,34 @@ def sh_basis_gradient(normals: Float[Tensor, "*points 3"]) -> Float[Tensor, "*po
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
+def turned_harmonics(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 9 9"]:
+    """D with sh_basis(R n) = sh_basis(n) D for every n: a rotation mixes harmonics of a band."""
+    directions, inverse = _probes()
+    turned = sh_basis(directions.to(rotation) @ rotation.mT)
+    return inverse.to(rotation) @ turned
+
+
+def harmonics_by_rotation(like: Tensor) -> Float[Tensor, "3 9 9"]:
+    """G with d sh_basis(R n) / dw = sh_basis(R n) G for small rotations R -> exp([w]x) R."""
+    directions, inverse = _probes()
+    moved = torch.linalg.cross(torch.eye(3).to(directions)[:, None], directions[None])  # e x n
+    change = (sh_basis_gradient(directions) @ moved[..., None])[..., 0]
+    return (inverse @ change).to(like)
+
+
+@cache
+@torch.inference_mode(False)
+def _probes() -> tuple[Tensor, Tensor]:
+    """Directions (24, 3) all over the sphere, and the inverse (9, 24) of the harmonics at them.
+
+    More than there are harmonics, so that functions of them are found exactly from values there.
+    """
+    normal = torch.Generator().manual_seed(0)
+    points = torch.randn(24, 3, generator=normal, dtype=torch.float64)
+    points = points / points.norm(dim=1, keepdim=True)
+    return points, torch.linalg.pinv(sh_basis(points))
+
+
 def light_coefficients(gamma: Float[Tensor, "batch 27"]) -> Float[Tensor, "batch 9 3"]:
     """Unpack network lighting into harmonics by channels, with the constant light added."""
     light = gamma.reshape(-1, 3, 9).transpose(1, 2)
@@ -89,11 +118,26 @@ def light_coefficients(gamma: Float[Tensor, "batch 27"]) -> Float[Tensor, "batch
     return light + ambient
 
 
+def lit_harmonics(
+    normals: Float[Tensor, "*points 3"], shadow: Float[Tensor, "*points 9"] | None
+) -> Float[Tensor, "*points 9"]:
+    """What each coefficient of the light gives a point.
+
+    Args:
+        normals: unit.
+        shadow: what is taken off by the face itself (`models.self_shadow`); None for nothing.
+    """
+    harmonics = sh_basis(normals)
+    return harmonics if shadow is None else harmonics + shadow
+
+
 def irradiance(
-    normals: Float[Tensor, "batch vertices 3"], gamma: Float[Tensor, "batch 27"]
+    normals: Float[Tensor, "batch vertices 3"],
+    gamma: Float[Tensor, "batch 27"],
+    shadow: Float[Tensor, "batch vertices 9"] | None = None,
 ) -> Float[Tensor, "batch vertices 3"]:
     """Incoming light at each vertex in RGB; negative where the harmonics overshoot."""
-    return sh_basis(normals) @ light_coefficients(gamma)
+    return lit_harmonics(normals, shadow) @ light_coefficients(gamma)
 
 
 def bounded_irradiance(
@@ -115,6 +159,7 @@ def shade(
     albedo: Float[Tensor, "batch vertices 3"],
     normals: Float[Tensor, "batch vertices 3"],
     gamma: Float[Tensor, "batch 27"],
+    shadow: Float[Tensor, "batch vertices 9"] | None = None,
 ) -> Float[Tensor, "batch vertices 3"]:
     """Colour of a Lambertian surface: albedo times irradiance, not clipped."""
-    return albedo * irradiance(normals, gamma)
+    return albedo * irradiance(normals, gamma, shadow)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
-from models.lighting import shade
+from models.lighting import lit_harmonics, shade
 from models.parameters import Coefficients
 from models.precision import full_products
 from models.renderer import Renderer, Rendering
@@ -58,10 +58,18 @@ class PosedFace:
     """Camera frame, decimetres."""
     normals: Float[Tensor, "batch vertices 3"]
     """Unit normals in the rotated object frame, in which the light lives."""
+    shadow: Float[Tensor, "batch vertices 9"] | None
+    """What the face takes off the harmonics at its normals (`models.self_shadow`); None for face
+    models that cast no shadow on themselves."""
     colours: Float[Tensor, "batch vertices 3"]
     """Albedo times irradiance."""
     landmarks_px: Float[Tensor, "batch landmarks 2"]
     """Projected landmarks: continuous pixels, y down."""
+
+    @property
+    def harmonics(self) -> Float[Tensor, "batch vertices 9"]:
+        """What each coefficient of the light gives a vertex."""
+        return lit_harmonics(self.normals, self.shadow)
 
 
 @dataclass(frozen=True)
@@ -118,10 +126,12 @@ def pose_face(
     posed = rotate(shaped.vertices_object, rotation) + coefficients.translation_dm[:, None]
     vertices_camera = camera.from_object(posed)
     normals = rotate(shaped.normals_object, rotation)
+    shadow = face_model.self_shadow.at(rotation) if face_model.casts_shadow else None
     return PosedFace(
         vertices_camera=vertices_camera,
         normals=normals,
-        colours=shade(shaped.albedo, normals, coefficients.gamma),
+        shadow=shadow,
+        colours=shade(shaped.albedo, normals, coefficients.gamma, shadow),
         landmarks_px=camera.project(
             face_model.landmarks(vertices_camera, coefficients.angles_rad[:, 1])
         ),

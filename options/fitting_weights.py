@@ -48,6 +48,10 @@ class FitWeights:
     w_not_skin: float = 0.2
     """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
     eyes, but hair and glasses too."""
+    self_shadow: bool = True
+    """The face keeps light from itself, as its mean shape does: sockets, nostrils and what lies
+    beside the nose are darker. Else nothing is in the way of the light, as in the public code and
+    in training."""
     robust_colour: float = 0.1
     """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
 
@@ -76,6 +80,7 @@ PUBLIC_WEIGHTS = FitWeights(
     w_light=0.0,
     w_reflectance=1.0,
     w_not_skin=0.0,
+    self_shadow=False,
     robust_colour=math.inf,
 )
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""

@@ -16,6 +16,7 @@ import torch
 
 from data.synthetic.lighting import lamp_coefficients
 from models.lighting import AMBIENT, sh_basis
+from models.self_shadow import sphere
 
 OUTDOOR_SHARE, STUDIO_SHARE = 0.35, 0.2
 """Of all environments; the others are rooms."""
@@ -72,15 +73,6 @@ def to_gamma(harmonics: np.ndarray) -> np.ndarray:
     relative = harmonics.copy()
     relative[:, 0] -= AMBIENT
     return relative.reshape(-1)
-
-
-def sphere(count: int) -> np.ndarray:
-    """Evenly spread unit vectors (count, 3): a spiral whose turns are golden angles apart."""
-    number = np.arange(count) + 0.5
-    height = 1 - 2 * number / count
-    angle = number * math.pi * (3 - math.sqrt(5))
-    radius = np.sqrt(1 - height * height)
-    return np.stack([radius * np.cos(angle), height, radius * np.sin(angle)], axis=1)
 
 
 def sample_environment(rng: np.random.Generator) -> Environment:

@@ -32,7 +32,7 @@ from data.synthetic.scene import (
     sample_style,
     stack_styles,
 )
-from data.synthetic.shadowing import SelfShadow, fit_light
+from data.synthetic.shadowing import fit_light, remaining_light
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.kernels import kernel
@@ -93,7 +93,7 @@ class SceneRenderer:
         self.triangles = torch.cat([face_model.triangles, surrounding.int()])
         face_parts = np.full(len(face_model.triangles), Part.FACE, dtype=np.uint8)
         self._parts = np.concatenate([face_parts, self.builder.parts])
-        self._shadow = SelfShadow(face_model) if looks == "full" else None
+        self._paths = face_model.light_paths() if looks == "full" else None
         self._strands = strand_texture()
         basis = face_model.shape_basis[: len(face_model.identity_sigma)].unflatten(1, (-1, 3))
         self._landmark_basis = face_model.landmarks(basis).flatten(1)
@@ -139,7 +139,7 @@ class SceneRenderer:
         normals = torch.cat([posed.normals, around_normals], dim=1)
         light = irradiance(normals, c.gamma).clamp(min=0).numpy()
         gammas = c.gamma.numpy()
-        if self._shadow is not None:
+        if self._paths is not None:
             gammas = self._shade(light, faces, c, posed.normals.numpy())
 
         # 4. Features per vertex.
@@ -205,10 +205,10 @@ class SceneRenderer:
 
         The head beside the face is as dark as the face's border next to it.
         """
-        assert self._shadow is not None
+        assert self._paths is not None
         model, border = self.face_model, self.builder.border
-        remaining = self._shadow.remaining(
-            list(faces.environments), rotation_matrix(c.angles_rad).numpy()
+        remaining = remaining_light(
+            self._paths, list(faces.environments), rotation_matrix(c.angles_rad).numpy()
         )
         light[:, : model.vertex_count] *= remaining
         skull = slice(model.vertex_count, model.vertex_count + (SKULL_RINGS + 1) * len(border))

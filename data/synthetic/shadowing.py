@@ -17,87 +17,30 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from data.synthetic.environment import Environment, sphere
-from models.face_model import FaceModel
+from data.synthetic.environment import Environment
 from models.lighting import sh_basis
-from models.renderer import rasterize
-
-DIRECTIONS = 192
-RASTER_PX = 160
-BIAS_DM = 0.01
-"""Surface that is so little nearer to the light is not in between."""
-_REACH_DM = 3.0
-"""Half the depth of the box in which the face is drawn."""
+from models.self_shadow import LightPaths
 
 
-class SelfShadow:
-    """The directions from which light reaches each vertex of a face model."""
-
-    def __init__(self, face_model: FaceModel) -> None:
-        """Look at the mean face from each direction."""
-        vertices = face_model.mean_shape.reshape(1, -1, 3)
-        normals = face_model.normals(vertices)[0].numpy()
-        self.directions = sphere(DIRECTIONS).astype(np.float32)
-        """(D, 3) towards the light, in the head's frame."""
-        cosine = np.maximum(normals @ self.directions.T, 0)
-        lit = visible_directions(
-            vertices[0].numpy(), normals, face_model.triangles, self.directions
-        )
-        self.open, self.blocked = cosine, cosine * ~lit
-        """(V, D) what each direction adds to the irradiance, and what of it is in shadow."""
-
-    def remaining(self, environments: list[Environment], rotations: np.ndarray) -> np.ndarray:
-        """Share of the light (B, V, 3) that no part of the face keeps away.
-
-        Args:
-            environments: of each face.
-            rotations: (B, 3, 3) of the heads.
-        """
-        light = np.concatenate(
-            [
-                environment.radiance(self.directions @ rotation.T)
-                for environment, rotation in zip(environments, rotations, strict=True)
-            ],
-            axis=1,
-        ).astype(np.float32)
-        share = 1 - (self.blocked @ light) / (self.open @ light + np.float32(1e-4))
-        return np.moveaxis(share.reshape(len(share), -1, 3), 1, 0)
-
-
-def visible_directions(
-    vertices: np.ndarray, normals: np.ndarray, triangles: torch.Tensor, directions: np.ndarray
+def remaining_light(
+    paths: LightPaths, environments: list[Environment], rotations: np.ndarray
 ) -> np.ndarray:
-    """Whether light of each direction reaches each vertex, (V, D) bool.
-
-    The mesh is drawn along each direction from far away; a vertex is lit unless the surface drawn
-    in its place is nearer to the light.
+    """Share of the light (B, V, 3) that no part of the face keeps away.
 
     Args:
-        vertices: (V, 3)
-        normals: (V, 3) unit.
-        triangles: (F, 3)
-        directions: (D, 3) unit vectors towards the light.
+        paths: of light to the mean face.
+        environments: of each face.
+        rotations: (B, 3, 3) of the heads.
     """
-    centred = vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-    radius = np.linalg.norm(centred, axis=1).max() * 1.01
-    pixel = 2 * radius / RASTER_PX
-    lit = np.empty((len(vertices), len(directions)), dtype=bool)
-    for number, towards in enumerate(directions):
-        helper = np.eye(3)[np.abs(towards).argmin()]
-        across = np.cross(towards, helper)
-        across /= np.linalg.norm(across)
-        axes = np.stack([across, np.cross(towards, across), -towards / _REACH_DM * radius])
-        clip = np.ones((1, len(vertices), 4), dtype=np.float32)
-        clip[0, :, :3] = centred @ axes.T / radius
-        drawn = rasterize(torch.from_numpy(clip), triangles, (RASTER_PX, RASTER_PX))
-        depth = drawn.depth_ndc[0].numpy()
-        column, row = ((clip[0, :, :2] + 1) * (RASTER_PX / 2)).astype(int).T
-        nearest = np.where(drawn.triangle_id[0].numpy() >= 0, depth, 1)[row, column]
-        # Within a pixel the surface is as much nearer as it is inclined.
-        cosine = np.maximum(normals @ towards, 0.15)
-        bias = BIAS_DM + pixel * np.sqrt(1 - np.minimum(cosine, 1) ** 2) / cosine
-        lit[:, number] = clip[0, :, 2] - nearest < bias / _REACH_DM
-    return lit
+    light = np.concatenate(
+        [
+            environment.radiance(paths.directions @ rotation.T)
+            for environment, rotation in zip(environments, rotations, strict=True)
+        ],
+        axis=1,
+    ).astype(np.float32)
+    share = 1 - (paths.blocked @ light) / (paths.open @ light + np.float32(1e-4))
+    return np.moveaxis(share.reshape(len(share), -1, 3), 1, 0)
 
 
 def fit_light(

@@ -152,10 +152,11 @@ class FaceFitter:
                 f"face model {face_model.card.name} has {face_model.landmark_embedding.count} "
                 "landmarks; fitting needs the 68 of iBUG"
             )
-        self.face_model = face_model
+        self.weights = weights or FitWeights()
+        self.face_model = face_model.shadowed(self.weights.self_shadow)
+        """With what was fitted, faces are drawn with it too: with their shadows, or without."""
         self.camera = camera
         self.renderer = renderer
-        self.weights = weights or FitWeights()
         self.person: KnownPerson | None = None
         """Whose faces are fitted, if that is known: see `knowing`."""
         self.tables = FaceDerivatives.of(face_model)
@@ -223,6 +224,7 @@ class FaceFitter:
         """A fitter that shares the tables of this one, with other weights."""
         other = copy(self)
         other.weights = weights
+        other.face_model = self.face_model.shadowed(weights.self_shadow)
         other._of_all, other._priors = priors(self.face_model, weights), {}
         return other
 

@@ -22,7 +22,7 @@ from models.fitting.energy import robust
 from models.fitting.photometric import PixelView, colour_distance
 from models.fitting.pixel_rows import Mixer
 from models.fitting.terms import NormalEquations
-from models.lighting import light_coefficients, sh_basis
+from models.lighting import light_coefficients
 from models.parameters import Coefficients
 from options.fitting_weights import FitWeights
 
@@ -54,7 +54,7 @@ class LightTerm:
             albedo: of the vertices; None takes the faces' own.
         """
         at = Mixer(view.corners, view.barycentrics)
-        harmonics = sh_basis(view.posed.normals)[..., None, :]
+        harmonics = view.posed.harmonics[..., None, :]
         albedo = view.shaped.albedo if albedo is None else albedo
         self._by_light = at(albedo[..., None] * harmonics)  # (B, M, 3, 9)
         self._photo = view.photo

@@ -14,6 +14,9 @@ second-order minimisation of Benhimane and Malis, IROS 2004). With X = R Y + t t
     dr = L T dc                    for the texture c,       T = sum_j b_j albedo basis_j
     dr = A Y(n) dGamma             for the light
 
+Where faces keep light from themselves, Y(n) is less by their shadow S (`models.self_shadow`), which
+turns with the head, dS = S G w, and which no other coefficient moves.
+
 Visibility is not differentiated, as in the renderer.
 """
 
@@ -34,7 +37,12 @@ from models.fitting.energy import robust
 from models.fitting.focal import FOCAL, camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
-from models.lighting import light_coefficients, sh_basis, sh_basis_gradient
+from models.lighting import (
+    harmonics_by_rotation,
+    light_coefficients,
+    lit_harmonics,
+    sh_basis_gradient,
+)
 from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Fragments, Renderer, interpolate, rasterize
 from models.stages import KnownPerson, PosedFace, ShapedFace, pose_face, shape_face
@@ -245,7 +253,7 @@ class PhotometricTerm:
         albedo, normals = at(view.shaped.albedo), at(posed.normals)
         points = at(posed.vertices_camera)
         light = light_coefficients(coefficients.gamma)
-        harmonics = sh_basis(normals)
+        shadow = None if posed.shadow is None else at(posed.shadow)
         by_point = -self._gradients(view) @ camera.projection_derivatives(points)
         by_normal = albedo[..., None] * torch.einsum(
             "bkc,bmkx->bmcx", light, sh_basis_gradient(normals)
@@ -256,6 +264,11 @@ class PhotometricTerm:
         by_rotation = torch.linalg.cross(offset[:, :, None], by_point) + torch.linalg.cross(
             normals[:, :, None], by_normal
         )
+        if shadow is not None:
+            by_rotation += albedo[..., None] * torch.einsum(
+                "bmk,xkl,blc->bmcx", shadow, harmonics_by_rotation(shadow), light
+            )
+        harmonics = lit_harmonics(normals, shadow)
         return PixelFactors(
             corners=view.corners,
             barycentrics=view.barycentrics,

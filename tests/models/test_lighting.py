@@ -9,15 +9,19 @@ import pytest
 import torch
 from scipy.special import sph_harm_y
 
+from models.camera import rotation_matrix
 from models.lighting import (
     AMBIENT,
     bounded_irradiance,
+    harmonics_by_rotation,
     irradiance,
     light_coefficients,
     sh_basis,
     sh_basis_gradient,
     shade,
+    turned_harmonics,
 )
+from models.skeleton import rotation_from_axis_angle
 
 
 def unit_vectors(count: int) -> torch.Tensor:
@@ -121,6 +125,26 @@ def test_basis_gradient_is_that_of_the_polynomials():
     expected = torch.func.vmap(torch.func.jacrev(sh_basis))(normals)
     torch.testing.assert_close(sh_basis_gradient(normals), expected)
     assert sh_basis_gradient(normals.reshape(4, 5, 3)).shape == (4, 5, 9, 3)
+
+
+def test_turned_harmonics_are_those_of_turned_normals():
+    turn = rotation_matrix(torch.tensor([[0.4, -1.1, 2.0], [0.0, 0.2, 0.0]], dtype=torch.float64))
+    normals = unit_vectors(30)
+    expected = sh_basis(normals @ turn.mT)
+    torch.testing.assert_close(sh_basis(normals) @ turned_harmonics(turn), expected)
+
+
+def test_harmonics_by_small_rotations():
+    """By central differences of turned normals."""
+    normals, size = unit_vectors(30), 1e-5
+    found = sh_basis(normals) @ harmonics_by_rotation(normals)  # (3, 30, 9)
+    for axis, by_axis in enumerate(found):
+        step = torch.zeros(1, 3, dtype=torch.float64)
+        step[0, axis] = size
+        ahead, behind = (
+            sh_basis(normals @ rotation_from_axis_angle(sign * step)[0].T) for sign in (1, -1)
+        )
+        torch.testing.assert_close(by_axis, (ahead - behind) / (2 * size), atol=1e-8, rtol=1e-6)
 
 
 def from_the_left(red: float, others: float) -> torch.Tensor:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthetic.environment import Environment, sample_environment, sphere, to_gamma
+from data.synthetic.environment import Environment, sample_environment, to_gamma
 from data.synthetic.sampling import LIGHT, generator
-from data.synthetic.shadowing import SelfShadow, fit_light, visible_directions
+from data.synthetic.shadowing import fit_light, remaining_light
 from models.face_model import FaceModel
 from models.lighting import light_coefficients, sh_basis
+from models.self_shadow import sphere
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +25,6 @@ def directions(count: int) -> np.ndarray:
 def even(brightness: float = 1.0) -> Environment:
     grey = np.full(3, brightness)
     return Environment(grey, grey, np.array([[0.0, 0.0, 1.0]]), np.zeros((1, 3)), np.ones(1))
-
-
-def test_points_on_the_sphere_are_even() -> None:
-    """Means of harmonics other than the first vanish; all are unit vectors."""
-    points = sphere(500)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1)
-    means = sh_basis(torch.from_numpy(points)).mean(dim=0)[1:]
-    assert means.abs().max() < 0.01
 
 
 def test_even_light_lights_evenly() -> None:
@@ -86,26 +79,9 @@ def test_brighter_environments_scale() -> None:
 # --- shadows -------------------------------------------------------------------------------------
 
 
-def test_a_ceiling_hides_the_sky_above_the_floor() -> None:
-    """Analytic: from the floor's middle all directions through the ceiling above are blocked."""
-    square = np.array([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]], dtype=np.float32)
-    floor = np.concatenate([square, np.zeros((1, 3), np.float32)])
-    ceiling = 0.6 * square + np.array([0, 0.5, 0], dtype=np.float32)
-    vertices = np.concatenate([floor, ceiling])
-    triangles = [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4], [5, 6, 7], [5, 7, 8]]
-    normals = np.tile(np.array([0, 1, 0], dtype=np.float32), (len(vertices), 1))
-    rays = directions(400)
-    rays = rays[rays[:, 1] > 0.15]
-    lit = visible_directions(vertices, normals, torch.tensor(triangles, dtype=torch.int32), rays)
-    at_ceiling = np.abs(rays[:, [0, 2]] / rays[:, 1:2] * 0.5).max(axis=1)
-    clear = np.abs(at_ceiling - 0.6) > 0.06
-    np.testing.assert_array_equal(lit[4, clear], at_ceiling[clear] > 0.6)
-    assert lit[5:, :].mean() > 0.95
-
-
 def test_corners_of_a_face_are_darker_than_its_forehead(open_face_data) -> None:
     model = FaceModel(open_face_data)
-    share = SelfShadow(model).remaining([even()], np.eye(3)[None])[0]
+    share = remaining_light(model.light_paths(), [even()], np.eye(3)[None])[0]
     assert share.shape == (model.vertex_count, 3)
     assert share.min() >= -1e-5 and share.max() <= 1 + 1e-5
     points = model.mean_shape.reshape(-1, 3).numpy()
@@ -124,7 +100,7 @@ def test_corners_of_a_face_are_darker_than_its_forehead(open_face_data) -> None:
 def test_a_nose_shades_the_side_away_from_the_light(open_face_data) -> None:
     """And turns its shadow with the head: light is the world's, not the head's."""
     model = FaceModel(open_face_data)
-    shadow = SelfShadow(model)
+    paths = model.light_paths()
     landmarks = model.landmarks(model.mean_shape.reshape(1, -1, 3))[0].numpy()
     points = model.mean_shape.reshape(-1, 3).numpy()
     beside = landmarks[30] + np.array([[-0.26, 0.0, -0.2], [0.26, 0.0, -0.2]])
@@ -135,16 +111,16 @@ def test_a_nose_shades_the_side_away_from_the_light(open_face_data) -> None:
         unit = np.array([towards]) / np.linalg.norm(towards)
         return Environment(dark, dark, unit, np.ones((1, 3)), np.array([40.0]))
 
-    right = shadow.remaining([lamp(1.2, 0.0, 0.6)], np.eye(3)[None])[0][near, 0]
+    right = remaining_light(paths, [lamp(1.2, 0.0, 0.6)], np.eye(3)[None])[0][near, 0]
     assert right[0] < right[1] - 0.3
-    left = shadow.remaining([lamp(-1.2, 0.0, 0.6)], np.eye(3)[None])[0][near, 0]
+    left = remaining_light(paths, [lamp(-1.2, 0.0, 0.6)], np.eye(3)[None])[0][near, 0]
     assert left[1] < left[0] - 0.3
     # A head that looks to the right by as much as the lamp is there sees it in front.
     angle = np.arctan2(1.2, 0.6)
     turn = np.array(
         [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
     )
-    front = shadow.remaining([lamp(1.2, 0.0, 0.6)], turn[None])[0][near, 0]
+    front = remaining_light(paths, [lamp(1.2, 0.0, 0.6)], turn[None])[0][near, 0]
     assert abs(front[0] - front[1]) < 0.15
 
 

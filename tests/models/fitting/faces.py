@@ -29,8 +29,10 @@ HELD_LOOSELY = FitWeights(
     w_reflectance=0.0,
     w_jaw=1.0,
     natural_expression=False,
+    self_shadow=False,
 )
-"""Priors that leave a face to its photo; those of tests are normal, not natural."""
+"""Priors that leave a face to its photo, which is drawn without shadows; those of tests are normal,
+not natural."""
 
 
 def random_face(face_model: FaceModel, batch: int = 1, size: float = 1.0) -> Coefficients:

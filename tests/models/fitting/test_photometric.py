@@ -21,7 +21,7 @@ from models.fitting.photometric import PhotoLevel, PhotometricTerm, PixelView
 from models.fitting.pixel_rows import Mixer
 from models.fitting.problem import FitProblem
 from models.fitting.terms import NormalEquations
-from models.lighting import light_coefficients, sh_basis
+from models.lighting import light_coefficients, lit_harmonics
 from models.losses import photometric_loss
 from models.parameters import Coefficients
 from models.renderer import Renderer, interpolate, rasterize
@@ -65,7 +65,8 @@ class Scene:
         posed = pose_face(self.model, shaped, coefficients, self.level.camera)
         at = Mixer(self.view.corners, self.view.barycentrics)
         light = light_coefficients(coefficients.gamma)
-        colours = at(shaped.albedo) * (sh_basis(at(posed.normals)) @ light)
+        shadow = None if posed.shadow is None else at(posed.shadow)
+        colours = at(shaped.albedo) * (lit_harmonics(at(posed.normals), shadow) @ light)
         places = self.level.camera.project(at(posed.vertices_camera))
         return torch.cat([colours, places], dim=-1)
 
@@ -103,9 +104,13 @@ def weighted_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor
     return taken[0]
 
 
-def test_every_row_of_the_mean_face(tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("shadowed", [False, True])
+def test_every_row_of_the_mean_face(
+    tiny_face_model: FaceModel, shadowed: bool, monkeypatch: pytest.MonkeyPatch
+):
     """About which the tables of normals are exact; its pose and light are any."""
-    scene = Scene.of(tiny_face_model, random_face(tiny_face_model, 2, size=0.0))
+    model = tiny_face_model.shadowed(shadowed)
+    scene = Scene.of(model, random_face(model, 2, size=0.0))
     rows, residuals = weighted_rows(scene, monkeypatch)
     roots = weights_of(scene.view).sqrt()[..., None]
     torch.testing.assert_close(residuals, roots * scene.view.residuals)
