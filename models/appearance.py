@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.lighting import AMBIENT
+from models.lighting import AMBIENT, sh_basis
 from models.parameters import Coefficients
 from models.stages import Reconstruction
 
@@ -59,7 +59,7 @@ def solve_appearance(
     colours = _sample(images, camera, posed.vertices_camera)
     weights = _sample(skin_mask, camera, posed.vertices_camera)[..., 0]
     weights = weights * visible_vertices(face_model, reconstruction)
-    harmonics = posed.harmonics
+    harmonics = sh_basis(posed.normals)
     basis = face_model.albedo_basis.unflatten(1, (-1, 3))
 
     share = _INDEPENDENT_OBSERVATIONS / len(face_model.front_triangles)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -212,8 +211,6 @@ class FaceModel(nn.Module):
         super().__init__()
         _check(data)
         self.card = data.card
-        self.casts_shadow = False
-        """Whether its faces keep light from themselves when they are lit; see `shadowed`."""
         self.unit_names = data.unit_names
         self.coarser = data.coarser
         natural = data.natural_expression
@@ -308,14 +305,6 @@ class FaceModel(nn.Module):
         flat = torch.addmm(self.mean_albedo, texture, self.albedo_basis)
         return flat.unflatten(1, (-1, 3))
 
-    def shadowed(self, casts_shadow: bool = True) -> FaceModel:
-        """The same model, whose faces keep light from themselves, or do not; shares all arrays."""
-        if casts_shadow == self.casts_shadow:
-            return self
-        other = copy(self)
-        other.casts_shadow = casts_shadow
-        return other
-
     @torch.no_grad()
     def light_paths(self) -> LightPaths:
         """How light reaches the mean face; takes a third of a second for 9,000 vertices."""
@@ -326,8 +315,8 @@ class FaceModel(nn.Module):
     @cached_property
     @torch.inference_mode(False)
     def self_shadow(self) -> SelfShadow:
-        """What the mean face blocks of the light."""
-        return SelfShadow.of(self.light_paths())
+        """What the mean face blocks of the light; found when first asked for."""
+        return SelfShadow.of(self.light_paths()).to(self.mean_shape)
 
     def normals(
         self, vertices: Float[Tensor, "batch vertices 3"]

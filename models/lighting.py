@@ -84,22 +84,24 @@ def sh_basis_gradient(normals: Float[Tensor, "*points 3"]) -> Float[Tensor, "*po
 
 def turned_harmonics(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 9 9"]:
     """D with sh_basis(R n) = sh_basis(n) D for every n: a rotation mixes harmonics of a band."""
-    directions, inverse = _probes()
-    turned = sh_basis(directions.to(rotation) @ rotation.mT)
-    return inverse.to(rotation) @ turned
-
-
-def harmonics_by_rotation(like: Tensor) -> Float[Tensor, "3 9 9"]:
-    """G with d sh_basis(R n) / dw = sh_basis(R n) G for small rotations R -> exp([w]x) R."""
-    directions, inverse = _probes()
-    moved = torch.linalg.cross(torch.eye(3).to(directions)[:, None], directions[None])  # e x n
-    change = (sh_basis_gradient(directions) @ moved[..., None])[..., 0]
-    return (inverse @ change).to(like)
+    directions, inverse = _probes(rotation.dtype, rotation.device)
+    return inverse @ sh_basis(directions @ rotation.mT)
 
 
 @cache
 @torch.inference_mode(False)
-def _probes() -> tuple[Tensor, Tensor]:
+def harmonics_by_rotation(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "3 9 9"]:
+    """G with d sh_basis(R n) / dw = sh_basis(R n) G for small rotations R -> exp([w]x) R."""
+    directions, inverse = _probes(torch.float64, torch.device("cpu"))
+    axes = torch.eye(3, dtype=torch.float64)[:, None]
+    moved = torch.linalg.cross(axes, directions[None])  # e x n
+    change = (sh_basis_gradient(directions) @ moved[..., None])[..., 0]
+    return (inverse @ change).to(device, dtype)
+
+
+@cache
+@torch.inference_mode(False)
+def _probes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Directions (24, 3) all over the sphere, and the inverse (9, 24) of the harmonics at them.
 
     More than there are harmonics, so that functions of them are found exactly from values there.
@@ -107,7 +109,8 @@ def _probes() -> tuple[Tensor, Tensor]:
     normal = torch.Generator().manual_seed(0)
     points = torch.randn(24, 3, generator=normal, dtype=torch.float64)
     points = points / points.norm(dim=1, keepdim=True)
-    return points, torch.linalg.pinv(sh_basis(points))
+    inverse = torch.linalg.pinv(sh_basis(points))
+    return points.to(device, dtype), inverse.to(device, dtype)
 
 
 def light_coefficients(gamma: Float[Tensor, "batch 27"]) -> Float[Tensor, "batch 9 3"]:
@@ -125,10 +128,10 @@ def lit_harmonics(
 
     Args:
         normals: unit.
-        shadow: what is taken off by the face itself (`models.self_shadow`); None for nothing.
+        shadow: what the face itself is in the way of (`models.self_shadow`); None for nothing.
     """
     harmonics = sh_basis(normals)
-    return harmonics if shadow is None else harmonics + shadow
+    return harmonics if shadow is None else harmonics - shadow
 
 
 def irradiance(

@@ -5,9 +5,10 @@ Under distant light L the irradiance is
 
     E_v = integral L(w) V_v(w) max(n_v . w, 0) dw = E_open(n_v) - E_blocked
 
-which is linear in the harmonics of L, so that what is blocked is nine numbers a vertex (precomputed
-radiance transfer, Sloan, Kautz and Snyder, SIGGRAPH 2002, section 4.1). V is that of the mean face,
-found once: with the first two bands of light, shadows are too soft to tell one face from another.
+which is linear in L. Of L its harmonics of bands 0 to 2 are known, so that what is blocked is nine
+numbers a vertex (precomputed radiance transfer, Sloan, Kautz and Snyder, SIGGRAPH 2002, section
+4.1). V is that of the mean face, at rest, and turns with the head: shadows of so smooth a light are
+too soft to tell one face from another.
 """
 
 from __future__ import annotations
@@ -24,14 +25,20 @@ from models.lighting import sh_basis, turned_harmonics
 from models.renderer import rasterize
 
 DIRECTIONS = 192
-_BANDS = np.repeat([4.0, 6.0, 16.0], [1, 3, 5]).astype(np.float32)
-"""The mean of max(n . w, 0) y(w) over the sphere is a quarter, a sixth or a sixteenth of y(n), by
-the band of the harmonic y (Ramamoorthi and Hanrahan, SIGGRAPH 2001, eq. 8)."""
+"""From which the face is looked at, evenly spread."""
 RASTER_PX = 160
+"""Side of the pictures in which it is seen what lies in front."""
+MOST_BLOCKED = 0.4
+"""Share of even light. What lies deepest in the mean face is between its lips and behind its lids,
+and comes into the light where they open. Fits of photos, renders and heads came out the same with
+0.35, 0.5, 0.7 and without a bound, to 0.02 % and 0.01 mm."""
 BIAS_DM = 0.01
 """Surface that is so little nearer to the light is not in between."""
 _REACH_DM = 3.0
 """Half the depth of the box in which the face is drawn."""
+_BANDS_OVER_COSINE = np.repeat([4.0, 6.0, 16.0], [1, 3, 5]).astype(np.float32)
+"""The mean of max(n . w, 0) y(w) over the sphere is a quarter, a sixth or a sixteenth of y(n), by
+the band of the harmonic y (Ramamoorthi and Hanrahan, SIGGRAPH 2001, eq. 8)."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +73,20 @@ class SelfShadow:
     """What a face blocks of the light, in harmonics."""
 
     blocked: Float[Tensor, "vertices 9"]
-    """Added to `sh_basis` at a vertex's normal it takes the blocked light away; of the unturned
-    head."""
+    """What `sh_basis` at the normal of each vertex is too much; of the unturned head."""
 
     @classmethod
     def of(cls, paths: LightPaths) -> SelfShadow:
-        """Sum up the directions that are blocked."""
+        """Sum up the directions that are blocked, of each vertex at most a share of the light."""
         harmonics = sh_basis(torch.from_numpy(paths.directions)).numpy()
-        lost = paths.blocked @ (harmonics * _BANDS / len(harmonics))
-        return cls(torch.from_numpy(-lost.astype(np.float32)))
+        lost = paths.blocked @ (harmonics * _BANDS_OVER_COSINE / len(harmonics))
+        share = paths.blocked.sum(axis=1) / paths.open.sum(axis=1).clip(1e-6)
+        lost *= np.minimum(1, MOST_BLOCKED / share.clip(1e-6))[:, None]
+        return cls(torch.from_numpy(lost.astype(np.float32)))
+
+    def to(self, like: Tensor) -> SelfShadow:
+        """Move and cast as a tensor is."""
+        return SelfShadow(self.blocked.to(like))
 
     def at(self, rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch vertices 9"]:
         """The same of turned heads: what is in the way turns with them, the light does not."""

@@ -19,6 +19,7 @@ from models.lighting import lit_harmonics, shade
 from models.parameters import Coefficients
 from models.precision import full_products
 from models.renderer import Renderer, Rendering
+from models.self_shadow import SelfShadow
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,12 @@ class PosedFace:
     """Camera frame, decimetres."""
     normals: Float[Tensor, "batch vertices 3"]
     """Unit normals in the rotated object frame, in which the light lives."""
-    shadow: Float[Tensor, "batch vertices 9"] | None
-    """What the face takes off the harmonics at its normals (`models.self_shadow`); None for face
-    models that cast no shadow on themselves."""
     colours: Float[Tensor, "batch vertices 3"]
     """Albedo times irradiance."""
     landmarks_px: Float[Tensor, "batch landmarks 2"]
     """Projected landmarks: continuous pixels, y down."""
+    shadow: Float[Tensor, "batch vertices 9"] | None = None
+    """What it is in the way of, of the harmonics at its normals; None where nothing is."""
 
     @property
     def harmonics(self) -> Float[Tensor, "batch vertices 9"]:
@@ -119,22 +119,35 @@ def shape_face(
 
 @full_products()
 def pose_face(
-    face_model: FaceModel, shaped: ShapedFace, coefficients: Coefficients, camera: Camera
+    face_model: FaceModel,
+    shaped: ShapedFace,
+    coefficients: Coefficients,
+    camera: Camera,
+    self_shadow: SelfShadow | None = None,
 ) -> PosedFace:
-    """Rotate, translate, light and project a shaped face."""
+    """Rotate, translate, light and project a shaped face.
+
+    Args:
+        face_model: of the face.
+        shaped: the face.
+        coefficients: of its pose and light.
+        camera: that sees it.
+        self_shadow: the light that the face keeps from itself; None as in the public code, where
+            nothing is in the way.
+    """
     rotation = rotation_matrix(coefficients.angles_rad)
     posed = rotate(shaped.vertices_object, rotation) + coefficients.translation_dm[:, None]
     vertices_camera = camera.from_object(posed)
     normals = rotate(shaped.normals_object, rotation)
-    shadow = face_model.self_shadow.at(rotation) if face_model.casts_shadow else None
+    shadow = None if self_shadow is None else self_shadow.at(rotation)
     return PosedFace(
         vertices_camera=vertices_camera,
         normals=normals,
-        shadow=shadow,
         colours=shade(shaped.albedo, normals, coefficients.gamma, shadow),
         landmarks_px=camera.project(
             face_model.landmarks(vertices_camera, coefficients.angles_rad[:, 1])
         ),
+        shadow=shadow,
     )
 
 

@@ -49,9 +49,9 @@ class FitWeights:
     """Least attention of a pixel of the face's front whose colour is none of skin: lips, brows and
     eyes, but hair and glasses too."""
     self_shadow: bool = True
-    """The face keeps light from itself, as its mean shape does: sockets, nostrils and what lies
-    beside the nose are darker. Else nothing is in the way of the light, as in the public code and
-    in training."""
+    """While its shape is sought a face keeps light from itself: sockets and what lies beside the
+    nose are darker than their normals say. Colours and light of the result are then those without
+    shadows, as in the public code and in training."""
     robust_colour: float = 0.1
     """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
 

@@ -231,6 +231,19 @@ def test_resuming_says_where_and_when_nothing_is_left(capsys: pytest.CaptureFixt
     assert "to go on, raise --n_epochs above 1\n" in shown and "Resumed" not in shown
 
 
+def test_settings_of_steps_that_a_resumed_run_keeps_are_named(capsys: pytest.CaptureFixture[str]):
+    """Its schedule goes on from where it began, whatever is given now."""
+    run_template("--n_epochs", "1", "--lr", "0.05", "--lr_policy", "linear")
+    again = ("--continue_train", "--lr_policy", "linear")
+    capsys.readouterr()
+    run_template("--n_epochs", "2", "--lr", "0.05", *again)
+    assert "no effect" not in capsys.readouterr().out
+    run_template("--n_epochs", "3", "--lr", "0.02", "--weight_decay", "0.1", *again)
+    shown = capsys.readouterr().out
+    assert "--lr 0.02 has no effect: " in shown and "epoch_latest.pth goes on at its 0.05" in shown
+    assert "--weight_decay 0.1 has no effect: " in shown and "goes on at its 0\n" in shown
+
+
 def test_time_ends_a_run(capsys: pytest.CaptureFixture[str]):
     run = run_template(
         "--n_epochs", "100000", "--max_minutes", "0.02", "--save_epoch_freq", "10000"

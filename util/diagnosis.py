@@ -425,7 +425,7 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
     trained = [finding for finding in report["Your runs"] if finding.state == "ok"]
     commands = {
         "data_preparation.py": works("landmark detector", "output"),
-        "make_synthetic.py": face and drawn,
+        "make_synthetic.py": face,
         "train.py": face and drawn and works("identity loss", "R-Net"),
         "test.py": face and drawn and works("landmark detector"),
         "fit.py": face and drawn and works("landmark detector"),

@@ -1,8 +1,7 @@
 """Shadows that a face casts on itself, soft and coloured as the light around it.
 
-Light of direction w reaches a vertex v unless a part of the face is in between, V_v(w) in {0, 1}.
-Of the mean face V is computed once for a few hundred directions; then the share of the light that
-is left,
+Of the mean face it is known from which directions w light reaches a vertex v, V_v(w) in {0, 1}
+(`models.self_shadow`); then the share of the light that is left,
 
     s_v = sum_w V_v(w) max(n_v . w, 0) L(R w) / sum_w max(n_v . w, 0) L(R w),
 

@@ -109,8 +109,12 @@ class FaceDerivatives:
         return replace(self, surface=torch.cat([moved, normals], dim=1))
 
     def only(self, face_model: FaceModel, layout: ParameterLayout) -> FaceDerivatives:
-        """Of the blocks that a layout has, which saves most of the work where identity is known."""
-        shape = shape_columns(face_model.layout, layout)
+        """Of the blocks that a layout has, which saves most of the work where identity is known.
+
+        Of shape at least the expression, or nothing.
+        """
+        moves = "expression" in layout.slices
+        shape = shape_columns(face_model.layout, layout) if moves else slice(0, 0)
         texture = slice(None) if "texture" in layout.slices else slice(0, 0)
         return replace(
             self,

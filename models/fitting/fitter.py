@@ -33,6 +33,7 @@ from models.landmarks import INNER
 from models.parameters import Coefficients, ParameterLayout
 from models.pose import pose_from_points
 from models.renderer import Renderer
+from models.self_shadow import SelfShadow
 from models.stages import KnownPerson
 from options.fitting_weights import FitWeights, Preset
 
@@ -57,6 +58,9 @@ PRESETS: Mapping[Preset, tuple[PyramidLevel, ...]] = {
 }
 LANDMARK_BLOCKS = ("identity", "expression", "angles_rad", "translation_dm", "joints_rad")
 LANDMARK_RULES = StepRules(most=12, least_decrease=1e-3, damping=1e-3, relax=10.0, tighten=8.0)
+COLOUR_BLOCKS = ("texture", "gamma")
+COLOUR_RULES = StepRules(most=2, least_decrease=1e-3, damping=1e-4)
+"""Few: two further steps make colours nearer by 0.1 levels of 25."""
 LIGHT_RULES = StepRules(most=3, least_decrease=1e-2, damping=1e-4)
 """Few: further steps would let the light take what albedo and shape are to explain."""
 
@@ -152,13 +156,14 @@ class FaceFitter:
                 f"face model {face_model.card.name} has {face_model.landmark_embedding.count} "
                 "landmarks; fitting needs the 68 of iBUG"
             )
-        self.weights = weights or FitWeights()
-        self.face_model = face_model.shadowed(self.weights.self_shadow)
-        """With what was fitted, faces are drawn with it too: with their shadows, or without."""
+        self.face_model = face_model
         self.camera = camera
         self.renderer = renderer
+        self.weights = weights or FitWeights()
         self.person: KnownPerson | None = None
         """Whose faces are fitted, if that is known: see `knowing`."""
+        self._self_shadow: SelfShadow | None = None
+        """Of fitters whose faces keep light from themselves: see `shaded`."""
         self.tables = FaceDerivatives.of(face_model)
         self._of_all: Mapping[str, Quadratic] = priors(face_model, self.weights)
         self._priors: dict[tuple[str, ...], Mapping[str, Quadratic]] = {}
@@ -190,6 +195,7 @@ class FaceFitter:
         """
         shared = (("identity", "texture") if one_person else ()) + ((FOCAL,) if focal else ())
         reports: list[StageReport] = []
+        shaded = self.shaded()
 
         def run(name: str, start: Coefficients, terms: FitTerms, rules: StepRules) -> Coefficients:
             seen = None if watch is None else partial(watch, name)
@@ -204,15 +210,45 @@ class FaceFitter:
             posed = start_focal(posed) if focal else posed
             now = run("landmarks", posed, terms, LANDMARK_RULES)
             if levels:
-                now = run("light", now, self.light_terms(batch, levels[0].stride, now), LIGHT_RULES)
+                terms = shaded.light_terms(batch, levels[0].stride, now)
+                now = run("light", now, terms, LIGHT_RULES)
         else:
             now = _with_means(start, shared)
             now = start_focal(now) if focal else now
         for level in levels:
-            terms = self.photo_terms(batch, level.stride, shared=shared)
+            terms = shaded.photo_terms(batch, level.stride, shared=shared)
             now = run(f"photo_{level.stride}", now, terms, level.rules)
+        if levels and shaded is not self:
+            now = self.recolour(batch, levels[-1].stride, now, shared)
         camera, settled = settle_focal(self.camera, now)
         return Fit(settled, tuple(reports), camera)
+
+    def shaded(self) -> FaceFitter:
+        """A fitter whose faces keep light from themselves, where the weights want it; else this."""
+        if not self.weights.self_shadow:
+            return self
+        other = copy(self)
+        other._self_shadow = self.face_model.self_shadow
+        return other
+
+    def recolour(
+        self, batch: FaceBatch, stride: int, at: Coefficients, shared: Collection[str] = ()
+    ) -> Coefficients:
+        """The same faces with the texture and the light that explain the photos best.
+
+        So colours that were found in the face's own shadow come to mean what they mean without.
+
+        Args:
+            batch: as in `fit`.
+            stride: side of the squares of pixels that are averaged.
+            at: the faces, whose shape and pose stay.
+            shared: blocks that are the same for all faces.
+        """
+        layout = self.face_model.layout.only(COLOUR_BLOCKS)
+        terms = {**self.priors_of(layout), "photo": self.photo_term(batch, stride, layout)}
+        of_all = tuple(name for name in shared if name in layout.slices)
+        found = self.minimise(at, FitTerms(layout, terms, of_all), COLOUR_RULES)
+        return found.evaluation.coefficients
 
     def seen_by(self, camera: Camera) -> FaceFitter:
         """A fitter that shares the tables of this one; the crops are seen by another camera."""
@@ -224,7 +260,6 @@ class FaceFitter:
         """A fitter that shares the tables of this one, with other weights."""
         other = copy(self)
         other.weights = weights
-        other.face_model = self.face_model.shadowed(weights.self_shadow)
         other._of_all, other._priors = priors(self.face_model, weights), {}
         return other
 
@@ -320,7 +355,8 @@ class FaceFitter:
             tables = self._restricted[key]
         person = None if {"identity", "texture"} & set(layout.slices) else self.person
         return PhotometricTerm(
-            self.face_model, tables, self.renderer, photo, self.weights, layout, rendered, person
+            *(self.face_model, tables, self.renderer, photo, self.weights, layout, rendered),
+            *(person, self._self_shadow),
         )
 
     @torch.no_grad()

@@ -14,8 +14,8 @@ second-order minimisation of Benhimane and Malis, IROS 2004). With X = R Y + t t
     dr = L T dc                    for the texture c,       T = sum_j b_j albedo basis_j
     dr = A Y(n) dGamma             for the light
 
-Where faces keep light from themselves, Y(n) is less by their shadow S (`models.self_shadow`), which
-turns with the head, dS = S G w, and which no other coefficient moves.
+Where faces keep light from themselves, Y(n) - S stands for Y(n), with their shadow S
+(`models.self_shadow`), which turns with the head, dS = S G w, and which nothing else moves.
 
 Visibility is not differentiated, as in the renderer.
 """
@@ -45,6 +45,7 @@ from models.lighting import (
 )
 from models.parameters import Coefficients, ParameterLayout
 from models.renderer import Fragments, Renderer, interpolate, rasterize
+from models.self_shadow import SelfShadow
 from models.stages import KnownPerson, PosedFace, ShapedFace, pose_face, shape_face
 from options.fitting_weights import FitWeights
 
@@ -159,12 +160,14 @@ class PhotometricTerm:
         layout: ParameterLayout | None = None,
         rendered: RenderedFaces | None = None,
         person: KnownPerson | None = None,
+        self_shadow: SelfShadow | None = None,
     ) -> None:
         """Prepare the term; its own weight is in `weights`.
 
-        The layout is of what is free: only joints and the focal length need it. Faces that a term
-        of the same camera and size has rendered are not rendered again when they are looked at. Of
-        a known person, only such faces may be looked at.
+        The layout is of what is free: only joints, the focal length and faces whose shape stays
+        need it. Faces that a term of the same camera and size has rendered are not rendered again
+        when they are looked at. Of a known person, only such faces may be looked at. With a shadow,
+        faces keep light from themselves.
         """
         self._layout = layout or face_model.layout
         self._face_model = face_model
@@ -174,6 +177,7 @@ class PhotometricTerm:
         self._weights = weights
         self._rendered = rendered
         self._person = person
+        self._self_shadow = self_shadow
 
     def look(self, coefficients: Coefficients) -> PixelView:
         """Render the faces and compare the pixels of their front with the photos."""
@@ -209,7 +213,7 @@ class PhotometricTerm:
         model, backend = self._face_model, self._renderer.backend
         camera = camera_of(self._level.camera, coefficients)
         shaped = shape_face(model, coefficients, self._person)
-        posed = pose_face(model, shaped, coefficients, camera)
+        posed = pose_face(model, shaped, coefficients, camera, self._self_shadow)
         clip = camera.clip(posed.vertices_camera)
         fragments = rasterize(clip, model.triangles, (camera.height, camera.width), backend=backend)
         features = torch.cat([posed.colours, posed.vertices_camera[..., 2:]], dim=-1)
@@ -230,10 +234,13 @@ class PhotometricTerm:
         by_focal = self._focal_rows(view, roots * view.shows)
         # A few faces at a time: the rows of one take up to 60 MB. Those with joints have tables of
         # their own.
-        at_once = FACES_AT_ONCE if view.coefficients.joints_rad is None else 1
+        moves = "expression" in self._layout.slices
+        at_once = FACES_AT_ONCE if view.coefficients.joints_rad is None or not moves else 1
         parts = []
         for part in torch.arange(len(residuals)).split(at_once):
-            if view.coefficients.joints_rad is None:
+            if not moves:
+                rows = self._colour_rows(factors.faces(part))
+            elif view.coefficients.joints_rad is None:
                 rows = pixel_rows(factors.faces(part), self._tables)
             else:
                 rows = self._jointed_rows(factors.faces(part), view.coefficients.item(int(part)))
@@ -244,6 +251,12 @@ class PhotometricTerm:
             torch.cat([part.hessian for part in parts]),
             torch.cat([part.gradient for part in parts]),
         )
+
+    def _colour_rows(self, factors: PixelFactors) -> Float[Tensor, "batch rows parameters"]:
+        """Rows of faces whose shape and pose stay: of texture and light."""
+        rows = pixel_rows(factors, self._tables)
+        texture = self._tables.albedo.shape[2]
+        return torch.cat([rows[..., :texture], rows[..., texture + 3 : texture + 30]], dim=-1)
 
     def _factors(self, view: PixelView, roots: Float[Tensor, "batch pixels 3"]) -> PixelFactors:
         """The formulas at the head of this file."""
@@ -265,9 +278,9 @@ class PhotometricTerm:
             normals[:, :, None], by_normal
         )
         if shadow is not None:
-            by_rotation += albedo[..., None] * torch.einsum(
-                "bmk,xkl,blc->bmcx", shadow, harmonics_by_rotation(shadow), light
-            )
+            turning = harmonics_by_rotation(shadow.dtype, shadow.device)
+            by_shadow = torch.einsum("xkl,blc->bkcx", turning, light)
+            by_rotation -= albedo[..., None] * torch.einsum("bmk,bkcx->bmcx", shadow, by_shadow)
         harmonics = lit_harmonics(normals, shadow)
         return PixelFactors(
             corners=view.corners,

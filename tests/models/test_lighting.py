@@ -137,7 +137,7 @@ def test_turned_harmonics_are_those_of_turned_normals():
 def test_harmonics_by_small_rotations():
     """By central differences of turned normals."""
     normals, size = unit_vectors(30), 1e-5
-    found = sh_basis(normals) @ harmonics_by_rotation(normals)  # (3, 30, 9)
+    found = sh_basis(normals) @ harmonics_by_rotation(torch.float64, normals.device)  # (3, 30, 9)
     for axis, by_axis in enumerate(found):
         step = torch.zeros(1, 3, dtype=torch.float64)
         step[0, axis] = size

@@ -15,7 +15,7 @@ from models.face_model import FaceModel
 from models.parameters import ParameterLayout
 from models.renderer import Renderer
 from options.face_options import FaceModelOptions
-from options.fitting_weights import FitWeights, Preset
+from options.fitting_weights import Preset
 from util.assets import choose_face_model
 from util.photos.photo_fitting import PhotoFitting, face_fitter
 
@@ -84,8 +84,4 @@ class PhotoLabeller:
 
 
 def _fitting(face_model: FaceModel, preset: Preset) -> PhotoFitting:
-    # The trainer draws faces without shadows: colours and light of a label are to mean what they
-    # mean there.
-    weights = FitWeights(self_shadow=False)
-    fitter = face_fitter(face_model, Camera.rnet(), Renderer(), weights)
-    return PhotoFitting(fitter, preset, draw=False)
+    return PhotoFitting(face_fitter(face_model, Camera.rnet(), Renderer()), preset, draw=False)

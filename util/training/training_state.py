@@ -153,14 +153,27 @@ def resume_training(path: Path, model: BaseModel, options: ParsedOptions) -> Pro
     """
     checkpoint = load_checkpoint(path, tuple(model.networks))
     load_weights(checkpoint, path, model, options)
+    wanted = _step_settings(model)
     try:
         model.load_training_state(checkpoint)
     except ValueError as error:
         raise InputError(f"{path}: {error}; start from its weights by --pretrained_name") from error
+    if model.ranks.is_first:
+        for flag, value in _step_settings(model).items():
+            if options.given(flag) and wanted.get(flag, value) != value:
+                print(f"--{flag} {wanted[flag]:g} has no effect: {path} goes on at its {value:g}")
     _restore_random(checkpoint.get("random"), path, model)
     if "progress" not in checkpoint:  # a public one
         return Progress(epoch=_public_epoch(path, checkpoint, model, options))
     return _read_progress(checkpoint["progress"], path)
+
+
+def _step_settings(model: BaseModel) -> dict[str, float]:
+    """By the flags that give them, what the first group's steps keep over a resume."""
+    group = model.optimizers[0].param_groups[0]
+    # Policies by epoch start from it; the clock's rate is that of the flag.
+    kept = {"lr": "initial_lr", "weight_decay": "weight_decay"}
+    return {flag: float(group[name]) for flag, name in kept.items() if name in group}
 
 
 def _restore_random(saved: Any, path: Path, model: BaseModel) -> None:

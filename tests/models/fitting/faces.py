@@ -16,7 +16,8 @@ from models.fitting.problem import FitProblem
 from models.landmark_embedding import MovingContour
 from models.parameters import Coefficients
 from models.renderer import Renderer
-from models.stages import Reconstruction, reconstruct
+from models.self_shadow import SelfShadow
+from models.stages import Reconstruction, pose_face, reconstruct, shape_face
 from options.fitting_weights import FitWeights
 
 HELD_LOOSELY = FitWeights(
@@ -72,15 +73,20 @@ def render(face_model: FaceModel, coefficients: Coefficients) -> Reconstruction:
     return reconstruct(face_model, Renderer(), camera, coefficients)
 
 
-def photo_of(face_model: FaceModel, coefficients: Coefficients) -> FaceBatch:
-    """Renderings before grey, with their landmarks."""
-    seen = render(face_model, coefficients)
-    assert seen.rendering.image is not None
-    image = torch.where(seen.rendering.mask > 0, seen.rendering.image.clamp(0, 1), 0.5)
+def photo_of(
+    face_model: FaceModel, coefficients: Coefficients, self_shadow: SelfShadow | None = None
+) -> FaceBatch:
+    """Renderings before grey, with their landmarks; with a shadow, shaded by themselves."""
+    camera = Camera.rnet().to(coefficients.identity.dtype)
+    shaped = shape_face(face_model, coefficients)
+    posed = pose_face(face_model, shaped, coefficients, camera, self_shadow)
+    drawn = Renderer()(posed.vertices_camera, face_model.triangles, camera, posed.colours)
+    assert drawn.image is not None
+    image = torch.where(drawn.mask > 0, drawn.image.clamp(0, 1), 0.5)
     return FaceBatch(
         images=image,
         paths=tuple(str(number) for number in range(len(image))),
-        landmarks_px=seen.posed.landmarks_px,
+        landmarks_px=posed.landmarks_px,
     )
 
 

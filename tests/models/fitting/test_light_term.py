@@ -35,10 +35,12 @@ def lit_by(coefficients: Coefficients, size: float, seed: int = 0) -> Coefficien
 
 
 @pytest.mark.parametrize("size", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("shaded", [False, True])
 def test_cost_is_that_of_rendering_again(
-    size: float, fitter: FaceFitter, truth: Coefficients
+    size: float, shaded: bool, fitter: FaceFitter, truth: Coefficients
 ) -> None:
-    """Clipped pixels, which strong light makes, included."""
+    """Clipped pixels, which strong light makes, included; in the face's own shadow too."""
+    fitter = fitter.shaded() if shaded else fitter
     photo = fitter.photo_term(photo_of(fitter.face_model, truth), 4)
     start = moved(fitter.face_model, truth, size=0.2)
     term = LightTerm(photo.look(start), fitter.weights)

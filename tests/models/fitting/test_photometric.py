@@ -25,6 +25,7 @@ from models.lighting import light_coefficients, lit_harmonics
 from models.losses import photometric_loss
 from models.parameters import Coefficients
 from models.renderer import Renderer, interpolate, rasterize
+from models.self_shadow import SelfShadow
 from models.stages import pose_face, shape_face
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 from tests.models.fitting.faces import by_steps, moved, photo_of, random_face, render
@@ -41,28 +42,37 @@ class Scene:
     term: PhotometricTerm
     at: Coefficients
     view: PixelView
+    self_shadow: SelfShadow | None = None
 
     @classmethod
-    def of(cls, model: FaceModel, at: Coefficients, stride: int = 4) -> Scene:
+    def of(
+        cls, model: FaceModel, at: Coefficients, stride: int = 4, *, shadowed: bool = False
+    ) -> Scene:
         model = model.double()
         at = at.to(torch.float64)
         images = photo_of(model, moved(model, at)).images
         attention = 0.2 + 0.8 * torch.rand_like(images[:, :1])
         camera = Camera.rnet().to(torch.float64)
         level = PhotoLevel.of(images, attention, camera, stride)
-        return cls.before(model, at, level)
+        return cls.before(model, at, level, shadowed=shadowed)
 
     @classmethod
-    def before(cls, model: FaceModel, at: Coefficients, level: PhotoLevel) -> Scene:
+    def before(
+        cls, model: FaceModel, at: Coefficients, level: PhotoLevel, *, shadowed: bool = False
+    ) -> Scene:
         tables = FaceDerivatives.of(model)
         layout = model.layout if at.log_focal is None else with_focal(model.layout)
-        term = PhotometricTerm(model, tables, Renderer(), level, WEIGHTS, layout)
-        return cls(model, level, term, at, term.look(at))
+        shadow = model.self_shadow.to(model.mean_shape) if shadowed else None
+        term = PhotometricTerm(
+            model, tables, Renderer(), level, WEIGHTS, layout, self_shadow=shadow
+        )
+        return cls(model, level, term, at, term.look(at), shadow)
 
     def colours_and_places(self, coefficients: Coefficients) -> Tensor:
         """(B, M, 5) RGB and pixel of the points that the pixels saw, wherever they are now."""
         shaped = shape_face(self.model, coefficients)
-        posed = pose_face(self.model, shaped, coefficients, self.level.camera)
+        camera = self.level.camera
+        posed = pose_face(self.model, shaped, coefficients, camera, self.self_shadow)
         at = Mixer(self.view.corners, self.view.barycentrics)
         light = light_coefficients(coefficients.gamma)
         shadow = None if posed.shadow is None else at(posed.shadow)
@@ -109,8 +119,8 @@ def test_every_row_of_the_mean_face(
     tiny_face_model: FaceModel, shadowed: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """About which the tables of normals are exact; its pose and light are any."""
-    model = tiny_face_model.shadowed(shadowed)
-    scene = Scene.of(model, random_face(model, 2, size=0.0))
+    face = random_face(tiny_face_model, 2, size=0.0)
+    scene = Scene.of(tiny_face_model, face, shadowed=shadowed)
     rows, residuals = weighted_rows(scene, monkeypatch)
     roots = weights_of(scene.view).sqrt()[..., None]
     torch.testing.assert_close(residuals, roots * scene.view.residuals)
@@ -119,6 +129,20 @@ def test_every_row_of_the_mean_face(
     torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-8)
     # No column is empty, and geometry is more than what moves away.
     assert (expected.abs().amax(dim=(0, 1, 2)) > 1e-4).all()
+
+
+def test_rows_of_colours_alone_are_those_of_all(
+    tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+):
+    scene = Scene.of(tiny_face_model, random_face(tiny_face_model, 2))
+    every, _ = weighted_rows(scene, monkeypatch)
+    whole = scene.model.layout
+    layout = whole.only(("texture", "gamma"))
+    tables = FaceDerivatives.of(scene.model).only(scene.model, layout)
+    term = PhotometricTerm(scene.model, tables, Renderer(), scene.level, WEIGHTS, layout)
+    rows, _ = weighted_rows(replace(scene, term=term, view=term.look(scene.at)), monkeypatch)
+    columns = [torch.arange(whole.size)[whole.slices[name]] for name in layout.slices]
+    torch.testing.assert_close(rows, every[..., torch.cat(columns)])
 
 
 def test_every_row_of_another_face(tiny_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch):

@@ -19,7 +19,7 @@ def test_a_face_in_its_photo_leaves_little_and_one_elsewhere_much(
 ) -> None:
     truth = random_face(tiny_face_model, 2, size=0.7)
     fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer())
-    batch = photo_of(fitter.face_model, truth)
+    batch = photo_of(tiny_face_model, truth)
     shifted = replace(truth, translation_dm=truth.translation_dm + torch.tensor([0.4, 0.3, 0.0]))
     there, elsewhere = (left_of_flat(fitter, batch, faces) for faces in (truth, shifted))
     assert (there < 0.1).all()
