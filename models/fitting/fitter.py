@@ -195,7 +195,8 @@ class FaceFitter:
         """
         shared = (("identity", "texture") if one_person else ()) + ((FOCAL,) if focal else ())
         reports: list[StageReport] = []
-        shaded = self.shaded()
+        # Landmarks alone need no shadow, which takes its time to find.
+        shaded = self.shaded() if levels else self
 
         def run(name: str, start: Coefficients, terms: FitTerms, rules: StepRules) -> Coefficients:
             seen = None if watch is None else partial(watch, name)
@@ -218,7 +219,7 @@ class FaceFitter:
         for level in levels:
             terms = shaded.photo_terms(batch, level.stride, shared=shared)
             now = run(f"photo_{level.stride}", now, terms, level.rules)
-        if levels and shaded is not self:
+        if shaded is not self:
             now = self.recolour(batch, levels[-1].stride, now, shared)
         camera, settled = settle_focal(self.camera, now)
         return Fit(settled, tuple(reports), camera)
@@ -355,8 +356,15 @@ class FaceFitter:
             tables = self._restricted[key]
         person = None if {"identity", "texture"} & set(layout.slices) else self.person
         return PhotometricTerm(
-            *(self.face_model, tables, self.renderer, photo, self.weights, layout, rendered),
-            *(person, self._self_shadow),
+            self.face_model,
+            tables,
+            self.renderer,
+            photo,
+            self.weights,
+            layout,
+            rendered=rendered,
+            person=person,
+            self_shadow=self._self_shadow,
         )
 
     @torch.no_grad()

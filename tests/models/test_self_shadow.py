@@ -18,13 +18,9 @@ from models.self_shadow import (
 )
 from models.stages import pose_face, shape_face
 from tests.models.fitting.faces import random_face
+from tests.random_directions import directions
 
 TURN = rotation_matrix(torch.tensor([[0.3, -0.7, 0.2]]))
-
-
-def directions(count: int) -> np.ndarray:
-    vectors = np.random.default_rng(0).standard_normal((count, 3))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")

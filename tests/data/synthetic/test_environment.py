@@ -10,16 +10,12 @@ from data.synthetic.shadowing import fit_light, remaining_light
 from models.face_model import FaceModel
 from models.lighting import light_coefficients, sh_basis
 from models.self_shadow import sphere
+from tests.random_directions import directions
 
 
 @pytest.fixture(scope="module")
 def environments() -> list[Environment]:
     return [sample_environment(generator(0, index, LIGHT)) for index in range(200)]
-
-
-def directions(count: int) -> np.ndarray:
-    vectors = np.random.default_rng(0).standard_normal((count, 3))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def even(brightness: float = 1.0) -> Environment:

@@ -62,7 +62,7 @@ class Scene:
     ) -> Scene:
         tables = FaceDerivatives.of(model)
         layout = model.layout if at.log_focal is None else with_focal(model.layout)
-        shadow = model.self_shadow.to(model.mean_shape) if shadowed else None
+        shadow = model.self_shadow if shadowed else None
         term = PhotometricTerm(
             model, tables, Renderer(), level, WEIGHTS, layout, self_shadow=shadow
         )
