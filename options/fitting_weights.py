@@ -54,6 +54,10 @@ class FitWeights:
     shadows, as in the public code and in training."""
     robust_colour: float = 0.1
     """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
+    dark_lids: float = 0.1
+    """Multiplies robust_colour where the photo is darker than the face about the eyes: lashes, rims
+    of glasses and strands of hair would be explained by eyes that are wide open. 1 makes no
+    difference between dark and bright."""
 
     def __post_init__(self) -> None:
         """Refuse weights that reward errors."""
@@ -64,6 +68,8 @@ class FitWeights:
             raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
         if self.robust_colour == 0:
             raise ValueError("--robust_colour is 0; it must be above 0, or inf")
+        if self.dark_lids == 0:
+            raise ValueError("--dark_lids is 0; it must be above 0")
 
 
 PUBLIC_WEIGHTS = FitWeights(
@@ -82,6 +88,7 @@ PUBLIC_WEIGHTS = FitWeights(
     w_not_skin=0.0,
     self_shadow=False,
     robust_colour=math.inf,
+    dark_lids=1.0,
 )
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""
 

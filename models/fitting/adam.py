@@ -19,7 +19,8 @@ from torch import Tensor
 
 from models.batch import FaceBatch
 from models.face_model import FaceModel
-from models.fitting.energy import robust
+from models.fitting.derivatives import FaceDerivatives
+from models.fitting.energy import pixel_costs
 from models.fitting.fitter import FaceFitter, Fit, StageReport
 from models.fitting.photometric import PhotoLevel
 from models.fitting.problem import Evaluation
@@ -42,14 +43,14 @@ class PhotoCost:
     def __init__(
         self,
         face_model: FaceModel,
-        is_front: Bool[Tensor, " triangles_and_none"],
+        tables: FaceDerivatives,
         renderer: Renderer,
         level: PhotoLevel,
         weights: FitWeights,
     ) -> None:
-        """Prepare the cost; `is_front` is that of `FaceDerivatives`."""
+        """Prepare the cost."""
         self._face_model = face_model
-        self._is_front = is_front
+        self._tables = tables
         self._renderer = renderer
         self._level = level
         self._weights = weights
@@ -62,13 +63,12 @@ class PhotoCost:
         """The weighted cost; visibility is constant for the gradient."""
         image = view.rendering.image
         assert image is not None
-        front = self._is_front[view.rendering.fragments.triangle_id.long()]
-        attention = self._level.attention[:, 0] * front
-        # Unlike a plain root, the norm has no infinite slope where both agree.
-        distance = torch.linalg.vector_norm(image.clamp(0, 1) - self._level.images, dim=1)
-        cost, _ = robust(distance, self._weights.robust_colour)
-        total = attention.sum(dim=(1, 2)).clamp(min=1.0)
-        return self._weights.w_photo * (cost * attention).sum(dim=(1, 2)) / total
+        ids = view.rendering.fragments.triangle_id.flatten(1).long()
+        attention = self._level.attention.flatten(1) * self._tables.is_front[ids]
+        residuals = (image.clamp(0, 1) - self._level.images).flatten(2).transpose(1, 2)
+        cost, _ = pixel_costs(residuals, self._tables.is_about_eyes[ids], self._weights)
+        total = attention.sum(dim=1).clamp(min=1.0)
+        return self._weights.w_photo * (cost * attention).sum(dim=1) / total
 
 
 def costs(fitter: FaceFitter, batch: FaceBatch, stride: int = 1) -> dict[str, Cost]:
@@ -81,7 +81,7 @@ def costs(fitter: FaceFitter, batch: FaceBatch, stride: int = 1) -> dict[str, Co
     """
     photo = PhotoCost(
         fitter.face_model,
-        fitter.tables.is_front,
+        fitter.tables,
         fitter.renderer,
         fitter.photo_level(batch, stride),
         fitter.weights,

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.face_model import FaceModel
+from models.landmarks import EYE_CORNERS
 from models.mesh import normal_derivatives
 from models.parameters import Coefficients, ParameterLayout
 
@@ -76,6 +77,8 @@ class FaceDerivatives:
     landmarks: LandmarkTables
     is_front: Bool[Tensor, " triangles_and_none"]
     """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
+    is_about_eyes: Bool[Tensor, " triangles_and_none"]
+    """Which triangles are eyes or surround them, and False."""
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
@@ -90,6 +93,7 @@ class FaceDerivatives:
             albedo=albedo,
             landmarks=LandmarkTables.of(face_model),
             is_front=_is_front(face_model),
+            is_about_eyes=_is_about_eyes(face_model),
         )
 
     def posed(
@@ -159,6 +163,10 @@ def jointed_columns(whole: ParameterLayout, layout: ParameterLayout) -> Tensor:
     return torch.cat([columns, torch.arange(count, count + joints.stop - joints.start)])
 
 
+ABOUT_EYES = (1.6, 0.95)
+"""Half axes of what surrounds an eye, in half widths of the eye: to the crease of the upper lid,
+not to the brow."""
+
 JOINTS = "joints_rad"
 """Block of the rotations of joints."""
 
@@ -171,3 +179,18 @@ def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
     every = (face_model.triangles.cpu().long() * place).sum(dim=1)
     found = torch.cat([torch.isin(every, front), torch.tensor([False])])
     return found.to(face_model.triangles.device)
+
+
+def _is_about_eyes(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
+    """Triangles of the mean face within an ellipse about each eye, of its width."""
+    vertices = face_model.mean_shape.reshape(-1, 3)[:, :2]
+    landmarks = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))[0, :, :2]
+    inside = vertices.new_zeros(len(vertices), dtype=torch.bool)
+    if len(landmarks) == 68:
+        for outer, inner in EYE_CORNERS:
+            corners = landmarks[[outer, inner]]
+            half = (corners[0] - corners[1]).norm() / 2
+            axes = half * half.new_tensor(ABOUT_EYES)
+            inside |= ((vertices - corners.mean(dim=0)) / axes).square().sum(dim=1) < 1
+    found = inside[face_model.triangles.long()].all(dim=1)
+    return torch.cat([found, found.new_zeros(1)])

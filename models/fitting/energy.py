@@ -11,7 +11,8 @@
 
 with rho(e) = tau log(1 + e / tau), tau = `robust_colour`: small differences count by their size,
 those of hair, glasses and hands ever less. An infinite tau gives the terms of the trainer
-(`models.losses`).
+(`models.losses`). About the eyes tau is `dark_lids` times as large where the photo is the darker:
+what the face model lacks there, lashes, rims and shadows of lids, is dark, and so is an open eye.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.landmarks import INNER, JAW, LIDS
@@ -35,13 +36,32 @@ def landmark_shares(weights: FitWeights) -> Float[Tensor, " 68"]:
     return shares / shares.sum().clamp(min=1e-12)
 
 
-def robust(distance: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+def pixel_costs(
+    residuals: Float[Tensor, "batch pixels 3"],
+    about_eyes: Bool[Tensor, "batch pixels"],
+    weights: FitWeights,
+) -> tuple[Float[Tensor, "batch pixels"], Float[Tensor, "batch pixels"]]:
+    """What pixels cost, and the weights of their squared residuals: `robust` of each.
+
+    Args:
+        residuals: rendering minus photo, in [-1, 1].
+        about_eyes: which pixels show the surroundings of an eye, or the eye.
+        weights: of the terms.
+    """
+    distance, tau = torch.linalg.vector_norm(residuals, dim=-1), weights.robust_colour
+    if weights.dark_lids == 1 or math.isinf(tau):
+        return robust(distance, tau)
+    darker = about_eyes & (residuals.detach().sum(dim=-1) > 0)
+    return robust(distance, torch.where(darker, weights.dark_lids * tau, tau))
+
+
+def robust(distance: Tensor, tau: float | Tensor) -> tuple[Tensor, Tensor]:
     """rho(e) of colour distances, and rho'(e) / e, the weight of a pixel's squared residual.
 
     The weight is bounded where the distance vanishes, so that no pixel rules the others.
     """
     least = distance.clamp(min=LEAST_DISTANCE)
-    if math.isinf(tau):
+    if isinstance(tau, float) and math.isinf(tau):
         return distance, least.reciprocal()
     return tau * torch.log1p(distance / tau), (least * (1 + distance / tau)).reciprocal()
 

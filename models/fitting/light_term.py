@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.fitting.energy import robust
-from models.fitting.photometric import PixelView, colour_distance
+from models.fitting.energy import pixel_costs
+from models.fitting.photometric import PixelView
 from models.fitting.pixel_rows import Mixer
 from models.fitting.terms import NormalEquations
 from models.lighting import light_coefficients
@@ -59,6 +59,7 @@ class LightTerm:
         self._by_light = at(albedo[..., None] * harmonics)  # (B, M, 3, 9)
         self._photo = view.photo
         self._shares = view.shares
+        self._about_eyes = view.about_eyes
         self._weights = weights
 
     def look(self, coefficients: Coefficients) -> LitPixels:
@@ -69,7 +70,7 @@ class LightTerm:
 
     def energy(self, view: LitPixels) -> Float[Tensor, " batch"]:
         """The photometric term, weighted."""
-        cost, _ = robust(colour_distance(view.residuals), self._weights.robust_colour)
+        cost, _ = pixel_costs(view.residuals, self._about_eyes, self._weights)
         return self._weights.w_photo * (cost * self._shares).sum(dim=1)
 
     def equations(self, view: LitPixels) -> NormalEquations:
@@ -77,7 +78,7 @@ class LightTerm:
 
         Each channel has its own light, so that they are three systems of nine.
         """
-        _, weight = robust(colour_distance(view.residuals), self._weights.robust_colour)
+        _, weight = pixel_costs(view.residuals, self._about_eyes, self._weights)
         roots = (self._weights.w_photo * self._shares * weight).sqrt()[..., None]
         rows = self._by_light * (roots * view.shows)[..., None]
         channels = [

@@ -33,7 +33,7 @@ from torch import Tensor
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS, FaceDerivatives
-from models.fitting.energy import robust
+from models.fitting.energy import pixel_costs
 from models.fitting.focal import FOCAL, camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
@@ -116,6 +116,8 @@ class PixelView:
     """Rendering, clipped to what a photo can show, minus photo."""
     attention: Float[Tensor, "batch pixels"]
     """Skin probability; 0 where nothing is compared."""
+    about_eyes: Bool[Tensor, "batch pixels"]
+    """Whether they show an eye or what surrounds it."""
     shows: Bool[Tensor, "batch pixels 3"]
     """Where the rendering is not clipped, and so has a derivative."""
     index: Int[Tensor, "batch pixels"]
@@ -202,6 +204,7 @@ class PhotometricTerm:
             photo=photo,
             residuals=colours.clamp(0, 1) - photo,
             attention=attention.gather(1, index),
+            about_eyes=self._tables.is_about_eyes[ids.gather(1, index)],
             shows=(colours > 0) & (colours < 1),
             index=index,
             corners=model.triangles[ids.gather(1, index).clamp(min=0)].long(),
@@ -222,12 +225,12 @@ class PhotometricTerm:
 
     def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""
-        cost, _ = robust(colour_distance(view.residuals), self._weights.robust_colour)
+        cost, _ = pixel_costs(view.residuals, view.about_eyes, self._weights)
         return self._weights.w_photo * (cost * view.shares).sum(dim=1)
 
     def equations(self, view: PixelView) -> NormalEquations:
         """Of the squared residuals, each with the weight that its robust cost gives it now."""
-        _, weight = robust(colour_distance(view.residuals), self._weights.robust_colour)
+        _, weight = pixel_costs(view.residuals, view.about_eyes, self._weights)
         roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
         residuals = (roots * view.residuals).flatten(1)
         factors = self._factors(view, roots * view.shows)
@@ -333,11 +336,6 @@ def _at(values: Tensor, index: Int[Tensor, "batch most"]) -> Tensor:
     """Rows (B, M, ...) of values (B, P, ...)."""
     item = torch.arange(len(values), device=values.device)[:, None]
     return values[item, index]
-
-
-def colour_distance(residuals: Float[Tensor, "batch pixels 3"]) -> Float[Tensor, "batch pixels"]:
-    """Euclidean, over the channels."""
-    return torch.linalg.vector_norm(residuals, dim=-1)
 
 
 def _rendered_gradients(

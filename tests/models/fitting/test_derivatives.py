@@ -7,7 +7,9 @@ import torch
 
 from models.face_model import FaceModel, FaceModelData
 from models.fitting.derivatives import FaceDerivatives, LandmarkTables, shape_columns
+from options.face_options import FaceModelOptions
 from tests.models.fitting.faces import by_steps, with_contour
+from util.assets import load_face_model
 
 
 def test_tables_are_the_derivatives_about_the_mean_face(tiny_face_model: FaceModel):
@@ -36,6 +38,22 @@ def test_the_front_is_found_among_all_triangles(tiny_face_model: FaceModel):
     chosen = {tuple(row) for row in model.triangles[is_front[:-1]].tolist()}
     assert chosen == wanted
     assert 0 < len(wanted) < len(model.triangles)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_what_surrounds_an_eye(level: int):
+    """Of the open model: lids and eyeballs, neither brows nor nose."""
+    model = load_face_model(FaceModelOptions(face_model=f"open@{level}"))
+    found = FaceDerivatives.of(model).is_about_eyes
+    assert found.shape == (len(model.triangles) + 1,) and not found[-1]
+    inside = torch.zeros(model.vertex_count, dtype=torch.bool)
+    inside[model.triangles[found[:-1]].long()] = True
+    share = {name: inside[region].double().mean() for name, region in model.regions.items()}
+    assert share["lids"] > 0.9 and share["iris"] == 1 and share["lips"] == 0
+    assert share["brows"] < 0.1
+    # As many left as right of the nose.
+    across = model.mean_shape.reshape(-1, 3)[inside, 0]
+    assert (across > 0).sum() == (across < 0).sum()
 
 
 @pytest.mark.parametrize("slides", [False, True])

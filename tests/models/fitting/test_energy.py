@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.fitting.energy import LEAST_DISTANCE, landmark_shares, robust
+from models.fitting.energy import LEAST_DISTANCE, landmark_shares, pixel_costs, robust
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 
 
@@ -45,6 +45,34 @@ def test_what_is_far_off_counts_ever_less():
     assert near > 0.95 * 0.01 and far < 0.25
 
 
+def test_what_is_too_dark_about_the_eyes_counts_less():
+    generator = torch.Generator().manual_seed(3)
+    residuals = 0.3 * torch.randn(2, 50, 3, generator=generator, dtype=torch.float64)
+    about_eyes = torch.arange(50) % 2 == 0
+    weights = FitWeights(robust_colour=0.2, dark_lids=0.1)
+    costs = pixel_costs(residuals, about_eyes.expand(2, -1), weights)
+    # The photo is darker than the rendering where their difference is above zero.
+    darker = (residuals.mean(dim=-1) > 0) & about_eyes
+    assert 0.1 < darker.double().mean() < 0.4
+    distance = residuals.square().sum(dim=-1).sqrt()
+    for found, near, usual in zip(
+        costs, robust(distance, 0.02), robust(distance, 0.2), strict=True
+    ):
+        torch.testing.assert_close(found[darker], near[darker])
+        torch.testing.assert_close(found[~darker], usual[~darker])
+        assert (near < usual).all()
+
+
+@pytest.mark.parametrize("changed", [{"dark_lids": 1.0}, {"robust_colour": math.inf}])
+def test_nothing_is_suspect_where_the_weights_say_so(changed: dict[str, float]):
+    weights = FitWeights(**changed)  # type: ignore[arg-type]
+    residuals = torch.linspace(-0.5, 0.5, 33).reshape(1, 11, 3)
+    everywhere = torch.ones(1, 11, dtype=torch.bool)
+    costs = pixel_costs(residuals, everywhere, weights)
+    usual = robust(residuals.square().sum(dim=-1).sqrt(), weights.robust_colour)
+    torch.testing.assert_close(costs, usual)
+
+
 def test_shares_of_landmarks():
     shares = landmark_shares(FitWeights(w_jaw=0.5, w_mouth=4.0, w_lids=3.0))
     assert shares.sum().item() == pytest.approx(1)
@@ -69,6 +97,8 @@ def test_shares_of_landmarks():
         ({"w_jaw": math.nan}, "--w_jaw is nan"),
         ({"w_not_skin": 1.5}, r"--w_not_skin is 1.5.*between 0 and 1"),
         ({"robust_colour": 0.0}, r"--robust_colour is 0.*or inf"),
+        ({"dark_lids": 0.0}, "--dark_lids is 0; it must be above 0"),
+        ({"dark_lids": math.inf}, "--dark_lids is inf"),
     ],
 )
 def test_weights_that_reward_errors_are_refused(wrong: dict[str, Any], message: str):

@@ -15,6 +15,7 @@ from models.fitting.adam import fit_adam
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, PyramidLevel, StageReport
 from models.fitting.gauss_newton import StepRules
 from models.fitting.problem import Evaluation, FitProblem
+from models.landmarks import LID_PAIRS
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import pose_face, shape_face
@@ -339,6 +340,36 @@ def test_a_gpu_fits_as_the_cpu_does(tiny_face_model: FaceModel, photo: FaceBatch
         assert on_gpu.coefficients.identity.is_cuda
         for one, two in zip(on_cpu.stages, on_gpu.stages, strict=True):
             torch.testing.assert_close(end_of(two).cpu(), end_of(one), rtol=0.02, atol=0)
+
+
+def test_dark_lids_do_not_open_eyes():
+    """What is drawn on lids, as lashes and shadows are, is hardly explained by wider eyes."""
+    from util.assets import load_face_model
+
+    model = load_face_model(FaceModelOptions(face_model="open@0"))
+    truth = model.layout.zeros(1)
+    photo = photo_of(model, truth)
+    points = landmarks_of(model, truth)[0]
+    painted = photo.images.clone()
+    for eye in (36, 42):
+        left, right = (int(points[eye + k, 0]) for k in (0, 3))
+        top = int(points[eye + 1 : eye + 3, 1].mean())
+        painted[:, :, top - 8 : top, left - 3 : right + 3] *= 0.5
+
+    def opened(images: Tensor, weights: FitWeights) -> float:
+        batch = replace(photo, images=images, landmarks_px=None)
+        levels = (PyramidLevel(2, StepRules(most=10)),)
+        fit = fitter_of(model, weights).fit(batch, levels, start=truth)
+        found = landmarks_of(model, fit.coefficients)[0]
+        gaps = [found[below, 1] - found[above, 1] for above, below in LID_PAIRS]
+        true = [points[below, 1] - points[above, 1] for above, below in LID_PAIRS]
+        return float(torch.stack(gaps).mean() / torch.stack(true).mean())
+
+    plain = replace(HELD_LOOSELY, robust_colour=0.1, self_shadow=False)
+    alike = opened(painted, replace(plain, dark_lids=1.0))
+    suspect = opened(painted, replace(plain, dark_lids=0.1))
+    assert opened(photo.images, plain) == pytest.approx(1, abs=0.05)
+    assert alike > 1.4 and abs(suspect - 1) < 0.25 * (alike - 1)
 
 
 def test_real_geometry_is_recovered():

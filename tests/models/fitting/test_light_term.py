@@ -9,10 +9,9 @@ import torch
 
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.fitting.energy import robust
+from models.fitting.energy import pixel_costs
 from models.fitting.fitter import LIGHT_RULES, FaceFitter
 from models.fitting.light_term import LightTerm
-from models.fitting.photometric import colour_distance
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from tests.models.fitting.faces import moved, photo_of, random_face
@@ -57,7 +56,7 @@ def test_equations_are_those_of_autograd(fitter: FaceFitter, truth: Coefficients
     at = lit_by(view.coefficients, 0.1)
     for weights in (fitter.weights, replace(fitter.weights, robust_colour=float("inf"))):
         term = LightTerm(view, weights)
-        _, frozen = robust(colour_distance(term.look(at).residuals), weights.robust_colour)
+        _, frozen = pixel_costs(term.look(at).residuals, view.about_eyes, weights)
         roots = (weights.w_photo * view.shares * frozen).sqrt()[..., None]
         gamma = at.gamma.clone().requires_grad_()
         weighted = (roots * term.look(replace(at, gamma=gamma)).residuals).flatten(1)

@@ -30,7 +30,7 @@ from models.stages import pose_face, shape_face
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 from tests.models.fitting.faces import by_steps, moved, photo_of, random_face, render
 
-WEIGHTS = FitWeights(w_photo=1.3, robust_colour=0.2)
+WEIGHTS = FitWeights(w_photo=1.3, robust_colour=0.2, dark_lids=1.0)
 
 
 @dataclass(frozen=True)
