@@ -5,7 +5,8 @@ of a donor, which has everything:
 
 1. a similarity carries the landmarks that both have as near as it can;
 2. a smooth warp (thin-plate spline) closes what is left, so that lips meet lips;
-3. every vertex takes the values of the donor's nearest surface point.
+3. eyeballs are laid sphere on sphere, or lids that differ would make ellipses of irises;
+4. every vertex takes the values of the donor's nearest surface point.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ def transfer_appearance(
             a mesh whose eyes are part of its skin: it takes what is nearest.
     """
     laid = lay_over(vertices, landmarks[INNER], mean_landmarks(donor)[INNER])
+    if eyeballs is not None and _EYEBALLS in donor.regions:
+        laid = _with_eyes_laid(donor, vertices, laid, eyeballs, landmarks[NOSE_TIP, 0])
     on_donor = _nearest_of_kind(donor, laid, eyeballs)
     front = np.zeros(len(donor.mean_shape), bool)
     front[donor.front_triangles] = True
@@ -192,10 +195,33 @@ def lay_over(points: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.n
     return laid + warp(laid)
 
 
+def _with_eyes_laid(
+    donor: FaceModelData,
+    vertices: np.ndarray,
+    laid: np.ndarray,
+    eyeballs: np.ndarray,
+    middle: float,
+) -> np.ndarray:
+    """Step 3: eyeballs (V,) beside x = `middle` brought onto the donor's by centre and radius.
+
+    Vertices that make no sphere stay where they are `laid` (V, 3).
+    """
+    moved = laid.copy()
+    of_donor, shape = donor.regions[_EYEBALLS], donor.mean_shape
+    for side in (-1, 1):
+        own = eyeballs & (side * (vertices[:, 0] - middle) > 0)
+        others = shape[of_donor & (side * shape[:, 0] > 0)]
+        if all(np.linalg.matrix_rank(p - p[:1], tol=1e-3) == 3 for p in (vertices[own], others)):
+            source, target = fit_sphere(vertices[own]), fit_sphere(others)
+            scale = target.radius / source.radius
+            moved[own] = target.centre + scale * (vertices[own] - source.centre)
+    return moved
+
+
 def _nearest_of_kind(
     donor: FaceModelData, points: np.ndarray, eyeballs: np.ndarray | None
 ) -> SurfacePoints:
-    """Step 3: eyeballs look at eyeballs, skin at skin, never into a cavity."""
+    """Step 4: eyeballs look at eyeballs, skin at skin, never into a cavity."""
     nothing = np.zeros(len(donor.mean_shape), bool)
     of_eyes = np.asarray(donor.regions.get(_EYEBALLS, nothing))[donor.triangles]
     inside = np.any([donor.regions.get(name, nothing) for name in _CAVITIES], axis=0)

@@ -40,7 +40,7 @@ from util.text import decode_text
 
 NAME = "ict"
 LICENCE = "MIT (ICT-FaceKit); albedo CC0-1.0 (open face model)"
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 """Raised whenever the same meshes become another model."""
 
 _DM_PER_CM = 0.1

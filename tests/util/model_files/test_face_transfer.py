@@ -18,6 +18,7 @@ from util.model_files.face_transfer import (
     transfer_appearance,
     transfer_landmarks,
 )
+from util.point_fits import fit_sphere
 
 
 @pytest.mark.parametrize("columns", [100, 80, 3])
@@ -68,6 +69,24 @@ def test_eyeballs_take_from_eyeballs_and_skin_from_skin(tiny_face_data: FaceMode
     np.testing.assert_allclose(found.mean_albedo[eyeballs], 1)
     np.testing.assert_allclose(found.mean_albedo[~eyeballs], 0.25)
     assert not found.skin_mask[eyeballs].any()
+
+
+def test_irises_stay_round_behind_other_lids(open_face_data: FaceModelData):
+    """A face whose lids are wider open, and whose eyes are larger balls."""
+    donor = open_face_data
+    eyeballs = donor.regions["eyeballs"]
+    other = donor.mean_shape.astype(np.float64)
+    height = other[eyeballs, 1].mean()
+    other[~eyeballs, 1] = height + 1.15 * (other[~eyeballs, 1] - height)
+    landmarks = mean_landmarks(replace(donor, mean_shape=other))
+    for side in (-1, 1):
+        ball = eyeballs & (side * other[:, 0] > 0)
+        centre = fit_sphere(other[ball]).centre
+        other[ball] = centre + 1.1 * (other[ball] - centre) + [0.01 * side, 0.02, 0]
+    found = transfer_appearance(donor, other, landmarks, eyeballs)
+    np.testing.assert_allclose(
+        found.mean_albedo[eyeballs], donor.mean_albedo[eyeballs], rtol=0, atol=1e-3
+    )
 
 
 def test_landmarks_of_the_open_model_are_found_on_it_again(open_face_data: FaceModelData):
