@@ -15,6 +15,7 @@ import torch
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.synthetic.lighting import turn_light
+from models.camera import rotation_matrix
 from models.kernels import kernel
 from models.parameters import ParameterLayout
 
@@ -45,9 +46,7 @@ def turn(sample: FaceSample, layout: ParameterLayout, angle_rad: float) -> FaceS
     """Rotate a picture about its centre, and its truth with it.
 
     The camera's axis goes through the picture's centre, so that rotating the picture by phi is
-    rotating the scene about that axis: roll grows, the translation turns in x and y, and the
-    light's direction turns. Of its harmonics those of equal |m| turn among themselves, by phi or
-    2 phi (`turn_light`).
+    rotating the scene about that axis: roll grows, and translation and light turn.
 
     Args:
         sample: with or without mask, landmarks, coefficients.
@@ -168,15 +167,14 @@ def turn_coefficients(
     """Coefficients (P,) of a face whose picture was rotated clockwise about its centre."""
     # Roll turns from x to y, which points up: anticlockwise as seen in the picture.
     phi = -angle_rad
-    sine, cosine = math.sin(phi), math.cos(phi)
+    rotation = rotation_matrix(torch.tensor([[0.0, 0.0, phi]], dtype=torch.float64))[0]
     turned = coefficients.copy()
     # 1. R = Rz(roll) Ry Rx: turning about z adds to the roll.
     turned[layout.slices["angles_rad"].start + 2] += phi
     # 2. Translation.
-    x = layout.slices["translation_dm"].start
-    turned[x] = cosine * coefficients[x] - sine * coefficients[x + 1]
-    turned[x + 1] = sine * coefficients[x] + cosine * coefficients[x + 1]
+    part = layout.slices["translation_dm"]
+    turned[part] = rotation.numpy() @ coefficients[part]
     # 3. Light.
     part = layout.slices["gamma"]
-    turned[part] = turn_light(coefficients[part], phi)
+    turned[part] = turn_light(coefficients[part], rotation)
     return turned

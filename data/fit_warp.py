@@ -15,8 +15,8 @@ import torch
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import turn_coefficients
+from data.synthetic.lighting import turn_light
 from models.camera import Camera, rotation_angles, rotation_matrix
-from models.lighting import turned_harmonics
 from models.parameters import ParameterLayout
 
 
@@ -81,7 +81,7 @@ def shift_coefficients(
     centre = torch.tensor([0.0, 0.0, camera.distance_dm], dtype=torch.float64)
     translation = torch.from_numpy(coefficients[parts["translation_dm"]]).double()
     moved[parts["translation_dm"]] = (centre + turn @ (translation - centre)).numpy()
-    moved[parts["gamma"]] = _turn_light(coefficients[parts["gamma"]], turn)
+    moved[parts["gamma"]] = turn_light(coefficients[parts["gamma"]], turn)
     return moved
 
 
@@ -110,13 +110,3 @@ def _rotation_between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
     zero = torch.zeros((), dtype=w.dtype)
     cross = torch.stack([zero, -w[2], w[1], w[2], zero, -w[0], -w[1], w[0], zero]).reshape(3, 3)
     return torch.eye(3, dtype=w.dtype) + cross + cross @ cross / (1 + start @ end)
-
-
-def _turn_light(gamma: np.ndarray, rotation: torch.Tensor) -> np.ndarray:
-    """Light (27,) turned with the scene: what shone on normal n shines on Q n.
-
-    B(n) light' = B(Q^-1 n) light for every n.
-    """
-    light = torch.from_numpy(gamma).double().reshape(3, 9)
-    # The constant light, which gamma leaves out, looks the same from everywhere.
-    return (light @ turned_harmonics(rotation.mT[None])[0].T).reshape(-1).numpy()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from models.lighting import AMBIENT, sh_basis
+from models.lighting import AMBIENT, sh_basis, turned_harmonics
 
 
 def brighten(gamma: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -22,20 +22,19 @@ def brighten(gamma: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return light.reshape(-1).astype(gamma.dtype)
 
 
-def turn_light(gamma: np.ndarray, phi: float) -> np.ndarray:
-    """Light (27,) turned about the z axis by phi, from x to y.
+def turn_light(gamma: np.ndarray, rotation: torch.Tensor) -> np.ndarray:
+    """Light (27,) turned with the scene: what shone on normal n shines on R n.
 
-    A function f(n) of direction turns into f(R^-1 n). The basis (`models.lighting.sh_basis`) has
-    pairs in which x and y take part alike: (-x, -y) are 3 and 1; (-xz, -yz) are 7 and 5;
-    ((x^2 - y^2) / 2, xy) are 8 and 4, which turn by 2 phi. 0, 2 and 6 depend on z alone.
+    B(n) light' = B(R^-1 n) light for every n.
+
+    Args:
+        gamma: (27,)
+        rotation: R (3, 3), float64.
     """
-    light = gamma.reshape(3, 9)
-    turned = light.copy()
-    for cosine_like, sine_like, times in ((3, 1, 1), (7, 5, 1), (8, 4, 2)):
-        c, s = math.cos(times * phi), math.sin(times * phi)
-        turned[:, cosine_like] = c * light[:, cosine_like] - s * light[:, sine_like]
-        turned[:, sine_like] = s * light[:, cosine_like] + c * light[:, sine_like]
-    return turned.reshape(-1)
+    light = torch.from_numpy(gamma).double().reshape(3, 9)
+    # The constant light, which gamma leaves out, looks the same from everywhere.
+    turned = light @ turned_harmonics(rotation.mT[None])[0].T
+    return turned.reshape(-1).numpy().astype(gamma.dtype)
 
 
 def lamp_coefficients(direction: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from data.flist_dataset import read_list
 from data.images import read_image, read_mask, write_image
@@ -416,11 +417,9 @@ def test_brighten_scales_irradiance() -> None:
 
 def test_turned_light_falls_on_turned_normals_alike() -> None:
     gamma = np.random.default_rng(0).normal(0, 0.2, 27)
-    normals, phi = unit_vectors(50), 0.7
-    cosine, sine = np.cos(phi), np.sin(phi)
-    rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    normals, rotation = unit_vectors(50), Rotation.from_rotvec([0.4, -0.3, 0.7]).as_matrix()
     before = sh_basis(torch.from_numpy(normals)).numpy() @ gamma.reshape(3, 9).T
-    turned = turn_light(gamma, phi).reshape(3, 9)
+    turned = turn_light(gamma, torch.from_numpy(rotation)).reshape(3, 9)
     after = sh_basis(torch.from_numpy(normals @ rotation.T)).numpy() @ turned.T
     np.testing.assert_allclose(after, before, atol=1e-12)
 
