@@ -59,6 +59,12 @@ class FitWeights:
     of glasses and strands of hair would be explained by eyes that are wide open. 1 makes no
     difference between dark and bright."""
 
+    clean_colour: float = 0.03
+    """Mean colour distance below which a photo is believed more: where the face explains it so
+    well, as it does clean renders, w_photo grows with the inverse of the distance's square, up to
+    4 times. 0 believes all photos alike. It is looked at after each level of pixels but the last,
+    so that `fast`, which has one, knows nothing of it."""
+
     def __post_init__(self) -> None:
         """Refuse weights that reward errors."""
         for name, value in vars(self).items():
@@ -89,6 +95,7 @@ PUBLIC_WEIGHTS = FitWeights(
     self_shadow=False,
     robust_colour=math.inf,
     dark_lids=1.0,
+    clean_colour=0.0,
 )
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""
 

@@ -13,6 +13,7 @@ with rho(e) = tau log(1 + e / tau), tau = `robust_colour`: small differences cou
 those of hair, glasses and hands ever less. An infinite tau gives the terms of the trainer
 (`models.losses`). About the eyes tau is `dark_lids` times as large where the photo is the darker:
 what the face model lacks there, lashes, rims and shadows of lids, is dark, and so is an open eye.
+Of photos that the face explains well w_photo is a multiple (`trust`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,26 @@ def pixel_costs(
         return robust(distance, tau)
     darker = about_eyes & (residuals.detach().sum(dim=-1) > 0)
     return robust(distance, torch.where(darker, weights.dark_lids * tau, tau))
+
+
+def trust(energies: Float[Tensor, " batch"], weights: FitWeights) -> Float[Tensor, " batch"]:
+    """How many times w_photo counts for photos that faces explain so well, 1 to `MOST_TRUST`.
+
+    Least squares weigh by the inverse of the variance. That of most photos is what hair, light and
+    skin show and no face model knows, whatever the shape, and is in w_photo.
+
+    Args:
+        energies: of the photometric term, weighted.
+        weights: of the terms.
+    """
+    if not weights.w_photo:
+        return torch.ones_like(energies)
+    distances = (energies / weights.w_photo).clamp(min=LEAST_DISTANCE)
+    return (weights.clean_colour / distances).square().clamp(1, MOST_TRUST)
+
+
+MOST_TRUST = 4.0
+"""Times w_photo."""
 
 
 def robust(distance: Tensor, tau: float | Tensor) -> tuple[Tensor, Tensor]:

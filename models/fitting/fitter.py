@@ -21,6 +21,7 @@ from models.batch import FaceBatch
 from models.camera import Camera, rotation_angles
 from models.face_model import FaceModel
 from models.fitting.derivatives import FaceDerivatives
+from models.fitting.energy import trust
 from models.fitting.focal import FOCAL, settle_focal, start_focal, with_focal
 from models.fitting.gauss_newton import Minimum, StepRules, minimise
 from models.fitting.landmark_term import LandmarkTerm
@@ -28,7 +29,7 @@ from models.fitting.light_term import LightTerm
 from models.fitting.photometric import PhotoLevel, PhotometricTerm, RenderedFaces
 from models.fitting.priors import Quadratic, focal_prior, priors
 from models.fitting.problem import Evaluation, FitProblem
-from models.fitting.terms import Term
+from models.fitting.terms import Scaled, Term
 from models.landmarks import INNER
 from models.parameters import Coefficients, ParameterLayout
 from models.pose import pose_from_points
@@ -87,7 +88,7 @@ class StageReport:
     name: str
     energies: Mapping[str, Float[Tensor, " batch"]]
     """Weighted terms by name at its end. Those of the photo are comparable only within a stage:
-    each sees pixels of another size."""
+    each sees pixels of another size, and believes the photo as the one before has found it."""
     first: Float[Tensor, " batch"]
     """Energy at its start."""
     tried: Int[Tensor, " batch"]
@@ -204,6 +205,8 @@ class FaceFitter:
             reports.append(StageReport.of(name, minimum))
             return minimum.evaluation.coefficients
 
+        believed: Tensor | None = None
+
         if start is None:
             assert batch.landmarks_px is not None
             terms = self.landmark_terms(batch.landmarks_px, shared)
@@ -218,7 +221,11 @@ class FaceFitter:
             now = start_focal(now) if focal else now
         for level in levels:
             terms = shaded.photo_terms(batch, level.stride, shared=shared)
+            if believed is not None:
+                terms = terms.with_term("photo", Scaled(terms.by_name["photo"], believed))
             now = run(f"photo_{level.stride}", now, terms, level.rules)
+            left = reports[-1].energies["photo"]
+            believed = trust(left if believed is None else left / believed, self.weights)
         if shaded is not self:
             now = self.recolour(batch, levels[-1].stride, now, shared)
         camera, settled = settle_focal(self.camera, now)

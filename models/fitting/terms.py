@@ -37,6 +37,12 @@ class NormalEquations:
         """Of the energy |r|^2 / 2: H = J^T J, gradient = J^T r; weights are in rows and r."""
         return cls(rows.mT @ rows, (rows.mT @ residuals[..., None])[..., 0])
 
+    def times(self, factors: Float[Tensor, " batch"]) -> NormalEquations:
+        """Of the energy of each face times a factor."""
+        return NormalEquations(
+            factors[:, None, None] * self.hessian, factors[:, None] * self.gradient
+        )
+
 
 @runtime_checkable
 class Cost(Protocol):
@@ -58,3 +64,23 @@ class Term(Cost, Protocol):
     def equations(self, view: Any, /) -> NormalEquations:
         """Second-order model of the cost."""
         ...
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A term that counts so many times, for each face its own."""
+
+    term: Term
+    factors: Float[Tensor, " batch"]
+
+    def look(self, coefficients: Coefficients) -> Any:
+        """As the term."""
+        return self.term.look(coefficients)
+
+    def energy(self, view: Any, /) -> Float[Tensor, " batch"]:
+        """The term's times the factors."""
+        return self.factors * self.term.energy(view)
+
+    def equations(self, view: Any, /) -> NormalEquations:
+        """The term's times the factors."""
+        return self.term.equations(view).times(self.factors)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.fitting.energy import LEAST_DISTANCE, landmark_shares, pixel_costs, robust
+from models.fitting.energy import LEAST_DISTANCE, landmark_shares, pixel_costs, robust, trust
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 
 
@@ -71,6 +71,16 @@ def test_nothing_is_suspect_where_the_weights_say_so(changed: dict[str, float]):
     costs = pixel_costs(residuals, everywhere, weights)
     usual = robust(residuals.square().sum(dim=-1).sqrt(), weights.robust_colour)
     torch.testing.assert_close(costs, usual)
+
+
+def test_photos_are_believed_by_what_is_left_of_them():
+    weights = FitWeights(w_photo=5.0, clean_colour=0.03)
+    distances = torch.tensor([0.0, 0.01, 0.015, 0.02, 0.03, 0.3])
+    found = trust(5.0 * distances, weights)
+    assert found.tolist() == pytest.approx([4, 4, 4, 2.25, 1, 1])
+    alike = torch.ones(6)
+    assert torch.equal(trust(5.0 * distances, FitWeights(clean_colour=0.0)), alike)
+    assert torch.equal(trust(torch.zeros(6), FitWeights(w_photo=0.0)), alike)
 
 
 def test_shares_of_landmarks():

@@ -165,7 +165,7 @@ def test_no_start_makes_the_energy_rise(
 
 def test_presets_are_ordered_by_energy(tiny_face_model: FaceModel, photo: FaceBatch):
     """Each costs less than the one before, seen at the photo's own pixels."""
-    fitter = fitter_of(tiny_face_model)
+    fitter = fitter_of(tiny_face_model, FitWeights(clean_colour=0.0))
     costs = [fitter.fit(photo, ()).coefficients]
     costs += [
         fitter.fit(photo, PRESETS[name]).coefficients for name in ("fast", "balanced", "best")
@@ -173,6 +173,34 @@ def test_presets_are_ordered_by_energy(tiny_face_model: FaceModel, photo: FaceBa
     terms = fitter.photo_terms(photo, 1)
     energies = torch.stack([fitter.minimise(found, terms, LOOK).first for found in costs])
     assert (energies.diff(dim=0) < 0).all()
+
+
+def test_photos_that_are_explained_well_are_believed():
+    """With landmarks that are off, clean renders are fitted the better, noisy ones as before."""
+    from util.assets import load_face_model
+
+    model = load_face_model(FaceModelOptions(face_model="open@0"))
+    truth = random_face(model, 3)
+    photo = photo_of(model, truth)
+    true = photo.landmarks_px
+    assert true is not None
+    noise = torch.Generator().manual_seed(4)
+    landmarks = true + 2 * torch.randn(3, 68, 2, generator=noise)
+    grain = 0.3 * torch.randn(photo.images.shape, generator=noise)
+    clean = replace(photo, landmarks_px=landmarks)
+    noisy = replace(clean, images=(photo.images + grain).clamp(0, 1))
+    believing, alike = (
+        fitter_of(model, FitWeights(self_shadow=False, clean_colour=size)) for size in (0.03, 0.0)
+    )
+    levels = (PyramidLevel(4, StepRules(most=4)), PyramidLevel(4, StepRules(most=6)))
+
+    def off(fitter: FaceFitter) -> Tensor:
+        found = fitter.fit(clean, levels).coefficients
+        return (landmarks_of(model, found) - true).norm(dim=-1).mean(dim=1)
+
+    assert (off(believing) < 0.85 * off(alike)).all()
+    one, two = (fitter.fit(noisy, levels).coefficients for fitter in (believing, alike))
+    blocks_close(one, two, atol=0)
 
 
 def test_a_batch_is_fitted_as_its_faces_alone(tiny_face_model: FaceModel, photo: FaceBatch):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from models.fitting.terms import NormalEquations
+from models.face_model import FaceModel
+from models.fitting.terms import NormalEquations, Scaled
+from models.parameters import Coefficients
 
 
 def test_equations_of_squares_are_the_derivatives_of_half_of_them():
@@ -29,3 +31,33 @@ def test_equations_add_up():
     both = one + two
     assert torch.equal(both.hessian, one.hessian + two.hessian)
     assert torch.equal(both.gradient, one.gradient + two.gradient)
+
+
+class Squares:
+    """A term of fixed rows."""
+
+    def __init__(self) -> None:
+        self.rows, self.residuals = torch.randn(2, 5, 3), torch.randn(2, 5)
+
+    def look(self, coefficients: Coefficients) -> int:
+        return len(coefficients)
+
+    def energy(self, view: int, /) -> torch.Tensor:
+        return view * self.residuals.square().sum(dim=1) / 2
+
+    def equations(self, view: int, /) -> NormalEquations:
+        return NormalEquations.of_squares(self.rows, view * self.residuals)
+
+
+def test_each_face_has_its_own_factor(tiny_face_model: FaceModel):
+    """As if its residuals were the root of it as large."""
+    plain, rooted = Squares(), Squares()
+    factors = torch.tensor([1.0, 3.0])
+    rooted.rows = plain.rows * factors.sqrt()[:, None, None]
+    rooted.residuals = plain.residuals * factors.sqrt()[:, None]
+    scaled = Scaled(plain, factors)
+    view = scaled.look(tiny_face_model.layout.zeros(2))
+    torch.testing.assert_close(scaled.energy(view), rooted.energy(view))
+    found, expected = scaled.equations(view), rooted.equations(view)
+    torch.testing.assert_close(found.hessian, expected.hessian)
+    torch.testing.assert_close(found.gradient, expected.gradient)
