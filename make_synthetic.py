@@ -41,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     face_model, message = choose_face_model(options[FaceModelOptions])
     print(f"Face model: {message}")
     for made, where in make(wanted, face_model):
-        print(f"{made.wanted} faces in {where}: {made.made} made, {made.wanted - made.made} kept")
         if not made.wanted:
-            print(f"Part {wanted.shard} has none of them: parts share faces out by tens")
+            print(f"Part {wanted.shard} has no faces in {where}: parts share them out by tens")
+            continue
+        print(f"{made.wanted} faces in {where}: {made.made} made, {made.wanted - made.made} kept")
         for sentence in made.bad_pictures:
             print(f"Background left out: {sentence}")
     if wanted.shard:

@@ -127,7 +127,7 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         write_options(options, folder, "train")
     where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
     print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
-    for text in filter(None, (notice, faces.notice, val_faces.notice)):
+    for text in filter(None, (notice, faces.notice, val_faces.notice, model.notice)):
         print(text)
 
     bad_images = (faces.bad_images, val_faces.bad_images)

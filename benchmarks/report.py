@@ -5,6 +5,7 @@ python -m benchmarks.report
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -46,6 +47,7 @@ TERMS = ("feat", "color", "lm", "reg", "gamma", "reflc", "t_shape", "t_pose", "t
 
 def main() -> None:
     """Print milliseconds and bytes of each page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     face_model = FaceModel(read_face_model(OPEN_FACE_MODEL))
     with tempfile.TemporaryDirectory() as folder:

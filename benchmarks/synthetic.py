@@ -8,7 +8,7 @@ one process a core; starting these is left out, since it weighs nothing in a set
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,8 +39,11 @@ CASES: dict[str, tuple[Callable[[FaceModel], Photographer], MapChoice]] = {
 
 def main() -> None:
     """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faces", type=int, nargs="?", default=600, help="faces of each case")
+    arguments = parser.parse_args()
     workers = usable_cores()
-    chunks = max(int(sys.argv[1]) if len(sys.argv) > 1 else 600, 3 * CHUNK * workers) // CHUNK
+    chunks = max(arguments.faces, 3 * CHUNK * workers) // CHUNK
     face_model = load_face_model(FaceModelOptions("open"))
     print(f"{face_model.card}, {chunks * CHUNK} faces a case, {workers} processes")
     first = None

@@ -90,15 +90,17 @@ def loader_deaths_named() -> Iterator[None]:
         deaths = [e for e in causes(error) if "DataLoader worker (pid" in str(e)]
         if not deaths:
             raise
-        raise InputError(
-            f"a process that loads images was ended by the system ({_first_line(deaths[0])}); too "
-            "little memory is the usual cause. Go on from the last checkpoint by --continue_train, "
-            "with a smaller --num_threads or --batch_size"
-        ) from error
+        raise _death(deaths[0]) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
+def _death(said: BaseException) -> InputError:
+    """That a process that loads images has died, in words for users."""
+    first_line = str(said).strip().partition("\n")[0].rstrip(".")
+    return InputError(
+        f"a process that loads images was ended by the system ({first_line or 'no answer'}); too "
+        "little memory is the usual cause. Go on from the last checkpoint by --continue_train, "
+        "with a smaller --num_threads or --batch_size"
+    )
 
 
 class FaceLoader:
@@ -217,7 +219,23 @@ class FaceLoader:
             # What this process has left for its collector, a forked one would have to free: of a
             # video's decoder it would wait for threads that it does not have, for ever.
             gc.collect()
-        yield from self.bad_images.watch(self._batches)
+        yield from self.bad_images.watch(self._loaded())
+
+    def _loaded(self) -> Iterator[tuple[FaceBatch | InputError, list[tuple[int, str]]]]:
+        """What the workers send.
+
+        Raises:
+            InputError: the connection to one of them broke, since it died.
+        """
+        try:
+            yield from self._batches
+        except (EOFError, ConnectionError) as error:
+            # The sockets of a killed process are closed before it counts as dead, on a busy machine
+            # long before: torch, which finds it alive, takes that for an error of another kind.
+            # What a worker itself has met comes with its own traceback.
+            if not self._batches.num_workers or "in DataLoader worker process" in str(error):
+                raise
+            raise _death(error) from error
 
 
 @dataclass

@@ -40,6 +40,8 @@ class BaseModel(ABC):
         self.schedules: list[Schedule] = []
         self.losses: dict[str, Tensor] = {}
         """Weighted terms of the last step, the total under "all"; scalars."""
+        self.notice = ""
+        """What the user should know before the first step; may be empty."""
         self.ranks = ALONE
         """The processes that train this model together."""
         self.share = WHOLE

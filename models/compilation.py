@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from util.errors import InputError
+
+NOTICE = "Compiling the network (--compile): the first steps take a minute"
+"""For the user, before the first of them."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -24,7 +32,11 @@ def compiled(
         function: such as a network's forward pass.
         device: where it computes.
         ranks: number of the processes that train together.
+
+    Raises:
+        InputError: there is no compiler.
     """
+    _check_compiler(device)
     if device.type != "cuda" or ranks > 1:
         return torch.compile(function)
     graphs = torch.compile(function, mode="reduce-overhead")
@@ -36,3 +48,22 @@ def compiled(
         return graphs(*args, **kwargs)
 
     return call
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Refuse where torch would find none: in the first step, with a page of its own words."""
+    language, variable = "C++", "CXX"
+    # What torch looks for; on GPUs Triton does.
+    usual = {"darwin": ("clang++",), "win32": ("cl",)}.get(sys.platform, ("g++",))
+    if device.type == "cuda":
+        if sys.platform == "win32":
+            return  # it brings its own
+        language, variable, usual = "C", "CC", ("gcc", "clang")
+    chosen = os.environ.get(variable)
+    if any(shutil.which(name) for name in ((chosen,) if chosen else usual)):
+        return
+    looked_for = f"{variable} is {chosen}" if chosen else f"looked for {' and '.join(usual)}"
+    raise InputError(
+        f"--compile needs a {language} compiler, and none was found ({looked_for}); install one, "
+        f"name yours by the environment variable {variable}, or leave --compile out"
+    )

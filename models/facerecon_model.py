@@ -20,7 +20,7 @@ from models.assets import ModelAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
 from models.camera import Camera
-from models.compilation import compiled
+from models.compilation import NOTICE, compiled
 from models.drawing import side_by_side
 from models.losses import LANDMARK_WEIGHTS
 from models.networks.dlib_backbone import DlibBackbone
@@ -117,6 +117,7 @@ class FaceReconModel(BaseModel):
         """Compile the R-Net where `--compile` is given."""
         if self._compile:
             self._compute = compiled(self.net_recon.predict, self.device, ranks)
+            self.notice = NOTICE
 
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""

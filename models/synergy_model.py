@@ -15,7 +15,7 @@ from torch import Tensor
 from models.assets import SynergyAssets
 from models.base_model import BaseModel
 from models.batch import FaceBatch
-from models.compilation import compiled
+from models.compilation import NOTICE, compiled
 from models.drawing import BLUE, RED, draw_landmarks
 from models.precision import autocast_dtype, gradient_scaler
 from models.schedule import Schedule, create_optimizer
@@ -83,6 +83,7 @@ class SynergyModel(BaseModel):
         """Compile the regressor where `--compile` is given."""
         if self._compile:
             self._regress = compiled(self.net.regress, self.device, ranks)
+            self.notice = NOTICE
 
     def set_input(self, batch: FaceBatch) -> None:
         """Take a batch onto the device."""

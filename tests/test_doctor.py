@@ -196,6 +196,35 @@ def test_runs_are_read(
     assert "train.py, test.py, fit.py" in shown[-1] and "once a run" not in shown[-1]
 
 
+@pytest.mark.parametrize("is_any", [False, True])
+def test_a_run_that_is_not_there_is_said(
+    is_any: bool, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+):
+    there = "there are no runs in ./checkpoints"
+    if is_any:
+        request.getfixturevalue("trained")
+        there = "the runs of ./checkpoints are faces"
+    doctor.main([*ARGV, "--name", "nobody"])
+    shown = lines(capsys)
+    assert line_of(shown, "checkpoints/nobody") == (
+        f"  missing  checkpoints/nobody: no such run (--name nobody); {there}; give another --name "
+        "or --checkpoints_dir, or train it with train.py"
+    )
+    assert "test.py (once checkpoints/nobody is trained)" in shown[-1]
+
+
+def test_a_checkpoint_that_is_not_there_is_said(
+    trained: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+):
+    assert trained.is_file()
+    doctor.main([*ARGV, "--name", "faces", "--epoch", "99"])
+    assert any("epoch_99.pth does not exist" in line for line in lines(capsys))
+    doctor.main([*ARGV, "--name", "faces", "--epoch", "20"])
+    shown = lines(capsys)
+    assert line_of(shown, "checkpoints/faces").startswith("  ok") and "once a" not in shown[-1]
+
+
 def test_the_packages_are_those_of_pyproject():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (block,) = re.findall(r"^dependencies = \[\n(.*?)^\]", text, re.M | re.S)

@@ -66,12 +66,13 @@ def test_parts_of_a_small_set_each_have_some(tmp_path, monkeypatch, capsys) -> N
     flags = ["--layout", "ddfa", "--n", "12", "--n_val", "1", "--out", "d", "--num_workers", "0"]
     for part, made, said in (
         ("0/2", 10, ["10 faces in d/train_aug_120x120", "1 faces in d/aflw2000_data"]),
-        ("1/2", 12, ["2 faces in d/train_aug_120x120", "Part 1/2 has none of them"]),
+        ("1/2", 12, ["2 faces in d/train_aug_120x120", "Part 1/2 has no faces in d/aflw"]),
     ):
         make_synthetic.main([*flags, "--shard", part])
         assert len(list((tmp_path / "d/train_aug_120x120").glob("*.jpg"))) == made
-        shown = capsys.readouterr().out
+        shown, bars = capsys.readouterr()
         assert all(words in shown for words in said)
+        assert "\n0 faces" not in shown and "0face [" not in bars
     assert not (tmp_path / "d/3dmm_data").exists()
     make_synthetic.main([*flags, "--merge"])
     assert "12 faces in d/train_aug_120x120: 0 made, 12 kept" in capsys.readouterr().out

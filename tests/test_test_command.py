@@ -29,7 +29,7 @@ from util.errors import InputError
 from util.photos import network_run
 from util.photos.face_result import FaceResult
 from util.photos.photo_run import Overlay, report_network
-from util.photos.results import ResultWriter, SummaryRow
+from util.photos.results import NO_BETTER, ResultWriter, SummaryRow
 from util.training.checkpoint import load_checkpoint, save_checkpoint
 from util.training.training_state import Progress, save_training
 
@@ -105,6 +105,7 @@ def test_a_folder_of_photos(
     assert float(summary["a.png"]["yaw_deg"]) == pytest.approx(np.rad2deg(0.1), abs=1e-3)
     # The mean face was rendered: the yardstick finds it again, the turned one is further off.
     assert float(summary["a.png"]["nme_inner_mean_face"]) < 0.01
+    assert summary["a.png"]["message"] == NO_BETTER
     assert 0.01 < float(summary["a.png"]["nme_inner"]) < 0.2
     shown = capsys.readouterr().out
     assert "2 of 4 photos reconstructed" in shown
@@ -250,9 +251,9 @@ def test_each_overlay_is_its_photos_and_drawn_by_the_chosen_renderer(
     found = rows(trained.parent / "results" / "three" / "epoch_20_000000")
     assert backends == {"torch"}
     assert [(name, row["status"], row["message"]) for name, row in found.items()] == [
-        ("a.png", "ok", "no a_photo.jpg: no paint"),
-        ("b.png", "ok", ""),
-        ("c.png", "ok", ""),
+        ("a.png", "ok", f"{NO_BETTER}; no a_photo.jpg: no paint"),
+        ("b.png", "ok", NO_BETTER),
+        ("c.png", "ok", NO_BETTER),
     ]
 
 
@@ -300,6 +301,14 @@ def test_a_network_better_than_the_mean_face_is_not_blamed(
 
     assert "no better than the mean face" not in shown(0.03)
     assert "no better than the mean face" in shown(0.04)
+
+
+def test_the_row_of_a_face_says_that_the_mean_face_is_as_good():
+    row = SummaryRow("a.jpg", "ok", nme_inner=0.04, nme_inner_mean_face=0.04, message="no map")
+    assert row.judged().message == f"no map; {NO_BETTER}" and row.judged().status == "ok"
+    for inner, mean_face in ((0.03, 0.04), (0.04, None), (None, 0.04)):
+        row = SummaryRow("a.jpg", "ok", nme_inner=inner, nme_inner_mean_face=mean_face)
+        assert row.judged() is row
 
 
 def test_without_any_face_the_run_fails_but_reports(trained: Path, photos: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,26 @@ def test_two_steps_of_the_real_training(folder: Path, open_face_model: FaceModel
     for term in ("all", "color", "lm", "reg", "gamma", "reflc"):
         assert f" {term}: " in log
     assert "nan" not in log
+
+
+def test_compiling_is_said_once_or_refused_before_anything_is_written(
+    folder: Path,
+    open_face_model: FaceModel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    flist = make_photos(folder / "photos", open_face_model)
+    lists = ["--flist", str(flist), "--flist_val", str(flist), "--data_root", str(folder)]
+    argv = [*FACES, *RUN, *lists, "--n_epochs", "2", "--compile"]
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler"):
+        train.main(argv)
+    assert not (folder / "checkpoints").exists()
+    monkeypatch.setenv("CXX", sys.executable)  # a program, which is all that is looked for
+    capsys.readouterr()
+    train.main(argv)
+    assert capsys.readouterr().out.count("Compiling the network (--compile)") == 1
 
 
 def test_tar_shards_train_as_their_folder_does(folder: Path, open_face_model: FaceModel):

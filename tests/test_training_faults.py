@@ -125,6 +125,14 @@ def test_a_read_only_folder_is_named_before_the_training(tmp_path: Path):
     assert "step" not in result.stderr and "Traceback" not in result.stderr
 
 
+def command_line(process: str) -> bytes:
+    """Empty if it has ended: Python also starts `uname` and the like, once and for a moment."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_loader_is_explained_and_costs_nothing_saved(tmp_path: Path):
     argv = ["--name", "a", "--num_threads", "1", "--n_epochs", "100000", "--save_latest_freq", "1"]
@@ -141,8 +149,7 @@ def test_a_killed_loader_is_explained_and_costs_nothing_saved(tmp_path: Path):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
-    # Python also starts `uname` and the like, once and for a moment.
-    loaders = [c for c in children if b"train.py" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    loaders = [child for child in children if b"train.py" in command_line(child)]
     os.kill(int(loaders[-1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -34,7 +34,7 @@ from models.camera import Camera
 from models.face_model import FaceModel
 from models.renderer import resolve_backend
 from models.stages import reconstruct
-from options.base_options import BaseOptions
+from options.base_options import BaseOptions, run_folder
 from options.data_options import DetectionOptions
 from options.face_options import NAMED_FACE_MODELS, FaceModelOptions, RenderOptions
 from options.flags import ParsedOptions
@@ -359,6 +359,24 @@ def runs(options: ParsedOptions) -> Iterator[Finding]:
                 yield _run(folder, epochs, options)
             except InputError as error:
                 yield Finding("wrong", str(folder), _after(folder, error))
+    if options.given("name"):
+        yield from _missing_run(options, [folder for folder in folders if list_checkpoints(folder)])
+
+
+def _missing_run(options: ParsedOptions, trained: list[Path]) -> Iterator[Finding]:
+    """That the run of `--name`, or the checkpoint of `--epoch`, is not there."""
+    base, folder = options[BaseOptions], run_folder(options)
+    if folder in trained:
+        try:
+            resolve_checkpoint(folder, base.epoch)
+        except InputError as error:
+            yield Finding("missing", str(folder), str(error))
+        return
+    there = f"there are no runs in {base.checkpoints_dir}"
+    if trained:
+        there = f"the runs of {base.checkpoints_dir} are {', '.join(run.name for run in trained)}"
+    remedy = "give another --name or --checkpoints_dir, or train it with train.py"
+    yield Finding("missing", str(folder), f"no such run (--name {base.name}); {there}; {remedy}")
 
 
 def _run(folder: Path, epochs: list[str], options: ParsedOptions) -> Finding:
@@ -422,7 +440,9 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
         return len(named) >= len(subjects) and all(state == "ok" for state in named)
 
     face, drawn = works("face model", "output"), works("renderer")
-    trained = [finding for finding in report["Your runs"] if finding.state == "ok"]
+    runs = report["Your runs"]
+    trained = any(finding.state == "ok" for finding in runs)
+    named = [finding.subject for finding in runs if finding.state == "missing"]
     commands = {
         "data_preparation.py": works("landmark detector", "output"),
         "make_synthetic.py": face,
@@ -435,6 +455,8 @@ def what_works(report: dict[str, list[Finding]]) -> tuple[bool, str]:
         "export.py": face,
     }
     once_trained = [] if trained else ["once a run is trained"]
+    if named:
+        once_trained = [f"once {named[0]} is trained"]
     conditions = {
         "test.py": once_trained,
         "app.py": _extras("app.py"),

@@ -151,7 +151,7 @@ def make_faces(
     wanted = sum(len(chunk.indices(start)) for start in starts)
     workers = usable_cores() if options.num_workers is None else options.num_workers
     made, bad = 0, {}
-    with tqdm(total=wanted, unit="face", disable=not progress) as bar:
+    with tqdm(total=wanted, unit="face", disable=not (progress and wanted)) as bar:
         bar.update(wanted - sum(len(chunk.indices(start)) for start in missing))
         for start, result in map_in_processes(chunk, missing, min(workers, len(missing))):
             if isinstance(result, WorkerDied):

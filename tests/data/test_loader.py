@@ -3,7 +3,7 @@
 import gc
 import random
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +41,16 @@ class Numbers(FaceDataset):
             raise InputError(f"photo {index} is bad")
         landmarks = self.random(index).uniform(0, 8, (68, 2))
         return FaceSample(np.full((8, 8, 3), index, np.uint8), f"{index}", landmarks)
+
+
+class Failing:
+    """In the place of torch's loader: its first batch is an error."""
+
+    def __init__(self, error: Exception, num_workers: int) -> None:
+        self.error, self.num_workers = error, num_workers
+
+    def __iter__(self) -> Iterator[None]:
+        raise self.error
 
 
 def order(loader: FaceLoader) -> list[int]:
@@ -325,6 +335,29 @@ def test_the_template_dataset_runs() -> None:
         assert image.shape == (3, 32, 32)
         assert (image[:, 0, 0] == 0).all()
         assert image[:, 16, 16].max() > 0
+
+
+@pytest.mark.parametrize("broken", [EOFError(), ConnectionResetError(104, "reset by peer")])
+def test_a_connection_that_breaks_is_a_loader_that_died(broken: Exception) -> None:
+    """Its sockets close before torch can see it dead, which then says no more than this."""
+    faces = loader(workers=1)
+    faces._batches = Failing(broken, num_workers=1)  # pyright: ignore
+    with pytest.raises(InputError, match=r"loads images was ended by the system.*--continue_train"):
+        list(faces)
+
+
+@pytest.mark.parametrize(
+    ("broken", "workers"),
+    [
+        (ConnectionResetError("Caught ConnectionResetError in DataLoader worker process 0."), 1),
+        (ConnectionResetError("of a disk in the network"), 0),
+    ],
+)
+def test_what_a_dataset_meets_is_no_loader_that_died(broken: Exception, workers: int) -> None:
+    faces = loader(workers=workers)
+    faces._batches = Failing(broken, workers)  # pyright: ignore
+    with pytest.raises(ConnectionResetError, match=r"in DataLoader worker|of a disk"):
+        list(faces)
 
 
 def test_every_dataset_names_its_options() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -283,8 +284,10 @@ def test_a_compiled_network_is_the_same_one(
         return call
 
     monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setenv("CXX", sys.executable)  # a program, which is all that is looked for
     model = make(tiny_face_model, OptimiserOptions(lr=1e-3, compile=True))
     plain = make(tiny_face_model)
+    assert "the first steps take a minute" in model.notice and not plain.notice
     plain.net_recon.load_state_dict(model.state()["net_recon"])
     batch = make_batch(model, supervised=False)
     for one in (model, plain):

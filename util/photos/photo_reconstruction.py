@@ -43,14 +43,15 @@ def reconstruct_faces(
         )
         model.show(solved)
     assert model.reconstruction is not None and model.batch.landmarks_px is not None
-    yield from face_results(
+    for result, row in face_results(
         model.face_model,
         model.camera,
         faces,
         model.batch,
         model.reconstruction,
         model.landmark_origin,
-    )
+    ):
+        yield result, row.judged()
 
 
 def to_batch(faces: Sequence[PhotoFace], model: FaceReconModel) -> FaceBatch:

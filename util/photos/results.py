@@ -29,6 +29,8 @@ from util.photos.pixel_face import map_files
 from util.reports.contact_sheet import CONTACT_SHEET, write_contact_sheet
 from util.reports.report_parts import REPORT_ENDING
 
+NO_BETTER = "landmarks no better than those of the mean face in the pose of the five points"
+
 
 @dataclass(frozen=True)
 class SummaryRow:
@@ -51,6 +53,13 @@ class SummaryRow:
     yaw_deg: float | None = None
     roll_deg: float | None = None
     message: str = ""
+
+    def judged(self) -> SummaryRow:
+        """With a message where a network's landmarks are no nearer than the yardstick's."""
+        inner, mean_face = self.nme_inner, self.nme_inner_mean_face
+        if inner is None or mean_face is None or inner < mean_face:
+            return self
+        return replace(self, message="; ".join(filter(None, (self.message, NO_BETTER))))
 
 
 _COLUMNS = [field.name for field in fields(SummaryRow)]

@@ -238,7 +238,7 @@ class FaceWriter:
                 yaw_deg=yaw,
                 roll_deg=roll,
                 message=message,
-            )
+            ).judged()
             result = self._reconstruction(
                 face,
                 image,

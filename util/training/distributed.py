@@ -42,8 +42,9 @@ _TIMEOUT = timedelta(minutes=30)
 # What gloo, NCCL and the store say of another end that is gone or silent; the classes of their
 # errors do not tell it from other failures.
 _LOST = re.compile(
-    r"connection (was )?(likely )?(closed|reset|refused|aborted)|closed by peer|broken pipe"
-    r"|timed out|timeout|communicator was aborted|remote (process|worker|server)|ncclRemoteError",
+    r"connection (was )?(likely )?(closed|reset|refused|aborted)|closed by peer|socket closed"
+    r"|broken pipe|timed out|timeout|communicator was aborted|remote (process|worker|server)"
+    r"|ncclRemoteError",
     re.IGNORECASE,
 )
 

@@ -24,6 +24,9 @@ _POLL_SECONDS = 0.1
 # Processes that lose their peers say so within this time; then they are told to end, then made to.
 _NOTICE_SECONDS = 1.0
 _END_SECONDS = 5.0
+# One that fails is gone for its peers before it has ended, on a busy machine by seconds: its
+# sockets are closed first.
+_REASON_SECONDS = 20.0
 
 
 def processes_to_start(gpu_ids: str, world_size: int, use_ddp: bool, place: Place | None) -> int:
@@ -109,6 +112,7 @@ def run_processes(command: Sequence[str], count: int, port: int = 0) -> None:
                     return
                 time.sleep(_POLL_SECONDS)
             _wait(children, _NOTICE_SECONDS)
+            _wait_for_reason(children)
             _report(children)
         except KeyboardInterrupt:
             # The terminal sends it to all of them, and they may be finishing a file.
@@ -137,6 +141,16 @@ def _wait(children: Sequence[_Child], seconds: float) -> None:
     """Until all have ended, at most so long."""
     end = time.monotonic() + seconds
     while any(child.code is None for child in children) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_for_reason(children: Sequence[_Child]) -> None:
+    """While all that failed only lost a peer: until that one has ended too."""
+    end = time.monotonic() + _REASON_SECONDS
+    while time.monotonic() < end:
+        codes = [child.code for child in children]
+        if None not in codes or any(code not in (None, 0, PEER_LOST) for code in codes):
+            return
         time.sleep(_POLL_SECONDS)
 
 

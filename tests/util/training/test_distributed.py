@@ -129,6 +129,7 @@ def test_places_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
         "[pair.cc:553] Connection closed by peer [127.0.0.1]:21390. This is typically caused by",
         "[pair.cc:537] Read error [127.0.0.1]:17817: Connection reset by peer.",
         "[tcp/pair.cc] Write error: Broken pipe",
+        "[tcp/pair.cc:501] Socket closed [127.0.0.1]:21390",
         "Timed out waiting 1800000ms for recv operation to complete",
         "The client socket has timed out after 1800000ms while trying to connect to (host, 1)",
         "NCCL error: remote process exited or there was a network error, ncclRemoteError",

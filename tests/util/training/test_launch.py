@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
     ("task", "code", "shown"),
     [
         ("defect", 1, "ZeroDivisionError: a bug in process 1"),
+        ("slow_to_end", 1, "ZeroDivisionError: a bug in process 1"),
         ("bad_input", 2, "error: photo 7.png is bad"),
         ("busy", 1, "ZeroDivisionError: a bug in process 1"),
         pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from util.command import run_command
@@ -51,6 +53,16 @@ def defect(folder: Path, ranks: Ranks) -> None:
     ranks.barrier()
 
 
+def slow_to_end(folder: Path, ranks: Ranks) -> None:
+    """The second process has a bug, and has closed its connections seconds before it ends."""
+    del folder
+    if not ranks.is_first:
+        dist.destroy_process_group()
+        atexit.register(time.sleep, 3)
+        raise ZeroDivisionError("a bug in process 1")
+    ranks.barrier()
+
+
 def bad_input(folder: Path, ranks: Ranks) -> None:
     """The second process meets a bad file."""
     del folder
@@ -82,7 +94,8 @@ def forever(folder: Path, ranks: Ranks) -> None:
 
 
 TASKS: dict[str, Callable[[Path, Ranks], None]] = {
-    task.__name__: task for task in (messages, defect, bad_input, killed, busy, forever)
+    task.__name__: task
+    for task in (messages, defect, slow_to_end, bad_input, killed, busy, forever)
 }
 
 
