@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from data.images import is_image_name
+from data.images import is_image_name, is_still_gif
 from data.video_kind import is_video_name
 from options import parse_command
 from options.base_options import BaseOptions
@@ -72,7 +72,8 @@ def with_flags(argv: Sequence[str] | None) -> list[str]:
         )
     # Videos have many endings: a single file that is no picture by its name is taken for one.
     only = Path(paths[0])
-    is_other = len(paths) == 1 and only.is_file() and not is_image_name(only)
+    is_picture = is_image_name(only) or is_still_gif(only)
+    is_other = len(paths) == 1 and only.is_file() and not is_picture
     return ["--v_path" if videos or is_other else "--img_path", *typed]
 
 

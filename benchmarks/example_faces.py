@@ -51,7 +51,7 @@ FIT = FitRecord(
         StageRecord("landmarks", 4, True, 0.5, 0.25, {"landmarks": 0.25}),
         StageRecord("photo_4", 2, False, 2.0, 1.5, {"photo": 1.25, "landmarks": 0.25}),
     ),
-    warnings=("the face is only about 30 pixels wide",),
+    warnings=("the face is small, only about 30 pixels wide",),
 )
 
 

@@ -32,7 +32,7 @@ MIN_SIDE_PX = 16
 
 _HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
 """Of pictures in the container that .mp4 files have too; iPhones take HEIC."""
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF")
 """Pillow decoders that may run, whatever a file is called (some others start programs)."""
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -110,6 +110,11 @@ def is_still_picture(path: Path) -> bool:
             return not getattr(image, "is_animated", False)
     except InputError:
         return False
+
+
+def is_still_gif(path: Path) -> bool:
+    """Whether a file is called as a GIF is, and is there, and does not move."""
+    return path.suffix.lower() == ".gif" and path.is_file() and is_still_picture(path)
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
@@ -207,13 +212,15 @@ def is_image_name(path: Path | str) -> bool:
 def list_images(path: Path | str) -> list[Path]:
     """The pictures of a folder (not of its subfolders), sorted by name; or the one file given.
 
+    That may be a GIF that does not move; of a folder none is taken, for most of them do.
+
     Raises:
         InputError: no such folder or file, nothing in it, or a file of another type.
     """
     path = Path(path)
     endings = " ".join(IMAGE_EXTENSIONS)
     if path.is_file():
-        if not is_image_name(path):
+        if not is_image_name(path) and not is_still_gif(path):
             raise InputError(f"{path} is not a picture; its name must end in one of {endings}")
         return [path]
     if not path.is_dir():

@@ -12,7 +12,14 @@ import numpy as np
 
 from data.alignment import AlignedFace, align_face
 from data.detection import LandmarkDetector
-from data.images import common_folder, list_images, read_image, reduce_image, stems
+from data.images import (
+    common_folder,
+    image_names,
+    list_images,
+    read_image,
+    reduce_image,
+    stems,
+)
 from data.photo_landmarks import choose_landmarks, read_checked
 from data.skin_mask import skin_mask
 from util.errors import InputError
@@ -138,7 +145,7 @@ class PhotoFolder:
             self.paths = sorted({photo for file in path for photo in list_images(file)})
         self.name = self.root.resolve().name
         # Files keep the stems that they have among their neighbours.
-        neighbours = list_images(self.root)
+        neighbours = sorted({*(self.root / name for name in image_names(self.root)), *self.paths})
         names = dict(zip(neighbours, stems(neighbours), strict=True))
         self.stems = [names[p] for p in self.paths]
         self._taken = {stem.casefold() for stem in names.values()}

@@ -166,8 +166,9 @@ def prepare_photo(
     if landmarks is None:
         return Failure(
             "no face",
-            f"{files.image}: no face found; give a clearer photo, or mark the face by five "
-            f"points in {files.detection}",
+            # By how much, as fit.py looks for it, would cost as much as three photos.
+            f"{files.image}: no face found; turn the photo if it stands on its head or lies on its "
+            f"side, give a clearer one, or mark the face by five points in {files.detection}",
         )
     try:
         # A photo that is redone is not finished until its mask is there again, and what was fitted

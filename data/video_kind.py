@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.images import heif_kind, heif_refusal, is_still_picture
+from data.images import heif_kind, heif_refusal, is_still_gif, is_still_picture
 from util.errors import InputError
 from util.model_files.file_kind import foreign_kind, is_text
 
@@ -22,8 +22,9 @@ _JPEGS_IN_A_ROW = (".mjpeg", ".mjpg")
 
 
 def is_video_name(path: Path) -> bool:
-    """Whether a path is called as videos are, and is no folder."""
-    return path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir()
+    """Whether a path is called as videos are, and is no folder, nor a GIF that does not move."""
+    named_so = path.suffix.lower() in VIDEO_ENDINGS and not path.is_dir()
+    return named_so and not is_still_gif(path)
 
 
 def check_video_file(path: Path) -> None:

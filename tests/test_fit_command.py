@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 from scipy.io import loadmat
 
-from data.images import read_image, write_image
+from data.images import read_image, reduce_image, write_image
 from data.landmarks import read_landmarks, write_landmarks
 from models.camera import Camera
 from models.face_model import FaceModel
@@ -274,6 +276,40 @@ def test_photos_that_stand_on_their_head_are_named_and_those_that_lie_are_fitted
     angles = loadmat(folder / "out" / "side.mat")["angle"][0]
     # The rendered face's own roll is 0; radians, counter-clockwise in the picture.
     assert abs(np.degrees(angles[2])) == pytest.approx(90, abs=6)
+
+
+def test_a_gif_that_does_not_move_is_a_photo(photos: Path, folder: Path):
+    """Alone in its folder, and among photos that are named with it."""
+    alone = folder / "alone" / "a.gif"
+    alone.parent.mkdir()
+    with Image.open(photos / "a.png") as picture:
+        picture.save(alone)
+        picture.save(photos / "c.gif")
+    shutil.copytree(photos / "landmarks", alone.parent / "landmarks")
+    shutil.copy(photos / "landmarks" / "a.txt", photos / "landmarks" / "c.txt")
+    command.main([str(alone), "--res_folder", "out", *RUN])
+    command.main([str(photos / "b.png"), str(photos / "c.gif"), "--res_folder", "both", *RUN])
+    for results, names in (("out", {"a.gif"}), ("both", {"b.png", "c.gif"})):
+        found = rows(folder / results)
+        assert found.keys() == names and {row["status"] for row in found.values()} == {"ok"}
+
+
+def test_small_faces_are_said_to_be_small(photos: Path, folder: Path):
+    """In small photos and in large ones."""
+    small = reduce_image(read_image(photos / "a.png"), 48)
+    points = (read_landmarks(photos / "landmarks" / "a.txt") + 0.5) * 48 / 224 - 0.5
+    large = np.zeros((600, 800, 3), np.uint8)
+    large[100:148, 300:348] = small
+    for name, picture, moved in (
+        ("small", small, points),
+        ("large", large, np.add(points, [300, 100])),
+    ):
+        write_image(folder / "few" / f"{name}.png", picture)
+        write_landmarks(folder / "few" / "landmarks" / f"{name}.txt", moved)
+    command.main(["few", "--res_folder", "out", *RUN])
+    found = rows(folder / "out")
+    for name in ("small.png", "large.png"):
+        assert re.search(r"is small, only about [23]\d pixels wide", found[name]["message"])
 
 
 def test_what_makes_a_fit_doubtful_is_said(photos: Path, folder: Path):

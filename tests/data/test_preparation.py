@@ -257,6 +257,7 @@ def test_what_cannot_be_used_is_reported_and_left_where_it_is(
     rows = report(faces)
     assert summary.failures == Counter(kinds.values())
     assert "swapped" in rows["swapped.png"]["reason"]
+    assert "turn the photo if it stands on its head" in rows["noface.png"]["reason"]
     assert "far outside the image" in rows["outside.png"]["reason"]
     assert "done 2, skipped 0, failed 8" in str(summary)
     assert "4 x picture" in str(summary)

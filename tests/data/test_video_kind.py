@@ -35,6 +35,13 @@ def test_names_of_others(tmp_path: Path, name: str):
     assert not is_video_name(tmp_path / name)
 
 
+def test_a_gif_is_a_video_if_it_moves(tmp_path: Path):
+    assert is_video_name(pictures(tmp_path / "moving.gif", 3, "GIF"))
+    assert not is_video_name(pictures(tmp_path / "still.GIF", 1, "GIF"))
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    assert is_video_name(tmp_path / "broken.gif")
+
+
 def test_a_folder_that_is_called_like_a_video_is_none(tmp_path: Path):
     for ending in VIDEO_ENDINGS:
         (tmp_path / f"frames{ending}").mkdir()
@@ -79,7 +86,7 @@ def test_text_is_named_for_what_it_is(tmp_path: Path, content: bytes, message: s
         check_video_file(path)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
 def test_a_single_picture_is_none_whatever_it_is_called(tmp_path: Path, kind: str):
     path = pictures(tmp_path / "talk.mp4", 1, kind)
     with pytest.raises(InputError, match=f"^{path} is a single picture.*give it as a photo"):

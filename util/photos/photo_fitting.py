@@ -401,7 +401,7 @@ def _warnings(face: PhotoFace, crop: Tensor, row: SummaryRow) -> tuple[str, ...]
     alignment = face.face.alignment
     width = FACE_WIDTH_PX / alignment.scale
     if width < SMALL_FACE_PX:
-        found.append(f"the face is only about {width:.0f} pixels wide")
+        found.append(f"the face is small, only about {width:.0f} pixels wide")
     if row.yaw_deg is not None and abs(row.yaw_deg) > LARGE_YAW_DEG:
         found.append(f"the face is turned by {abs(row.yaw_deg):.0f} degrees, half of it is a guess")
     if row.nme_inner is not None and row.nme_inner > LARGE_ERROR:

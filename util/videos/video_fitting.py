@@ -360,6 +360,8 @@ class _Cache:
 
     def __init__(self, folder: Path, job: VideoJob) -> None:
         self._folder = folder
+        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
+        """Folders that were not there, innermost first."""
         make_folder(folder, "res_folder or another --cache_folder")
         marker, mark = folder / "job.json", _fingerprint(job)
         try:
@@ -411,12 +413,14 @@ class _Cache:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete what the cache wrote, and the folder if nothing else is in it."""
+        """Delete what the cache wrote, and the folders made for it if nothing else is in them."""
         for pattern in ("scan_*.npz", "track_*.npz", "person.npz", "job.json"):
             self.forget(pattern)
         self._lock.release(remove=True)
         with suppress(OSError):  # somebody else's files, or the next run's lock, keep it
             self._folder.rmdir()
+            for path in self._made[1:]:  # that of the results, where there are none
+                path.rmdir()
 
     def leave(self) -> None:
         """After a failure: finished parts stay for a later run; without any, nothing does."""

@@ -166,7 +166,7 @@ def test_numbers_have_units_and_energies_their_terms(tiny_face_model: FaceModel)
     assert re.search(r"Yaw</th><td>-22\.9°", text)
     assert re.search(r"Inner landmarks off by</th><td>2\.0 % of the outer-eye distance", text)
     assert re.search(r"Face width[^<]*</th><td>\d+\.\d mm", text)
-    assert "the face is only about 30 pixels wide" in text
+    assert "the face is small, only about 30 pixels wide" in text
     assert re.search(r"after</th><td>0\.25</td><td>1\.5</td>", text)
     assert re.search(r"photo</th><td></td><td>1\.25</td>", text)
     assert "--preset fast" in text and "(none)" not in text

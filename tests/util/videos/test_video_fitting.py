@@ -268,6 +268,12 @@ def test_a_video_without_faces_is_named(job: VideoJob, coarse: FaceModel, tmp_pa
     with pytest.raises(InputError, match=r"empty\.mp4: no face in any of its 6 frames"):
         VideoFitting(replace(job, video=empty.path), tmp_path / "cache").run()
     assert not (tmp_path / "cache").exists()
+    (tmp_path / "mine").mkdir()
+    for place in ("results/of today/cache", "mine/results/cache"):
+        with pytest.raises(InputError, match="no face in any"):
+            VideoFitting(replace(job, video=empty.path), tmp_path / place).run()
+    assert not (tmp_path / "results").exists()
+    assert not any((tmp_path / "mine").iterdir())
 
 
 def test_everything_is_written(fitted: FollowedFace, coarse: FaceModel, tmp_path: Path):
