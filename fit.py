@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from data.images import is_image_name, is_still_gif
+from data.images import is_photo
 from data.video_kind import is_video_name
 from options import parse_command
 from options.base_options import BaseOptions
@@ -70,10 +70,9 @@ def with_flags(argv: Sequence[str] | None) -> list[str]:
             f"other: python fit.py {shlex.quote(videos[0])}, then python fit.py "
             f"{shlex.join(others)}{f', each with {flags}' if flags else ''}"
         )
-    # Videos have many endings: a single file that is no picture by its name is taken for one.
+    # Videos have many endings: a single file that is no photo is taken for one.
     only = Path(paths[0])
-    is_picture = is_image_name(only) or is_still_gif(only)
-    is_other = len(paths) == 1 and only.is_file() and not is_picture
+    is_other = len(paths) == 1 and only.is_file() and not is_photo(only)
     return ["--v_path" if videos or is_other else "--img_path", *typed]
 
 

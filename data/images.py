@@ -112,6 +112,11 @@ def is_still_picture(path: Path) -> bool:
         return False
 
 
+def is_photo(path: Path) -> bool:
+    """Whether a file that is named alone is taken for a photo: by its name, or a still GIF."""
+    return is_image_name(path) or is_still_gif(path)
+
+
 def is_still_gif(path: Path) -> bool:
     """Whether a file is called as a GIF is, and is there, and does not move."""
     return path.suffix.lower() == ".gif" and path.is_file() and is_still_picture(path)
@@ -220,7 +225,7 @@ def list_images(path: Path | str) -> list[Path]:
     path = Path(path)
     endings = " ".join(IMAGE_EXTENSIONS)
     if path.is_file():
-        if not is_image_name(path) and not is_still_gif(path):
+        if not is_photo(path):
             raise InputError(f"{path} is not a picture; its name must end in one of {endings}")
         return [path]
     if not path.is_dir():

@@ -58,7 +58,6 @@ class FitWeights:
     """Multiplies robust_colour where the photo is darker than the face about the eyes: lashes, rims
     of glasses and strands of hair would be explained by eyes that are wide open. 1 makes no
     difference between dark and bright."""
-
     clean_colour: float = 0.03
     """Mean colour distance below which a photo is believed more: where the face explains it so
     well, as it does clean renders, w_photo grows with the inverse of the distance's square, up to

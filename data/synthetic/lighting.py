@@ -31,7 +31,7 @@ def turn_light(gamma: np.ndarray, rotation: torch.Tensor) -> np.ndarray:
         gamma: (27,)
         rotation: R (3, 3), float64.
     """
-    light = torch.from_numpy(gamma).double().reshape(3, 9)
+    light = torch.tensor(gamma, dtype=torch.float64).reshape(3, 9)
     # The constant light, which gamma leaves out, looks the same from everywhere.
     turned = light @ turned_harmonics(rotation.mT[None])[0].T
     return turned.reshape(-1).numpy().astype(gamma.dtype)

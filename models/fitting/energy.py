@@ -53,7 +53,9 @@ def pixel_costs(
     if weights.dark_lids == 1 or math.isinf(tau):
         return robust(distance, tau)
     darker = about_eyes & (residuals.detach().sum(dim=-1) > 0)
-    return robust(distance, torch.where(darker, weights.dark_lids * tau, tau))
+    return robust(
+        distance, torch.full_like(distance, tau).masked_fill(darker, weights.dark_lids * tau)
+    )
 
 
 def trust(energies: Float[Tensor, " batch"], weights: FitWeights) -> Float[Tensor, " batch"]:
