@@ -48,8 +48,8 @@ FIT = FitRecord(
     faces_together=1,
     seconds=0.25,
     stages=(
-        StageRecord("landmarks", 4, True, 0.5, 0.25, {"landmarks": 0.25}),
-        StageRecord("photo_4", 2, False, 2.0, 1.5, {"photo": 1.25, "landmarks": 0.25}),
+        StageRecord("landmarks", 4, True, 0.5, 0.25, {"landmarks": 0.25}, 1.0),
+        StageRecord("photo_4", 2, False, 2.0, 1.5, {"photo": 1.25, "landmarks": 0.25}, 1.0),
     ),
     warnings=("the face is small, only about 30 pixels wide",),
 )

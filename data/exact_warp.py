@@ -14,9 +14,9 @@ import torch
 
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
-from data.synthetic.lighting import turn_light
 from models.camera import rotation_matrix
 from models.kernels import kernel
+from models.lighting import turn_light
 from models.parameters import ParameterLayout
 
 
@@ -176,5 +176,6 @@ def turn_coefficients(
     turned[part] = rotation.numpy() @ coefficients[part]
     # 3. Light.
     part = layout.slices["gamma"]
-    turned[part] = turn_light(coefficients[part], rotation)
+    light = torch.from_numpy(coefficients[part]).double()
+    turned[part] = turn_light(light[None], rotation[None])[0].numpy()
     return turned

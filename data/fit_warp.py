@@ -15,8 +15,8 @@ import torch
 from data.augmentation import Warp
 from data.base_dataset import FaceSample
 from data.exact_warp import turn_coefficients
-from data.synthetic.lighting import turn_light
 from models.camera import Camera, rotation_angles, rotation_matrix
+from models.lighting import turn_light
 from models.parameters import ParameterLayout
 
 
@@ -81,7 +81,8 @@ def shift_coefficients(
     centre = torch.tensor([0.0, 0.0, camera.distance_dm], dtype=torch.float64)
     translation = torch.from_numpy(coefficients[parts["translation_dm"]]).double()
     moved[parts["translation_dm"]] = (centre + turn @ (translation - centre)).numpy()
-    moved[parts["gamma"]] = turn_light(coefficients[parts["gamma"]], turn)
+    light = torch.from_numpy(coefficients[parts["gamma"]]).double()
+    moved[parts["gamma"]] = turn_light(light[None], turn[None])[0].numpy()
     return moved
 
 

@@ -3,8 +3,8 @@
     <folder>/coefficients/a.json          coefficients of the face, fitted in the trainer's crop
     <folder>/doubtful/a.json              why the fit of a photo is not good enough to be a label
 
-Both say which face model and which preset they are of, and which crop of the photo: coefficients
-mean nothing for another model, and are beside the face in another crop.
+Both say which face model, preset and rules of fitting they are of, and which crop of the photo:
+coefficients mean nothing for another model, and are beside the face in another crop.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class LabelMaker:
     """Hash of the face model that gives the coefficients their meaning."""
     preset: str
     """How finely the photo was looked at."""
+    rules: str
+    """Hash of the weights and steps of the fit; empty in files of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def write_label(path: Path, label: FittedLabel) -> None:
         "face_model": label.maker.face_model,
         "fingerprint": label.maker.fingerprint,
         "preset": label.maker.preset,
+        "rules": label.maker.rules,
         "crop": list(label.crop),
         "landmark_error": None if error is None or not math.isfinite(error) else round(error, 5),
     }
@@ -197,7 +200,10 @@ def parse_label(content: bytes, source: str) -> FittedLabel:
         error = values["landmark_error"]
         return FittedLabel(
             LabelMaker(
-                str(values["face_model"]), str(values["fingerprint"]), str(values["preset"])
+                str(values["face_model"]),
+                str(values["fingerprint"]),
+                str(values["preset"]),
+                str(values.get("rules", "")),
             ),
             crop,
             None if error is None else float(error),

@@ -88,6 +88,18 @@ def turned_harmonics(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "bat
     return inverse @ sh_basis(directions @ rotation.mT)
 
 
+def turn_light(
+    gamma: Float[Tensor, "batch 27"], rotation: Float[Tensor, "batch 3 3"]
+) -> Float[Tensor, "batch 27"]:
+    """Light turned with the scene: what shone on normal n shines on R n.
+
+    B(n) light' = B(R^-1 n) light for every n. The constant light, which gamma leaves out, looks the
+    same from everywhere.
+    """
+    turned = gamma.unflatten(1, (3, 9)) @ turned_harmonics(rotation.mT).mT
+    return turned.flatten(1)
+
+
 @cache
 @torch.inference_mode(False)
 def harmonics_by_rotation(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "3 9 9"]:

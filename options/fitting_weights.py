@@ -54,15 +54,16 @@ class FitWeights:
     shadows, as in the public code and in training."""
     robust_colour: float = 0.1
     """Colour distance beyond which a pixel counts ever less; inf counts all alike."""
-    dark_lids: float = 0.1
+    dark_lids: float = 0.2
     """Multiplies robust_colour where the photo is darker than the face about the eyes: lashes, rims
-    of glasses and strands of hair would be explained by eyes that are wide open. 1 makes no
-    difference between dark and bright."""
-    clean_colour: float = 0.03
-    """Mean colour distance below which a photo is believed more: where the face explains it so
-    well, as it does clean renders, w_photo grows with the inverse of the distance's square, up to
-    4 times. 0 believes all photos alike. It is looked at after each level of pixels but the last,
-    so that `fast`, which has one, knows nothing of it."""
+    of glasses and strands of hair would be explained by eyes that are wide open. From 0 to 1, which
+    makes no difference between dark and bright."""
+    trusted_colour: float = 0.04
+    """Mean colour distance, as a share of the photo's mean colour, below which a photo is trusted
+    more: where the face explains it so well, as it does clean renders, w_photo grows with the
+    inverse of the distance's square, up to 4 times. 0 trusts all photos alike. It is looked at
+    after each level of pixels but the last, so that `fast`, which has one, knows nothing of it, nor
+    does --solver adam."""
 
     def __post_init__(self) -> None:
         """Refuse weights that reward errors."""
@@ -73,8 +74,8 @@ class FitWeights:
             raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
         if self.robust_colour == 0:
             raise ValueError("--robust_colour is 0; it must be above 0, or inf")
-        if self.dark_lids == 0:
-            raise ValueError("--dark_lids is 0; it must be above 0")
+        if not 0 < self.dark_lids <= 1:
+            raise ValueError(f"--dark_lids is {self.dark_lids}; it must be above 0, and 1 at most")
 
 
 PUBLIC_WEIGHTS = FitWeights(
@@ -94,7 +95,7 @@ PUBLIC_WEIGHTS = FitWeights(
     self_shadow=False,
     robust_colour=math.inf,
     dark_lids=1.0,
-    clean_colour=0.0,
+    trusted_colour=0.0,
 )
 """Those of the public fitter (github.com/ascust/3DMM-Fitting-Pytorch) in these units."""
 

@@ -225,7 +225,7 @@ def truths(folder: Path) -> list[bytes]:
 
 
 def labels(folder: Path) -> list[bytes]:
-    maker, numbers = LabelMaker("tiny 1 (0123)", "0123", "fast"), np.arange(5, dtype=np.float32)
+    maker, numbers = LabelMaker("tiny 1 (0123)", "0123", "fast", ""), np.arange(5, dtype=np.float32)
     fitted = FittedLabel(maker, (300, 200, 270, 180, 40, -20), 0.02, numbers / 3)
     write_label(folder / "a.json", fitted)
     write_label(folder / "b.json", replace(fitted, coefficients=None, doubt="it is grey"))

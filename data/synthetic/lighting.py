@@ -1,4 +1,4 @@
-"""Harmonics of light: of a lamp, of changed pictures, of shaded skin."""
+"""Harmonics of light: of a lamp, of brighter pictures, of shaded skin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from models.lighting import AMBIENT, sh_basis, turned_harmonics
+from models.lighting import AMBIENT, sh_basis
 
 
 def brighten(gamma: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -20,21 +20,6 @@ def brighten(gamma: np.ndarray, gain: np.ndarray) -> np.ndarray:
     light *= gain[:, None]
     light[:, 0] -= AMBIENT
     return light.reshape(-1).astype(gamma.dtype)
-
-
-def turn_light(gamma: np.ndarray, rotation: torch.Tensor) -> np.ndarray:
-    """Light (27,) turned with the scene: what shone on normal n shines on R n.
-
-    B(n) light' = B(R^-1 n) light for every n.
-
-    Args:
-        gamma: (27,)
-        rotation: R (3, 3), float64.
-    """
-    light = torch.tensor(gamma, dtype=torch.float64).reshape(3, 9)
-    # The constant light, which gamma leaves out, looks the same from everywhere.
-    turned = light @ turned_harmonics(rotation.mT[None])[0].T
-    return turned.reshape(-1).numpy().astype(gamma.dtype)
 
 
 def lamp_coefficients(direction: np.ndarray) -> np.ndarray:

@@ -66,9 +66,9 @@ class PhotoCost:
         ids = view.rendering.fragments.triangle_id.flatten(1).long()
         attention = self._level.attention.flatten(1) * self._tables.is_front[ids]
         residuals = (image.clamp(0, 1) - self._level.images).flatten(2).transpose(1, 2)
-        cost, _ = pixel_costs(residuals, self._tables.is_about_eyes[ids], self._weights)
+        costs = pixel_costs(residuals, self._tables.is_about_eyes[ids], self._weights).costs
         total = attention.sum(dim=1).clamp(min=1.0)
-        return self._weights.w_photo * (cost * attention).sum(dim=1) / total
+        return self._weights.w_photo * (costs * attention).sum(dim=1) / total
 
 
 def costs(fitter: FaceFitter, batch: FaceBatch, stride: int = 1) -> dict[str, Cost]:
@@ -201,7 +201,8 @@ def descend(
         if watch is not None:
             watch(name, last)
     never = torch.zeros_like(first, dtype=torch.bool)
-    return last.coefficients, StageReport(name, last.energies, first, tried, never)
+    ones = torch.ones_like(first)
+    return last.coefficients, StageReport(name, last.energies, first, tried, never, ones)
 
 
 @full_products()

@@ -78,7 +78,7 @@ class FaceDerivatives:
     is_front: Bool[Tensor, " triangles_and_none"]
     """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
     is_about_eyes: Bool[Tensor, " triangles_and_none"]
-    """Which triangles are eyes or surround them, and False."""
+    """Which triangles surround the eyes, and False."""
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
@@ -182,7 +182,11 @@ def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
 
 
 def _is_about_eyes(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
-    """Triangles of the mean face within an ellipse about each eye, of its width."""
+    """Triangles of the mean face within an ellipse about each eye, of its width.
+
+    None of face models without the 68 landmarks, and none of eyeballs where the face model knows
+    them: an iris is dark too, and tells where the eye looks.
+    """
     vertices = face_model.mean_shape.reshape(-1, 3)[:, :2]
     landmarks = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))[0, :, :2]
     inside = vertices.new_zeros(len(vertices), dtype=torch.bool)
@@ -192,5 +196,7 @@ def _is_about_eyes(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]
             half = (corners[0] - corners[1]).norm() / 2
             axes = half * half.new_tensor(ABOUT_EYES)
             inside |= ((vertices - corners.mean(dim=0)) / axes).square().sum(dim=1) < 1
+    if "eyeballs" in face_model.regions:
+        inside &= ~face_model.regions["eyeballs"].to(inside.device)
     found = inside[face_model.triangles.long()].all(dim=1)
     return torch.cat([found, found.new_zeros(1)])

@@ -11,14 +11,15 @@
 
 with rho(e) = tau log(1 + e / tau), tau = `robust_colour`: small differences count by their size,
 those of hair, glasses and hands ever less. An infinite tau gives the terms of the trainer
-(`models.losses`). About the eyes tau is `dark_lids` times as large where the photo is the darker:
-what the face model lacks there, lashes, rims and shadows of lids, is dark, and so is an open eye.
-Of photos that the face explains well w_photo is a multiple (`trust`).
+(`models.losses`). About the eyes tau is less where the photo is the darker, down to `dark_lids` of
+it: what the face model lacks there, lashes, rims and shadows of lids, is dark, and so is an open
+eye. Of photos that the face explains well w_photo is a multiple (`trust`).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,41 +38,62 @@ def landmark_shares(weights: FitWeights) -> Float[Tensor, " 68"]:
     return shares / shares.sum().clamp(min=1e-12)
 
 
+@dataclass(frozen=True)
+class PixelCosts:
+    """What pixels cost, to the second order in their residuals r: gradient w q, Hessian about w."""
+
+    costs: Float[Tensor, "batch pixels"]
+    weights: Float[Tensor, "batch pixels"]
+    """w, rho'(|r|) / |r|, bounded where r vanishes."""
+    pulls: Float[Tensor, "batch pixels 3"]
+    """q: the residuals, and about the eyes what the change of tau with them adds."""
+
+
 def pixel_costs(
     residuals: Float[Tensor, "batch pixels 3"],
     about_eyes: Bool[Tensor, "batch pixels"],
     weights: FitWeights,
-) -> tuple[Float[Tensor, "batch pixels"], Float[Tensor, "batch pixels"]]:
-    """What pixels cost, and the weights of their squared residuals: `robust` of each.
+) -> PixelCosts:
+    """rho of each pixel's residual.
+
+    How far a pixel is suspected of showing what the face model lacks follows the cosine s between
+    its residual and grey u, from none at a right angle to all of `dark_lids` where the photo is
+    darker in all channels alike:
+
+        tau = robust_colour dark_lids^max(s, 0),   d tau = tau log(dark_lids) (u - s r / |r|) dr / |r|
 
     Args:
         residuals: rendering minus photo, in [-1, 1].
-        about_eyes: which pixels show the surroundings of an eye, or the eye.
+        about_eyes: which pixels show what surrounds an eye.
         weights: of the terms.
     """
     distance, tau = torch.linalg.vector_norm(residuals, dim=-1), weights.robust_colour
     if weights.dark_lids == 1 or math.isinf(tau):
-        return robust(distance, tau)
-    darker = about_eyes & (residuals.detach().sum(dim=-1) > 0)
-    return robust(
-        distance, torch.full_like(distance, tau).masked_fill(darker, weights.dark_lids * tau)
-    )
+        return PixelCosts(*robust(distance, tau), residuals)
+    safe = distance.clamp(min=1e-9)
+    grey = 1 / math.sqrt(3)
+    cosine = about_eyes * (grey * residuals.sum(dim=-1) / safe).clamp(min=0)
+    taus = tau * weights.dark_lids**cosine
+    cost, weight = robust(distance, taus)
+    by_tau = cost / taus - distance / (taus + distance)
+    by_cosine = (cosine > 0) * by_tau * taus * math.log(weights.dark_lids)
+    turn = grey - (cosine / safe)[..., None] * residuals
+    return PixelCosts(cost, weight, residuals + (by_cosine / (safe * weight))[..., None] * turn)
 
 
-def trust(energies: Float[Tensor, " batch"], weights: FitWeights) -> Float[Tensor, " batch"]:
+def trust(unexplained: Float[Tensor, " batch"], weights: FitWeights) -> Float[Tensor, " batch"]:
     """How many times w_photo counts for photos that faces explain so well, 1 to `MOST_TRUST`.
 
     Least squares weigh by the inverse of the variance. That of most photos is what hair, light and
     skin show and no face model knows, whatever the shape, and is in w_photo.
 
     Args:
-        energies: of the photometric term, weighted.
+        unexplained: of each photo, as `PhotometricTerm.unexplained` has it; NaN, where nothing is
+            seen, gives 1.
         weights: of the terms.
     """
-    if not weights.w_photo:
-        return torch.ones_like(energies)
-    distances = (energies / weights.w_photo).clamp(min=LEAST_DISTANCE)
-    return (weights.clean_colour / distances).square().clamp(1, MOST_TRUST)
+    factors = (weights.trusted_colour / unexplained.clamp(min=1e-9)).square()
+    return factors.nan_to_num(nan=1.0).clamp(1, MOST_TRUST)
 
 
 MOST_TRUST = 4.0

@@ -70,19 +70,19 @@ class LightTerm:
 
     def energy(self, view: LitPixels) -> Float[Tensor, " batch"]:
         """The photometric term, weighted."""
-        cost, _ = pixel_costs(view.residuals, self._about_eyes, self._weights)
-        return self._weights.w_photo * (cost * self._shares).sum(dim=1)
+        costs = pixel_costs(view.residuals, self._about_eyes, self._weights).costs
+        return self._weights.w_photo * (costs * self._shares).sum(dim=1)
 
     def equations(self, view: LitPixels) -> NormalEquations:
         """Of the squared residuals, each with the weight that its robust cost gives it now.
 
         Each channel has its own light, so that they are three systems of nine.
         """
-        _, weight = pixel_costs(view.residuals, self._about_eyes, self._weights)
-        roots = (self._weights.w_photo * self._shares * weight).sqrt()[..., None]
+        found = pixel_costs(view.residuals, self._about_eyes, self._weights)
+        roots = (self._weights.w_photo * self._shares * found.weights).sqrt()[..., None]
         rows = self._by_light * (roots * view.shows)[..., None]
         channels = [
-            NormalEquations.of_squares(rows[:, :, c], (roots * view.residuals)[..., c])
+            NormalEquations.of_squares(rows[:, :, c], (roots * found.pulls)[..., c])
             for c in range(3)
         ]
         hessian = rows.new_zeros(len(rows), 27, 27)

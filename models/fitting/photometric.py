@@ -117,7 +117,7 @@ class PixelView:
     attention: Float[Tensor, "batch pixels"]
     """Skin probability; 0 where nothing is compared."""
     about_eyes: Bool[Tensor, "batch pixels"]
-    """Whether they show an eye or what surrounds it."""
+    """Whether they show what surrounds an eye."""
     shows: Bool[Tensor, "batch pixels 3"]
     """Where the rendering is not clipped, and so has a derivative."""
     index: Int[Tensor, "batch pixels"]
@@ -147,6 +147,16 @@ class PixelView:
     def shares(self) -> Float[Tensor, "batch pixels"]:
         """Attention over its sum, or over one pixel where it is less."""
         return self.attention / self.attention.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+def unexplained(view: PixelView, weights: FitWeights) -> Float[Tensor, " batch"]:
+    """Mean robust distance of the colours, as a share of the photo's own mean colour.
+
+    So a photo at half its exposure comes to about the same. NaN where no pixel counts.
+    """
+    costs = pixel_costs(view.residuals, view.about_eyes, weights).costs
+    brightness = torch.linalg.vector_norm(view.photo, dim=-1)
+    return (costs * view.attention).sum(dim=1) / (brightness * view.attention).sum(dim=1)
 
 
 class PhotometricTerm:
@@ -225,14 +235,14 @@ class PhotometricTerm:
 
     def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""
-        cost, _ = pixel_costs(view.residuals, view.about_eyes, self._weights)
-        return self._weights.w_photo * (cost * view.shares).sum(dim=1)
+        costs = pixel_costs(view.residuals, view.about_eyes, self._weights).costs
+        return self._weights.w_photo * (costs * view.shares).sum(dim=1)
 
     def equations(self, view: PixelView) -> NormalEquations:
         """Of the squared residuals, each with the weight that its robust cost gives it now."""
-        _, weight = pixel_costs(view.residuals, view.about_eyes, self._weights)
-        roots = (self._weights.w_photo * view.shares * weight).sqrt()[..., None]
-        residuals = (roots * view.residuals).flatten(1)
+        found = pixel_costs(view.residuals, view.about_eyes, self._weights)
+        roots = (self._weights.w_photo * view.shares * found.weights).sqrt()[..., None]
+        residuals = (roots * found.pulls).flatten(1)
         factors = self._factors(view, roots * view.shows)
         by_focal = self._focal_rows(view, roots * view.shows)
         # A few faces at a time: the rows of one take up to 60 MB. Those with joints have tables of

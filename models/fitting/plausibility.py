@@ -22,7 +22,7 @@ _RULES = StepRules(most=15, least_decrease=1e-3, damping=1e-4)
 def left_of_flat(
     fitter: FaceFitter, batch: FaceBatch, coefficients: Coefficients, stride: int = 4
 ) -> Float[Tensor, " batch"]:
-    """Colour distance over that of the same shape in one colour, under the light that suits it.
+    """Colour distance over that of the same shape in one colour, each in the light that suits it.
 
     Brows, eyes and lips where the photo has them lower it; where the landmarks are another face's,
     or the face lies elsewhere or upside down, they are no better than plain skin, and it comes near
@@ -36,12 +36,15 @@ def left_of_flat(
     """
     # Dark eyes are the best evidence of a face: the rule that suspects them in a fit would take it.
     fitter = fitter.weighing(replace(fitter.weights, dark_lids=1.0))
-    weights, layout = fitter.weights, fitter.face_model.layout.only(("gamma",))
-    photo = fitter.photo_term(batch, stride)
-    view = photo.look(coefficients)
+    view = fitter.photo_term(batch, stride).look(coefficients)
     albedo = Mixer(view.corners, view.barycentrics)(view.shaped.albedo)
     mean = (albedo * view.shares[..., None]).sum(dim=1, keepdim=True)
-    flat = LightTerm(view, weights, mean.expand_as(view.shaped.albedo))
-    terms = {**fitter.priors_of(layout), "photo": flat}
-    best = fitter.minimise(coefficients, FitTerms(layout, terms), _RULES)
-    return photo.energy(view) / best.evaluation.energies["photo"].clamp(min=1e-9)
+    layout = fitter.face_model.layout.only(("gamma",))
+
+    def left(albedo: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, " batch"]:
+        photo = LightTerm(view, fitter.weights, albedo)
+        terms = FitTerms(layout, {**fitter.priors_of(layout), "photo": photo})
+        return fitter.minimise(coefficients, terms, _RULES).evaluation.energies["photo"]
+
+    own = view.shaped.albedo
+    return left(own) / left(mean.expand_as(own)).clamp(min=1e-9)

@@ -25,7 +25,7 @@ ALIGNMENT = Alignment((300, 200), 0.9, (150.0, 100.0), (270, 180), 40, -20)
 def label(**changes) -> FittedLabel:
     numbers = np.random.default_rng(0).normal(size=9).astype(np.float32)
     made = FittedLabel(
-        LabelMaker("tiny 1 (0123)", "0123", "fast"), crop_numbers(ALIGNMENT), 0.0123, numbers
+        LabelMaker("tiny 1 (0123)", "0123", "fast", ""), crop_numbers(ALIGNMENT), 0.0123, numbers
     )
     return replace(made, **changes)
 

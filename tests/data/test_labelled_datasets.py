@@ -44,7 +44,7 @@ def add_label(root: Path, model: FaceModel, number: int, **changes) -> None:
     points = model.alignment_points.numpy()
     crop = crop_numbers(Alignment.from_landmarks(landmarks, (230, 240), points))
     flat = np.full(model.layout.size, 0.01 * number, np.float32)
-    maker = LabelMaker(str(model.card), model.card.fingerprint, "fast")
+    maker = LabelMaker(str(model.card), model.card.fingerprint, "fast", "")
     label = FittedLabel(maker, crop, 0.02, flat)
     write_label(root / "coefficients" / f"{stem}.json", replace(label, **changes))
 
@@ -147,7 +147,7 @@ def test_labels_of_another_face_model_are_refused_by_name(photos, tiny_face_mode
 
 def test_tar_files_are_looked_into_before_the_training(photos, tiny_face_model) -> None:
     assert tars(photos, tiny_face_model).notice == ""
-    maker = LabelMaker("large 1 (abcd)", "abcd", "fast")
+    maker = LabelMaker("large 1 (abcd)", "abcd", "fast", "")
     add_label(photos, tiny_face_model, 2, maker=maker)
     with pytest.raises(InputError, match=r"00000002\.coefficients\.json .*large 1 \(abcd\)"):
         tars(photos, tiny_face_model)

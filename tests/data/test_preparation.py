@@ -459,8 +459,8 @@ class GivenFit:
         ]
     )
 
-    def __init__(self, preset: str = "fast", fingerprint: str = "0123") -> None:
-        self.maker = LabelMaker("tiny 1", fingerprint, preset)
+    def __init__(self, preset: str = "fast", fingerprint: str = "0123", rules: str = "1") -> None:
+        self.maker = LabelMaker("tiny 1", fingerprint, preset, rules)
         self.fitted: list[str] = []
 
     def __call__(self, path: Path, image: np.ndarray, landmarks: np.ndarray) -> FittedLabel:
@@ -527,12 +527,12 @@ def test_fits_are_made_once_also_of_photos_prepared_before(tmp_path, dark) -> No
 
 def test_fits_of_another_model_preset_or_crop_are_made_anew(tmp_path, dark) -> None:
     fit(tmp_path, GivenFit())
-    for other in (GivenFit("best"), GivenFit("best", "abcd")):
+    for other in (GivenFit("best"), GivenFit("best", "abcd"), GivenFit("best", "abcd", "2")):
         assert fit(tmp_path, other).done == 3
         assert read_label(dark / "coefficients" / "hopper.json").maker == other.maker
     points = dark / "landmarks" / "hopper.txt"
     write_landmarks(points, read_landmarks(points) + 3)
-    moved = GivenFit("best", "abcd")
+    moved = GivenFit("best", "abcd", "2")
     fit(tmp_path, moved)
     assert moved.fitted == ["hopper.jpg"]
     (dark / "coefficients" / "astronaut.json").write_bytes(b"{")
@@ -551,6 +551,11 @@ def test_fits_of_another_model_preset_or_crop_are_made_anew(tmp_path, dark) -> N
     label.write_text(json.dumps(old), encoding="utf-8")
     fit(tmp_path, moved)
     assert moved.fitted == ["hopper.jpg", "astronaut.png"]
+    del old["rules"]  # a label of a version that does not say how it was fitted
+    label.write_text(json.dumps(old), encoding="utf-8")
+    fit(tmp_path, moved)
+    assert moved.fitted.pop() == "hopper.jpg"
+    assert read_label(label).maker == moved.maker
 
 
 def test_a_fit_that_is_no_longer_doubtful_takes_the_place_of_the_doubt(tmp_path, dark) -> None:

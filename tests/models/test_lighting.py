@@ -19,6 +19,7 @@ from models.lighting import (
     sh_basis,
     sh_basis_gradient,
     shade,
+    turn_light,
     turned_harmonics,
 )
 from models.skeleton import rotation_from_axis_angle
@@ -132,6 +133,14 @@ def test_turned_harmonics_are_those_of_turned_normals():
     normals = unit_vectors(30)
     expected = sh_basis(normals @ turn.mT)
     torch.testing.assert_close(sh_basis(normals) @ turned_harmonics(turn), expected)
+
+
+def test_turned_light_falls_on_turned_normals_alike():
+    turn = rotation_matrix(torch.tensor([[0.4, -1.1, 2.0], [0.0, 0.2, 0.0]], dtype=torch.float64))
+    gamma, normals = 0.2 * torch.randn(2, 27, dtype=torch.float64), unit_vectors(30)
+    before = irradiance(normals.expand(2, -1, -1), gamma)
+    after = irradiance(normals @ turn.mT, turn_light(gamma, turn))
+    torch.testing.assert_close(after, before)
 
 
 def test_harmonics_by_small_rotations():

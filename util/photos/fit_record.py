@@ -26,6 +26,9 @@ class StageRecord:
     energy_after: float
     terms: dict[str, float]
     """Weighted terms of the energy at the end, by name."""
+    trust: float
+    """How many times w_photo counted, 1 or more: of photos that the face explains well it is a
+    multiple, as the stage before has found it."""
 
 
 @dataclass(frozen=True)

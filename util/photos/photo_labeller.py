@@ -12,10 +12,11 @@ from data.fitted_labels import FittedLabel, LabelMaker, crop_numbers
 from data.photo_folder import photo_face
 from models.camera import Camera
 from models.face_model import FaceModel
+from models.fitting.fitter import PRESETS, fit_rules
 from models.parameters import ParameterLayout
 from models.renderer import Renderer
 from options.face_options import FaceModelOptions
-from options.fitting_weights import Preset
+from options.fitting_weights import FitWeights, Preset
 from util.assets import choose_face_model
 from util.photos.photo_fitting import PhotoFitting, face_fitter
 
@@ -39,7 +40,8 @@ class PhotoLabeller:
         self._fitting: PhotoFitting | None = _fitting(face_model, preset)
         self._layout: ParameterLayout = face_model.layout
         card = face_model.card
-        self._maker = LabelMaker(str(card), card.fingerprint, preset)
+        rules = fit_rules(FitWeights(), PRESETS[preset])
+        self._maker = LabelMaker(str(card), card.fingerprint, preset, rules)
         self._standard_points = face_model.alignment_points.numpy()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,7 +49,7 @@ class PhotoLabeller:
 
     @property
     def maker(self) -> LabelMaker:
-        """Face model and preset."""
+        """Face model, preset and rules."""
         return self._maker
 
     @property

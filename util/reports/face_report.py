@@ -330,6 +330,8 @@ def _energies(face: FaceResult) -> str:
         ("after", [_energy(s.energy_after) for s in stages]),
         *((term, [_energy(s.terms.get(term)) for s in stages]) for term in terms),
     ]
+    if any(s.trust != 1 for s in stages):
+        lines.append(("w_photo times", [_energy(s.trust) for s in stages]))
     body = "".join(
         f"<tr><th scope='row'>{escaped(name.replace('_', ' '))}</th>"
         + "".join(f"<td>{cell}</td>" for cell in cells)

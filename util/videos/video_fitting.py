@@ -39,7 +39,7 @@ from data.worker_pool import WorkerDied, WorkerPool
 from models.batch import FaceBatch
 from models.camera import Camera
 from models.fitting.adam import fit_adam
-from models.fitting.fitter import PRESETS, FaceFitter
+from models.fitting.fitter import FIT_VERSION, PRESETS, FaceFitter
 from models.fitting.gauss_newton import StepRules
 from models.fitting.tracking import (
     MOTION,
@@ -436,7 +436,7 @@ def _fingerprint(job: VideoJob) -> str:
     video = {"path": str(job.video.resolve()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
     plain = {key: value for key, value in asdict(job).items() if key not in ("video", "devices")}
     plain["track"].pop("smoothing")  # which comes after the parts
-    plain["format"] = FORMAT_VERSION
+    plain["format"] = [FORMAT_VERSION, FIT_VERSION]
     text = json.dumps({**plain, "video": video}, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
 from data.flist_dataset import read_list
 from data.images import read_image, read_mask, write_image
@@ -17,7 +16,7 @@ from data.synthetic.coefficients import SyntheticTruth, read_truth, write_truth
 from data.synthetic.compositing import background, compose
 from data.synthetic.expressions import PRESETS, sample_angles
 from data.synthetic.generate import Made, RenderChunk, generate
-from data.synthetic.lighting import brighten, lamp_coefficients, turn_light
+from data.synthetic.lighting import brighten, lamp_coefficients
 from data.synthetic.photographer import Photographer
 from data.synthetic.rendering import RenderedFace, SceneRenderer
 from data.synthetic.sampling import FaceSampler, generator
@@ -413,15 +412,6 @@ def test_brighten_scales_irradiance() -> None:
     before = basis @ light_coefficients(torch.from_numpy(gamma)[None])[0]
     after = basis @ light_coefficients(torch.from_numpy(brighten(gamma, gain))[None])[0]
     torch.testing.assert_close(after, before * torch.from_numpy(gain))
-
-
-def test_turned_light_falls_on_turned_normals_alike() -> None:
-    gamma = np.random.default_rng(0).normal(0, 0.2, 27)
-    normals, rotation = unit_vectors(50), Rotation.from_rotvec([0.4, -0.3, 0.7]).as_matrix()
-    before = sh_basis(torch.from_numpy(normals)).numpy() @ gamma.reshape(3, 9).T
-    turned = turn_light(gamma, torch.from_numpy(rotation)).reshape(3, 9)
-    after = sh_basis(torch.from_numpy(normals @ rotation.T)).numpy() @ turned.T
-    np.testing.assert_allclose(after, before, atol=1e-12)
 
 
 def test_angles_are_within_their_limits() -> None:

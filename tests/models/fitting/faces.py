@@ -31,7 +31,7 @@ HELD_LOOSELY = FitWeights(
     w_jaw=1.0,
     natural_expression=False,
     self_shadow=False,
-    clean_colour=0.0,
+    trusted_colour=0.0,
 )
 """Priors that leave a face to its photo, which is drawn without shadows; those of tests are normal,
 not natural."""

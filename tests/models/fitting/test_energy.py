@@ -46,21 +46,46 @@ def test_what_is_far_off_counts_ever_less():
 
 
 def test_what_is_too_dark_about_the_eyes_counts_less():
-    generator = torch.Generator().manual_seed(3)
-    residuals = 0.3 * torch.randn(2, 50, 3, generator=generator, dtype=torch.float64)
-    about_eyes = torch.arange(50) % 2 == 0
+    """By the angle between residual and grey; the photo is darker where that is below 90 degrees."""
+    grey, across = torch.ones(3) / math.sqrt(3), torch.tensor([1.0, -1.0, 0.0]) / math.sqrt(2)
+    angles = torch.deg2rad(torch.tensor([0.0, 30.0, 60.0, 90.0, 150.0, 180.0]))
+    residuals = 0.3 * (angles.cos()[:, None] * grey + angles.sin()[:, None] * across)
     weights = FitWeights(robust_colour=0.2, dark_lids=0.1)
-    costs = pixel_costs(residuals, about_eyes.expand(2, -1), weights)
-    # The photo is darker than the rendering where their difference is above zero.
-    darker = (residuals.mean(dim=-1) > 0) & about_eyes
-    assert 0.1 < darker.double().mean() < 0.4
-    distance = residuals.square().sum(dim=-1).sqrt()
-    for found, near, usual in zip(
-        costs, robust(distance, 0.02), robust(distance, 0.2), strict=True
-    ):
-        torch.testing.assert_close(found[darker], near[darker])
-        torch.testing.assert_close(found[~darker], usual[~darker])
-        assert (near < usual).all()
+    found = pixel_costs(residuals[None], torch.ones(1, 6, dtype=torch.bool), weights)
+    for number, share in enumerate([1.0, math.sqrt(0.75), 0.5, 0.0, 0.0, 0.0]):
+        cost, weight = robust(torch.tensor(0.3), 0.2 * 0.1**share)
+        torch.testing.assert_close(found.costs[0, number], cost)
+        torch.testing.assert_close(found.weights[0, number], weight)
+    elsewhere = pixel_costs(residuals[None], torch.zeros(1, 6, dtype=torch.bool), weights)
+    torch.testing.assert_close(
+        elsewhere.costs, robust(torch.tensor(0.3), 0.2)[0].expand(1, 6), rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.parametrize("dark_lids", [0.1, 0.7, 1.0])
+def test_pulls_are_gradients_over_weights(dark_lids: float):
+    generator = torch.Generator().manual_seed(3)
+    residuals = 0.3 * torch.randn(2, 60, 3, generator=generator, dtype=torch.float64)
+    residuals[0, :3] = torch.tensor([[0.2], [-0.2], [0.02]], dtype=torch.float64)  # grey ones
+    residuals.requires_grad_()
+    about_eyes = torch.arange(60).expand(2, -1) % 3 > 0
+    found = pixel_costs(residuals, about_eyes, FitWeights(dark_lids=dark_lids))
+    (expected,) = torch.autograd.grad(found.costs.sum(), residuals)
+    torch.testing.assert_close((found.weights[..., None] * found.pulls).detach(), expected)
+    plain = (found.pulls == residuals).all(dim=-1)
+    assert plain[~about_eyes].all() and plain.all() == (dark_lids == 1)
+
+
+def test_costs_never_jump():
+    """Along ways through all colours, about the eyes too, steps cost in proportion to them."""
+    generator = torch.Generator().manual_seed(3)
+    ends = 0.4 * torch.randn(40, 3, generator=generator, dtype=torch.float64)
+    weights, everywhere = FitWeights(), torch.ones(1, 4001, dtype=torch.bool)
+    for start, end in zip(ends[::2], ends[1::2], strict=True):
+        along = torch.lerp(start, end, torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None])
+        found, step = pixel_costs(along[None], everywhere, weights), (end - start).norm() / 4000
+        assert found.costs.diff().abs().max() < 5 * step
+        assert found.weights.log().diff().abs().max() < 100 * step
 
 
 @pytest.mark.parametrize("changed", [{"dark_lids": 1.0}, {"robust_colour": math.inf}])
@@ -68,19 +93,17 @@ def test_nothing_is_suspect_where_the_weights_say_so(changed: dict[str, float]):
     weights = FitWeights(**changed)  # type: ignore[arg-type]
     residuals = torch.linspace(-0.5, 0.5, 33).reshape(1, 11, 3)
     everywhere = torch.ones(1, 11, dtype=torch.bool)
-    costs = pixel_costs(residuals, everywhere, weights)
+    found = pixel_costs(residuals, everywhere, weights)
     usual = robust(residuals.square().sum(dim=-1).sqrt(), weights.robust_colour)
-    torch.testing.assert_close(costs, usual)
+    torch.testing.assert_close((found.costs, found.weights), usual)
+    assert torch.equal(found.pulls, residuals)
 
 
-def test_photos_are_believed_by_what_is_left_of_them():
-    weights = FitWeights(w_photo=5.0, clean_colour=0.03)
-    distances = torch.tensor([0.0, 0.01, 0.015, 0.02, 0.03, 0.3])
-    found = trust(5.0 * distances, weights)
-    assert found.tolist() == pytest.approx([4, 4, 4, 2.25, 1, 1])
-    alike = torch.ones(6)
-    assert torch.equal(trust(5.0 * distances, FitWeights(clean_colour=0.0)), alike)
-    assert torch.equal(trust(torch.zeros(6), FitWeights(w_photo=0.0)), alike)
+def test_photos_are_trusted_by_what_is_left_of_them():
+    weights = FitWeights(trusted_colour=0.03)
+    left = torch.tensor([0.0, 0.01, 0.015, 0.02, 0.03, 0.3, math.nan])
+    assert trust(left, weights).tolist() == pytest.approx([4, 4, 4, 2.25, 1, 1, 1])
+    assert torch.equal(trust(left, FitWeights(trusted_colour=0.0)), torch.ones(7))
 
 
 def test_shares_of_landmarks():
@@ -107,7 +130,8 @@ def test_shares_of_landmarks():
         ({"w_jaw": math.nan}, "--w_jaw is nan"),
         ({"w_not_skin": 1.5}, r"--w_not_skin is 1.5.*between 0 and 1"),
         ({"robust_colour": 0.0}, r"--robust_colour is 0.*or inf"),
-        ({"dark_lids": 0.0}, "--dark_lids is 0; it must be above 0"),
+        ({"dark_lids": 0.0}, "--dark_lids is 0.0; it must be above 0, and 1 at most"),
+        ({"dark_lids": 1.5}, "--dark_lids is 1.5; it must be above 0, and 1 at most"),
         ({"dark_lids": math.inf}, "--dark_lids is inf"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,8 +12,10 @@ from models.batch import FaceBatch
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
 from models.fitting.adam import fit_adam
+from models.fitting.energy import trust
 from models.fitting.fitter import PRESETS, FaceFitter, Fit, PyramidLevel, StageReport
 from models.fitting.gauss_newton import StepRules
+from models.fitting.photometric import unexplained
 from models.fitting.problem import Evaluation, FitProblem
 from models.landmarks import LID_PAIRS
 from models.parameters import Coefficients
@@ -165,7 +167,7 @@ def test_no_start_makes_the_energy_rise(
 
 def test_presets_are_ordered_by_energy(tiny_face_model: FaceModel, photo: FaceBatch):
     """Each costs less than the one before, seen at the photo's own pixels."""
-    fitter = fitter_of(tiny_face_model, FitWeights(clean_colour=0.0))
+    fitter = fitter_of(tiny_face_model, FitWeights(trusted_colour=0.0))
     costs = [fitter.fit(photo, ()).coefficients]
     costs += [
         fitter.fit(photo, PRESETS[name]).coefficients for name in ("fast", "balanced", "best")
@@ -175,32 +177,108 @@ def test_presets_are_ordered_by_energy(tiny_face_model: FaceModel, photo: FaceBa
     assert (energies.diff(dim=0) < 0).all()
 
 
-def test_photos_that_are_explained_well_are_believed():
-    """With landmarks that are off, clean renders are fitted the better, noisy ones as before."""
+@dataclass(frozen=True)
+class Rendered:
+    """Renderings of a real face model, which their faces explain to the last, and what is said."""
+
+    model: FaceModel
+    true: Tensor
+    """(3, 68, 2) landmarks."""
+    photo: FaceBatch
+    """With landmarks that are off by 2 pixels."""
+
+    def seen(self, *, grain: float = 0.0, exposure: float = 1.0) -> FaceBatch:
+        """The photos with noise on them, darker."""
+        draw = torch.Generator().manual_seed(5)
+        noise = grain * torch.randn(self.photo.images.shape, generator=draw)
+        return replace(self.photo, images=exposure * (self.photo.images + noise).clamp(0, 1))
+
+    def off(self, coefficients: Coefficients) -> Tensor:
+        """(3,) pixels."""
+        return (landmarks_of(self.model, coefficients) - self.true).norm(dim=-1).mean(dim=1)
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Rendered:
     from util.assets import load_face_model
 
     model = load_face_model(FaceModelOptions(face_model="open@0"))
-    truth = random_face(model, 3)
-    photo = photo_of(model, truth)
+    photo = photo_of(model, random_face(model, 3))
     true = photo.landmarks_px
     assert true is not None
     noise = torch.Generator().manual_seed(4)
-    landmarks = true + 2 * torch.randn(3, 68, 2, generator=noise)
-    grain = 0.3 * torch.randn(photo.images.shape, generator=noise)
-    clean = replace(photo, landmarks_px=landmarks)
-    noisy = replace(clean, images=(photo.images + grain).clamp(0, 1))
-    believing, alike = (
-        fitter_of(model, FitWeights(self_shadow=False, clean_colour=size)) for size in (0.03, 0.0)
+    given = true + 2 * torch.randn(3, 68, 2, generator=noise)
+    return Rendered(model, true, replace(photo, landmarks_px=given))
+
+
+THREE_LEVELS = tuple(PyramidLevel(stride, StepRules(most=6)) for stride in (4, 2, 2))
+
+
+def trusts(fit: Fit) -> Tensor:
+    """(stages, B)"""
+    return torch.stack([stage.trust for stage in fit.stages])
+
+
+def test_photos_that_are_explained_well_are_trusted(rendered: Rendered):
+    """With landmarks that are off, clean renders are fitted the better, noisy ones as before."""
+    trusting, alike = (
+        fitter_of(rendered.model, FitWeights(self_shadow=False, trusted_colour=size))
+        for size in (0.06, 0.0)
     )
-    levels = (PyramidLevel(4, StepRules(most=4)), PyramidLevel(4, StepRules(most=6)))
+    clean, noisy = rendered.seen(), rendered.seen(grain=0.3)
+    more, same = (fitter.fit(clean, THREE_LEVELS) for fitter in (trusting, alike))
+    assert (rendered.off(more.coefficients) < 0.85 * rendered.off(same.coefficients)).all()
+    # Landmarks, light and the first level; then as the level before has found it.
+    assert (trusts(more)[:3] == 1).all() and (trusts(more)[3:] > 2).all()
+    assert (trusts(same) == 1).all()
+    one, two = (fitter.fit(noisy, THREE_LEVELS) for fitter in (trusting, alike))
+    blocks_close(one.coefficients, two.coefficients, atol=0)
+    assert (trusts(one) == 1).all()
 
-    def off(fitter: FaceFitter) -> Tensor:
-        found = fitter.fit(clean, levels).coefficients
-        return (landmarks_of(model, found) - true).norm(dim=-1).mean(dim=1)
 
-    assert (off(believing) < 0.85 * off(alike)).all()
-    one, two = (fitter.fit(noisy, levels).coefficients for fitter in (believing, alike))
-    blocks_close(one, two, atol=0)
+def test_the_third_level_trusts_what_the_second_left(rendered: Rendered):
+    """Its own distance, not times the trust that it was found with."""
+    fitter = fitter_of(rendered.model, FitWeights(self_shadow=False))
+    batch = rendered.seen()
+    fit = fitter.fit(batch, THREE_LEVELS)
+    assert (trusts(fit)[3:] > 1).all()
+    two = fitter.fit(batch, THREE_LEVELS[:2])
+    view = fitter.photo_term(batch, 2).look(two.coefficients)
+    expected = trust(unexplained(view, fitter.weights), fitter.weights)
+    torch.testing.assert_close(trusts(fit)[4], expected, rtol=1e-4, atol=0)
+    term = fitter.photo_term(batch, 2)
+    last = term.energy(term.look(fit.coefficients))
+    torch.testing.assert_close(fit.stages[4].energies["photo"], trusts(fit)[4] * last)
+
+
+def test_a_dark_photo_is_trusted_no_more_than_a_bright_one(rendered: Rendered):
+    fitter = fitter_of(rendered.model, FitWeights(self_shadow=False, trusted_colour=0.06))
+    bright, dark = (
+        trusts(fitter.fit(rendered.seen(grain=0.02, exposure=size), THREE_LEVELS))
+        for size in (1.0, 0.3)
+    )
+    assert (bright[3:] > 1.5).all() and (dark <= bright).all(), (bright, dark)
+
+
+def test_photos_of_one_person_are_trusted_alike(rendered: Rendered):
+    fitter = fitter_of(rendered.model, FitWeights(self_shadow=False))
+    batch = rendered.seen()
+    batch.images[1] = rendered.seen(grain=0.05).images[1]
+    alone = trusts(fitter.fit(batch, THREE_LEVELS))[3]
+    together = trusts(fitter.fit(batch, THREE_LEVELS, one_person=True))[3]
+    assert (alone != alone[0]).any()
+    assert (together == together[0]).all() and 1 <= together[0] < alone.max()
+
+
+def test_nothing_is_trusted_where_nothing_is_seen(rendered: Rendered):
+    """A face whose pixels are all outside of its photo goes by its landmarks."""
+    fitter = fitter_of(rendered.model, FitWeights(self_shadow=False))
+    batch = rendered.seen()
+    inside = torch.ones_like(batch.images[:, :1], dtype=torch.bool)
+    inside[1] = False
+    fit = fitter.fit(replace(batch, inside=inside), THREE_LEVELS)
+    assert (trusts(fit)[:, 1] == 1).all() and (trusts(fit)[3:, 0] > 1).all()
+    assert rendered.model.layout.join(fit.coefficients).isfinite().all()
 
 
 def test_a_batch_is_fitted_as_its_faces_alone(tiny_face_model: FaceModel, photo: FaceBatch):
