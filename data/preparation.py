@@ -214,8 +214,8 @@ def fit_photo(files: PhotoFiles, labeller: FaceLabeller) -> Failure | None:
 def earlier_fit(files: PhotoFiles, labeller: FaceLabeller) -> FittedLabel | None:
     """The label or the doubt that an earlier run wrote; None unless it is what a fit would be now.
 
-    It is if face model, preset and rules of fitting are the same and the landmarks are those that were fitted; of a
-    label that does not say which, those that still give the same crop.
+    It is if face model, preset and rules of fitting are the same and the landmarks are those that
+    were fitted; of a label that does not say which, those that still give the same crop.
     """
     path = files.label if files.label.is_file() else files.doubt
     if not path.is_file():

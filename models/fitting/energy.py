@@ -54,13 +54,14 @@ def pixel_costs(
     about_eyes: Bool[Tensor, "batch pixels"],
     weights: FitWeights,
 ) -> PixelCosts:
-    """rho of each pixel's residual.
+    """What each pixel's residual costs, and how that changes with it.
 
     How far a pixel is suspected of showing what the face model lacks follows the cosine s between
     its residual and grey u, from none at a right angle to all of `dark_lids` where the photo is
     darker in all channels alike:
 
-        tau = robust_colour dark_lids^max(s, 0),   d tau = tau log(dark_lids) (u - s r / |r|) dr / |r|
+        tau = robust_colour dark_lids^max(s, 0)
+        d tau = tau log(dark_lids) (u - s r / |r|) . dr / |r|
 
     Args:
         residuals: rendering minus photo, in [-1, 1].
@@ -88,8 +89,7 @@ def trust(unexplained: Float[Tensor, " batch"], weights: FitWeights) -> Float[Te
     skin show and no face model knows, whatever the shape, and is in w_photo.
 
     Args:
-        unexplained: of each photo, as `PhotometricTerm.unexplained` has it; NaN, where nothing is
-            seen, gives 1.
+        unexplained: of each photo (`photometric.unexplained`); NaN, where nothing is seen, gives 1.
         weights: of the terms.
     """
     factors = (weights.trusted_colour / unexplained.clamp(min=1e-9)).square()

@@ -40,7 +40,6 @@ from models.self_shadow import SelfShadow
 from models.stages import KnownPerson
 from options.fitting_weights import FitWeights, Preset
 
-
 FIT_VERSION = 1
 """Raised when the same weights and levels come to lead to other faces."""
 

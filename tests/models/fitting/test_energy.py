@@ -46,7 +46,7 @@ def test_what_is_far_off_counts_ever_less():
 
 
 def test_what_is_too_dark_about_the_eyes_counts_less():
-    """By the angle between residual and grey; the photo is darker where that is below 90 degrees."""
+    """By the angle between residual and grey: below 90 degrees the photo is the darker."""
     grey, across = torch.ones(3) / math.sqrt(3), torch.tensor([1.0, -1.0, 0.0]) / math.sqrt(2)
     angles = torch.deg2rad(torch.tensor([0.0, 30.0, 60.0, 90.0, 150.0, 180.0]))
     residuals = 0.3 * (angles.cos()[:, None] * grey + angles.sin()[:, None] * across)
