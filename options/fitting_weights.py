@@ -116,7 +116,7 @@ class TrackWeights:
     """Squared change of the translation in decimetres."""
     near_light: float = 0.25
     """Squared change of the light coefficients."""
-    smoothing: float = 13.0
+    smoothing: float = 14.0
     """Stiffness of the motion against the certainty of a usual frame, at 25 frames a second: motion
     of periods below 2 pi smoothing^(1/4) / 25 seconds is damped, quick motion less. 0 leaves the
     tracked motion as it is."""
