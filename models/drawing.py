@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.camera import Camera, rotate, rotation_matrix
 from models.face_model import FaceModel
 from models.landmarks import from_index, to_index
+from models.mouth import MouthScreen, behind_lips
 from models.parameters import Coefficients
 from models.renderer import Renderer, Rendering
 from models.stages import Reconstruction, pose_face, shape_face
@@ -20,18 +21,6 @@ from models.texture import corner_coordinates, sample_texture
 from options.face_options import LandmarkOrigin
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
-
-
-def behind_lips(face_model: FaceModel) -> Bool[Tensor, " vertices"]:
-    """Which vertices line the inside of an open mouth, in models that have one.
-
-    They have no teeth and no tongue: laid over a photo, they would hide the photo's.
-    """
-    regions = face_model.regions
-    if "mouth_cavity" not in regions:
-        return torch.zeros(face_model.vertex_count, dtype=torch.bool)
-    ring = regions.get("mouth_ring", torch.zeros_like(regions["mouth_cavity"]))
-    return regions["mouth_cavity"] & ~ring
 
 
 def over_photos(
@@ -76,18 +65,35 @@ VIEW_YAWS_DEG = (-40.0, 0.0, 40.0)
 
 def with_mouths_of_photos(
     face_model: FaceModel,
+    renderer: Renderer,
+    camera: Camera,
     photos: Float[Tensor, "batch 3 height width"],
     reconstruction: Reconstruction,
+    screen: MouthScreen | None,
 ) -> Float[Tensor, "batch vertices 3"]:
     """The lit colours of the vertices, and the photos' of those behind the lips.
 
     No face model here has teeth, so that a smile would be a dark hole without. What photos do not
     show goes on from what they do, edge by edge of the mesh.
+
+    Args:
+        face_model: of the reconstruction.
+        renderer: draws.
+        camera: that sees the photos.
+        photos: RGB in [0, 1].
+        reconstruction: of them.
+        screen: in place of the inside of the mouth; None, where the face model has none, leaves
+            all as it is.
     """
-    seen = reconstruction.rendering.fragments
+    if screen is None:
+        return reconstruction.posed.colours
+    screened = screen(reconstruction.shaped)
+    vertices = pose_face(face_model, screened, reconstruction.coefficients, camera).vertices_camera
+    seen = renderer(vertices, face_model.triangles, camera).fragments
     inside = behind_lips(face_model).to(photos.device)[:, None]
     triangles = face_model.triangles.long()
-    lining = triangles[inside[triangles, 0].all(dim=1)]
+    is_lining = inside[triangles, 0].all(dim=1)
+    lining = triangles[is_lining]
     a, b = lining.flatten(), lining[:, [1, 2, 0]].flatten()
     made = []
     for photo, own, ids, weights in zip(
@@ -97,7 +103,7 @@ def with_mouths_of_photos(
         seen.barycentrics,
         strict=True,
     ):
-        covered = ids >= 0
+        covered = (ids >= 0) & is_lining[ids]  # at the rim a photo shows lips
         corners, shares = triangles[ids[covered]].flatten(), weights[covered].reshape(-1, 1)
         pixels = photo[:, covered].T.repeat_interleave(3, dim=0)
         weight = torch.zeros_like(own[:, :1]).index_add(0, corners, shares)
@@ -120,6 +126,7 @@ def turned_views(
     camera: Camera,
     coefficients: Coefficients,
     colours: Float[Tensor, "batch vertices 3"],
+    screen: MouthScreen | None,
 ) -> Float[Tensor, "batch 3 height wide"]:
     """The faces alone, beside each other: turned to one side, front, other.
 
@@ -132,8 +139,10 @@ def turned_views(
         coefficients: of the faces.
         colours: of their vertices. The light of the photo turns with them, as if the camera went
             around: a likeness.
+        screen: in place of the inside of the mouth, if the face model has one.
     """
     shaped = shape_face(face_model, coefficients)
+    shaped = shaped if screen is None else screen(shaped)
     pictures = []
     for yaw_deg in VIEW_YAWS_DEG:
         angles = torch.zeros_like(coefficients.angles_rad)

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.drawing import behind_lips
 from models.face_model import FaceModel
+from models.mouth import behind_lips
 from models.renderer import Renderer
 from models.texel_agreement import TexelAgreement
 from models.texel_sight import DARK, PhotoView, TexelObserver, TexelSight, smoothstep

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from models.drawing import behind_lips
 from models.face_model import FaceModel
+from models.mouth import behind_lips
 from models.texture_surface import TextureSurface
 
 _LESS_RED, _BRIGHTER, _DARKER = 0.17, 0.5, 0.5

@@ -16,10 +16,10 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, minimum_filter
 from torch import Tensor
 
 from models.camera import Camera
-from models.drawing import behind_lips
 from models.face_model import FaceModel
 from models.lighting import light_coefficients, sh_basis
 from models.mesh import VertexNormals
+from models.mouth import behind_lips
 from models.renderer import Renderer
 from models.texture_surface import TextureSurface
 

@@ -11,14 +11,14 @@ import torch
 from models.camera import Camera
 from models.drawing import (
     VIEW_YAWS_DEG,
-    behind_lips,
     draw_landmarks,
     textured_views,
     with_mouths_of_photos,
 )
 from models.face_model import FaceModel
+from models.mouth import MouthScreen, behind_lips
 from models.renderer import Renderer
-from models.stages import reconstruct
+from models.stages import Reconstruction, pose_face, reconstruct
 
 RED = (1.0, 0.0, 0.0)
 
@@ -103,26 +103,30 @@ def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
     made = reconstruct(model, Renderer(), camera, faces)
     teeth = torch.tensor([0.9, 0.8, 0.7])
     photos = teeth[:, None, None].expand(2, 3, camera.height, camera.width)
-    colours, own, inside = (
-        with_mouths_of_photos(model, photos, made),
-        made.posed.colours,
-        behind_lips(model),
-    )
+    screen, own, inside = MouthScreen.of(model), made.posed.colours, behind_lips(model)
+
+    def painted(photos: torch.Tensor, made: Reconstruction) -> torch.Tensor:
+        return with_mouths_of_photos(model, Renderer(), camera, photos, made, screen)
+
+    colours = painted(photos, made)
     assert torch.equal(colours[:, ~inside], own[:, ~inside])
     changed = (colours != own).any(dim=2)
     torch.testing.assert_close(colours[changed], teeth.expand(int(changed.sum()), 3))
     assert changed[0].any()
     # What the next view would show: all of the front of the mouth.
+    assert screen is not None
     turned = replace(faces, angles_rad=torch.tensor([[0.0, 0.5, 0.0]]).expand(2, 3))
-    ids = reconstruct(model, Renderer(), camera, turned).rendering.fragments.triangle_id[0]
+    posed = pose_face(model, screen(made.shaped), turned, camera)
+    ids = Renderer()(posed.vertices_camera, model.triangles, camera).fragments.triangle_id[0]
     seen = model.triangles[ids[ids >= 0].long()].long().unique()
     assert changed[0][seen[inside[seen]]].float().mean() > 0.9
     # Each face has its own photo's, wherever it shows what.
     photos = torch.rand(2, 3, camera.height, camera.width)
-    both = with_mouths_of_photos(model, photos, made)
+    both = painted(photos, made)
     for number in range(2):
         part = reconstruct(model, Renderer(), camera, faces.item(number))
-        alone = with_mouths_of_photos(model, photos[number : number + 1], part)
+        alone = painted(photos[number : number + 1], part)
         torch.testing.assert_close(both[number], alone[0])
     model.regions.pop("mouth_cavity")
-    assert torch.equal(with_mouths_of_photos(model, photos, made), own)
+    screen = MouthScreen.of(model)
+    assert screen is None and torch.equal(painted(photos, made), own)

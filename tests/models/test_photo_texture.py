@@ -11,9 +11,9 @@ import torch
 from scipy.ndimage import binary_dilation, distance_transform_edt, median_filter
 
 from models.camera import Camera, rotate, rotation_matrix
-from models.drawing import behind_lips
 from models.face_model import FaceModel, FaceModelData
 from models.lighting import irradiance
+from models.mouth import behind_lips
 from models.photo_texture import PhotoTexture
 from models.renderer import Renderer
 from models.texel_sight import PhotoView

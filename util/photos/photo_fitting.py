@@ -27,6 +27,7 @@ from models.fitting.fitter import PRESETS, FaceFitter, Fit
 from models.fitting.plausibility import left_of_flat
 from models.fitting.problem import Evaluation
 from models.landmarks import from_index
+from models.mouth import MouthScreen
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
@@ -204,6 +205,7 @@ class PhotoFitting:
         self._focal = focal
         self._check = check
         self._draw = draw
+        self._screen = MouthScreen.of(fitter.face_model) if draw else None
         self._watch = watch
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:
@@ -283,7 +285,7 @@ class PhotoFitting:
         would hide what there is to compare.
         """
         parts = (self._fitter.face_model, self._fitter.renderer, self._fitter.camera)
-        shown = [fitted]
+        screen, shown = self._screen, [fitted]
         if start is not None:
             assert batch.skin_mask is not None
             found = reconstruct(*parts, start)
@@ -297,7 +299,8 @@ class PhotoFitting:
                     turned_views(
                         *parts,
                         made.coefficients,
-                        with_mouths_of_photos(parts[0], batch.images, made),
+                        with_mouths_of_photos(*parts, batch.images, made, screen),
+                        screen,
                     ),
                 ],
                 dim=3,

@@ -10,8 +10,8 @@ import torch
 from scipy.spatial import KDTree
 
 from models.camera import Camera
-from models.drawing import behind_lips
 from models.face_model import FaceModel
+from models.mouth import behind_lips
 from models.renderer import Renderer
 from util.photos.photo_camera import Window, camera_in_photo
 

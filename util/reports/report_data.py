@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.drawing import behind_lips
 from models.face_model import CoarserMesh, FaceModel
 from models.lighting import light_coefficients
+from models.mouth import behind_lips
 from util.mesh_files.face_gltf import unit_deltas
 from util.photos.face_result import FaceResult
 from util.reports.report_parts import jpeg_bytes, jpeg_uri

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from data.video import VideoReader
 from data.video_plan import choose_spread
 from models.camera import rotation_angles
-from models.drawing import behind_lips
 from models.face_model import FaceModel
+from models.mouth import behind_lips
 from models.parameters import ParameterLayout
 from models.pixel_view import PixelView
 from util.point_fits import nearest_rotation

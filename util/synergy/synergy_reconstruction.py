@@ -18,8 +18,9 @@ import torch
 from data.landmarks import five_from_68
 from data.square_crop import SquareCrop
 from models.camera import Camera
-from models.drawing import BLUE, RED, behind_lips, draw_landmarks
+from models.drawing import BLUE, RED, draw_landmarks
 from models.face_model import FaceModel, FaceModelData
+from models.mouth import behind_lips
 from models.parameters import Coefficients
 from models.pixel_view import PixelView
 from models.synergy.morphable import SynergyFace

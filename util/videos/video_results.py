@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data.video import VideoFrame, VideoReader
 from data.video_crops import FrameCrop
 from models.camera import rotation_matrix
-from models.drawing import behind_lips
+from models.mouth import behind_lips
 from models.renderer import Renderer
 from util.mesh_files.face_gltf import face_animation
 from util.mesh_files.gltf_file import write_glb

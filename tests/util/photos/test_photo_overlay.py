@@ -11,8 +11,8 @@ import torch
 
 from data.alignment import Alignment
 from models.camera import Camera
-from models.drawing import behind_lips
 from models.face_model import FaceModel, IdentityCard
+from models.mouth import behind_lips
 from models.renderer import Renderer
 from options.face_options import FaceModelOptions
 from util.assets import load_face_model
