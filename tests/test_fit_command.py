@@ -80,6 +80,8 @@ def test_photos_are_fitted_with_everything_about_them(photos: Path, folder: Path
         assert all(stage["energy_after"] < stage["energy_before"] for stage in record["stages"])
         last = record["stages"][-1]
         assert sum(last["terms"].values()) == pytest.approx(last["energy_after"], rel=1e-5)
+        # Nothing is known before the first level of pixels, and `fast` has one.
+        assert [stage["trust"] for stage in record["stages"]] == [1, 1, 1]
         assert record["preset"] == "fast" and record["init"] == "landmarks"
         assert record["faces_together"] == 1 and record["warnings"] == []
         assert loadmat(out / f"{stem}.mat")["coeff"].shape == (1, 257)

@@ -331,7 +331,7 @@ def _energies(face: FaceResult) -> str:
         *((term, [_energy(s.terms.get(term)) for s in stages]) for term in terms),
     ]
     if any(s.trust != 1 for s in stages):
-        lines.append(("w_photo times", [_energy(s.trust) for s in stages]))
+        lines.append(("photo trusted, times", [_energy(s.trust) for s in stages]))
     body = "".join(
         f"<tr><th scope='row'>{escaped(name.replace('_', ' '))}</th>"
         + "".join(f"<td>{cell}</td>" for cell in cells)

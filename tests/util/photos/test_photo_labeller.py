@@ -20,11 +20,14 @@ from data.landmarks import write_landmarks
 from data.preparation import PreparationOptions, prepare_folders
 from models.camera import Camera
 from models.face_model import FaceModel, FaceModelData
+from models.fitting import fitter
+from models.fitting.fitter import PRESETS, fit_rules
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
 from options.data_options import AugmentationOptions
 from options.face_options import FaceModelOptions
+from options.fitting_weights import FitWeights
 from tests.models.fitting.faces import photo_of
 from util.errors import InputError
 from util.model_files.face_model_file import write_face_model
@@ -92,6 +95,22 @@ def test_a_rendered_face_is_prepared_labelled_and_augmented(
         assert warped.coefficients is not None and warped.landmarks is not None
         off = np.linalg.norm(inner(warped.coefficients) - warped.landmarks[17:], axis=1).mean()
         assert off < still + 0.6
+
+
+def test_labels_say_by_which_rules_they_were_fitted(
+    labeller: PhotoLabeller, monkeypatch: pytest.MonkeyPatch
+):
+    """A change of preset, weights or version is another maker."""
+    levels, weights = PRESETS["fast"], FitWeights()
+    assert labeller.maker.rules == fit_rules(weights, levels)
+    rules = {
+        fit_rules(weights, levels),
+        fit_rules(weights, PRESETS["balanced"]),
+        fit_rules(replace(weights, dark_lids=0.3), levels),
+        fit_rules(replace(weights, robust_colour=float("inf")), levels),
+    }
+    monkeypatch.setattr(fitter, "FIT_VERSION", fitter.FIT_VERSION + 1)
+    assert len({*rules, fit_rules(weights, levels)}) == 5
 
 
 def test_it_travels_to_other_processes_without_its_tables(labeller: PhotoLabeller):

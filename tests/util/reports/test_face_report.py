@@ -171,6 +171,11 @@ def test_numbers_have_units_and_energies_their_terms(tiny_face_model: FaceModel)
     assert re.search(r"photo</th><td></td><td>1\.25</td>", text)
     assert "--preset fast" in text and "(none)" not in text
     assert "NaN" not in Page(text).scripts[0]
+    assert "photo trusted, times" not in text
+    first, last = FIT.stages
+    trusted = replace(FIT, stages=(first, replace(last, trust=2.5)))
+    text = write_page(tiny_face_model, report_face(tiny_face_model, fit=trusted))
+    assert re.search(r"photo trusted, times</th><td>1</td><td>2\.5</td>", text)
 
 
 def test_a_prediction_has_no_energies_and_a_model_without_units_no_sliders(
