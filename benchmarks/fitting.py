@@ -177,10 +177,10 @@ def report_renders(
     given = pictures.batch.landmarks_px
     assert given is not None
     print(f"\n{len(true)} renders of its own people (standard error)")
-    looks = _gaze(fitters.face_model, layout.split(flat))
+    true_gaze = _gaze(fitters.face_model, layout.split(flat))
     opened = torch.from_numpy(_opening(true) > OPEN_EYES)
     names = ["inner landmarks, %", "albedo, levels", "eyes wider, %", "eyes off, %"]
-    names += [] if looks is None else [f"gaze of {int(opened.sum())}, degrees"]
+    names += [] if true_gaze is None else [f"gaze of {int(opened.sum())}, degrees"]
     print(f"{'':<26}" + "".join(f"{name:>20}" for name in names))
     print(f"{'detector':<26}{with_error(100 * _inner(given, true)):>20}")
 
@@ -194,8 +194,9 @@ def report_renders(
         points = _landmarks(fitters.face_model, found)
         wider = _eyes_wider(points, true)
         columns = [100 * _inner(points, true), levels, wider, np.abs(wider)]
-        if looks is not None and (look := _gaze(fitters.face_model, found)) is not None:
-            columns.append(torch.rad2deg(look - looks).abs()[opened].numpy())
+        gaze = _gaze(fitters.face_model, found)
+        if gaze is not None and true_gaze is not None:
+            columns.append(torch.rad2deg(gaze - true_gaze).abs()[opened].numpy())
         print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
 
 

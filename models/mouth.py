@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
@@ -46,12 +47,13 @@ class MouthScreen:
     rim: Int[Tensor, " rim"]
     """Vertices beside them, which stay."""
     weights: Float[Tensor, "inside rim"]
-    """Of the rim for each of the inside, sum 1: harmonic, so that the membrane has no folds."""
+    """Of the rim for each of the inside, harmonic: positive with the sum 1, so that the membrane
+    stays between the lips. Where these are not convex, at the corners of a smile, it may fold."""
     depths_dm: Float[Tensor, " inside"]
 
     @classmethod
     def of(cls, face_model: FaceModel) -> MouthScreen | None:
-        """That of a face model; None if it has no inside of the mouth."""
+        """That of a face model; None if it has no inside of the mouth behind a rim."""
         is_inside = behind_lips(face_model).cpu().numpy()
         if not is_inside.any():
             return None
@@ -59,15 +61,22 @@ class MouthScreen:
         edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
         edges = np.unique(np.sort(edges, axis=1), axis=0)
         edges = np.concatenate([edges, edges[:, ::-1]])
-        inside = np.flatnonzero(is_inside)
-        touched = edges[is_inside[edges[:, 0]], 1]
-        rim = np.unique(touched[~is_inside[touched]])
-        count = face_model.vertex_count
-        ones = np.ones(len(edges))
-        adjacency = sparse.csr_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count))[inside]
-        degree = np.asarray(adjacency.sum(axis=1))[:, 0]
-        solve = splu((sparse.diags(degree) - adjacency[:, inside]).tocsc()).solve
-        weights = solve(adjacency[:, rim].toarray())
+        shape = (face_model.vertex_count,) * 2
+
+        def joined(edges: np.ndarray) -> sparse.csr_matrix:
+            return sparse.csr_matrix((np.ones(len(edges)), edges.T), shape)
+
+        adjacency = joined(edges)
+        # Loose parts, such as a tongue, have no rim to hang from, and stay.
+        _, parts = connected_components(joined(edges[is_inside[edges].all(axis=1)]))
+        touching = is_inside & (adjacency @ ~is_inside > 0)
+        inside = np.flatnonzero(is_inside & np.isin(parts, parts[touching]))
+        if not len(inside):
+            return None
+        rim = np.flatnonzero(~is_inside & (adjacency @ is_inside > 0))
+        stiffness = sparse.diags(np.asarray(adjacency.sum(axis=1))[:, 0]) - adjacency
+        solve = splu(stiffness[inside][:, inside].tocsc()).solve
+        weights = solve(adjacency[inside][:, rim].toarray())
         away = solve(np.ones(len(inside)))
         depths = DEPTH_DM * (1 - np.exp(-_STEEPNESS * away / away.max()))
         like = face_model.mean_shape

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ import torch
 import trimesh
 from PIL import Image
 from scipy.io import loadmat
+from torch import Tensor
 
 from data.images import read_image, reduce_image, write_image
 from data.landmarks import read_landmarks, write_landmarks
 from models.camera import Camera
+from models.drawing import with_mouths_of_photos
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
@@ -119,8 +122,17 @@ def test_strangers_among_photos_of_one_person_are_named(
     assert "c.png: very likely somebody else" in capsys.readouterr().out
 
 
-def test_photos_of_one_person_tell_the_focal_length_on_request(photos: Path, folder: Path):
-    """It is recorded, and the camera of each photo has it."""
+def test_photos_of_one_person_tell_the_focal_length_on_request(
+    photos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is recorded, and the camera of each photo has it; teeth are looked for by it too."""
+    seen: list[float] = []
+
+    def painted(model: FaceModel, renderer: Renderer, camera: Camera, *others: Any) -> Tensor:
+        seen.append(float(camera.focal_px[0, 0]))
+        return with_mouths_of_photos(model, renderer, camera, *others)
+
+    monkeypatch.setattr("util.photos.photo_fitting.with_mouths_of_photos", painted)
     argv = [str(photos), "--same_person", "--focal", "1600", *RUN, "--preset", "balanced"]
     argv += ["--w_identity", "1e-5", "--w_expression", "1e-5"]
     for name, more in (("fixed", []), ("found", ["--fit_focal"])):
@@ -139,6 +151,7 @@ def test_photos_of_one_person_tell_the_focal_length_on_request(photos: Path, fol
             assert saved["K"][0, 0] * scale == pytest.approx(focal[name], rel=1e-3)
         assert (folder / name / "a_photo.jpg").is_file()
     assert focal["fixed"] == 1600
+    assert seen == pytest.approx([1600, focal["found"]])
     # Rendered at 1015; two views like these tell little more than the direction.
     assert 800 < focal["found"] < 1590
 

@@ -66,7 +66,7 @@ class PhotoCost:
         ids = view.rendering.fragments.triangle_id.flatten(1).long()
         attention = self._level.attention.flatten(1) * self._tables.is_front[ids]
         residuals = (image.clamp(0, 1) - self._level.images).flatten(2).transpose(1, 2)
-        costs = pixel_costs(residuals, self._tables.is_about_eyes[ids], self._weights).costs
+        costs = pixel_costs(residuals, self._tables.is_about_eyes[ids], self._weights)
         total = attention.sum(dim=1).clamp(min=1.0)
         return self._weights.w_photo * (costs * attention).sum(dim=1) / total
 

@@ -1,6 +1,6 @@
 """What fitting minimises: its terms, their weights, and the coefficients they look at.
 
-    E = w_photo  sum_p m_p rho(|rendering_p - photo_p|) / sum_p m_p      p: pixels, m: skin
+    E = T w_photo  sum_p m_p rho(|rendering_p - photo_p|) / sum_p m_p    p: pixels, m: skin
       + w_landmarks  sum_k w_k |projected_k - given_k|^2 / sum_k w_k     in pixels of a 224 crop
       + w_identity |id|^2 + w_expression |exp - usual|^2 + w_texture |tex|^2      in standard
                                                              deviations, by the usual covariance
@@ -13,7 +13,7 @@ with rho(e) = tau log(1 + e / tau), tau = `robust_colour`: small differences cou
 those of hair, glasses and hands ever less. An infinite tau gives the terms of the trainer
 (`models.losses`). About the eyes tau is less where the photo is the darker, down to `dark_lids` of
 it: what the face model lacks there, lashes, rims and shadows of lids, is dark, and so is an open
-eye. Of photos that the face explains well w_photo is a multiple (`trust`).
+eye. T is 1, or more in photos that the face explains well (`trust`).
 """
 
 from __future__ import annotations
@@ -38,48 +38,83 @@ def landmark_shares(weights: FitWeights) -> Float[Tensor, " 68"]:
     return shares / shares.sum().clamp(min=1e-12)
 
 
-@dataclass(frozen=True)
-class PixelCosts:
-    """What pixels cost, to the second order in their residuals r: gradient w q, Hessian about w."""
-
-    costs: Float[Tensor, "batch pixels"]
-    weights: Float[Tensor, "batch pixels"]
-    """w, rho'(|r|) / |r|, bounded where r vanishes."""
-    pulls: Float[Tensor, "batch pixels 3"]
-    """q: the residuals, and about the eyes what the change of tau with them adds."""
-
-
 def pixel_costs(
     residuals: Float[Tensor, "batch pixels 3"],
     about_eyes: Bool[Tensor, "batch pixels"],
     weights: FitWeights,
-) -> PixelCosts:
-    """What each pixel's residual costs, and how that changes with it.
+) -> Float[Tensor, "batch pixels"]:
+    """Rho of each pixel's residual r.
 
     How far a pixel is suspected of showing what the face model lacks follows the cosine s between
     its residual and grey u, from none at a right angle to all of `dark_lids` where the photo is
-    darker in all channels alike:
-
-        tau = robust_colour dark_lids^max(s, 0)
-        d tau = tau log(dark_lids) (u - s r / |r|) . dr / |r|
+    darker in all channels alike: tau = robust_colour dark_lids^max(s, 0).
 
     Args:
         residuals: rendering minus photo, in [-1, 1].
         about_eyes: which pixels show what surrounds an eye.
         weights: of the terms.
     """
-    distance, tau = torch.linalg.vector_norm(residuals, dim=-1), weights.robust_colour
-    if weights.dark_lids == 1 or math.isinf(tau):
-        return PixelCosts(*robust(distance, tau), residuals)
-    safe = distance.clamp(min=1e-9)
-    grey = 1 / math.sqrt(3)
-    cosine = about_eyes * (grey * residuals.sum(dim=-1) / safe).clamp(min=0)
-    taus = tau * weights.dark_lids**cosine
-    cost, weight = robust(distance, taus)
-    by_tau = cost / taus - distance / (taus + distance)
-    by_cosine = (cosine > 0) * by_tau * taus * math.log(weights.dark_lids)
-    turn = grey - (cosine / safe)[..., None] * residuals
-    return PixelCosts(cost, weight, residuals + (by_cosine / (safe * weight))[..., None] * turn)
+    distance = torch.linalg.vector_norm(residuals, dim=-1)
+    costs, _ = robust(distance, weights.robust_colour)
+    suspected = _suspected(residuals, about_eyes, weights)
+    if suspected is None:
+        return costs
+    tau = weights.robust_colour * weights.dark_lids ** _cosine_to_grey(residuals[suspected])
+    return costs.masked_scatter(suspected, robust(distance[suspected], tau)[0])
+
+
+@dataclass(frozen=True)
+class PixelDerivatives:
+    """How costs change with the residuals r: their gradient is w q, where |r| >= `LEAST_DISTANCE`.
+
+    Nearer to 0 it falls to 0 with r, as that of a square.
+    """
+
+    weights: Float[Tensor, "batch pixels"]
+    """w, rho'(|r|) / |r|, bounded where r vanishes: of the squared residuals."""
+    pulls: Float[Tensor, "batch pixels 3"]
+    """q: the residuals, and about the eyes what the change of tau with them adds,
+
+        d tau = tau log(dark_lids) (u - s r / |r|) . dr / |r|
+    """
+
+
+def pixel_derivatives(
+    residuals: Float[Tensor, "batch pixels 3"],
+    about_eyes: Bool[Tensor, "batch pixels"],
+    weights: FitWeights,
+) -> PixelDerivatives:
+    """Of `pixel_costs`, for normal equations."""
+    distance = torch.linalg.vector_norm(residuals, dim=-1)
+    _, found = robust(distance, weights.robust_colour)
+    suspected = _suspected(residuals, about_eyes, weights)
+    if suspected is None:
+        return PixelDerivatives(found, residuals)
+    r, e = residuals[suspected], distance[suspected].clamp(min=1e-9)
+    cosine = _cosine_to_grey(r)
+    tau = weights.robust_colour * weights.dark_lids**cosine
+    cost, weight = robust(e, tau)
+    by_cosine = (cost - tau * e / (tau + e)) * math.log(weights.dark_lids)
+    turn = (1 / math.sqrt(3) - (cosine / e)[:, None] * r) / e[:, None]
+    pulls = residuals.clone()
+    pulls[suspected] += (by_cosine / weight)[:, None] * turn
+    return PixelDerivatives(found.masked_scatter(suspected, weight), pulls)
+
+
+def _suspected(
+    residuals: Float[Tensor, "batch pixels 3"],
+    about_eyes: Bool[Tensor, "batch pixels"],
+    weights: FitWeights,
+) -> Bool[Tensor, "batch pixels"] | None:
+    """Pixels about the eyes that are darker in the photo; None if the weights suspect none."""
+    if weights.dark_lids == 1 or math.isinf(weights.robust_colour):
+        return None
+    return about_eyes & (residuals.detach().sum(dim=-1) > 0)
+
+
+def _cosine_to_grey(residuals: Float[Tensor, "pixels 3"]) -> Float[Tensor, " pixels"]:
+    distance = torch.linalg.vector_norm(residuals, dim=-1).clamp(min=1e-9)
+    return residuals.sum(dim=-1) / (math.sqrt(3) * distance)
 
 
 def trust(unexplained: Float[Tensor, " batch"], weights: FitWeights) -> Float[Tensor, " batch"]:
@@ -89,9 +124,12 @@ def trust(unexplained: Float[Tensor, " batch"], weights: FitWeights) -> Float[Te
     skin show and no face model knows, whatever the shape, and is in w_photo.
 
     Args:
-        unexplained: of each photo (`photometric.unexplained`); NaN, where nothing is seen, gives 1.
+        unexplained: of each photo (`photometric.unexplained`); NaN, where nothing is seen, and
+            infinity, of black photos, give 1.
         weights: of the terms.
     """
+    if not weights.w_photo:
+        return torch.ones_like(unexplained)
     factors = (weights.trusted_colour / unexplained.clamp(min=1e-9)).square()
     return factors.nan_to_num(nan=1.0).clamp(1, MOST_TRUST)
 

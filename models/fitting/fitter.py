@@ -41,7 +41,8 @@ from models.stages import KnownPerson
 from options.fitting_weights import FitWeights, Preset
 
 FIT_VERSION = 1
-"""Raised when the same weights and levels come to lead to other faces."""
+"""Raised when the same weights and rules of steps come to lead to other faces: by another energy,
+its constants (`energy.LEAST_DISTANCE`, `MOST_TRUST`, `derivatives.ABOUT_EYES`) or derivatives."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ LIGHT_RULES = StepRules(most=3, least_decrease=1e-2, damping=1e-4)
 
 
 def fit_rules(weights: FitWeights, levels: Sequence[PyramidLevel]) -> str:
-    """SHA-256 (16 hex digits) of what makes one photo's fits by a face model the same."""
-    rules = [FIT_VERSION, asdict(weights), [asdict(level) for level in levels]]
+    """SHA-256 (16 hex digits) of the version, the weights and the rules of steps of a fit."""
+    steps = [asdict(rules) for rules in (LANDMARK_RULES, LIGHT_RULES, COLOUR_RULES)]
+    rules = [FIT_VERSION, asdict(weights), steps, [asdict(level) for level in levels]]
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -88,7 +90,7 @@ class FitTerms:
     """Blocks that are the same for all faces."""
 
     def with_term(self, name: str, term: Term) -> FitTerms:
-        """One more."""
+        """With one more, or another of its name."""
         return replace(self, by_name={**self.by_name, name: term})
 
 
@@ -111,7 +113,7 @@ class StageReport:
 
     @classmethod
     def of(
-        cls, name: str, minimum: Minimum, trust: Float[Tensor, " batch"] | None = None
+        cls, name: str, minimum: Minimum, trusted: Float[Tensor, " batch"] | None = None
     ) -> StageReport:
         """Of the end of some steps."""
         return cls(
@@ -120,7 +122,7 @@ class StageReport:
             minimum.first,
             minimum.tried,
             minimum.converged,
-            torch.ones_like(minimum.first) if trust is None else trust,
+            torch.ones_like(minimum.first) if trusted is None else trusted,
         )
 
     def item(self, index: int) -> StageReport:
@@ -249,8 +251,8 @@ class FaceFitter:
             terms = shaded.photo_terms(batch, level.stride, shared=shared)
             terms = terms.with_term("photo", Scaled(terms.by_name["photo"], trusted))
             end = run(f"photo_{level.stride}", now, terms, level.rules, trusted)
-            now, left = end.coefficients, unexplained(end.views["photo"], self.weights)
-            trusted = trust(left.nanmean().expand_as(left) if one_person else left, self.weights)
+            left = unexplained(end.views["photo"], self.weights, together=one_person)
+            now, trusted = end.coefficients, trust(left, self.weights)
         if shaded is not self:
             now = self.recolour(batch, levels[-1].stride, now, shared)
         camera, settled = settle_focal(self.camera, now)

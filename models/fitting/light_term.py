@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.fitting.energy import pixel_costs
+from models.fitting.energy import pixel_costs, pixel_derivatives
 from models.fitting.photometric import PixelView
 from models.fitting.pixel_rows import Mixer
 from models.fitting.terms import NormalEquations
@@ -70,7 +70,7 @@ class LightTerm:
 
     def energy(self, view: LitPixels) -> Float[Tensor, " batch"]:
         """The photometric term, weighted."""
-        costs = pixel_costs(view.residuals, self._about_eyes, self._weights).costs
+        costs = pixel_costs(view.residuals, self._about_eyes, self._weights)
         return self._weights.w_photo * (costs * self._shares).sum(dim=1)
 
     def equations(self, view: LitPixels) -> NormalEquations:
@@ -78,7 +78,7 @@ class LightTerm:
 
         Each channel has its own light, so that they are three systems of nine.
         """
-        found = pixel_costs(view.residuals, self._about_eyes, self._weights)
+        found = pixel_derivatives(view.residuals, self._about_eyes, self._weights)
         roots = (self._weights.w_photo * self._shares * found.weights).sqrt()[..., None]
         rows = self._by_light * (roots * view.shows)[..., None]
         channels = [

@@ -33,7 +33,7 @@ from torch import Tensor
 from models.camera import Camera, rotation_matrix
 from models.face_model import FaceModel
 from models.fitting.derivatives import JOINTS, FaceDerivatives
-from models.fitting.energy import pixel_costs
+from models.fitting.energy import pixel_costs, pixel_derivatives
 from models.fitting.focal import FOCAL, camera_of
 from models.fitting.pixel_rows import Mixer, PixelFactors, pixel_rows
 from models.fitting.terms import NormalEquations
@@ -149,14 +149,26 @@ class PixelView:
         return self.attention / self.attention.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
-def unexplained(view: PixelView, weights: FitWeights) -> Float[Tensor, " batch"]:
+def unexplained(
+    view: PixelView, weights: FitWeights, *, together: bool = False
+) -> Float[Tensor, " batch"]:
     """Mean robust distance of the colours, as a share of the photo's own mean colour.
 
-    So a photo at half its exposure comes to about the same. NaN where no pixel counts.
+    So a photo at half its exposure comes to about the same. NaN where no pixel counts, infinite
+    where all are black.
+
+    Args:
+        view: of the faces.
+        weights: of the terms.
+        together: the photos count as one.
     """
-    costs = pixel_costs(view.residuals, view.about_eyes, weights).costs
+    costs = pixel_costs(view.residuals, view.about_eyes, weights)
     brightness = torch.linalg.vector_norm(view.photo, dim=-1)
-    return (costs * view.attention).sum(dim=1) / (brightness * view.attention).sum(dim=1)
+    # Shares, so that large photos of a person count as small ones do.
+    left, bright = (costs * view.shares).sum(dim=1), (brightness * view.shares).sum(dim=1)
+    if together:
+        left, bright = left.sum().expand_as(left), bright.sum().expand_as(bright)
+    return left / bright
 
 
 class PhotometricTerm:
@@ -235,12 +247,12 @@ class PhotometricTerm:
 
     def energy(self, view: PixelView) -> Float[Tensor, " batch"]:
         """The weighted term."""
-        costs = pixel_costs(view.residuals, view.about_eyes, self._weights).costs
+        costs = pixel_costs(view.residuals, view.about_eyes, self._weights)
         return self._weights.w_photo * (costs * view.shares).sum(dim=1)
 
     def equations(self, view: PixelView) -> NormalEquations:
         """Of the squared residuals, each with the weight that its robust cost gives it now."""
-        found = pixel_costs(view.residuals, view.about_eyes, self._weights)
+        found = pixel_derivatives(view.residuals, view.about_eyes, self._weights)
         roots = (self._weights.w_photo * view.shares * found.weights).sqrt()[..., None]
         residuals = (roots * found.pulls).flatten(1)
         factors = self._factors(view, roots * view.shows)

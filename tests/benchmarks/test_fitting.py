@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import fitting
+from options.face_options import FaceModelOptions
+from util.assets import load_face_model
 from util.errors import InputError
 from util.studio import Render
 
@@ -62,6 +66,31 @@ def test_masks_and_beards_hide_the_chin_and_leave_the_eyes(draw: Callable[..., R
     assert not changed[eye[::-1]]
     assert changed[142, 112] == (draw is fitting._masked), "lips show in a beard"
     assert not changed[:, :50].any() and not changed[:, 174:].any()
+
+
+def test_gaze_is_that_of_the_named_units():
+    """Straight ahead is 0; to the left and to the right differ by the sign."""
+    model = load_face_model(FaceModelOptions("open@0"))
+    out = model.units({"eyeLookOutLeft": 0.5, "eyeLookInRight": 0.5})
+    back = model.units({"eyeLookInLeft": 0.5, "eyeLookOutRight": 0.5})
+    faces = replace(model.layout.zeros(3), expression=torch.cat([torch.zeros_like(out), out, back]))
+    gaze = fitting._gaze(model, faces)
+    assert gaze is not None
+    ahead, one, other = torch.rad2deg(gaze).tolist()
+    assert abs(ahead) < 1 and one * other < 0
+    assert 5 < abs(one) < 40 and one == pytest.approx(-other, abs=3)
+    model.regions.pop("iris")
+    assert fitting._gaze(model, faces) is None
+
+
+def test_openings_are_gaps_over_the_width_of_the_eyes():
+    points = torch.zeros(1, 68, 2)
+    points[0, 36:48, 0] = torch.tensor([0.0, 8, 16, 24, 16, 8, 56, 64, 72, 80, 72, 64])
+    points[0, [40, 41, 46, 47], 1] = 4.0
+    assert fitting._opening(points) == pytest.approx(4 / 80)
+    wider = points.clone()
+    wider[0, [40, 41, 46, 47], 1] = 5.0
+    assert fitting._eyes_wider(wider, points) == pytest.approx(25)
 
 
 def test_counts_below_none_are_refused():

@@ -113,6 +113,12 @@ def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
     changed = (colours != own).any(dim=2)
     torch.testing.assert_close(colours[changed], teeth.expand(int(changed.sum()), 3))
     assert changed[0].any()
+    # Lips have another colour, of which nothing goes inside.
+    ids = made.rendering.fragments.triangle_id.long()
+    lips = (ids >= 0) & ~inside[model.triangles[ids].long()].all(dim=-1)
+    two_colours = torch.where(lips[:, None], torch.tensor([1.0, 0, 0])[:, None, None], photos)
+    redder = (painted(two_colours, made) - colours)[changed]
+    assert (redder[:, 0] < 0.02).float().mean() > 0.9
     # What the next view would show: all of the front of the mouth.
     assert screen is not None
     turned = replace(faces, angles_rad=torch.tensor([[0.0, 0.5, 0.0]]).expand(2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -47,8 +48,25 @@ def test_it_lies_across_the_rim_as_far_back_as_teeth(model: FaceModel, screen: M
     assert (flat[:, :2] > rim[:, :2].amin(dim=0) - 1e-5).all()
     assert (flat[:, :2] < rim[:, :2].amax(dim=0) + 1e-5).all()
     assert flat[:, 2].min() > rim[:, 2].min() - DEPTH_DM
+    # Behind the membrane across the rim: least beside it, and so far back in the middle.
+    back = (screen.weights @ rim)[:, 2] - flat[:, 2]
+    assert (back > 0).all() and back.median() == pytest.approx(DEPTH_DM, rel=0.02)
+    assert back.max() <= 1.001 * DEPTH_DM
     deep = shaped.vertices_object[0, inside, 2]
     assert deep.min() < rim[:, 2].min() - 3 * DEPTH_DM, "the mouth itself is deep"
+
+
+def test_loose_parts_stay_and_spoil_nothing(model: FaceModel, screen: MouthScreen):
+    """Eyeballs that count as inside of the mouth hang from no rim of lips."""
+    other = copy(model)
+    loose = other.regions["eyeballs"]
+    cavity = other.regions["mouth_cavity"]
+    other.regions = {**model.regions, "mouth_cavity": cavity | loose}
+    found = MouthScreen.of(other)
+    assert found is not None and torch.equal(found.inside, screen.inside)
+    torch.testing.assert_close(found.depths_dm, screen.depths_dm)
+    other.regions = {**model.regions, "mouth_cavity": loose}
+    assert MouthScreen.of(other) is None
 
 
 @pytest.mark.parametrize("yaw_deg", [-25.0, 25.0])

@@ -238,7 +238,7 @@ class PhotoFitting:
         seconds = (time.perf_counter() - began) / len(faces)
         with torch.inference_mode():
             made = reconstruct(fitter.face_model, fitter.renderer, fit.camera, fit.coefficients)
-            views = self._views(batch, made, start) if self._draw else None
+            views = self._views(batch, fit, made, start) if self._draw else None
             strangers = self._strangers(faces, batch)
             results = face_results(
                 fitter.face_model, fit.camera, faces, batch, made, origin="centre"
@@ -276,7 +276,7 @@ class PhotoFitting:
         return warnings
 
     def _views(
-        self, batch: FaceBatch, fitted: Reconstruction, start: Coefficients | None
+        self, batch: FaceBatch, fit: Fit, fitted: Reconstruction, start: Coefficients | None
     ) -> np.ndarray:
         """Pictures (B, H, W, 3) uint8: photo, overlay and turned views, of start and fit.
 
@@ -284,29 +284,25 @@ class PhotoFitting:
         that explain the photo best. Those it predicts are far off after a short training, and
         would hide what there is to compare.
         """
-        parts = (self._fitter.face_model, self._fitter.renderer, self._fitter.camera)
-        screen, shown = self._screen, [fitted]
+        model, renderer = self._fitter.face_model, self._fitter.renderer
+        # With the camera that sees each.
+        shown = [(fitted, fit.camera)]
         if start is not None:
             assert batch.skin_mask is not None
-            found = reconstruct(*parts, start)
-            solved = solve_appearance(parts[0], parts[2], found, batch.images, batch.skin_mask)
-            shown.insert(0, reconstruct(*parts, solved))
-        rows = [
-            torch.cat(
-                [
-                    batch.images,
-                    over_photos(parts[0], batch.images, made.rendering),
-                    turned_views(
-                        *parts,
-                        made.coefficients,
-                        with_mouths_of_photos(*parts, batch.images, made, screen),
-                        screen,
-                    ),
-                ],
-                dim=3,
+            camera = self._fitter.camera
+            found = reconstruct(model, renderer, camera, start)
+            solved = solve_appearance(model, camera, found, batch.images, batch.skin_mask)
+            shown.insert(0, (reconstruct(model, renderer, camera, solved), camera))
+        rows = []
+        for made, camera in shown:
+            colours = with_mouths_of_photos(
+                model, renderer, camera, batch.images, made, self._screen
             )
-            for made in shown
-        ]
+            turned = turned_views(
+                *(model, renderer, self._fitter.camera, made.coefficients, colours, self._screen)
+            )
+            overlay = over_photos(model, batch.images, made.rendering)
+            rows.append(torch.cat([batch.images, overlay, turned], dim=3))
         pictures = (torch.cat(rows, dim=2) * 255).round().byte()
         return pictures.permute(0, 2, 3, 1).cpu().numpy()
 

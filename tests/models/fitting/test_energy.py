@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from models.fitting.energy import LEAST_DISTANCE, landmark_shares, pixel_costs, robust, trust
+from models.fitting.energy import (
+    LEAST_DISTANCE,
+    landmark_shares,
+    pixel_costs,
+    pixel_derivatives,
+    robust,
+    trust,
+)
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights
 
 
@@ -51,27 +58,38 @@ def test_what_is_too_dark_about_the_eyes_counts_less():
     angles = torch.deg2rad(torch.tensor([0.0, 30.0, 60.0, 90.0, 150.0, 180.0]))
     residuals = 0.3 * (angles.cos()[:, None] * grey + angles.sin()[:, None] * across)
     weights = FitWeights(robust_colour=0.2, dark_lids=0.1)
-    found = pixel_costs(residuals[None], torch.ones(1, 6, dtype=torch.bool), weights)
+    everywhere, nowhere = torch.ones(1, 6, dtype=torch.bool), torch.zeros(1, 6, dtype=torch.bool)
+    costs = pixel_costs(residuals[None], everywhere, weights)[0]
+    found = pixel_derivatives(residuals[None], everywhere, weights).weights[0]
     for number, share in enumerate([1.0, math.sqrt(0.75), 0.5, 0.0, 0.0, 0.0]):
         cost, weight = robust(torch.tensor(0.3), 0.2 * 0.1**share)
-        torch.testing.assert_close(found.costs[0, number], cost)
-        torch.testing.assert_close(found.weights[0, number], weight)
-    elsewhere = pixel_costs(residuals[None], torch.zeros(1, 6, dtype=torch.bool), weights)
-    torch.testing.assert_close(
-        elsewhere.costs, robust(torch.tensor(0.3), 0.2)[0].expand(1, 6), rtol=1e-6, atol=0
-    )
+        torch.testing.assert_close(costs[number], cost)
+        torch.testing.assert_close(found[number], weight)
+    elsewhere = pixel_costs(residuals[None], nowhere, weights)
+    torch.testing.assert_close(elsewhere, robust(torch.tensor(0.3), 0.2)[0].expand(1, 6))
 
 
 @pytest.mark.parametrize("dark_lids", [0.1, 0.7, 1.0])
 def test_pulls_are_gradients_over_weights(dark_lids: float):
+    """Of residuals that are not tiny; the gradient of those falls to 0 with them."""
     generator = torch.Generator().manual_seed(3)
     residuals = 0.3 * torch.randn(2, 60, 3, generator=generator, dtype=torch.float64)
     residuals[0, :3] = torch.tensor([[0.2], [-0.2], [0.02]], dtype=torch.float64)  # grey ones
+    residuals[1, :6] *= 1e-3
+    residuals[1, 6] = 0
+    tiny = torch.zeros(2, 60, dtype=torch.bool)
+    tiny[1, :7] = True
     residuals.requires_grad_()
     about_eyes = torch.arange(60).expand(2, -1) % 3 > 0
-    found = pixel_costs(residuals, about_eyes, FitWeights(dark_lids=dark_lids))
-    (expected,) = torch.autograd.grad(found.costs.sum(), residuals)
-    torch.testing.assert_close((found.weights[..., None] * found.pulls).detach(), expected)
+    weights = FitWeights(dark_lids=dark_lids)
+    found = pixel_derivatives(residuals.detach(), about_eyes, weights)
+    costs = pixel_costs(residuals, about_eyes, weights)
+    (expected,) = torch.autograd.grad(costs.sum(), residuals)
+    gradient = found.weights[..., None] * found.pulls
+    torch.testing.assert_close(gradient[~tiny], expected[~tiny])
+    small = residuals.detach()[tiny].norm(dim=1)
+    assert expected.isfinite().all() and gradient.isfinite().all()
+    assert (gradient[tiny].norm(dim=1) <= 1.2 * small / LEAST_DISTANCE).all()
     plain = (found.pulls == residuals).all(dim=-1)
     assert plain[~about_eyes].all() and plain.all() == (dark_lids == 1)
 
@@ -83,8 +101,9 @@ def test_costs_never_jump():
     weights, everywhere = FitWeights(), torch.ones(1, 4001, dtype=torch.bool)
     for start, end in zip(ends[::2], ends[1::2], strict=True):
         along = torch.lerp(start, end, torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None])
-        found, step = pixel_costs(along[None], everywhere, weights), (end - start).norm() / 4000
-        assert found.costs.diff().abs().max() < 5 * step
+        step = (end - start).norm() / 4000
+        assert pixel_costs(along[None], everywhere, weights).diff().abs().max() < 5 * step
+        found = pixel_derivatives(along[None], everywhere, weights)
         assert found.weights.log().diff().abs().max() < 100 * step
 
 
@@ -93,17 +112,19 @@ def test_nothing_is_suspect_where_the_weights_say_so(changed: dict[str, float]):
     weights = FitWeights(**changed)  # type: ignore[arg-type]
     residuals = torch.linspace(-0.5, 0.5, 33).reshape(1, 11, 3)
     everywhere = torch.ones(1, 11, dtype=torch.bool)
-    found = pixel_costs(residuals, everywhere, weights)
+    found = pixel_derivatives(residuals, everywhere, weights)
     usual = robust(residuals.square().sum(dim=-1).sqrt(), weights.robust_colour)
-    torch.testing.assert_close((found.costs, found.weights), usual)
+    costs = pixel_costs(residuals, everywhere, weights)
+    torch.testing.assert_close((costs, found.weights), usual)
     assert torch.equal(found.pulls, residuals)
 
 
 def test_photos_are_trusted_by_what_is_left_of_them():
     weights = FitWeights(trusted_colour=0.03)
-    left = torch.tensor([0.0, 0.01, 0.015, 0.02, 0.03, 0.3, math.nan])
-    assert trust(left, weights).tolist() == pytest.approx([4, 4, 4, 2.25, 1, 1, 1])
-    assert torch.equal(trust(left, FitWeights(trusted_colour=0.0)), torch.ones(7))
+    left = torch.tensor([0.0, 0.01, 0.015, 0.02, 0.03, 0.3, math.nan, math.inf])
+    assert trust(left, weights).tolist() == pytest.approx([4, 4, 4, 2.25, 1, 1, 1, 1])
+    for alike in (FitWeights(trusted_colour=0.0), FitWeights(w_photo=0.0)):
+        assert torch.equal(trust(left, alike), torch.ones(8))
 
 
 def test_shares_of_landmarks():

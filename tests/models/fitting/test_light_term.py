@@ -9,7 +9,7 @@ import torch
 
 from models.camera import Camera
 from models.face_model import FaceModel
-from models.fitting.energy import pixel_costs
+from models.fitting.energy import LEAST_DISTANCE, pixel_derivatives
 from models.fitting.fitter import LIGHT_RULES, FaceFitter
 from models.fitting.light_term import LightTerm
 from models.parameters import Coefficients
@@ -50,17 +50,23 @@ def test_cost_is_that_of_rendering_again(
 
 
 def test_equations_are_those_of_autograd(fitter: FaceFitter, truth: Coefficients) -> None:
-    """Of the squared residuals, with the weights that the robust cost gives them here."""
+    """The gradient of the cost; the Hessian of the squared residuals, weighted as they are here."""
     photo = fitter.photo_term(photo_of(fitter.face_model, truth), 16)
     view = photo.look(moved(fitter.face_model, truth, size=0.2))
     at = lit_by(view.coefficients, 0.1)
+    # All as if about the eyes, and none so near that its weight is bounded.
+    apart = LightTerm(view, fitter.weights).look(at).residuals.norm(dim=-1) > 2 * LEAST_DISTANCE
+    assert apart.double().mean() > 0.5
+    everywhere = torch.ones_like(view.about_eyes)
+    view = replace(view, about_eyes=everywhere, attention=view.attention * apart)
     for weights in (fitter.weights, replace(fitter.weights, robust_colour=float("inf"))):
         term = LightTerm(view, weights)
-        found = pixel_costs(term.look(at).residuals, view.about_eyes, weights)
+        found = pixel_derivatives(term.look(at).residuals, everywhere, weights)
         roots = (weights.w_photo * view.shares * found.weights).sqrt()[..., None]
-        pulls = (roots * found.pulls).flatten(1)
         gamma = at.gamma.clone().requires_grad_()
-        weighted = (roots * term.look(replace(at, gamma=gamma)).residuals).flatten(1)
+        lit = term.look(replace(at, gamma=gamma))
+        (gradient,) = torch.autograd.grad(term.energy(lit).sum(), gamma, retain_graph=True)
+        weighted = (roots * lit.residuals).flatten(1)
         equations = term.equations(term.look(at))
         for face in range(2):
             rows = torch.stack(
@@ -69,12 +75,12 @@ def test_equations_are_those_of_autograd(fitter: FaceFitter, truth: Coefficients
                     for value in weighted[face]
                 ]
             )
-            for found, expected in (
+            for found_here, expected in (
                 (equations.hessian[face], rows.T @ rows),
-                (equations.gradient[face], rows.T @ pulls[face]),
+                (equations.gradient[face], gradient[face]),
             ):
                 size = float(expected.abs().max())
-                torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * size)
+                torch.testing.assert_close(found_here, expected, rtol=0, atol=1e-4 * size)
 
 
 def test_the_light_of_a_known_face_is_found(fitter: FaceFitter, truth: Coefficients) -> None:

@@ -29,6 +29,19 @@ def test_a_face_in_its_photo_leaves_little_and_one_elsewhere_much(
     assert (elsewhere > 0.7).all()
 
 
+def test_a_face_in_another_light_is_judged_by_its_own(tiny_face_model: FaceModel) -> None:
+    """What is asked is whether features are where the photo has them."""
+    truth = random_face(tiny_face_model, 2, size=0.7)
+    fitter = FaceFitter(tiny_face_model, Camera.rnet(), Renderer())
+    batch = photo_of(tiny_face_model, truth)
+    dim = replace(truth, gamma=truth.gamma - 0.1)
+    assert (left_of_flat(fitter, batch, dim) < 0.2).all()
+    # Though by its own light it would be far off.
+    photo = fitter.photo_term(batch, 4)
+    off, right = (photo.energy(photo.look(faces)) for faces in (dim, truth))
+    assert (off > 10 * right).all()
+
+
 def test_one_colour_leaves_everything(tiny_face_model: FaceModel) -> None:
     """A photo without features: no fit of it is better than plain skin."""
     truth = random_face(tiny_face_model, 1, size=0.7)
