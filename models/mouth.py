@@ -74,8 +74,8 @@ class MouthScreen:
         if not len(inside):
             return None
         rim = np.flatnonzero(~is_inside & (adjacency @ is_inside > 0))
-        stiffness = sparse.diags(np.asarray(adjacency.sum(axis=1))[:, 0]) - adjacency
-        solve = splu(stiffness[inside][:, inside].tocsc()).solve
+        degrees = sparse.diags(np.asarray(adjacency.sum(axis=1))[inside, 0])
+        solve = splu((degrees - adjacency[inside][:, inside]).tocsc()).solve
         weights = solve(adjacency[inside][:, rim].toarray())
         away = solve(np.ones(len(inside)))
         depths = DEPTH_DM * (1 - np.exp(-_STEEPNESS * away / away.max()))

@@ -278,6 +278,7 @@ def test_photos_that_count_as_one_have_the_mean_of_their_distances(rendered: Ren
     fitter = fitter_of(rendered.model, FitWeights(self_shadow=False))
     batch = rendered.seen(grain=0.05)
     batch.images[2] *= 0.2
+    assert batch.landmarks_px is not None
     term = fitter.photo_term(batch, 4)
     view = term.look(fitter.pose(batch.landmarks_px))
     brightness = (view.photo.norm(dim=-1) * view.shares).sum(dim=1)
