@@ -90,8 +90,6 @@ class FailedFace:
     """What is wrong, and the remedy."""
     number: int | None = None
     """Of the face; None if it is the whole photo."""
-    unread: bool = False
-    """Nobody knows what the photo shows, since it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -169,13 +167,10 @@ class PhotoFolder:
     def __getitem__(self, index: int) -> Photo:
         """Load one photo; a bad one comes back with its problem."""
         path, stem = self.paths[index], self.stems[index]
-        image = None
         try:
-            image = read_image(path)
-            return self._load(path, stem, image)
+            return self._load(path, stem, read_image(path))
         except InputError as error:
-            failed = FailedFace(path, str(error), unread=image is None)
-            return Photo(path, stem, failures=(failed,))
+            return Photo(path, stem, failures=(FailedFace(path, str(error)),))
 
     def ahead(self, workers: int = 2, depth: int = 16) -> Iterator[Photo]:
         """All photos in order, loaded by threads while earlier ones are used."""

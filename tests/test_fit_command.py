@@ -172,6 +172,16 @@ def test_a_bare_path_and_given_landmarks(
     command.main([str(photos / "a.png"), "--landmarks", str(moved), *RUN])
     assert float(rows(folder / "fits")["a.png"]["nme_inner"]) < 0.015
     assert "1 of 1 photos fitted in fits" in capsys.readouterr().out
+    # Wrong ones the next time cost no result.
+    before = {path.name for path in (folder / "fits").iterdir()}
+    far = read_landmarks(moved)
+    far[9] += 5000
+    write_landmarks(moved, far)
+    with pytest.raises(InputError, match="far outside"):
+        command.main([str(photos / "a.png"), "--landmarks", str(moved), *RUN])
+    assert {path.name for path in (folder / "fits").iterdir()} == before
+    row = rows(folder / "fits")["a.png"]
+    assert row["status"] == "failed" and "earlier run are as they were" in row["message"]
 
 
 def test_the_start_may_be_a_networks(photos: Path, folder: Path, trained: Path):  # noqa: F811

@@ -115,7 +115,7 @@ class PhotoRun:
                 )
                 if photo.faces or not alone:
                     tqdm.write(in_words(row))
-                writer.add_failure(row, unread=failed.unread)
+                writer.add_failure(row)
             done = list(islice(results, len(photo.faces)))
             numbers = [writer.add(face, row) for face, row in done]
             if photo.preview is not None:

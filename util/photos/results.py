@@ -147,8 +147,8 @@ class ResultWriter:
         self._unwritten: set[str] = set()
         """Lower-case stems of faces that could not be written; what earlier runs wrote of them
         stays."""
-        self._unread: set[Path] = set()
-        """Photos that could not be read; what earlier runs wrote of their faces stays too."""
+        self._failed: set[Path] = set()
+        """Photos that gave no face; what earlier runs wrote of them stays too."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -223,16 +223,15 @@ class ResultWriter:
         self._pending.append(_Writing(row, self._pool.submit(write, self.folder), tuple(names)))
         self._extras |= set(names)
 
-    def add_failure(self, row: SummaryRow, *, unread: bool = False) -> None:
+    def add_failure(self, row: SummaryRow) -> None:
         """Record a photo that gave no face, or a face that cannot be used.
 
-        Args:
-            row: of the summary.
-            unread: the photo could not be read, which says nothing against earlier results.
+        A photo that cannot be read, wrong landmarks, or a face that is only found with other flags
+        say nothing against earlier results: those of the whole photo stay.
         """
         self.rows.append(row)
-        if unread:
-            self._unread.add(_photo(row.image))
+        if row.face is None:
+            self._failed.add(_photo(row.image))
 
     def _collect(self, writing: _Writing) -> None:
         """Wait for files; those that cannot be written must not cost the other faces."""
@@ -308,9 +307,9 @@ class ResultWriter:
     def _beside_earlier(
         self, row: SummaryRow, earlier: Mapping[Path, Sequence[Mapping[str, str]]]
     ) -> Iterator[SummaryRow]:
-        """A row; if its photo could not be read, one for each face that an earlier run wrote."""
+        """A row; if its photo gave no face, one for each face that an earlier run wrote."""
         photo = _photo(row.image)
-        faces = earlier.get(photo, ()) if photo in self._unread else ()
+        faces = earlier.get(photo, ()) if photo in self._failed else ()
         faces = [face for face in faces if _is_face_of(self.folder, face["files"], photo.name)]
         if not faces:
             yield row

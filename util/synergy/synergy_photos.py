@@ -93,7 +93,7 @@ def reconstruct_photos(options: ParsedOptions) -> None:
                 row = SummaryRow(
                     str(failed.path), "failed", face=failed.number, message=failed.problem
                 )
-                writer.add_failure(row, unread=failed.unread)
+                writer.add_failure(row)
                 if len(photos) > 1:
                     tqdm.write(in_words(row))
     report_network(writer, results)
@@ -163,7 +163,7 @@ def whole_photos(photos: PhotoFolder, numbers: Iterable[int]) -> Iterator[Photo]
         try:
             yield Photo(path, stem, preview=read_image(path))
         except InputError as error:
-            yield Photo(path, stem, failures=(FailedFace(path, str(error), unread=True),))
+            yield Photo(path, stem, failures=(FailedFace(path, str(error)),))
 
 
 def photo_landmarks(photo: Photo) -> list[np.ndarray]:

@@ -208,14 +208,6 @@ def test_faces_of_an_earlier_run_go_with_their_photo_only(tmp_path: Path):
     assert [line["files"] for line in summary(tmp_path)] == ["a", "b"]
 
 
-def test_a_photo_without_a_face_now_keeps_no_face_of_an_earlier_run(tmp_path: Path):
-    with ResultWriter(tmp_path) as writer:
-        writer.add(face("a"), replace(row("a"), face=1, files="a"))
-    with ResultWriter(tmp_path) as writer:
-        writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="no face"))
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.csv"}
-
-
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
 def test_a_photo_whose_name_is_no_text_is_listed_once(tmp_path: Path):
     photo = os.fsdecode(b"photos/bad\xff.jpg")
@@ -227,7 +219,7 @@ def test_a_photo_whose_name_is_no_text_is_listed_once(tmp_path: Path):
     assert images == ["photos/bad\\udcff.jpg", "photos/a.jpg"]
 
 
-def test_a_photo_that_cannot_be_read_keeps_what_an_earlier_run_wrote(tmp_path: Path):
+def test_a_photo_that_gives_no_face_keeps_what_an_earlier_run_wrote(tmp_path: Path):
     with ResultWriter(tmp_path) as writer:
         for number, stem in ((1, "a"), (2, "a_2")):
             one = replace(face("a"), stem=stem, number=number)
@@ -236,8 +228,8 @@ def test_a_photo_that_cannot_be_read_keeps_what_an_earlier_run_wrote(tmp_path: P
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for _ in range(2):  # the second time its row is that of a failure
         with ResultWriter(tmp_path) as writer:
-            writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="cut off"), unread=True)
-            writer.add_failure(SummaryRow("photos/b.jpg", "failed", message="cut off"), unread=True)
+            writer.add_failure(SummaryRow("photos/a.jpg", "failed", message="cut off"))
+            writer.add_failure(SummaryRow("photos/b.jpg", "failed", message="cut off"))
         after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         del after["summary.csv"]
         assert after == {name: before[name] for name in before if name != "summary.csv"}
