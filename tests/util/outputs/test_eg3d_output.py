@@ -114,6 +114,8 @@ def test_runs_add_up_and_faces_that_go_leave(tiny_face_model: FaceModel, tmp_pat
     assert list(listed(tmp_path / "eg3d")) == ["a.png"]
     with ResultWriter(tmp_path) as writer:  # a run in which the photo gives no face
         writer.add_failure(SummaryRow(str(ann.photo), "failed"))
+    assert list(listed(tmp_path / "eg3d")) == ["a.png"]
+    run(tiny_face_model, tmp_path, ann, kind="none")
     assert listed(tmp_path / "eg3d") == {}
 
 
