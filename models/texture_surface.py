@@ -17,6 +17,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from models.kernels import kernel
+from models.mesh_graph import adjacency, unique_edges
 from models.texture import LayoutRaster, layout_raster, nearest_covered
 
 _SLACK = 0.2
@@ -56,13 +57,12 @@ class TextureSurface:
         self._mass = self._to_vertices @ np.ones(len(self.texels), np.float32)
         self.mirror = _mirror_coordinates(vertices, triangles, uv, uv_triangles, raster)
         """(1, 1, N, 2) for `grid_sample`; None for meshes that are not their own mirror image."""
-        edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-        self.edges = np.unique(np.sort(edges, axis=1), axis=0)
+        self.edges = unique_edges(triangles)
         """(E, 2) vertices of each edge."""
         lengths = np.linalg.norm(np.diff(vertices[self.edges], axis=1)[:, 0], axis=1)
         self.edge_dm = float(np.median(lengths))
         """Its usual length."""
-        self.adjacency = _adjacency(self.edges, len(vertices))
+        self.adjacency = adjacency(self.edges, len(vertices))
         """(V, V) 1 for the two ends of an edge."""
         self.degree = np.asarray(self.adjacency.sum(axis=1))[:, 0]
         """(V,) edges of each vertex."""
@@ -215,11 +215,6 @@ def _squared_distances(beyond, most):
                 step += 1
             found[y, x] = best
     return found
-
-
-def _adjacency(edges: np.ndarray, count: int) -> sparse.csr_matrix:
-    upper = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
-    return sparse.csr_matrix(upper + upper.T)
 
 
 def _interpolation(

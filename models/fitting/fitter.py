@@ -246,13 +246,15 @@ class FaceFitter:
         else:
             now = _with_means(start, shared)
             now = start_focal(now) if focal else now
-        trusted = now.identity.new_ones(len(batch))
+        trusted, end = now.identity.new_ones(len(batch)), None
         for level in levels:
+            if end is not None:
+                left = unexplained(end.views["photo"], self.weights, together=one_person)
+                trusted = trust(left, self.weights)
             terms = shaded.photo_terms(batch, level.stride, shared=shared)
             terms = terms.with_term("photo", Scaled(terms.by_name["photo"], trusted))
             end = run(f"photo_{level.stride}", now, terms, level.rules, trusted)
-            left = unexplained(end.views["photo"], self.weights, together=one_person)
-            now, trusted = end.coefficients, trust(left, self.weights)
+            now = end.coefficients
         if shaded is not self:
             now = self.recolour(batch, levels[-1].stride, now, shared)
         camera, settled = settle_focal(self.camera, now)

@@ -16,7 +16,8 @@ from models.drawing import (
     with_mouths_of_photos,
 )
 from models.face_model import FaceModel
-from models.mouth import MouthScreen, behind_lips
+from models.mouth import behind_lips
+from models.mouth_membrane import mouth_screen
 from models.renderer import Renderer
 from models.stages import Reconstruction, pose_face, reconstruct
 
@@ -103,7 +104,7 @@ def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
     made = reconstruct(model, Renderer(), camera, faces)
     teeth = torch.tensor([0.9, 0.8, 0.7])
     photos = teeth[:, None, None].expand(2, 3, camera.height, camera.width)
-    screen, own, inside = MouthScreen.of(model), made.posed.colours, behind_lips(model)
+    screen, own, inside = mouth_screen(model), made.posed.colours, behind_lips(model)
 
     def painted(photos: torch.Tensor, made: Reconstruction) -> torch.Tensor:
         return with_mouths_of_photos(model, Renderer(), camera, photos, made, screen)
@@ -134,5 +135,5 @@ def test_mouths_have_the_teeth_of_their_photos(open_face_model: FaceModel):
         alone = painted(photos[number : number + 1], part)
         torch.testing.assert_close(both[number], alone[0])
     model.regions.pop("mouth_cavity")
-    screen = MouthScreen.of(model)
+    screen = mouth_screen(model)
     assert screen is None and torch.equal(painted(photos, made), own)

@@ -13,7 +13,8 @@ from torch import Tensor
 from models.camera import Camera
 from models.drawing import VIEW_YAWS_DEG, with_mouths_of_photos
 from models.face_model import FaceModel
-from models.mouth import DEPTH_DM, MouthScreen, behind_lips
+from models.mouth import MouthScreen, behind_lips
+from models.mouth_membrane import DEPTH_DM, mouth_screen
 from models.parameters import Coefficients
 from models.renderer import Fragments, Renderer
 from models.stages import pose_face, reconstruct, shape_face
@@ -28,7 +29,7 @@ def model() -> FaceModel:
 
 @pytest.fixture(scope="module")
 def screen(model: FaceModel) -> MouthScreen:
-    found = MouthScreen.of(model)
+    found = mouth_screen(model)
     assert found is not None
     return found
 
@@ -62,11 +63,11 @@ def test_loose_parts_stay_and_spoil_nothing(model: FaceModel, screen: MouthScree
     loose = other.regions["eyeballs"]
     cavity = other.regions["mouth_cavity"]
     other.regions = {**model.regions, "mouth_cavity": cavity | loose}
-    found = MouthScreen.of(other)
+    found = mouth_screen(other)
     assert found is not None and torch.equal(found.inside, screen.inside)
     torch.testing.assert_close(found.depths_dm, screen.depths_dm)
     other.regions = {**model.regions, "mouth_cavity": loose}
-    assert MouthScreen.of(other) is None
+    assert mouth_screen(other) is None
 
 
 @pytest.mark.parametrize("yaw_deg", [-25.0, 25.0])

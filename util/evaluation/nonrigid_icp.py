@@ -11,6 +11,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
+from models.mesh_graph import unique_edges
+
 STIFFNESS, FIRST_STIFFNESS = 50.0, 150.0
 KEYPOINT_WEIGHT = 50.0
 ROUNDS = 3
@@ -114,7 +116,7 @@ class _Bending:
 
 def _laplacian(triangles: np.ndarray, count: int) -> sparse.csr_matrix:
     """M' M of the incidence matrix M of the edges, each of which counts once."""
-    edges = np.unique(np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)), axis=0)
+    edges = unique_edges(triangles)
     numbers = np.arange(len(edges))
     signs = np.concatenate([np.ones(len(edges)), -np.ones(len(edges))])
     places = (np.concatenate([numbers, numbers]), edges.T.ravel())

@@ -27,7 +27,7 @@ from models.fitting.fitter import PRESETS, FaceFitter, Fit
 from models.fitting.plausibility import left_of_flat
 from models.fitting.problem import Evaluation
 from models.landmarks import from_index
-from models.mouth import MouthScreen
+from models.mouth_membrane import mouth_screen
 from models.parameters import Coefficients
 from models.renderer import Renderer
 from models.stages import Reconstruction, reconstruct
@@ -205,7 +205,7 @@ class PhotoFitting:
         self._focal = focal
         self._check = check
         self._draw = draw
-        self._screen = MouthScreen.of(fitter.face_model) if draw else None
+        self._screen = mouth_screen(fitter.face_model) if draw else None
         self._watch = watch
 
     def __call__(self, faces: Sequence[PhotoFace]) -> Iterator[tuple[FaceResult, SummaryRow]]:

@@ -147,8 +147,6 @@ class ResultWriter:
         self._unwritten: set[str] = set()
         """Lower-case stems of faces that could not be written; what earlier runs wrote of them
         stays."""
-        self._failed: set[Path] = set()
-        """Photos that gave no face; what earlier runs wrote of them stays too."""
         self._defect: Exception | None = None
         """The first error in a thread that no disk and no photo explains."""
 
@@ -230,8 +228,6 @@ class ResultWriter:
         say nothing against earlier results: those of the whole photo stay.
         """
         self.rows.append(row)
-        if row.face is None:
-            self._failed.add(_photo(row.image))
 
     def _collect(self, writing: _Writing) -> None:
         """Wait for files; those that cannot be written must not cost the other faces."""
@@ -309,7 +305,8 @@ class ResultWriter:
     ) -> Iterator[SummaryRow]:
         """A row; if its photo gave no face, one for each face that an earlier run wrote."""
         photo = _photo(row.image)
-        faces = earlier.get(photo, ()) if photo in self._failed else ()
+        gave_none = row.status == "failed" and row.face is None
+        faces = earlier.get(photo, ()) if gave_none else ()
         faces = [face for face in faces if _is_face_of(self.folder, face["files"], photo.name)]
         if not faces:
             yield row
