@@ -21,7 +21,7 @@ and `off` by so much without the sign; both in per cent of the mean opening.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -181,8 +181,8 @@ def report_renders(
     opened = torch.from_numpy(_opening(true) > OPEN_EYES)
     names = ["inner landmarks, %", "albedo, levels", "eyes wider, %", "eyes off, %"]
     names += [] if true_gaze is None else [f"gaze of {int(opened.sum())}, degrees"]
-    print(f"{'':<26}" + "".join(f"{name:>20}" for name in names))
-    print(f"{'detector':<26}{with_error(100 * _inner(given, true)):>20}")
+    _print_row("", names)
+    _print_row("detector", [with_error(100 * _inner(given, true))])
 
     def albedo(coefficients: Coefficients) -> torch.Tensor:
         return fitters.face_model.albedo(coefficients.texture)
@@ -197,7 +197,7 @@ def report_renders(
         gaze = _gaze(fitters.face_model, found)
         if gaze is not None and true_gaze is not None:
             columns.append(torch.rad2deg(gaze - true_gaze).abs()[opened].numpy())
-        print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+        _print_row(way.name, map(with_error, columns))
 
 
 def report_robustness(fitters: Fitters, weights: FitWeights, wanted: FittingFigures) -> None:
@@ -224,7 +224,7 @@ def report_robustness(fitters: Fitters, weights: FitWeights, wanted: FittingFigu
         "landmarks alone": Way("", weights, "landmarks"),
     }
     print(f"\n{len(numbers)} renders, inner landmarks, % (standard error)")
-    print(f"{'':<26}" + "".join(f"{name:>20}" for name in ways_))
+    _print_row("", ways_)
     for name, renders in cases.items():
         true = np.stack([render.landmarks_px for render in renders])
         given = true + random.normal(scale=2.0, size=true.shape)
@@ -240,7 +240,7 @@ def report_robustness(fitters: Fitters, weights: FitWeights, wanted: FittingFigu
         for way in ways_.values():
             points = _landmarks(fitters.face_model, fitters.fit(way, batch))
             columns.append(with_error(100 * _inner(points, torch.from_numpy(true).float())))
-        print(f"{name:<26}" + "".join(f"{column:>20}" for column in columns))
+        _print_row(name, columns)
 
 
 def _hidden(render: Render, random: np.random.Generator, *, bar: bool) -> Render:
@@ -321,14 +321,14 @@ def report_heads(
         print(f"\n{len(true)} heads, mm (standard error)")
         names = ["points, rigid", "points, similarity", "inner landmarks, %"]
         names += ["eyes wider, %", "eyes off, %"]
-        print(f"{'':<26}" + "".join(f"{name:>20}" for name in names))
+        _print_row("", names)
         for way in ways(weights):
             found = fitters.fit(way, pictures.batch)
             points = _landmarks(fitters.face_model, found)
             errors = heads.errors_mm(own, found.identity.numpy())
             wider = _eyes_wider(points, true)
             columns = (*errors, 100 * _inner(points, true), wider, np.abs(wider))
-            print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+            _print_row(way.name, map(with_error, columns))
     if wanted.people:
         report_people(fitters, own, weights, wanted, studio, detector, truth)
 
@@ -362,10 +362,10 @@ def report_people(
             found = fitters.fit(way, batch, one_person=count > 1).item(0)
             rows[count].append(np.concatenate(heads.errors_mm(own, found.identity.numpy())))
     print(f"\n{len(rows[1])} people, {wanted.preset}, mm (standard error)")
-    print(f"{'photos of each':<26}{'points, rigid':>20}{'points, similarity':>20}")
+    _print_row("photos of each", ("points, rigid", "points, similarity"))
     for count, errors in rows.items():
         columns = np.array(errors).T
-        print(f"{count:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+        _print_row(str(count), map(with_error, columns))
 
 
 def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> None:
@@ -373,7 +373,7 @@ def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> No
     assert batch.landmarks_px is not None
     print(f"\n{len(batch)} photos (standard error)")
     names = ("inner landmarks, %", "colours, levels", "eyes wider, %", "eyes off, %")
-    print(f"{'':<26}" + "".join(f"{name:>20}" for name in names))
+    _print_row("", names)
     judge = fitters(replace(PUBLIC_WEIGHTS, w_photo=1.0))
     for way in ways(weights):
         found = fitters.fit(way, batch)
@@ -383,7 +383,11 @@ def report_photos(fitters: Fitters, weights: FitWeights, batch: FaceBatch) -> No
         term = judge.photo_terms(batch, 1).by_name["photo"]
         colours = 255 * term.energy(term.look(found)).numpy()
         columns = (100 * inner, colours, wider, np.abs(wider))
-        print(f"{way.name:<26}" + "".join(f"{with_error(values):>20}" for values in columns))
+        _print_row(way.name, map(with_error, columns))
+
+
+def _print_row(name: str, cells: Iterable[str]) -> None:
+    print(f"{name:<26}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 def _eyes_wider(points: torch.Tensor, given: torch.Tensor) -> np.ndarray:
