@@ -152,7 +152,7 @@ class PhotoFolder:
         self._all_faces = all_faces
         self._with_skin = with_skin
         self._preview_px = preview_px
-        self._landmarks = landmarks
+        self.landmarks = landmarks  # of the only photo
         if landmarks is not None and len(self.paths) > 1:
             raise InputError(
                 f"{landmarks} holds the points of one face, but there are {len(self.paths)} photos "
@@ -194,7 +194,7 @@ class PhotoFolder:
 
     def has_points(self, stem: str) -> bool:
         """Whether a file says which face of a photo is meant."""
-        if self._landmarks is not None:
+        if self.landmarks is not None:
             return True
         folders = (self.root / name for name in ("detections", "landmarks"))
         return any((folder / f"{stem}.txt").is_file() for folder in folders)
@@ -233,8 +233,8 @@ class PhotoFolder:
         """The points to align by, and 68 landmarks, from files first."""
         given = read_checked(self.root / "detections" / f"{stem}.txt", image.shape)
         beside = self.root / "landmarks" / f"{stem}.txt"
-        landmarks = read_checked(self._landmarks or beside, image.shape, any_way_up=True)
-        if self._landmarks is not None:
+        landmarks = read_checked(self.landmarks or beside, image.shape, any_way_up=True)
+        if self.landmarks is not None:
             given = None
         if landmarks is not None and len(landmarks) == 5:
             given, landmarks = given if given is not None else landmarks, None
@@ -246,8 +246,9 @@ class PhotoFolder:
                     "counter-clockwise; turn it"
                 )
             raise InputError(
-                "no face found; give five points in "
-                f"{self.root / 'detections' / (stem + '.txt')} if there is one"
+                "no face found; if there is one, give --detection_upsample 2 where it is smaller "
+                "than some 40 pixels, else its five points in "
+                f"{self.root / 'detections' / (stem + '.txt')}"
             )
         return (given if given is not None else landmarks), landmarks
 

@@ -186,6 +186,7 @@ def chosen_input(options: ParsedOptions) -> Literal["photos", "video"]:
     for problem in check_named_photos(places, "img_path"):
         print(f"{problem}. The other photos are fitted")
     check_photos(save, photos)
+    _say_what_photos_ignore(options, len(photos))
     if fit.landmarks and not Path(fit.landmarks).is_file():
         raise InputError(f"--landmarks {fit.landmarks}: there is no such file")
     if fit.landmarks and not any(place.is_dir() for place in places):
@@ -249,6 +250,17 @@ def chosen_track(options: ParsedOptions) -> TrackWeights:
         return given
     same = {name: 1.0 for name in KNOWN_FACE if not options.given(name)}
     return replace(given, **same)
+
+
+def _say_what_photos_ignore(options: ParsedOptions, count: int) -> None:
+    """A line for each flag that is for videos, or for several photos of one person."""
+    instead = {"save_mesh": "; --save takes glb, neutral, usdz and others"}
+    for group in (VideoFitOptions, TrackWeights):
+        for name in vars(options[group]):
+            if options.given(name):
+                print(f"--{name} has no effect: it is for videos{instead.get(name, '')}")
+    if options[FitOptions].same_person and count == 1:
+        print("--same_person has no effect: there is one photo")
 
 
 def _check_landmarks(path: Path) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Preset = Literal["fast", "balanced", "best"]
+
+_FROM_ZERO = (lambda value: 0 <= value < math.inf, "a number from 0 on")
+_ALLOWED: dict[str, tuple[Callable[[float], bool], str]] = {
+    "w_not_skin": (lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "robust_colour": (lambda value: value > 0, "above 0, or inf"),
+    "dark_lids": (lambda value: 0 < value <= 1, "above 0, and 1 at most"),
+}
+"""What the weights may be that are no plain factors, and in words."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,9 @@ class FitWeights:
     def __post_init__(self) -> None:
         """Refuse weights that reward errors."""
         for name, value in vars(self).items():
-            if not value >= 0 or (math.isinf(value) and name != "robust_colour"):
-                raise ValueError(f"--{name} is {value}; it must be a number from 0 on")
-        if self.w_not_skin > 1:
-            raise ValueError(f"--w_not_skin is {self.w_not_skin}; it must lie between 0 and 1")
-        if self.robust_colour == 0:
-            raise ValueError("--robust_colour is 0; it must be above 0, or inf")
-        if not 0 < self.dark_lids <= 1:
-            raise ValueError(f"--dark_lids is {self.dark_lids}; it must be above 0, and 1 at most")
+            is_allowed, words = _ALLOWED.get(name, _FROM_ZERO)
+            if not is_allowed(value):
+                raise ValueError(f"--{name} is {value}; it must be {words}")
 
 
 PUBLIC_WEIGHTS = FitWeights(

@@ -26,7 +26,7 @@ from models.renderer import Renderer
 from models.stages import reconstruct
 from options import parse_command
 from options.face_options import FaceModelOptions
-from options.fit_options import chosen_track, chosen_weights
+from options.fit_options import chosen_input, chosen_track, chosen_weights
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
 from tests.commands import load_script
 from tests.test_test_command import trained  # noqa: F401 - a fixture
@@ -171,7 +171,8 @@ def test_a_bare_path_and_given_landmarks(
     points.rename(moved)
     command.main([str(photos / "a.png"), "--landmarks", str(moved), *RUN])
     assert float(rows(folder / "fits")["a.png"]["nme_inner"]) < 0.015
-    assert "1 of 1 photos fitted in fits" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"The landmarks are those of {moved}" in shown and "1 of 1 photos fitted in fits" in shown
     # Wrong ones the next time cost no result.
     before = {path.name for path in (folder / "fits").iterdir()}
     far = read_landmarks(moved)
@@ -260,6 +261,18 @@ def test_bad_input_names_the_flag_and_the_remedy(photos: Path, folder: Path):
     (folder / "file").touch()
     with pytest.raises(InputError, match=r"--res_folder file.out: file is no folder"):
         command.main([str(photos), *RUN, "--res_folder", "file/out"])
+
+
+def test_what_photos_ignore_is_said(photos: Path, capsys: pytest.CaptureFixture[str]):
+    flags = ["--save_mesh", "glb", "--smoothing", "3", "--same_person"]
+    groups = list(command.GROUPS)
+    assert chosen_input(parse_command(groups, ["--img_path", str(photos), *flags])) == "photos"
+    assert capsys.readouterr().out.splitlines() == [
+        "--save_mesh has no effect: it is for videos; --save takes glb, neutral, usdz and others",
+        "--smoothing has no effect: it is for videos",
+    ]
+    chosen_input(parse_command(groups, ["--img_path", str(photos / "a.png"), "--same_person"]))
+    assert capsys.readouterr().out == "--same_person has no effect: there is one photo\n"
 
 
 def test_photos_without_a_face_are_reported_and_others_kept(

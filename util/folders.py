@@ -16,8 +16,10 @@ def check_folder(folder: Path | str, flag: str) -> None:
         flag: what the user gives to have another one, for the message.
 
     Raises:
-        InputError: it is a file, lies in one, or cannot be written.
+        InputError: its name is empty, it is a file, lies in one, or cannot be written.
     """
+    if folder == "":
+        raise InputError(f"--{flag} is empty; name a folder, or give . for the one you are in")
     folder = Path(folder)
     # The nearest that is there: os.path sees a dangling or forbidden path as none, as wanted.
     there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path())

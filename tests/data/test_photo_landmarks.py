@@ -57,7 +57,9 @@ def test_no_face_is_no_landmarks(tmp_path: Path, face, standard_points) -> None:
     write_image(tmp_path / "a.png", image)
     photo = PhotoFolder(tmp_path, standard_points, detector)[0]
     assert not photo.faces
-    assert "no face found; give five points in" in photo.failures[0].problem
+    problem = photo.failures[0].problem
+    assert "--detection_upsample 2" in problem
+    assert problem.endswith(f"five points in {tmp_path / 'detections' / 'a.txt'}")
     failure = prepare_photo(PhotoFiles(tmp_path / "a.png", "a"), detector)
     assert failure is not None and failure.kind == "no face"
 

@@ -27,6 +27,12 @@ def test_a_relative_name_counts_from_here(tmp_path: Path, monkeypatch: pytest.Mo
         check_folder("file/er", "out")
 
 
+def test_no_name_is_no_folder():
+    with pytest.raises(InputError, match=r"--out is empty; name a folder, or give \. for the one"):
+        check_folder("", "out")
+    check_folder(".", "out")
+
+
 @pytest.mark.parametrize("name", ["file", "file/a", "file/a/b"])
 def test_a_file_is_no_folder(tmp_path: Path, name: str):
     (tmp_path / "file").touch()

@@ -164,7 +164,9 @@ def announce_points(photos: PhotoFolder, detection: DetectionOptions, *, all_fac
     """Say which photos bring their points."""
     named = sum(map(photos.has_points, photos.stems))
     found = f"found by --detector {detection.detector}"
-    if named == len(photos):
+    if photos.landmarks is not None:
+        print(f"The landmarks are those of {photos.landmarks}")
+    elif named == len(photos):
         print("All photos bring their points in detections/ or landmarks/")
     elif named == 0:
         print(f"Faces are {found}; no photo has points in detections/ or landmarks/")

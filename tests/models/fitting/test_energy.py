@@ -153,7 +153,10 @@ def test_shares_of_landmarks():
         ({"robust_colour": 0.0}, r"--robust_colour is 0.*or inf"),
         ({"dark_lids": 0.0}, "--dark_lids is 0.0; it must be above 0, and 1 at most"),
         ({"dark_lids": 1.5}, "--dark_lids is 1.5; it must be above 0, and 1 at most"),
+        ({"dark_lids": -1.0}, "--dark_lids is -1.0; it must be above 0, and 1 at most"),
         ({"dark_lids": math.inf}, "--dark_lids is inf"),
+        ({"robust_colour": math.nan}, "--robust_colour is nan"),
+        ({"w_texture": math.inf}, "--w_texture is inf; it must be a number from 0 on"),
     ],
 )
 def test_weights_that_reward_errors_are_refused(wrong: dict[str, Any], message: str):
