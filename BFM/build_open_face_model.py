@@ -53,7 +53,7 @@ kind of x86 processor few. OpenBLAS reads this when NumPy is first imported."""
 # same with both models. To the last digit, and of the anatomy, so that calibrating landmarks moves
 # no face and checkpoints go on working.
 ANATOMY_CENTRE_DM = np.array([0.0, -0.0465883960305149, 0.25283647958467803])
-VERSION = "2.3"
+VERSION = "2.4"
 NATURAL_SEED = 4
 
 

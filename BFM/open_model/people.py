@@ -9,7 +9,7 @@ import numpy as np
 # sRGB palettes; hair and iris from dark to light, as melanin falls.
 HAIR = np.array([[24, 19, 17], [40, 29, 23], [66, 45, 31], [100, 69, 42], [146, 108, 66]]) / 255
 GREY_HAIR = np.array([152, 148, 144]) / 255
-IRIS = np.array([[50, 31, 22], [76, 48, 30], [104, 80, 52], [100, 106, 86], [104, 126, 142]]) / 255
+IRIS = np.array([[56, 36, 26], [88, 58, 39], [112, 92, 67], [106, 113, 107], [102, 126, 147]]) / 255
 # Melanosomes in the epidermis and blood in the dermis, volume fractions: median and deviation of
 # the logarithm. All tones of the world, the middle between the averages of Europe and East Asia
 # and those of South Asia.
@@ -97,7 +97,8 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
     # Brows turn grey later than hair and beard.
     brow_hair = (1 - 0.45 * grey) * hair + 0.45 * grey * GREY_HAIR
     hair = (1 - grey) * hair + grey * GREY_HAIR
-    iris = palette(IRIS, np.clip(fair * rng.beta(0.9, 0.9) + rng.normal(0, 0.04), 0, 1))
+    # One in sixteen has blue eyes.
+    iris = (0.25 + 0.95 * np.sqrt(fair)) * rng.beta(0.7, 0.7) + rng.normal(0, 0.04)
 
     stubble = float(0.36 * rng.beta(1.0, 5.0)) if male else 0.0
     beard = np.zeros(2)
@@ -117,7 +118,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
         lip_edge=float(np.clip(rng.normal(1.0, 0.1) - 0.25 * age, 0.55, 1.1)),
         hair=hair,
         brow_hair=brow_hair,
-        iris=iris,
+        iris=palette(IRIS, np.clip(iris, 0, 1)),
         brow=float(np.clip(rng.normal(0.92 if male else 0.86, 0.08) - 0.12 * age, 0.45, 1)),
         brow_fringe=float(np.clip(rng.normal(0.62 if male else 0.18, 0.25), 0, 1)),
         lashes=float(np.clip(rng.normal(0.55 if male else 0.78, 0.12) - 0.15 * age, 0.2, 1)),

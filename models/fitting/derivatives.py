@@ -79,6 +79,8 @@ class FaceDerivatives:
     """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
     is_about_eyes: Bool[Tensor, " triangles_and_none"]
     """Which triangles surround the eyes, and False."""
+    is_iris: Bool[Tensor, " triangles_and_none"]
+    """Which triangles belong to irises, and False; none where the face model knows no irises."""
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
@@ -94,6 +96,7 @@ class FaceDerivatives:
             landmarks=LandmarkTables.of(face_model),
             is_front=_is_front(face_model),
             is_about_eyes=_is_about_eyes(face_model),
+            is_iris=_is_iris(face_model),
         )
 
     def posed(
@@ -199,4 +202,11 @@ def _is_about_eyes(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]
     if "eyeballs" in face_model.regions:
         inside &= ~face_model.regions["eyeballs"].to(inside.device)
     found = inside[face_model.triangles.long()].all(dim=1)
+    return torch.cat([found, found.new_zeros(1)])
+
+
+def _is_iris(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
+    vertices = face_model.mean_shape.new_zeros(face_model.vertex_count, dtype=torch.bool)
+    iris = face_model.regions.get("iris", vertices).to(vertices.device)
+    found = iris[face_model.triangles.long()].all(dim=1)
     return torch.cat([found, found.new_zeros(1)])

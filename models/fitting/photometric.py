@@ -22,7 +22,8 @@ Visibility is not differentiated, as in the renderer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -233,6 +234,24 @@ class PhotometricTerm:
             barycentrics=torch.where(used, barycentrics, vertex),
             gradients=_rendered_gradients(seen, fragments, level.gradients, index),
         )
+
+    def attending(
+        self, triangles: Bool[Tensor, " triangles_and_none"], attention: float, view: PixelView
+    ) -> PhotometricTerm:
+        """The same with another attention for the pixels that show certain triangles.
+
+        Args:
+            triangles: of the face model; False for the id -1 of empty pixels.
+            attention: 1 is that of skin. Pixels that have none keep none.
+            view: of the faces, where they are now: the pixels stay when the faces move.
+        """
+        shows = triangles[view.rendered.fragments.triangle_id.long()][:, None]
+        now = self._level.attention
+        changed = torch.where(shows & (now > 0), torch.full_like(now, attention), now)
+        other = copy(self)
+        other._level = replace(self._level, attention=changed)
+        other._rendered = view.rendered
+        return other
 
     def _render(self, coefficients: Coefficients) -> RenderedFaces:
         model, backend = self._face_model, self._renderer.backend

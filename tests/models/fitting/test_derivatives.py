@@ -56,6 +56,17 @@ def test_what_surrounds_an_eye(level: int):
     assert (across > 0).sum() == (across < 0).sum()
 
 
+def test_irises_are_those_that_the_model_names(
+    tiny_face_model: FaceModel, open_face_model: FaceModel
+):
+    found = FaceDerivatives.of(open_face_model).is_iris
+    assert not found[-1]  # what an empty pixel sees
+    corners = open_face_model.triangles[found[:-1]].long()
+    assert open_face_model.regions["iris"][corners].all()
+    assert len(corners.unique()) > 0.9 * int(open_face_model.regions["iris"].sum())
+    assert not FaceDerivatives.of(tiny_face_model).is_iris.any()
+
+
 @pytest.mark.parametrize("slides", [False, True])
 def test_landmarks_follow_their_table(slides: bool, tiny_face_data: FaceModelData):
     data = with_contour(tiny_face_data) if slides else tiny_face_data

@@ -348,6 +348,23 @@ def test_pixels_that_fill_up_have_no_weight(tiny_face_model: FaceModel):
         torch.testing.assert_close(equations.gradient[0], together.gradient[item])
 
 
+def test_attention_changes_where_certain_triangles_are_seen(tiny_face_model: FaceModel):
+    scene = Scene.of(tiny_face_model, random_face(tiny_face_model, 2))
+    attention = scene.level.attention.clone()
+    attention[..., : attention.shape[-1] // 2] = 0.0  # beyond the edge of the photo
+    scene = Scene.before(scene.model, scene.at, replace(scene.level, attention=attention))
+    chosen = torch.arange(len(tiny_face_model.triangles) + 1) % 3 == 0
+    chosen[-1] = False
+    other = scene.term.attending(chosen, 7.0, scene.view).look(scene.at)
+    assert other.rendered is scene.view.rendered and torch.equal(other.index, scene.view.index)
+    ids = other.rendered.fragments.triangle_id.flatten(1).long().gather(1, other.index)
+    counts = scene.view.attention > 0
+    expected = torch.where(chosen[ids] & counts, 7.0, scene.view.attention)
+    torch.testing.assert_close(other.attention, expected)
+    assert 0 < int((other.attention == 7.0).sum()) < int(counts.sum())
+    torch.testing.assert_close(scene.term.look(scene.at).attention, scene.view.attention)
+
+
 def test_a_face_that_is_not_seen_costs_nothing_and_asks_for_nothing(tiny_face_model: FaceModel):
     both = random_face(tiny_face_model, 2)
     scene = Scene.of(tiny_face_model, both)
