@@ -126,7 +126,8 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
         remove_leftovers(folder)
         write_options(options, folder, "train")
     where = f"{ranks.size} processes on {device.type}" if ranks.size > 1 else device
-    print(f"{len(train_set)} faces to train on, {len(val_set)} to validate on, on {where}")
+    count, val_count = (each.order["faces"] for each in (faces, val_faces))
+    print(f"{count} faces to train on, {val_count} to validate on, on {where}")
     for text in filter(None, (notice, faces.notice, val_faces.notice, model.notice)):
         print(text)
 
@@ -144,6 +145,8 @@ def run(options: ParsedOptions, device: torch.device, place: Place, ranks: Ranks
             if training.out_of_time:
                 break
     if ranks.is_first:
+        if named := training.bad_images_named():
+            print(named)
         print(closing_words(folder, options))
 
 

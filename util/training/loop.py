@@ -64,6 +64,9 @@ class Training:
         self.last_epoch = model.last_epoch
         self.total_steps = batches_per_epoch * (self.last_epoch - model.first_epoch + 1)
         self.bad_steps = 0
+        self._problems: dict[str, str] = {}
+        """What is wrong with bad images, by their names in `progress`; without those of a run that
+        this one resumes."""
         self._saved_step = progress.step
         """That of the newest checkpoint; 0 before there is one."""
         self._merit: float | None = None
@@ -301,8 +304,22 @@ class Training:
         return True
 
     def _bad_in(self, epoch: int) -> int:
-        """How many images of an epoch could not be used so far."""
-        return sum(last == epoch for last in self.progress.bad_images.values())
+        """How many images of an epoch could not be used so far.
+
+        A photo that is trained on and validated on counts once.
+        """
+        bad = self.progress.bad_images
+        return len({self._problems.get(name, name) for name in bad if bad[name] == epoch})
+
+    def bad_images_named(self) -> str:
+        """The images of this run that could not be used, in one sentence; "" for none."""
+        problems = list(dict.fromkeys(self._problems.values()))
+        if not problems:
+            return ""
+        more = len(problems) - _SHOWN
+        rest = f"; {more} more are named in {self.folder / 'loss_log.txt'}" if more > 0 else ""
+        images = "image" if len(problems) == 1 else "images"
+        return f"{len(problems)} {images} could not be used: {'; '.join(problems[:_SHOWN])}{rest}"
 
     def _note_bad_images(self) -> None:
         """Name images that no process has met before, and count those of the epoch.
@@ -319,6 +336,7 @@ class Training:
             if name not in known:
                 self._name_bad_image(problem, len(known))
             known[name] = epoch
+            self._problems[name] = problem
         self.progress = replace(self.progress, bad_images=known)
         limit = self.options[LoaderOptions].max_bad_images
         if (count := self._bad_in(epoch)) > limit:
