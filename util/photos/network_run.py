@@ -15,7 +15,7 @@ from options.data_options import DetectionOptions
 from options.output_options import OutputOptions
 from options.test_options import TestOptions
 from util.compilation import say_when_compiling
-from util.outputs import create_outputs
+from util.outputs import NamedOutput, create_outputs
 from util.outputs.output import OutputSource
 from util.photos.photo_fitting import PhotoFitting, face_fitter
 from util.photos.photo_reconstruction import reconstruct_faces
@@ -48,7 +48,17 @@ def reconstruct_folder(options: ParsedOptions) -> None:
     announce_points(photos, options[DetectionOptions], all_faces=test.faces == "all")
     announce_replaced(photos, results, options, "test", RESULT_FLAGS)
     write_options(options, results, "test")
-    backend = model.renderer.backend
+    run, outputs = prepare_run(model, options)
+    with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
+        run.folder(photos, writer)
+    report_network(writer, results)
+
+
+def prepare_run(
+    model: FaceReconModel, options: ParsedOptions
+) -> tuple[PhotoRun, tuple[NamedOutput, ...]]:
+    """What makes the files that the options ask for, beside those that are always written."""
+    test, backend = options[TestOptions], model.renderer.backend
     overlay = Overlay(model.face_model, model.camera, backend)
     outputs = create_outputs(
         OutputSource.of(model.face_model, model.camera, backend, options[OutputOptions])
@@ -66,9 +76,7 @@ def reconstruct_folder(options: ParsedOptions) -> None:
         with_overlay=test.photo_overlay,
         reports=reports,
     )
-    with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
-        run.folder(photos, writer)
-    report_network(writer, results)
+    return run, outputs
 
 
 def reconstruction(model: FaceReconModel, test: TestOptions) -> Reconstruct:
