@@ -7,7 +7,7 @@ that rotations, translations and scale of MakeHuman's helper vertices are reprod
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,12 @@ from .source import LEFT_EYE_HELPER, RIGHT_EYE_HELPER
 PUPIL_DEG, LIMBUS_DEG = 8.2, 22.5
 EYE_RINGS_DEG = [7.0, 9.6, 13.5, 18.0, 21.4, 24.0, 28.5, 37.0, 50.0, 70.0, 100.0]
 EYE_SECTORS = [8, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32]
+# The sphere is larger than an eye, of 12 mm, and lies so near below the skin that cheeks which rise
+# in a smile would sink into it, below the eye and towards its outer corner. There, behind the lower
+# lid, the cap is drawn in: shares of the radius at these angles.
+DRAWN_IN_DEG = [24.0, 28.5, 37.0, 50.0, 70.0, 100.0]
+DRAWN_IN = [1.0, 0.965, 0.91, 0.86, 0.82, 0.80]
+DRAWN_IN_TOWARDS = np.array([-0.5, -0.87])  # +x is the nose's side, +y up
 # Rings, and of these every how manieth vertex, that the coarse mesh keeps.
 COARSE_EYE_RINGS = {0: 1, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 11: 2}
 # MakeHuman's eyes look straight ahead while its lids hang low: pupils would touch the upper lid,
@@ -33,10 +39,10 @@ CONTROLS = 4  # control points of an eyeball
 
 @dataclass(frozen=True)
 class EyeballPatch:
-    """A dense cap on a unit sphere that looks along +z.
+    """A dense cap on a unit sphere that looks along +z, with an edge that may lie deeper.
 
     Attributes:
-        points: (N, 3) on the unit sphere; row 0 is the pole.
+        points: (N, 3) on the unit sphere, or inside; row 0 is the pole.
         rings: the points of each ring, from the pole outwards; point 0 of a ring lies on +x.
         triangles: (T, 3) counter-clockwise seen from outside.
         polar_rad: (N,) angle from the pole.
@@ -84,7 +90,11 @@ def cap_triangles(rings: list[np.ndarray]) -> np.ndarray:
 
 def open_model_patch() -> EyeballPatch:
     """The cap of the open model, with edges along pupil and iris."""
-    return eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
+    patch = eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
+    share = np.interp(np.degrees(patch.polar_rad), DRAWN_IN_DEG, DRAWN_IN)
+    aside = patch.points[:, :2] @ DRAWN_IN_TOWARDS / np.sin(patch.polar_rad).clip(1e-9)
+    there = np.interp(aside, [0.5, 0.85], [0.0, 1.0])
+    return replace(patch, points=(1 - there * (1 - share))[:, None] * patch.points)
 
 
 def coarse_cap_triangles(patch: EyeballPatch) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 # sRGB palettes; hair and iris from dark to light, as melanin falls.
 HAIR = np.array([[24, 19, 17], [40, 29, 23], [66, 45, 31], [100, 69, 42], [146, 108, 66]]) / 255
 GREY_HAIR = np.array([152, 148, 144]) / 255
-IRIS = np.array([[56, 36, 26], [88, 58, 39], [112, 92, 67], [106, 113, 107], [102, 126, 147]]) / 255
+IRIS = np.array([[67, 50, 41], [89, 67, 52], [103, 91, 75], [101, 109, 106], [99, 123, 143]]) / 255
 # Melanosomes in the epidermis and blood in the dermis, volume fractions: median and deviation of
 # the logarithm. All tones of the world, the middle between the averages of Europe and East Asia
 # and those of South Asia.

@@ -26,6 +26,10 @@ PRESETS: tuple[Mapping[str, float], ...] = (
     {"mouthPucker": 0.8, "mouthFunnel": 0.15},
     {"jawOpen": 0.8, "browDown": 0.5, "mouthUpperUp": 0.4, "mouthLowerDown": 0.3, "eyeSquint": 0.3},
 )
+_WAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
+"""Not the sides of one unit, but the two ways that all of it may go."""
+_NEVER_ALONE = ("mouthClose", "tongueOut")
+"""The one shuts the lips of an open jaw, and without it crushes them; the other moves no face."""
 PRESET_SHARE = 0.6
 NEUTRAL_SHARE = 0.15
 
@@ -56,7 +60,7 @@ class ExpressionSampler:
         self._free_units = [
             name
             for name in self._unit_names
-            if not name.startswith(("eyeLook", "eyeBlink")) and name != "tongueOut"
+            if not name.startswith(("eyeLook", "eyeBlink")) and name not in _NEVER_ALONE
         ]
 
     @classmethod
@@ -108,7 +112,7 @@ class ExpressionSampler:
                     self._add(weights, name, value * strength * rng.uniform(0.8, 1.2))
             for _ in range(rng.poisson(2)):
                 name = self._free_units[rng.integers(len(self._free_units))]
-                if rng.uniform() < 0.75:
+                if rng.uniform() < 0.75 and name not in _WAYS:
                     name = name.removesuffix("Left").removesuffix("Right")
                 self._add(weights, name, rng.beta(1.2, 2.2))
         kind = rng.uniform()

@@ -39,7 +39,7 @@ from util.atomic import write_bytes
 from util.cores import usable_cores
 from util.errors import InputError
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Grows whenever the same seed and index give another picture."""
 BATCH = 10
 """Faces rendered at once; small enough that the memory of their fragments is reused."""

@@ -433,7 +433,11 @@ def _teeth(landmarks, jaw_drop, style, upper):
     x = np.linspace(-0.22, 0.22, TEETH_COLUMNS, dtype=np.float32)
     arc = np.stack([x, 0 * x, -0.05 - 2.2 * x * x], axis=-1)
     heights = (0.10, 0.0, -0.035) if upper else (-0.045, -0.06, -0.12)
-    rows = [arc + np.array([0, y, 0], dtype=np.float32) for y in heights]
+    # The skin below lips that roll in or press lies deeper than they do: so does the lower gum.
+    depths = (0.0, 0.0, 0.0) if upper else (0.0, 0.02, 0.12)
+    rows = [
+        arc - np.array([0, -y, z], dtype=np.float32) for y, z in zip(heights, depths, strict=True)
+    ]
     position = lips[:, None, None] + np.stack(rows)
     if not upper:
         # The chin swings about the jaw joint; teeth half way there move less.

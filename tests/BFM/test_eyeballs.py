@@ -7,6 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from BFM.open_model.eyeballs import (
+    EYE_RINGS_DEG,
+    EYE_SECTORS,
     LIMBUS_DEG,
     LOOK_DOWN_DEG,
     PUPIL_DEG,
@@ -38,9 +40,9 @@ def assert_disc(triangles: np.ndarray) -> None:
 
 
 def test_caps_are_round_discs(patch: EyeballPatch):
-    np.testing.assert_allclose(np.linalg.norm(patch.points, axis=1), 1)
+    radius = np.linalg.norm(patch.points, axis=1)
     np.testing.assert_allclose(
-        np.arccos(patch.points[:, 2].clip(-1, 1)), patch.polar_rad, atol=1e-7
+        np.arccos((patch.points[:, 2] / radius).clip(-1, 1)), patch.polar_rad, atol=1e-7
     )
     assert_disc(patch.triangles)
     assert_disc(coarse_cap_triangles(patch))
@@ -49,7 +51,19 @@ def test_caps_are_round_discs(patch: EyeballPatch):
         assert ((np.cross(b - a, c - a) * (a + b + c)).sum(axis=1) > 0).all()  # seen from outside
 
 
-def test_area_of_the_cap_is_that_of_a_sphere(patch: EyeballPatch):
+def test_caps_are_drawn_in_below_and_outside_alone(patch: EyeballPatch):
+    """Where lids cover them: iris, upper half and the nose's side keep the radius."""
+    radius = np.linalg.norm(patch.points, axis=1)
+    x, y, _ = patch.points.T
+    kept = (patch.polar_rad <= np.radians(24.0)) | (y >= 0) | (x > 0.6 * -y)
+    np.testing.assert_allclose(radius[kept], 1)
+    hidden = (patch.polar_rad > np.radians(36.0)) & (y < 0) & (x < 0.3 * y) & (x > y)
+    assert hidden.sum() > 5 and radius[hidden].max() < 0.95 and radius.min() > 0.75
+
+
+def test_area_of_the_cap_is_that_of_a_sphere():
+    patch = eyeball_patch(list(np.radians(EYE_RINGS_DEG)), EYE_SECTORS)
+    np.testing.assert_allclose(np.linalg.norm(patch.points, axis=1), 1)
     a, b, c = (patch.points[patch.triangles[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
     assert area == pytest.approx(2 * np.pi * (1 - np.cos(patch.polar_rad.max())), rel=0.03)
@@ -76,7 +90,9 @@ def test_eyes_are_where_makehumans_are(reference: np.ndarray, patch: EyeballPatc
         assert np.sign(centre[0]) == side  # the person's right eye first
         np.testing.assert_allclose(centre, EYE_CENTRE * [side, 1, 1], atol=0.06)
         radius = np.linalg.norm(cap - frames[0 if side < 0 else 4], axis=1)
-        np.testing.assert_allclose(radius, radius[0], rtol=1e-9)
+        np.testing.assert_allclose(
+            radius, radius[0] * np.linalg.norm(patch.points, axis=1), rtol=1e-9
+        )
         assert radius[0] == pytest.approx(EYE_RADIUS, rel=0.1)
         # They look ahead and a little down, neither inwards nor outwards.
         gaze = (cap[0] - frames[0 if side < 0 else 4]) / radius[0]

@@ -29,6 +29,25 @@ def test_natural_expressions_are_alike_on_both_sides(open_face_data: FaceModelDa
     assert np.linalg.norm(natural.mean / deviations) > 1
 
 
+def test_units_that_contradict_each_other_do_not_come_together(open_face_data: FaceModelData):
+    names = list(open_face_data.unit_names)
+    # Strengths themselves, without noise: each unit is its own coefficient.
+    strengths = drawn(ExpressionSampler(names, np.eye(52), np.zeros(52)), 3000, 3)
+
+    def of(name: str) -> np.ndarray:
+        return strengths[:, names.index(name)]
+
+    assert not of("mouthClose").any()  # it would close lips that no jaw has opened
+    for part in ("jaw", "mouth"):
+        left, right = of(f"{part}Left"), of(f"{part}Right")
+        assert (left > 0.1).mean() > 0.01 and (right > 0.1).mean() > 0.01
+        # Both only where they were drawn one after the other.
+        assert ((left > 0.1) & (right > 0.1)).mean() < 0.005
+    # Sides of one unit do come together.
+    both = (of("mouthSmileLeft") > 0.1) & (of("mouthSmileRight") > 0.1)
+    assert both.mean() > 0.8 * (of("mouthSmileLeft") > 0.1).mean()
+
+
 def test_eyes_look_up_and_down_a_part_of_their_way(open_face_model: FaceModel):
     """And sideways all of it: of the same random numbers."""
     sampler, names = ExpressionSampler.of(open_face_model), list(open_face_model.unit_names)
