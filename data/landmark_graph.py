@@ -23,13 +23,21 @@ from data.onnx_model import OnnxModel
 from options.data_options import DetectionOptions
 from util.atomic import write_bytes
 from util.errors import InputError
-from util.model_files.file_kind import foreign_kind
+from util.model_files.file_kind import foreign_kind, is_text
+from util.model_files.mat_file import foreign_data
 
 GRAPH_NAME, CONVERTED_NAME = "68lm_detector.pb", "68lm_detector.onnx"
 REGRESSION_NAME, MEAN_FACE_NAME = "BBRegressorParam_r.mat", "test_mean_face.txt"
 INPUT, OUTPUT = "input_imgs:0", "lm:0"
 """Tensors of the graph: (1, 224, 224, 3) BGR in 0..255, and 136 offsets in pixels, y up."""
+GRAPH_PLACE = (
+    f"{GRAPH_NAME} of the public code's 68 landmark archive "
+    "(github.com/sicxu/Deep3DFaceRecon_pytorch)"
+)
+"""Which file the graph is, and who publishes it."""
 SIDE = 224
+_HEAD = 512
+"""Bytes of a file that are looked at to tell a graph from text."""
 _LARGEST_BOX = 10
 """Side of the box over that of the image; what is larger shows no face."""
 
@@ -194,25 +202,60 @@ def open_graph(folder: Path, *, convert: bool = True) -> GraphNetwork:
         InputError: the graph is missing, or neither can run it.
     """
     graph, converted = folder / GRAPH_NAME, folder / CONVERTED_NAME
-    if not graph.is_file() and not converted.is_file():
-        raise InputError(
-            f"--detector tensorflow needs {graph}, which is not there; it is 68lm_detector.pb of "
-            "the public code's 68 landmark archive (github.com/sicxu/Deep3DFaceRecon_pytorch), and "
-            "--lm_folder names another place"
-        )
-    runtime, tensorflow = _installed("onnxruntime"), _installed("tensorflow")
+    check_graph_files(folder)
     if convert and would_be_converted(folder):
         convert_graph(graph, converted)
-    if converted.is_file() and runtime:
+    if lacking := lacking_package(folder):
+        raise InputError(lacking)
+    if _runs_converted(folder):
         return OnnxGraph(converted)
-    if graph.is_file() and tensorflow:
-        return TensorFlowGraph(graph)
+    return TensorFlowGraph(graph)
+
+
+def check_graph_files(folder: Path) -> None:
+    """See that there is a graph and nothing else under its name, whatever is installed.
+
+    Raises:
+        InputError: there is none, or the one that would be used is a web page or the like.
+    """
+    graph, converted = folder / GRAPH_NAME, folder / CONVERTED_NAME
+    if not graph.is_file() and not converted.is_file():
+        raise InputError(
+            f"--detector tensorflow needs {graph}, which is not there; it is {GRAPH_PLACE}, and "
+            "--lm_folder names another place"
+        )
+    if graph.is_file() and not _runs_converted(folder):
+        _refuse_foreign(graph)
+
+
+def lacking_package(folder: Path) -> str | None:
+    """Which package the graph that is there would need; None where it can be run."""
+    graph, converted = folder / GRAPH_NAME, folder / CONVERTED_NAME
+    if _runs_converted(folder) or (graph.is_file() and _installed("tensorflow")):
+        return None
     if converted.is_file():
-        raise InputError(f"{converted} needs the package onnxruntime: pip install onnxruntime")
-    raise InputError(
+        return f"{converted} needs the package onnxruntime: pip install onnxruntime"
+    return (
         f"{graph} needs TensorFlow: pip install tensorflow; with tf2onnx and onnxruntime beside it "
         f"the graph is converted to {converted.name} once, which needs onnxruntime only"
     )
+
+
+def _runs_converted(folder: Path) -> bool:
+    """Whether onnxruntime runs the converted graph, so that the original is not looked at."""
+    return (folder / CONVERTED_NAME).is_file() and _installed("onnxruntime")
+
+
+def _refuse_foreign(graph: Path) -> None:
+    kind = foreign_data(graph)
+    if kind is None:
+        with graph.open("rb") as file:
+            # The names in a graph stand between bytes that no text has.
+            kind = "text" if is_text(file.read(_HEAD)) else None
+    if kind is not None:
+        raise InputError(
+            f"{graph}: not a TensorFlow graph but {kind}; the right one is {GRAPH_PLACE}"
+        )
 
 
 def would_be_converted(folder: Path) -> bool:
@@ -242,8 +285,7 @@ def read_graph(path: Path) -> Any:
     Raises:
         InputError: damaged or another graph.
     """
-    if kind := foreign_kind(path):
-        raise InputError(f"{path}: not a TensorFlow graph but {kind}")
+    _refuse_foreign(path)
     definition = _tensorflow().compat.v1.GraphDef()
     try:
         definition.ParseFromString(path.read_bytes())

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,27 +15,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from data import landmark_graph
 from models.face_model import FaceModelData
-from options.network_options import RecognitionOptions
+from models.networks.resnet import resnet50
+from options.face_options import FaceModelOptions
+from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from tests.bfm_files import SMALL, write_small_sources
 from tests.commands import load_script
 from tests.face_files import flame_embedding, write_embedding, write_flame, write_ict
 from tests.test_test_command import trained  # noqa: F401 - a fixture
-from util import diagnosis, installation
+from util import assets, diagnosis, installation
 from util.assets import OPEN_FACE_MODEL
 from util.errors import InputError
 from util.installation import OPTIONAL, REQUIRED, Finding, Package, version_of
 from util.model_files.bfm09_folder import SOURCE_FILES
-from util.model_files.bfm_conversion import check_source
+from util.model_files.bfm_conversion import check_source, check_sources, convert_bfm09
 from util.model_files.bfm_file import write_bfm_model
 from util.model_files.ict_file import check_ict
 from util.training.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 doctor = load_script("doctor")
+STATE_WIDTH = len("  missing  ")
 ARGV = ["--gpu_ids", "-1", "--num_cpu_threads", "1"]
 
 
@@ -55,7 +59,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def line_of(shown: list[str], subject: str) -> str:
-    (line,) = [line for line in shown if f" {subject}: " in line]
+    (line,) = [line for line in shown if line[STATE_WIDTH:].startswith(f"{subject}: ")]
     return line
 
 
@@ -266,12 +270,21 @@ def test_a_converted_model_is_ok(capsys: pytest.CaptureFixture[str], open_face_d
     assert line_of(lines(capsys), "BFM/BFM_model_front.mat").startswith("  ok")
 
 
-def test_bfm09_is_not_made_while_looking(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+@pytest.fixture
+def small_sources(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that bfm09 is made of, in sizes that the program takes for the published ones."""
     write_small_sources(Path("BFM"))
-    monkeypatch.setattr(diagnosis, "check_source", partial(check_source, sizes=SMALL))
-    (Path("BFM") / "similarity_Lm3D_all.mat").write_bytes(b"<!DOCTYPE html>")
+    for module, function in (
+        (diagnosis, check_source),
+        (diagnosis, check_sources),
+        (assets, convert_bfm09),
+    ):
+        monkeypatch.setattr(module, function.__name__, partial(function, sizes=SMALL))
+    return Path("BFM")
+
+
+@pytest.mark.usefixtures("small_sources")
+def test_bfm09_is_not_made_while_looking(capsys: pytest.CaptureFixture[str]):
     before = sorted(Path("BFM").iterdir())
     doctor.main(ARGV)
     shown = lines(capsys)
@@ -279,9 +292,7 @@ def test_bfm09_is_not_made_while_looking(
     line = line_of(shown, "face model")
     assert line.startswith("  ok") and "bfm09, which is made of the files in BFM" in line
     assert "the first run makes it" in line_of(shown, "BFM/BFM_model_front.mat")
-    points = line_of(shown, "BFM/similarity_Lm3D_all.mat")
-    assert points.startswith("  wrong") and points.count("BFM/similarity_Lm3D_all.mat") == 1
-    assert "web page" in points
+    assert line_of(shown, "BFM/similarity_Lm3D_all.mat").startswith("  ok")
 
     (Path("BFM") / "std_exp.txt").write_text("0.5 " * 3, encoding="utf-8")
     forget()
@@ -291,6 +302,61 @@ def test_bfm09_is_not_made_while_looking(
     line = line_of(shown, "face model")
     assert line.startswith("  wrong") and "or give --face_model open" in line
     assert line_of(shown, "renderer").startswith("  ok")
+
+
+def change(name: str, key: str, array: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Save one of the user's files again with another array in it."""
+    content = {k: v for k, v in loadmat(f"BFM/{name}").items() if not k.startswith("__")}
+    savemat(f"BFM/{name}", {**content, key: array(content[key])})
+
+
+@pytest.mark.parametrize("face_model", ["auto", "bfm09"])
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        (
+            "BFM_front_idx.mat",
+            lambda name: change(name, "idx", lambda index: index[:-4]),
+            "chooses 220 vertices, but BFM/facemodel_info.mat has 224",
+        ),
+        (
+            "facemodel_info.mat",
+            lambda name: change(name, "keypoints", lambda points: points[:, :60]),
+            "(keypoints is (1, 60), expected (1, 68))",
+        ),
+        (
+            "similarity_Lm3D_all.mat",
+            lambda name: Path("BFM", name).write_bytes(b"<!DOCTYPE html>"),
+            "a web page",
+        ),
+        (
+            "similarity_Lm3D_all.mat",
+            lambda name: change(name, "lm", lambda points: points[:60]),
+            "lm is no (68, 3) array of numbers",
+        ),
+    ],
+    ids=["index", "landmarks", "web page", "standard landmarks"],
+)
+@pytest.mark.usefixtures("small_sources")
+def test_files_that_would_not_become_bfm09_are_named_as_by_the_commands(
+    face_model: str,
+    name: str,
+    spoil: Callable[[str], object],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    spoil(name)
+    with pytest.raises(SystemExit) as stopped:
+        doctor.main([*ARGV, "--face_model", face_model, "--bfm_folder", "BFM"])
+    assert stopped.value.code == 1
+    shown = lines(capsys)
+    with pytest.raises(InputError) as caught:
+        assets.choose_face_model(FaceModelOptions(face_model, bfm_folder="BFM"))
+    assert line_of(shown, "face model") == f"  wrong    face model: {caught.value}"
+    assert message in str(caught.value)
+    line = line_of(shown, f"BFM/{name}")
+    assert line.startswith("  wrong") and message in line and line.count(f"BFM/{name}") == 1
+    assert shown[-1].startswith("Works now: data_preparation.py. Not: make_synthetic.py, train.py,")
 
 
 def test_a_run_is_held_against_its_own_face_model(
@@ -356,14 +422,66 @@ def test_the_files_of_the_chosen_detector(capsys: pytest.CaptureFixture[str]):
     assert line.startswith("  missing") and "buffalo_l" in line
 
 
-def test_the_doctor_converts_nothing(monkeypatch: pytest.MonkeyPatch):
-    """Though all packages are said to be there."""
+def test_the_landmark_graph_is_listed_where_nobody_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """In one line where nothing of it is there; what is there is checked, and harms nobody."""
     root = Path("checkpoints/lm_model")
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    (line,) = [line for line in shown if "lm_model" in line]
+    assert line == line_of(shown, f"{root}/68lm_detector.pb")
+    assert line.startswith("  missing") and "github.com/sicxu/Deep3DFaceRecon_pytorch" in line
+    assert "BBRegressorParam_r.mat" in line and "test_mean_face.txt" in line
+    assert "--detector tensorflow" in line and "--lm_folder" in line
+
     root.mkdir(parents=True)
-    (root / "68lm_detector.pb").touch()
+    (root / "68lm_detector.pb").write_bytes(b"<!DOCTYPE html>")
+    (root / "test_mean_face.txt").write_text("0.5 " * 136, encoding="utf-8")
+    doctor.main(ARGV)
+    shown = lines(capsys)
+    graph = line_of(shown, f"{root}/68lm_detector.pb")
+    assert graph.startswith("  wrong") and "a web page" in graph
+    assert line_of(shown, f"{root}/test_mean_face.txt").startswith("  ok")
+    assert line_of(shown, f"{root}/BBRegressorParam_r.mat").startswith("  missing")
+
+    # What would run it is no part of the file.
+    (root / "68lm_detector.pb").write_bytes(b"\x0a\x12 a graph")
+    monkeypatch.setattr(landmark_graph, "_installed", lambda _: False)
+    doctor.main(ARGV)
+    graph = line_of(lines(capsys), f"{root}/68lm_detector.pb")
+    assert graph.startswith("  ok") and "was not run" in graph and "needs TensorFlow" in graph
+
+
+def test_a_wrong_graph_is_named_before_tensorflow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    root = Path("checkpoints/lm_model")
+    write_landmark_files(root, b"<!DOCTYPE html>")
+    monkeypatch.setattr(landmark_graph, "_installed", lambda _: False)
+    with pytest.raises(SystemExit) as stopped:
+        doctor.main([*ARGV, "--detector", "tensorflow"])
+    assert stopped.value.code == 1
+    shown = lines(capsys)
+    found = line_of(shown, "detector")
+    assert found.startswith("  wrong") and "68lm_detector.pb: not a TensorFlow graph but" in found
+    assert line_of(shown, f"{root}/68lm_detector.pb").startswith("  wrong")
+    checked = shown[shown.index("Would be used") :]
+    assert not any("pip install tensorflow" in line for line in checked)
+
+
+def write_landmark_files(root: Path, graph: bytes) -> None:
+    """The graph, and its companions as they should be."""
+    root.mkdir(parents=True)
+    (root / "68lm_detector.pb").write_bytes(graph)
     (root / "test_mean_face.txt").write_text("0.5 " * 136, encoding="utf-8")
     layers = {"W1": np.ones((6, 10)), "B1": np.ones(6), "W2": np.ones((3, 6)), "B2": np.ones(3)}
     savemat(root / "BBRegressorParam_r.mat", layers)
+
+
+def test_the_doctor_converts_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Though all packages are said to be there."""
+    write_landmark_files(Path("checkpoints/lm_model"), b"\x0a\x12 a graph")
     monkeypatch.setattr(landmark_graph, "_installed", lambda _: True)
     monkeypatch.setattr(landmark_graph, "convert_graph", lambda *_: pytest.fail("it converts"))
     before = sorted(Path().rglob("*"))
@@ -378,6 +496,31 @@ def test_unused_weights_are_read_before_they_are_called_ok(capsys: pytest.Captur
     doctor.main([*ARGV, "--net_recog", "dlib"])
     line = line_of(lines(capsys), str(path))
     assert line.startswith("  wrong") and "web page" in line
+
+
+def test_a_checkpoint_in_the_place_of_imagenets_weights(capsys: pytest.CaptureFixture[str]):
+    """It stops what would start from it, and is named where nothing would."""
+    path = Path(ReconstructionNetOptions.init_path)
+    path.parent.mkdir(parents=True)
+    torch.save({"net_recon": {"backbone.conv1.weight": torch.ones(2)}}, path)
+    with pytest.raises(SystemExit) as stopped:
+        doctor.main(ARGV)
+    assert stopped.value.code == 1
+    shown = lines(capsys)
+    line = line_of(shown, "initial weights")
+    assert line.startswith(f"  wrong    initial weights: {path}: not the weights of a resnet50")
+    assert line_of(shown, str(path)).startswith("  wrong")
+    assert "Not: train.py; see" in shown[-1]
+    for net in ("dlib", "resnet18"):
+        doctor.main([*ARGV, "--net_recon", net])
+        shown = lines(capsys)
+        assert line_of(shown, f"R-Net ({net})").startswith("  ok")
+        line = line_of(shown, str(path))
+        assert line.startswith("  wrong") and "it has no conv1.weight" in line
+    torch.save(resnet50().state_dict(), path)
+    doctor.main([*ARGV, "--net_recon", "resnet18"])
+    line = line_of(lines(capsys), str(path))
+    assert line.startswith("  ok") and "but --net_recon resnet18 starts from others" in line
 
 
 def test_a_face_model_that_is_not_there(capsys: pytest.CaptureFixture[str]):

@@ -20,11 +20,14 @@ from data.insightface_detector import find_detection_model
 from data.landmark_graph import (
     CONVERTED_NAME,
     GRAPH_NAME,
+    GRAPH_PLACE,
     MEAN_FACE_NAME,
     REGRESSION_NAME,
     SIDE,
     BoxRegression,
+    check_graph_files,
     find_file,
+    lacking_package,
     open_graph,
     read_mean_face,
     would_be_converted,
@@ -45,17 +48,16 @@ from util.errors import InputError
 from util.installation import OPTIONAL, Finding, version_of
 from util.model_files import flame_folder, ict_file
 from util.model_files.bfm09_folder import MODEL_INFO, SOURCE_FILES, SourceFile, missing_sources
-from util.model_files.bfm_conversion import check_source
+from util.model_files.bfm_conversion import check_source, check_sources
 from util.model_files.bfm_file import NAME as BFM09
-from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model
+from util.model_files.bfm_file import STANDARD_POINTS_FILE, read_bfm_model, read_standard_points
 from util.model_files.bfm_releases import RELEASES
 from util.model_files.flame_folder import find_flame
 from util.model_files.ict_file import check_ict
 from util.model_files.ict_folder import CONVERTED, FOLDER, find_ict
-from util.model_files.mat_file import read_mat
 from util.model_files.recognition_file import load_recognition_net
-from util.model_files.reconstruction_file import read_initial_weights
-from util.training.checkpoint import load_checkpoint, load_tensors, read_card
+from util.model_files.reconstruction_file import DEFAULT_INIT_NET, read_initial_weights
+from util.training.checkpoint import load_checkpoint, read_card
 from util.training.checkpoint_kind import SYNERGY, network_of
 from util.training.checkpoint_names import list_checkpoints, resolve_checkpoint
 
@@ -63,6 +65,10 @@ _BFM09 = "the Basel Face Model 2009 as this program reads it (--face_model bfm09
 _ICT = (
     f"the face model of ICT-FaceKit (--face_model ict): the folder {FOLDER} of its download "
     "(github.com/ICT-VGL/ICT-FaceKit, MIT licence)"
+)
+_LANDMARK_GRAPH = (
+    f"the landmarks of --detector tensorflow: {GRAPH_PLACE}, and beside it {REGRESSION_NAME} and "
+    f"{MEAN_FACE_NAME} of that code's util/; --lm_folder names another place"
 )
 _FLAME = "the head model FLAME (--face_model flame)"
 
@@ -103,8 +109,7 @@ def _check_made(wanted: FaceModelOptions) -> str:
 
 def _check_sources(wanted: FaceModelOptions) -> None:
     try:
-        for source in SOURCE_FILES:
-            check_source(Path(wanted.bfm_folder), source)
+        check_sources(Path(wanted.bfm_folder))
     except InputError as error:
         if wanted.face_model != "auto":
             raise
@@ -249,10 +254,7 @@ def standard_points(path: Path) -> Finding:
         return Finding("missing", str(path), text)
 
     def check() -> str:
-        remedy = f"take {path.name} {MODEL_INFO.place}, or remove it"
-        points = read_mat(path, ["lm"], remedy)["lm"]
-        if points.shape != (68, 3) or not np.isfinite(points).all():
-            raise InputError(f"{path}: lm is no (68, 3) array of numbers; {remedy}")
+        read_standard_points(path.parent)
         return what
 
     return _checked(path, check)
@@ -263,11 +265,12 @@ def weights(options: ParsedOptions) -> Iterator[Finding]:
     net, recognition = options[ReconstructionNetOptions], options[RecognitionOptions]
 
     def initial() -> str:
-        _, message = read_initial_weights(net)
-        if net.init_path in message:
+        state, message = read_initial_weights(net)
+        if state is not None and str(Path(net.init_path)) in message:
             return message
-        load_tensors(Path(net.init_path))
-        return f"can be read, but --net_recon {net.net_recon} starts from others"
+        # Only the default file may be left unused; it must then be what its name says.
+        _, message = read_initial_weights(replace(net, net_recon=DEFAULT_INIT_NET))
+        return f"{message}, but --net_recon {net.net_recon} starts from others"
 
     def arcface() -> str:
         _, message = load_recognition_net(replace(recognition, net_recog="auto"))
@@ -291,11 +294,15 @@ def weights(options: ParsedOptions) -> Iterator[Finding]:
 
 
 def detector_files(options: ParsedOptions) -> Iterator[Finding]:
-    """What the chosen detector needs of the user."""
+    """What detectors need of the user: the landmark graph's files, and those of the chosen one."""
     wanted = options[DetectionOptions]
-    if wanted.detector == "tensorflow":
-        yield from _landmark_files(Path(wanted.lm_folder))
-    elif wanted.detector == "insightface":
+    folder = Path(wanted.lm_folder)
+    names = (GRAPH_NAME, CONVERTED_NAME, REGRESSION_NAME, MEAN_FACE_NAME)
+    if wanted.detector == "tensorflow" or any((folder / name).is_file() for name in names):
+        yield from _landmark_files(folder)
+    else:
+        yield Finding("missing", str(folder / GRAPH_NAME), _LANDMARK_GRAPH)
+    if wanted.detector == "insightface":
         root = wanted.insightface_root
         try:
             path = find_detection_model(root)
@@ -306,12 +313,15 @@ def detector_files(options: ParsedOptions) -> Iterator[Finding]:
 
 
 def _landmark_files(folder: Path) -> Iterator[Finding]:
-    """The landmark graph, run once, and its companions."""
+    """The landmark graph, run once where that can be done, and its companions."""
 
     def graph() -> str:
+        what = "the public code's landmark graph"
+        check_graph_files(folder)
+        if lacking := lacking_package(folder):
+            return f"{what}, which was not run: {lacking}"  # no fault of the file
         open_graph(folder, convert=False).run(np.zeros((1, SIDE, SIDE, 3), np.float32))
-        converted = "; the first run converts it" if would_be_converted(folder) else ""
-        return f"the public code's landmark graph{converted}"
+        return f"{what}; the first run converts it" if would_be_converted(folder) else what
 
     def regression() -> str:
         BoxRegression.read(find_file(folder, REGRESSION_NAME))

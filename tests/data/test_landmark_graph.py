@@ -55,6 +55,8 @@ def options_of(folder: Path) -> DetectionOptions:
     return DetectionOptions(detector="tensorflow", lm_folder=str(folder))
 
 
+GRAPH_BYTES = b"graph \x12 input_imgs conv lm"
+"""What `_FakeTensorFlow` takes for the landmark graph; as in a true one, not all is text."""
 COLOUR_MATRIX = np.random.default_rng(5).normal(0, 0.02, (3, 136)).astype(np.float32)
 """What the stand-ins for the network multiply the mean colour by."""
 
@@ -290,7 +292,7 @@ def fake_tensorflow(monkeypatch: pytest.MonkeyPatch) -> _FakeTensorFlow:
 def test_tensorflow_is_asked_for_the_public_tensors(
     lm_folder: Path, photo: np.ndarray, fake_tensorflow: _FakeTensorFlow
 ):
-    (lm_folder / GRAPH_NAME).write_bytes(b"graph input_imgs conv lm")
+    (lm_folder / GRAPH_NAME).write_bytes(GRAPH_BYTES)
     detector = create_detector(options_of(lm_folder))
     assert fake_tensorflow.asked == []
     found = detector.landmarks_from_five(photo, FIVE)
@@ -304,10 +306,8 @@ def test_tensorflow_is_asked_for_the_public_tensors(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"garbage", "damaged or not a frozen TensorFlow graph"),
-        (b"graph images lm", "has no tensor input_imgs:0"),
-        (b"<html>", "not a TensorFlow graph but a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"\x0a\xff garbage", "damaged or not a frozen TensorFlow graph"),
+        (b"graph \x12 images lm", "has no tensor input_imgs:0"),
     ],
 )
 @pytest.mark.usefixtures("fake_tensorflow")
@@ -318,15 +318,43 @@ def test_wrong_graphs_are_named(lm_folder: Path, photo: np.ndarray, content: byt
         detector.landmarks_from_five(photo, FIVE)
 
 
+@pytest.mark.parametrize("installed", [(), ("onnxruntime",), ("tensorflow",)])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        (b"PK\x03\x04" + bytes(600), "a zip archive; unpack it"),
+        (b"node {\n  name: 'input_imgs'\n}\n" * 40, "text"),
+        (b"", "empty"),
+    ],
+)
+def test_another_file_is_named_before_packages_are_asked_for(
+    lm_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: tuple[str, ...],
+    content: bytes,
+    kind: str,
+):
+    monkeypatch.setattr(landmark_graph, "_installed", lambda package: package in installed)
+    (lm_folder / GRAPH_NAME).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        create_detector(options_of(lm_folder))
+    said = str(caught.value)
+    assert f"{lm_folder / GRAPH_NAME}: not a TensorFlow graph but {kind}" in said
+    assert "68 landmark archive (github.com/sicxu/Deep3DFaceRecon_pytorch)" in said
+
+
 # What is missing
 
 
 def test_the_converted_graph_comes_first(lm_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(landmark_graph, "_installed", lambda _: True)
-    (lm_folder / GRAPH_NAME).touch()
+    (lm_folder / GRAPH_NAME).write_bytes(b"<!DOCTYPE html>")  # not looked at
     (lm_folder / CONVERTED_NAME).touch()
     assert isinstance(landmark_graph.open_graph(lm_folder), OnnxGraph)
     monkeypatch.setattr(landmark_graph, "_installed", lambda package: package == "tensorflow")
+    (lm_folder / GRAPH_NAME).write_bytes(GRAPH_BYTES)
     assert isinstance(landmark_graph.open_graph(lm_folder), TensorFlowGraph)
 
 
@@ -334,7 +362,7 @@ def test_nothing_is_converted_where_only_looking(lm_folder: Path, monkeypatch: p
     converted = []
     monkeypatch.setattr(landmark_graph, "_installed", lambda _: True)
     monkeypatch.setattr(landmark_graph, "convert_graph", lambda *paths: converted.append(paths))
-    (lm_folder / GRAPH_NAME).touch()
+    (lm_folder / GRAPH_NAME).write_bytes(GRAPH_BYTES)
     create_detector(options_of(lm_folder), read_only=True)
     assert landmark_graph.would_be_converted(lm_folder) and not converted
     create_detector(options_of(lm_folder))
@@ -348,7 +376,7 @@ def test_each_missing_part_is_named(lm_folder: Path, monkeypatch: pytest.MonkeyP
     ):
         create_detector(options)
     monkeypatch.setattr(landmark_graph, "_installed", lambda _: False)
-    (lm_folder / GRAPH_NAME).touch()
+    (lm_folder / GRAPH_NAME).write_bytes(GRAPH_BYTES)
     with pytest.raises(InputError, match="pip install tensorflow"):
         create_detector(options)
     (lm_folder / GRAPH_NAME).rename(lm_folder / CONVERTED_NAME)

@@ -33,7 +33,13 @@ from util.model_files.bfm09_folder import (
     SOURCE_FILES,
     SourceFile,
 )
-from util.model_files.bfm_file import BASIS_SIZES, check_bfm_arrays
+from util.model_files.bfm_file import (
+    BASIS_SIZES,
+    DEGREE,
+    LANDMARKS,
+    check_bfm_arrays,
+    read_standard_points,
+)
 from util.model_files.mat_file import foreign_data, mat_shapes, read_mat
 from util.text import decode_text
 
@@ -60,14 +66,18 @@ _INFO_KEYS = ("frontmask2_idx", "skinmask", "keypoints", "point_buf", "tri", "tr
 
 
 def check_sources(folder: Path, sizes: SourceSizes = BFM09_SIZES) -> None:
-    """See that each file is what its name says, by content, keys and sizes, in milliseconds.
+    """See that the files are what their names say and fit each other, in milliseconds.
+
+    Contents, keys, shapes and indices are held against each other, and the standard landmarks are
+    read if they are there; what lies in the large matrices only the conversion can tell.
 
     Raises:
-        InputError: a file is missing, something else, or of another size; the message says which
-            one is right and who publishes it.
+        InputError: a file is missing, something else, of another size, or does not fit another; the
+            message says which one is right and who publishes it.
     """
     for source in SOURCE_FILES:
         check_source(folder, source, sizes)
+    read_standard_points(folder)
 
 
 def check_source(folder: Path, source: SourceFile, sizes: SourceSizes = BFM09_SIZES) -> None:
@@ -80,6 +90,12 @@ def check_source(folder: Path, source: SourceFile, sizes: SourceSizes = BFM09_SI
         _read_deviations(folder, sizes)
     else:
         _check_mat(folder, source, _expected_arrays(sizes)[source.name])
+    if source is FRONT_INDEX:
+        _check_choice(folder, sizes)
+    elif source is EXPRESSION_INDEX:
+        _read_index(folder, source, "trimIndex", sizes.vertices)
+    elif source is MODEL_INFO:
+        _check_info(folder)
 
 
 def _expected_arrays(sizes: SourceSizes) -> dict[str, dict[str, tuple[int, ...] | None]]:
@@ -108,18 +124,12 @@ def convert_bfm09(folder: Path, target: Path, sizes: SourceSizes = BFM09_SIZES) 
         sizes: of the models in the files.
 
     Raises:
-        InputError: as `check_sources`; or the files do not fit each other.
+        InputError: as `check_sources`; or a large matrix is damaged.
     """
     check_sources(folder, sizes)
     info = read_mat(folder / MODEL_INFO.name, _INFO_KEYS, MODEL_INFO.remedy)
     in_expression = _read_index(folder, FRONT_INDEX, "idx", sizes.expression_vertices)
     in_identity = _read_index(folder, EXPRESSION_INDEX, "trimIndex", sizes.vertices)[in_expression]
-    if len(in_expression) != len(info["point_buf"]):
-        raise InputError(
-            f"{folder / FRONT_INDEX.name} chooses {len(in_expression)} vertices, but "
-            f"{folder / MODEL_INFO.name} has {len(info['point_buf'])}; take both from the same "
-            f"place: {PUBLIC_FOLDER}"
-        )
     total = sum(BASIS_SIZES.values())
     # Numbers that are not finite are named below.
     with (
@@ -229,8 +239,58 @@ def _check_mat(
     path = folder / source.name
     shapes = mat_shapes(path, source.remedy, expected)
     for key, shape in expected.items():
-        if shape is not None and shapes[key] not in (shape, shape[::-1] if 1 in shape else shape):
+        if shape is not None and not _fits(shapes[key], shape):
             raise InputError(f"{path}: {key} is {shapes[key]}, expected {shape}; {source.remedy}")
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return shape == expected or (1 in expected and shape == expected[::-1])
+
+
+def _check_choice(folder: Path, sizes: SourceSizes) -> None:
+    """See that as many vertices are chosen as the mesh has."""
+    chosen = len(_read_index(folder, FRONT_INDEX, "idx", sizes.expression_vertices))
+    path = folder / MODEL_INFO.name
+    try:
+        vertices = len(read_mat(path, ["point_buf"], MODEL_INFO.remedy)["point_buf"])
+    except InputError:
+        return  # said of that file, whose fault it is
+    if chosen != vertices:
+        raise InputError(
+            f"{folder / FRONT_INDEX.name} chooses {chosen} vertices, but {path} has {vertices}; "
+            f"take both from the same place: {PUBLIC_FOLDER}"
+        )
+
+
+def _check_info(folder: Path) -> None:
+    """See that landmarks, masks and triangles are those of one mesh."""
+    path = folder / MODEL_INFO.name
+    problem = _mesh_problem(read_mat(path, _INFO_KEYS, MODEL_INFO.remedy))
+    if problem is not None:
+        raise InputError(f"{path} is damaged or of another model ({problem}); {MODEL_INFO.remedy}")
+
+
+def _mesh_problem(info: dict[str, np.ndarray]) -> str | None:
+    """What contradicts the number of vertices that point_buf has rows for."""
+    vertices = len(info["point_buf"])
+    expected = {
+        "point_buf": (vertices, DEGREE),
+        "skinmask": (1, vertices),
+        "keypoints": (1, LANDMARKS),
+        "tri": (len(info["tri"]), 3),
+        "tri_mask2": (len(info["tri_mask2"]), 3),
+    }
+    for key, shape in expected.items():
+        if not _fits(info[key].shape, shape):
+            return f"{key} is {info[key].shape}, expected {shape}"
+    for key in ("tri", "tri_mask2", "keypoints", "frontmask2_idx"):
+        index = info[key]
+        within = index.size > 0 and ((index >= 1) & (index <= vertices)).all()
+        if not within or (index % 1 != 0).any():
+            return f"{key} must hold whole numbers from 1 to {vertices}"
+    if not np.isfinite(info["skinmask"]).all():
+        return "skinmask holds numbers that are not finite"
+    return None
 
 
 def _read_index(folder: Path, source: SourceFile, key: str, limit: int) -> np.ndarray:

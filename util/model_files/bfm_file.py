@@ -227,20 +227,32 @@ def _indices(arrays: dict[str, np.ndarray], key: str, limit: int) -> np.ndarray:
     return array.astype(np.int32) - 1
 
 
+def read_standard_points(folder: Path) -> np.ndarray | None:
+    """The landmarks (68, 3) by which the public code aligns photos; None where they are not there.
+
+    Raises:
+        InputError: `similarity_Lm3D_all.mat` is something else.
+    """
+    path = folder / STANDARD_POINTS_FILE
+    if not path.is_file():
+        return None
+    remedy = (
+        "take it from the folder BFM of the public code, or remove it: then the model's own "
+        "landmarks take its place"
+    )
+    points = read_mat(path, ["lm"], remedy)["lm"]
+    if points.shape != (LANDMARKS, 3) or not np.isfinite(points).all():
+        raise InputError(f"{path}: lm is no (68, 3) array of numbers; {remedy}")
+    return points
+
+
 def _alignment_points(arrays: dict[str, np.ndarray], folder: Path) -> tuple[np.ndarray, str]:
     """Five standard points (5, 3) float32 dm, and where they are from."""
     if "alignment_points" in arrays:
         return arrays["alignment_points"].astype(np.float32), "the same file"
-    path = folder / STANDARD_POINTS_FILE
-    if path.is_file():
-        remedy = (
-            "take it from the folder BFM of the public code, or remove it: then the model's own "
-            "landmarks take its place"
-        )
-        points = read_mat(path, ["lm"], remedy)["lm"]
-        if points.shape != (LANDMARKS, 3) or not np.isfinite(points).all():
-            raise InputError(f"{path}: lm is no (68, 3) array of numbers; {remedy}")
-        return five_from_68(points).astype(np.float32), str(path)
+    points = read_standard_points(folder)
+    if points is not None:
+        return five_from_68(points).astype(np.float32), str(folder / STANDARD_POINTS_FILE)
     mean = arrays["meanshape"].astype(np.float32).reshape(-1, 3)
     landmarks = mean[_indices(arrays, "keypoints", len(mean)).reshape(LANDMARKS)]
     centred = landmarks - mean.mean(axis=0, keepdims=True)

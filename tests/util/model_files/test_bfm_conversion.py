@@ -15,8 +15,13 @@ from scipy.io import loadmat, savemat
 from tests.bfm_files import SMALL, write_small_sources
 from util.errors import InputError
 from util.model_files import bfm_conversion
-from util.model_files.bfm09_folder import EXPRESSION, SOURCE_FILES, missing_sources
-from util.model_files.bfm_conversion import BFM09_SIZES, check_sources, convert_bfm09
+from util.model_files.bfm09_folder import EXPRESSION, FRONT_INDEX, SOURCE_FILES, missing_sources
+from util.model_files.bfm_conversion import (
+    BFM09_SIZES,
+    check_source,
+    check_sources,
+    convert_bfm09,
+)
 from util.model_files.bfm_file import BASIS_SIZES, read_bfm_model
 
 TARGET = "BFM_model_front.mat"
@@ -290,17 +295,9 @@ SPOILT = {
         copy("BFM_exp_idx.mat", "BFM_front_idx.mat"),
         r"BFM_front_idx\.mat lacks the array idx \(it holds trimIndex\)",
     ),
-    "index from another model": (
-        resave("BFM_exp_idx.mat", lambda c: c.update(trimIndex=c["trimIndex"] + 300)),
-        r"BFM_exp_idx\.mat: trimIndex must name vertices from 1 to 520",
-    ),
     "index from 0": (
         resave("BFM_front_idx.mat", lambda c: c.update(idx=c["idx"] * 0)),
         r"BFM_front_idx\.mat: idx must name vertices from 1 to 410",
-    ),
-    "shorter index": (
-        resave("BFM_front_idx.mat", lambda c: c.update(idx=c["idx"][:-1])),
-        r"chooses 223 vertices, but .*facemodel_info\.mat has 224",
     ),
     "no number in a mean": (
         resave(IDENTITY, lambda c: c.update(texMU=c["texMU"] * np.nan)),
@@ -309,27 +306,6 @@ SPOILT = {
     "a mean beyond single precision": (
         resave(IDENTITY, lambda c: c.update(shapeMU=c["shapeMU"].astype(float) * 1e50)),
         r"01_MorphableModel\.mat is damaged \(numbers that are not finite",
-    ),
-    "triangles of another mesh": (
-        resave("facemodel_info.mat", lambda c: c.update(tri=c["tri"] + 100)),
-        r"facemodel_info\.mat is damaged or of another model \(tri must hold whole numbers from 1 "
-        r"to 224\).*folder BFM of the public code",
-    ),
-    "triangles without a corner": (
-        resave("facemodel_info.mat", lambda c: c.update(tri_mask2=c["tri_mask2"][1:, :2])),
-        r"facemodel_info\.mat is damaged or of another model \(",
-    ),
-    "five landmarks": (
-        resave("facemodel_info.mat", lambda c: c.update(keypoints=c["keypoints"][:, :5])),
-        r"facemodel_info\.mat is damaged or of another model \(",
-    ),
-    "a mask of another mesh": (
-        resave("facemodel_info.mat", lambda c: c.update(skinmask=c["skinmask"][:, 1:])),
-        r"facemodel_info\.mat is damaged or of another model \(",
-    ),
-    "no number in the mask": (
-        resave("facemodel_info.mat", lambda c: c.update(skinmask=c["skinmask"] * np.nan)),
-        r"facemodel_info\.mat is damaged or of another model \(skinmask holds",
     ),
     "words in the list of numbers": (
         rewrite("std_exp.txt", lambda content: b"1 2 many"),
@@ -373,6 +349,118 @@ def test_checking_needs_no_conversion(folder: Path):
     with pytest.raises(InputError, match="number of components should be 79"):
         check_sources(folder, replace(SMALL, expression_components=79))
     assert not (folder / TARGET).exists()
+
+
+def info(**change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+    """Change arrays of facemodel_info.mat."""
+    return resave(
+        "facemodel_info.mat", lambda c: c.update({key: f(c[key]) for key, f in change.items()})
+    )
+
+
+UNFIT = {
+    "shorter index": (
+        resave("BFM_front_idx.mat", lambda c: c.update(idx=c["idx"][:-1])),
+        r"BFM_front_idx\.mat chooses 223 vertices, but .*facemodel_info\.mat has 224; take both",
+    ),
+    "index beyond the expressions": (
+        resave("BFM_front_idx.mat", lambda c: c.update(idx=c["idx"] + 400)),
+        r"BFM_front_idx\.mat: idx must name vertices from 1 to 410",
+    ),
+    "index beyond the identities": (
+        resave("BFM_exp_idx.mat", lambda c: c.update(trimIndex=c["trimIndex"] + 500)),
+        r"BFM_exp_idx\.mat: trimIndex must name vertices from 1 to 520",
+    ),
+    "60 landmarks": (
+        info(keypoints=lambda a: a[:, :60]),
+        r"keypoints is \(1, 60\), expected \(1, 68\)",
+    ),
+    "landmarks from 0": (
+        info(keypoints=lambda a: a * 0),
+        r"keypoints must hold whole numbers from 1 to 224",
+    ),
+    "half a landmark": (
+        info(keypoints=lambda a: a.astype(float) - 0.5),
+        r"keypoints must hold whole numbers from 1 to 224",
+    ),
+    "mask of another mesh": (
+        info(skinmask=lambda a: a[:, 1:]),
+        r"skinmask is \(1, 223\), expected \(1, 224\)",
+    ),
+    "no number in the mask": (
+        info(skinmask=lambda a: a * np.nan),
+        r"skinmask holds numbers that are not finite",
+    ),
+    "seven triangles at a vertex": (
+        info(point_buf=lambda a: a[:, :7]),
+        r"point_buf is \(224, 7\), expected \(224, 8\)",
+    ),
+    "triangles that lie": (info(tri=lambda a: a.T), r"tri is \(3, (\d+)\), expected \(3, 3\)"),
+    "triangles of another mesh": (
+        info(tri=lambda a: a + 1),
+        r"tri must hold whole numbers from 1 to 224",
+    ),
+    "a front of lines": (
+        info(tri_mask2=lambda a: a[:, :2]),
+        r"tri_mask2 is \((\d+), 2\), expected \(\1, 3\)",
+    ),
+    "no front": (
+        info(frontmask2_idx=lambda a: a[:0]),
+        r"frontmask2_idx must hold whole numbers from 1 to 224",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_does_not_fit_is_known_before_the_conversion(folder: Path, case: str):
+    spoil, message = UNFIT[case]
+    spoil(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        check_sources(folder, SMALL)
+    said = str(caught.value)
+    assert "facemodel_info.mat is damaged or of another model" in said or "_idx.mat" in said
+    assert "in the folder BFM of the public code" in said
+    with pytest.raises(InputError, match=re.escape(said)):
+        convert(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html>",
+        {"other": np.ones((68, 3))},
+        {"lm": np.zeros((5, 3))},
+        {"lm": np.full((68, 3), np.nan)},
+    ],
+    ids=["web page", "other", "five", "nan"],
+)
+def test_wrong_standard_landmarks_stop_it_at_the_start(
+    folder: Path, content: bytes | dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+):
+    """With the message of the reader, which would come only after the conversion."""
+    convert(folder)
+    capsys.readouterr()
+    path = folder / "similarity_Lm3D_all.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        savemat(path, content)
+    with pytest.raises(InputError, match=r"similarity_Lm3D_all\.mat.*or remove it") as caught:
+        read_bfm_model(folder / TARGET)
+    (folder / TARGET).unlink()
+    with pytest.raises(InputError, match=f"^{re.escape(str(caught.value))}$"):
+        convert(folder)
+    assert not (folder / TARGET).exists() and capsys.readouterr().err == ""
+    path.unlink()  # it may be missing
+    convert(folder)
+
+
+def test_of_two_files_the_wrong_one_is_named(folder: Path):
+    """The choice of vertices is held against the mesh, but only a sound one."""
+    (folder / "facemodel_info.mat").write_bytes(b"<!DOCTYPE html>")
+    check_source(folder, FRONT_INDEX, SMALL)
+    with pytest.raises(InputError, match=r"facemodel_info\.mat is a web page"):
+        check_sources(folder, SMALL)
 
 
 def test_an_index_may_lie_or_stand(folder: Path):

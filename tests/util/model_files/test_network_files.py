@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from models.networks.iresnet import create_iresnet
 from models.networks.recognition import ArcFaceRecognitionNet, DlibRecognitionNet
 from models.networks.reconstruction import create_reconstruction_net
-from models.networks.resnet import resnet18, resnet34
+from models.networks.resnet import resnet18, resnet34, resnet50
 from models.parameters import ParameterLayout
 from options.network_options import RecognitionOptions, ReconstructionNetOptions
 from util.errors import InputError
@@ -82,6 +83,35 @@ def test_default_file_of_another_architecture_is_left_out():
     weights, message = read_initial_weights(ReconstructionNetOptions("resnet18"))
     assert weights is None
     assert "is not for --net_recon resnet18" in message
+
+
+def r_net_checkpoint() -> dict[str, object]:
+    weights = create_reconstruction_net(ReconstructionNetOptions("resnet18"), LAYOUT).state_dict()
+    return {"net_recon": weights}
+
+
+@pytest.mark.parametrize(
+    ("content", "misfit"),
+    [
+        (r_net_checkpoint, "it has no conv1.weight"),
+        (lambda: resnet18().state_dict(), "layer1.0.conv1.weight is (64, 64, 3, 3), expected (64,"),
+        (lambda: {**resnet50().state_dict(), "head.bias": torch.ones(2)}, "it has head.bias besid"),
+    ],
+    ids=["checkpoint", "resnet18", "more"],
+)
+def test_the_default_file_must_be_what_its_name_says(
+    content: Callable[[], dict[str, object]], misfit: str
+):
+    """Random weights in place of ImageNet's would spoil a training of days."""
+    path = Path(ReconstructionNetOptions.init_path)
+    path.parent.mkdir(parents=True)
+    torch.save(content(), path)
+    with pytest.raises(InputError) as caught:
+        read_initial_weights(ReconstructionNetOptions())
+    said = str(caught.value)
+    assert f"{path}: not the weights of a resnet50" in said and misfit in said
+    assert "remove it, put torchvision's resnet50-0676ba61.pth in its place" in said
+    assert said.endswith("or give another --init_path")
 
 
 @pytest.mark.parametrize("net_recon", ["resnet18", "resnet50", "dlib"])
