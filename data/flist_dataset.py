@@ -148,11 +148,13 @@ class FlistDataset(PreparedDataset):
         Of each folder one is looked at now; the others when they are read.
         """
         fitted = [photo for photo in self.photos if photo.is_fitted and not photo.problem]
-        if not fitted:
+        if not fitted and not self._truth:
             raise InputError(
-                f"--w_coeff: no photo of {flag} {lists} has fitted coefficients; make them with "
-                "data_preparation.py --fit, or leave --w_coeff out"
+                f"--w_coeff: no photo of {flag} {lists} has fitted or true coefficients; make them "
+                "with data_preparation.py --fit, or leave --w_coeff out"
             )
+        if not fitted:
+            return
         for photo in {photo.folder: photo for photo in fitted}.values():
             read_label(photo.label).check_model(str(photo.label), self._card)
         count = f"{len(fitted)} of {len(self.photos)} photos begin with fitted coefficients"

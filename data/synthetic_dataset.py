@@ -31,7 +31,6 @@ from models.parameters import ParameterLayout
 from options.data_options import SyntheticOptions
 from options.face_options import FaceModelOptions, refuse_head
 from options.groups import DATASET_GROUPS
-from options.loss_options import LabelOptions
 from options.synthesis_options import VALIDATION_COUNT
 from util.errors import InputError
 
@@ -45,15 +44,9 @@ class SyntheticDataset(FaceDataset):
         """Find the faces of the folder, or prepare to render them.
 
         Raises:
-            InputError: no such folder, images missing, faces of another face model or camera;
-                fitted coefficients are wanted.
+            InputError: no such folder, images missing, faces of another face model or camera.
         """
         super().__init__(options, assets, is_train)
-        if LabelOptions in options and options[LabelOptions].w_coeff > 0:
-            raise InputError(
-                "--w_coeff is for fitted photos; these faces have true coefficients, whose weights "
-                "are --w_truth_...: leave it out, or give --dataset_mode flist"
-            )
         self.options: SyntheticOptions = options[SyntheticOptions]
         self.layout: ParameterLayout = assets.face_model.layout
         self.faces: FolderFaces | LiveFaces

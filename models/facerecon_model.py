@@ -103,7 +103,7 @@ class FaceReconModel(BaseModel):
                 "--w_coeff: photos are fitted with the R-Net's own camera; leave out --focal, "
                 "--center, --camera_d, --z_near and --z_far, or --w_coeff"
             )
-        if not self.objective.weights and not self.truth.active:
+        if not self.objective.weights and not self._knows:
             raise ValueError("no loss has a weight; give at least one of the --w_... flags above 0")
         self.w_keypoints = options[ObjectiveOptions].w_keypoints
         if self.w_keypoints != 0 and not isinstance(self.net_recon.backbone, DlibBackbone):
@@ -174,8 +174,12 @@ class FaceReconModel(BaseModel):
     @property
     def _supervised(self) -> bool:
         """Whether known coefficients ever supervise faces of such a batch."""
-        wanted = self.truth.active or self.labels.w_coeff > 0
-        return self.batch.coefficients is not None and wanted
+        return self.batch.coefficients is not None and self._knows
+
+    @property
+    def _knows(self) -> bool:
+        """Whether known coefficients, true or fitted ones, supervise at all."""
+        return self.truth.active or self.labels.w_coeff > 0
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers of the faces that truth supervises, that fits do, that the weak losses look at.
@@ -186,7 +190,7 @@ class FaceReconModel(BaseModel):
         everyone = torch.arange(len(self.batch))
         none = torch.zeros(everyone.shape, dtype=torch.bool)
         true = fitted = none
-        if self._supervised and self.truth.active:
+        if self._supervised:
             true = ~none if self._has_truth is None else self._has_truth
         if self._has_fit is not None and self.labels.weight(self._progress) > 0:
             fitted = self._has_fit
@@ -207,18 +211,24 @@ class FaceReconModel(BaseModel):
             return terms | self._mixed_losses()
         if len(self._with_truth):
             assert self.batch.coefficients is not None
-            terms |= self.truth(self.coefficients, self.batch.coefficients)
+            terms |= self._by_truth(self.coefficients, self.batch.coefficients)
         if self.reconstruction is not None:
             terms |= self.objective(self.reconstruction, self.batch, self.share)
         return terms
+
+    def _by_truth(self, predicted: Coefficients, true: Tensor) -> dict[str, Tensor]:
+        """The terms of true coefficients, at the weights w_truth_... or by --w_coeff alone."""
+        if self.truth.active:
+            return self.truth(predicted, true)
+        return self.truth.weighed(predicted, true, self.labels.w_coeff)
 
     def _mixed_losses(self) -> dict[str, Tensor]:
         """The terms of a batch of faces of several kinds; the same names in each step."""
         none = 0 * self.output.coefficients.sum()
         terms = dict.fromkeys((*self.truth.names, *self.objective.weights), none)
         weak, size = self._weak_rows, len(self.batch)
-        fitted = partial(self.truth.fitted, weight=self.labels.weight(self._progress))
-        for rows, supervise in ((self._with_truth, self.truth), (self._with_fit, fitted)):
+        fitted = partial(self.truth.weighed, weight=self.labels.weight(self._progress))
+        for rows, supervise in ((self._with_truth, self._by_truth), (self._with_fit, fitted)):
             if len(rows):
                 assert self.batch.coefficients is not None
                 rows = rows.to(self.device)

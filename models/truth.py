@@ -37,7 +37,7 @@ RECIPE = TruthOptions(
     w_truth_light=1.5,
     w_truth_coefficients=0.02,
 )
-"""The weights of configs/synthetic.yaml: fitted coefficients have them where none are given."""
+"""The weights of configs/synthetic.yaml, which --w_coeff takes where none are given."""
 
 
 class TruthObjective(nn.Module):
@@ -97,11 +97,11 @@ class TruthObjective(nn.Module):
         weights = vars(self.options).items()
         return any(value for name, value in weights if name.startswith("w_"))
 
-    def fitted(
-        self, predicted: Coefficients, fits: Float[Tensor, "batch parameters"], weight: float
+    def weighed(
+        self, predicted: Coefficients, known: Float[Tensor, "batch parameters"], weight: float
     ) -> dict[str, Tensor]:
-        """Weighted terms between predicted and fitted coefficients, by the same names."""
-        terms = self(predicted, fits, self.options if self.active else RECIPE)
+        """A multiple of the terms, those of the recipe where the options have none."""
+        terms = self(predicted, known, self.options if self.active else RECIPE)
         return {name: weight * term for name, term in terms.items()}
 
     @full_products()

@@ -59,14 +59,14 @@ class TruthOptions:
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """Supervision by coefficients that were fitted to photos."""
+    """Supervision by known coefficients: true ones, or such that were fitted to photos."""
 
     w_coeff: float = 0.0
-    """Weight, at the start, of the supervision by photos' fitted coefficients
-    (data_preparation.py --fit): of the terms of true ones at the weights w_truth_..., or at those
-    of configs/synthetic.yaml where none of them is given."""
+    """Weight of the supervision by coefficients where they are known: true ones of synthetic faces,
+    and those fitted to photos (data_preparation.py --fit). The terms are those of w_truth_...,
+    which weigh true ones alone where they are given; else those of configs/synthetic.yaml."""
     coeff_until: float = 0.5
-    """Share of the training in which that weight falls to 0, in a straight line."""
+    """Share of the training in which the weight of fitted ones falls to 0, in a straight line."""
 
     def __post_init__(self) -> None:
         """Refuse weights that reward errors, and ends that no training reaches."""
@@ -78,5 +78,5 @@ class LabelOptions:
             )
 
     def weight(self, progress: float) -> float:
-        """The weight when this share of the training is over."""
+        """That of fitted ones when this share of the training is over."""
         return self.w_coeff * max(0.0, 1 - progress / self.coeff_until)

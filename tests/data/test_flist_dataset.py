@@ -22,6 +22,7 @@ from models.assets import ModelAssets
 from models.face_model import FaceModel
 from options.data_options import AugmentationOptions, FlistOptions
 from options.face_options import LandmarkOptions, LandmarkOrigin
+from options.loss_options import LabelOptions
 from options.synthesis_options import SynthesisOptions
 from options.train_options import LoaderOptions
 from tests.conftest import make_tiny_face_data
@@ -334,6 +335,13 @@ def test_synthetic_faces_bring_their_truth(synthetic) -> None:
         assert sample.landmarks is not None
         np.testing.assert_allclose(sample.landmarks + 0.5, truth.landmarks_px[index], atol=1e-4)
     assert dataset.notice == ""
+    # True coefficients are known ones: nothing has to be fitted for --w_coeff.
+    wanted = options(Path()) | {
+        FlistOptions: FlistOptions("./", str(flist), str(flist)),
+        LabelOptions: LabelOptions(w_coeff=1.0),
+    }
+    supervised = FlistDataset(wanted, ModelAssets(model), is_train=True)
+    assert supervised[0].coefficients is not None and not supervised[0].fitted
 
 
 def test_augmentation_keeps_truth_true(synthetic) -> None:

@@ -16,7 +16,6 @@ from data.flist_dataset import FlistDataset
 from data.landmarks import read_landmarks
 from data.loader import FaceLoader
 from data.prepared_files import PhotoFiles
-from data.synthetic_dataset import SyntheticDataset
 from data.tar_shards import pack_photos
 from data.webdataset_dataset import WebdatasetDataset
 from models.assets import ModelAssets
@@ -24,7 +23,6 @@ from models.face_model import FaceModel
 from options.data_options import (
     AugmentationOptions,
     FlistOptions,
-    SyntheticOptions,
     WebdatasetOptions,
 )
 from options.face_options import LandmarkOptions
@@ -154,12 +152,6 @@ def test_tar_files_are_looked_into_before_the_training(photos, tiny_face_model) 
     for number in range(UNFITTED):
         (photos / "coefficients" / f"photo {number}.json").unlink()
     assert "none of 4 samples" in tars(photos, tiny_face_model).notice
-
-
-def test_rendered_faces_with_truth_want_no_labels(tiny_face_model) -> None:
-    options = {LabelOptions: LabelOptions(w_coeff=1.0), SyntheticOptions: SyntheticOptions()}
-    with pytest.raises(InputError, match=r"--w_coeff is for fitted photos"):
-        SyntheticDataset(options, ModelAssets(tiny_face_model), is_train=True)
 
 
 def test_a_label_of_other_landmarks_is_refused_by_name(photos, tiny_face_model) -> None:

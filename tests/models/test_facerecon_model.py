@@ -448,7 +448,7 @@ def test_fits_supervise_beside_the_weak_losses_until_they_have_faded(tiny_face_m
         assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 3
     assert batch.coefficients is not None
     rows = torch.tensor([0, 1])
-    expected = model.truth.fitted(model.coefficients.rows(rows), batch.coefficients[rows], 2.0)
+    expected = model.truth.weighed(model.coefficients.rows(rows), batch.coefficients[rows], 2.0)
     for name in TRUTH:
         assert found[0.0][name] == pytest.approx(2 / 3 * float(expected[name]), rel=1e-5)
         assert found[0.25][name] == pytest.approx(found[0.0][name] / 2, rel=1e-5)
@@ -458,6 +458,26 @@ def test_fits_supervise_beside_the_weak_losses_until_they_have_faded(tiny_face_m
     for name in WEAK:
         for losses in found.values():
             assert losses[name] == pytest.approx(float(model.losses[name]), rel=1e-5)
+
+
+def test_the_weight_of_fits_is_that_of_truth_too_where_none_is_given(tiny_face_model: FaceModel):
+    """`--w_coeff` alone takes the recipe's terms; what is true does not fade."""
+    model = make(tiny_face_model, LabelOptions(w_coeff=2.0, coeff_until=0.5))
+    batch = with_fits(model, [False, True], [True, False])
+    assert batch.coefficients is not None
+    for progress, of_fits in ((0.0, 2.0), (0.9, 0.0)):
+        assert terms_of(model, batch, progress) == TRUTH + WEAK
+        parts = [
+            model.truth.weighed(model.coefficients.item(k), batch.coefficients[k : k + 1], weight)
+            for k, weight in ((0, 2.0), (1, of_fits))
+        ]
+        for name in TRUTH:
+            expected = sum(float(part[name]) for part in parts) / 2
+            assert float(model.losses[name]) == pytest.approx(expected, rel=1e-4)
+    everyone = replace(batch, has_truth=None, has_fit=None)
+    assert terms_of(model, everyone, 0.9) == TRUTH + WEAK
+    of_all = model.truth.weighed(model.coefficients, batch.coefficients, 2.0)
+    assert float(model.losses["t_shape"]) == pytest.approx(float(of_all["t_shape"]), rel=1e-4)
 
 
 def test_without_a_weight_fits_change_nothing(tiny_face_model: FaceModel):
@@ -479,7 +499,7 @@ def test_faces_of_three_kinds_in_one_batch(tiny_face_model: FaceModel):
     assert model.reconstruction is not None and len(model.reconstruction.coefficients) == 1
     true, fits = torch.tensor([0, 3]), torch.tensor([1])
     of_true = model.truth(model.coefficients.rows(true), batch.coefficients[true])
-    of_fits = model.truth.fitted(model.coefficients.rows(fits), batch.coefficients[fits], 0.4)
+    of_fits = model.truth.weighed(model.coefficients.rows(fits), batch.coefficients[fits], 0.4)
     for name in TRUTH:
         expected = float(of_true[name]) / 2 + float(of_fits[name]) / 4
         assert float(model.losses[name]) == pytest.approx(expected, rel=1e-4)

@@ -198,7 +198,7 @@ def test_fits_have_the_terms_of_truth_and_its_weights_if_it_has_some(tiny_face_m
         (EVERYTHING, make(tiny_face_model)(split, fits)),
         (TruthOptions(), of_truth),
     ):
-        found = make(tiny_face_model, options).fitted(split, fits, 0.25)
+        found = make(tiny_face_model, options).weighed(split, fits, 0.25)
         assert list(found) == list(expected)
         for name, value in expected.items():
             assert float(found[name]) == pytest.approx(0.25 * float(value), rel=1e-5), name
