@@ -19,6 +19,7 @@ three.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,7 +74,7 @@ class FigureOptions:
 
     def __post_init__(self) -> None:
         """Refuse a share that would reward distance."""
-        if not self.landmark_share >= 0:
+        if not 0 <= self.landmark_share < math.inf:
             raise InputError(f"--landmark_share is {self.landmark_share}; it must be 0 or more")
 
 

@@ -92,8 +92,8 @@ def main() -> None:
         table = compare(
             {
                 "public way, 1 thread": lambda: public_way(plain, large.photos("given"), root),
-                every: lambda: large.run("given"),
-                public: lambda: large.run("given", PUBLIC_FILES),
+                every: large.runner("given"),
+                public: large.runner("given", PUBLIC_FILES),
             },
             repeats=arguments.repeats,
         )
@@ -117,7 +117,7 @@ def main() -> None:
 
         print("\nOpen face model; five points given, or faces found")
         cases = {
-            f"{net}, faces {folder}": runner(small[net], folder)
+            f"{net}, faces {folder}": small[net].runner(folder)
             for folder in ("given", "found")
             for net in ("resnet50", "dlib")
         }
@@ -147,15 +147,21 @@ class Command:
         """The photos of a folder below the root."""
         return network_run.find_photos(self.model, self._options_of(folder, {}))
 
-    def run(self, folder: str, files: Mapping[type, Mapping[str, object]] | None = None) -> None:
-        """Reconstruct a folder and write all files, or those of other options."""
+    def runner(
+        self, folder: str, files: Mapping[type, Mapping[str, object]] | None = None
+    ) -> Callable[[], None]:
+        """What reconstructs a folder and writes all files, or those of other options."""
         options = self._options_of(folder, files or {})
         run, outputs = network_run.prepare_run(self.model, options)
-        results = self.root / "results"
-        with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
-            run.folder(network_run.find_photos(self.model, options), writer)
-        if writer.photos[0] != writer.photos[1]:
-            raise RuntimeError("the measurement is void: not all photos gave a face")
+
+        def reconstruct() -> None:
+            results = self.root / "results"
+            with ResultWriter(results, outputs, options=options[OutputOptions]) as writer:
+                run.folder(network_run.find_photos(self.model, options), writer)
+            if writer.photos[0] != writer.photos[1]:
+                raise RuntimeError("the measurement is void: not all photos gave a face")
+
+        return reconstruct
 
     def _options_of(self, folder: str, files: Mapping[type, Mapping[str, object]]) -> ParsedOptions:
         options = self.options.with_values(TestOptions, img_folder=str(self.root / folder))
@@ -168,11 +174,6 @@ class Command:
         model = create_untrained(self.options)
         model.net_recon.to(memory_format=torch.contiguous_format)  # pyright: ignore
         return model
-
-
-def runner(command: Command, folder: str) -> Callable[[], None]:
-    """A call of the command on a folder."""
-    return lambda: command.run(folder)
 
 
 @torch.inference_mode()

@@ -83,7 +83,7 @@ class FlistDataset(PreparedDataset):
 
         Raises:
             InputError: no list, an empty one, or none of its files; a damaged file of truth; no
-                fitted coefficients where they are wanted, or such of another face model.
+                known coefficients where they are wanted, or fits of another face model.
         """
         super().__init__(options, assets, is_train)
         lists: FlistOptions = options[FlistOptions]
@@ -149,11 +149,15 @@ class FlistDataset(PreparedDataset):
         """
         fitted = [photo for photo in self.photos if photo.is_fitted and not photo.problem]
         if not fitted and not self._truth:
+            reason = f" ({self.notice})" if self.notice else ""
             raise InputError(
-                f"--w_coeff: no photo of {flag} {lists} has fitted or true coefficients; make them "
-                "with data_preparation.py --fit, or leave --w_coeff out"
+                f"--w_coeff: no photo of {flag} {lists} has fitted or true coefficients{reason}; "
+                "make them with data_preparation.py --fit, or leave --w_coeff out"
             )
         if not fitted:
+            said = "no photo has fitted coefficients: --w_coeff is for the synthetic faces alone"
+            only_synthetic = all(photo.folder in self._truth for photo in self.photos)
+            self.notice = "; ".join(filter(None, (self.notice, "" if only_synthetic else said)))
             return
         for photo in {photo.folder: photo for photo in fitted}.values():
             read_label(photo.label).check_model(str(photo.label), self._card)

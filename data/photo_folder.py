@@ -246,8 +246,8 @@ class PhotoFolder:
                     "counter-clockwise; turn it"
                 )
             raise InputError(
-                "no face found; if there is one, give --detection_upsample 2 where it is smaller "
-                "than some 40 pixels, else its five points in "
+                "no face found; if there is one, give a larger --detection_upsample (2 or 3) where "
+                "it is smaller than some 40 pixels, else its five points in "
                 f"{self.root / 'detections' / (stem + '.txt')}"
             )
         return (given if given is not None else landmarks), landmarks

@@ -100,10 +100,11 @@ class FaceReconModel(BaseModel):
         self.labels: LabelOptions = options[LabelOptions]
         if self.labels.w_coeff > 0 and options[CameraOptions] != CameraOptions():
             raise InputError(
-                "--w_coeff: photos are fitted with the R-Net's own camera; leave out --focal, "
+                "--w_coeff: coefficients are those of the R-Net's own camera; leave out --focal, "
                 "--center, --camera_d, --z_near and --z_far, or --w_coeff"
             )
-        if not self.objective.weights and not self._knows:
+        if not self.objective.weights and not self.truth.active:
+            # Neither would --w_coeff do alone: of fitted photos it fades.
             raise ValueError("no loss has a weight; give at least one of the --w_... flags above 0")
         self.w_keypoints = options[ObjectiveOptions].w_keypoints
         if self.w_keypoints != 0 and not isinstance(self.net_recon.backbone, DlibBackbone):
@@ -218,9 +219,8 @@ class FaceReconModel(BaseModel):
 
     def _by_truth(self, predicted: Coefficients, true: Tensor) -> dict[str, Tensor]:
         """The terms of true coefficients, at the weights w_truth_... or by --w_coeff alone."""
-        if self.truth.active:
-            return self.truth(predicted, true)
-        return self.truth.weighed(predicted, true, self.labels.w_coeff)
+        weight = 1.0 if self.truth.active else self.labels.w_coeff
+        return self.truth.weighed(predicted, true, weight)
 
     def _mixed_losses(self) -> dict[str, Tensor]:
         """The terms of a batch of faces of several kinds; the same names in each step."""

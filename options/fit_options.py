@@ -231,11 +231,11 @@ def chosen_schedule(options: ParsedOptions) -> AdamSchedule | None:
     adam = options[AdamOptions]
     if options[FitOptions].solver == "adam":
         for name in ("rest_rf_iters", "rest_nrf_iters"):
-            if options.given(name) and not options[FitOptions].v_path:
+            if name in options.changed() and not options[FitOptions].v_path:
                 print(f"--{name} has no effect: a photo has no other frames")
         return adam.schedule
     for name in vars(adam):
-        if options.given(name):
+        if name in options.changed():  # a recorded run gives all of them
             print(
                 f"--{name} has no effect: Gauss-Newton takes a few steps by --preset; --solver "
                 "adam takes it"
@@ -257,7 +257,7 @@ def _say_what_photos_ignore(options: ParsedOptions, count: int) -> None:
     instead = {"save_mesh": "; --save takes glb, neutral, usdz and others"}
     for group in (VideoFitOptions, TrackWeights):
         for name in vars(options[group]):
-            if options.given(name):
+            if name in options.changed():  # a recorded run gives all of them
                 print(f"--{name} has no effect: it is for videos{instead.get(name, '')}")
     if options[FitOptions].same_person and count == 1:
         print("--same_person has no effect: there is one photo")

@@ -63,8 +63,9 @@ class LabelOptions:
 
     w_coeff: float = 0.0
     """Weight of the supervision by coefficients where they are known: true ones of synthetic faces,
-    and those fitted to photos (data_preparation.py --fit). The terms are those of w_truth_...,
-    which weigh true ones alone where they are given; else those of configs/synthetic.yaml."""
+    and those fitted to photos (data_preparation.py --fit). It multiplies the weights of
+    configs/synthetic.yaml. Where w_truth_... are given, true ones have those, and fitted ones
+    w_coeff times those."""
     coeff_until: float = 0.5
     """Share of the training in which the weight of fitted ones falls to 0, in a straight line."""
 

@@ -24,7 +24,7 @@ from models.drawing import with_mouths_of_photos
 from models.face_model import FaceModel
 from models.renderer import Renderer
 from models.stages import reconstruct
-from options import parse_command
+from options import parse_command, write_options
 from options.face_options import FaceModelOptions
 from options.fit_options import chosen_input, chosen_track, chosen_weights
 from options.fitting_weights import PUBLIC_WEIGHTS, FitWeights, TrackWeights
@@ -274,6 +274,13 @@ def test_what_photos_ignore_is_said(photos: Path, capsys: pytest.CaptureFixture[
     ]
     chosen_input(parse_command(groups, ["--img_path", str(photos / "a.png"), "--same_person"]))
     assert capsys.readouterr().out == "--same_person has no effect: there is one photo\n"
+    # A recorded run gives every flag, at its default.
+    recorded = parse_command(groups, ["--img_path", str(photos)])
+    write_options(recorded, photos, "fit")
+    again = parse_command(groups, ["--config", str(photos / "fit_options.yaml")])
+    assert again.given("smoothing")
+    chosen_input(again)
+    assert capsys.readouterr().out == ""
 
 
 def test_photos_without_a_face_are_reported_and_others_kept(

@@ -28,7 +28,7 @@ PRESETS: tuple[Mapping[str, float], ...] = (
 )
 _WAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 """Not the sides of one unit, but the two ways that all of it may go."""
-_NEVER_ALONE = ("mouthClose", "tongueOut")
+_NOT_DRAWN = ("mouthClose", "tongueOut")
 """The one shuts the lips of an open jaw, and without it crushes them; the other moves no face."""
 PRESET_SHARE = 0.6
 NEUTRAL_SHARE = 0.15
@@ -60,7 +60,7 @@ class ExpressionSampler:
         self._free_units = [
             name
             for name in self._unit_names
-            if not name.startswith(("eyeLook", "eyeBlink")) and name not in _NEVER_ALONE
+            if not name.startswith(("eyeLook", "eyeBlink")) and name not in _NOT_DRAWN
         ]
 
     @classmethod

@@ -436,7 +436,8 @@ def _teeth(landmarks, jaw_drop, style, upper):
     # The skin below lips that roll in or press lies deeper than they do: so does the lower gum.
     depths = (0.0, 0.0, 0.0) if upper else (0.0, 0.02, 0.12)
     rows = [
-        arc - np.array([0, -y, z], dtype=np.float32) for y, z in zip(heights, depths, strict=True)
+        arc + np.array([0, y, -depth], dtype=np.float32)
+        for y, depth in zip(heights, depths, strict=True)
     ]
     position = lips[:, None, None] + np.stack(rows)
     if not upper:

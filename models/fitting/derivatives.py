@@ -77,10 +77,10 @@ class FaceDerivatives:
     landmarks: LandmarkTables
     is_front: Bool[Tensor, " triangles_and_none"]
     """Which triangles belong to the front region, and False for the id -1 of empty pixels."""
-    is_about_eyes: Bool[Tensor, " triangles_and_none"]
-    """Which triangles surround the eyes, and False."""
-    is_iris: Bool[Tensor, " triangles_and_none"]
-    """Which triangles belong to irises, and False; none where the face model knows no irises."""
+    is_about_eye: Bool[Tensor, "2 triangles_and_none"]
+    """Which triangles surround each eye, and False."""
+    is_iris: Bool[Tensor, "2 triangles_and_none"]
+    """Which belong to the iris of each, and False; none where the face model knows no irises."""
 
     @classmethod
     def of(cls, face_model: FaceModel) -> FaceDerivatives:
@@ -95,9 +95,14 @@ class FaceDerivatives:
             albedo=albedo,
             landmarks=LandmarkTables.of(face_model),
             is_front=_is_front(face_model),
-            is_about_eyes=_is_about_eyes(face_model),
+            is_about_eye=_is_about_eye(face_model),
             is_iris=_is_iris(face_model),
         )
+
+    @property
+    def is_about_eyes(self) -> Bool[Tensor, " triangles_and_none"]:
+        """Which triangles surround an eye, and False."""
+        return self.is_about_eye.any(dim=0)
 
     def posed(
         self, face_model: FaceModel, coefficients: Coefficients, layout: ParameterLayout
@@ -184,29 +189,44 @@ def _is_front(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
     return found.to(face_model.triangles.device)
 
 
-def _is_about_eyes(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
-    """Triangles of the mean face within an ellipse about each eye, of its width.
+def _is_about_eye(face_model: FaceModel) -> Bool[Tensor, "2 triangles_and_none"]:
+    """Triangles about each eye, without eyeballs where the face model knows them.
 
-    None of face models without the 68 landmarks, and none of eyeballs where the face model knows
-    them: an iris is dark too, and tells where the eye looks.
+    An iris is dark too, and tells where the eye looks.
+    """
+    inside = _in_ellipses(face_model)
+    if "eyeballs" in face_model.regions:
+        inside &= ~face_model.regions["eyeballs"].to(inside.device)
+    return _whole_triangles(face_model, inside)
+
+
+def _is_iris(face_model: FaceModel) -> Bool[Tensor, "2 triangles_and_none"]:
+    inside = _in_ellipses(face_model)
+    none = torch.zeros_like(inside[0])
+    return _whole_triangles(
+        face_model, inside & face_model.regions.get("iris", none).to(none.device)
+    )
+
+
+def _in_ellipses(face_model: FaceModel) -> Bool[Tensor, "2 vertices"]:
+    """Vertices of the mean face within an ellipse about each eye, of its width.
+
+    None of face models without the 68 landmarks.
     """
     vertices = face_model.mean_shape.reshape(-1, 3)[:, :2]
     landmarks = face_model.landmarks(face_model.mean_shape.reshape(1, -1, 3))[0, :, :2]
-    inside = vertices.new_zeros(len(vertices), dtype=torch.bool)
+    inside = vertices.new_zeros(2, len(vertices), dtype=torch.bool)
     if len(landmarks) == 68:
-        for outer, inner in EYE_CORNERS:
+        for row, (outer, inner) in zip(inside, EYE_CORNERS, strict=True):
             corners = landmarks[[outer, inner]]
             half = (corners[0] - corners[1]).norm() / 2
             axes = half * half.new_tensor(ABOUT_EYES)
-            inside |= ((vertices - corners.mean(dim=0)) / axes).square().sum(dim=1) < 1
-    if "eyeballs" in face_model.regions:
-        inside &= ~face_model.regions["eyeballs"].to(inside.device)
-    found = inside[face_model.triangles.long()].all(dim=1)
-    return torch.cat([found, found.new_zeros(1)])
+            row |= ((vertices - corners.mean(dim=0)) / axes).square().sum(dim=1) < 1
+    return inside
 
 
-def _is_iris(face_model: FaceModel) -> Bool[Tensor, " triangles_and_none"]:
-    vertices = face_model.mean_shape.new_zeros(face_model.vertex_count, dtype=torch.bool)
-    iris = face_model.regions.get("iris", vertices).to(vertices.device)
-    found = iris[face_model.triangles.long()].all(dim=1)
-    return torch.cat([found, found.new_zeros(1)])
+def _whole_triangles(
+    face_model: FaceModel, vertices: Bool[Tensor, "2 vertices"]
+) -> Bool[Tensor, "2 triangles_and_none"]:
+    found = vertices[:, face_model.triangles.long()].all(dim=2)
+    return torch.cat([found, found.new_zeros(2, 1)], dim=1)

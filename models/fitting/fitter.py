@@ -42,7 +42,8 @@ from options.fitting_weights import FitWeights, Preset
 
 FIT_VERSION = 2
 """Raised when the same weights and rules of steps come to lead to other faces: by another energy,
-its constants (`energy.LEAST_DISTANCE`, `MOST_TRUST`, `derivatives.ABOUT_EYES`) or derivatives."""
+its constants (`energy.LEAST_DISTANCE`, `MOST_TRUST`, `derivatives.ABOUT_EYES`, IRIS_ATTENTION,
+CLEAR_EYE) or derivatives."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ COLOUR_RULES = StepRules(most=2, least_decrease=1e-3, damping=1e-4)
 IRIS_ATTENTION = 20.0
 """Of pixels of irises against those of skin when colours are found: a hundred of them then count as
 much as a tenth of a face."""
+CLEAR_EYE = (0.3, 0.6)
+"""Mean skin probability around an eye below which its iris is not looked at so, and from which on
+it is: around eyes of photos it is 0.55 and more, under dark glasses next to nothing."""
 LIGHT_RULES = StepRules(most=3, least_decrease=1e-2, damping=1e-4)
 """Few: further steps would let the light take what albedo and shape are to explain."""
 
@@ -280,7 +284,7 @@ class FaceFitter:
         photo is trusted more here: a multiple of w_photo takes the texture away from usual ones
         (albedo of plain renders is off by 8.3 levels with 4 times, by 5.8 without). But irises are
         looked at closely, or their few pixels would leave all eyes the colour that goes with the
-        skin.
+        skin; unless glasses or hair cover the eye.
 
         Args:
             batch: as in `fit`.
@@ -290,7 +294,11 @@ class FaceFitter:
         """
         layout = self.face_model.layout.only(COLOUR_BLOCKS)
         photo = self.photo_term(batch, stride, layout)
-        photo = photo.attending(self.tables.is_iris, IRIS_ATTENTION, photo.look(at))
+        view = photo.look(at)
+        for iris, around in zip(self.tables.is_iris, self.tables.is_about_eye, strict=True):
+            low, high = CLEAR_EYE
+            bare = (photo.mean_attention(around, view) - low) / (high - low)
+            photo = photo.attending(iris, IRIS_ATTENTION * bare.clamp(0, 1), view)
         terms = {**self.priors_of(layout), "photo": photo}
         of_all = tuple(name for name in shared if name in layout.slices)
         found = self.minimise(at, FitTerms(layout, terms, of_all), COLOUR_RULES)

@@ -63,7 +63,7 @@ class PhotoLevel:
     images: Float[Tensor, "batch 3 height width"]
     """RGB in [0, 1]."""
     attention: Float[Tensor, "batch 1 height width"]
-    """Skin probability in [0, 1]."""
+    """Skin probability in [0, 1], or more where a pixel counts as several."""
     gradients: Float[Tensor, "batch height width 3 2"]
     """Of each channel by x and y, for one pixel of this level."""
     camera: Camera
@@ -116,7 +116,7 @@ class PixelView:
     residuals: Float[Tensor, "batch pixels 3"]
     """Rendering, clipped to what a photo can show, minus photo."""
     attention: Float[Tensor, "batch pixels"]
-    """Skin probability; 0 where nothing is compared."""
+    """As in `PhotoLevel`; 0 where nothing is compared."""
     about_eyes: Bool[Tensor, "batch pixels"]
     """Whether they show what surrounds an eye."""
     shows: Bool[Tensor, "batch pixels 3"]
@@ -235,19 +235,30 @@ class PhotometricTerm:
             gradients=_rendered_gradients(seen, fragments, level.gradients, index),
         )
 
+    def mean_attention(
+        self, triangles: Bool[Tensor, " triangles_and_none"], view: PixelView
+    ) -> Float[Tensor, " batch"]:
+        """Of the pixels that show certain triangles; 0 where none does."""
+        shows = triangles[view.rendered.fragments.triangle_id.long()][:, None]
+        attention = torch.where(shows, self._level.attention, 0.0)
+        return attention.sum(dim=(1, 2, 3)) / shows.sum(dim=(1, 2, 3)).clamp(min=1)
+
     def attending(
-        self, triangles: Bool[Tensor, " triangles_and_none"], attention: float, view: PixelView
+        self,
+        triangles: Bool[Tensor, " triangles_and_none"],
+        attention: Float[Tensor, " batch"],
+        view: PixelView,
     ) -> PhotometricTerm:
-        """The same with another attention for the pixels that show certain triangles.
+        """The same with at least so much attention for the pixels that show certain triangles.
 
         Args:
             triangles: of the face model; False for the id -1 of empty pixels.
-            attention: 1 is that of skin. Pixels that have none keep none.
+            attention: of each face; 1 is that of skin. Pixels that have none keep none.
             view: of the faces, where they are now: the pixels stay when the faces move.
         """
         shows = triangles[view.rendered.fragments.triangle_id.long()][:, None]
         now = self._level.attention
-        changed = torch.where(shows & (now > 0), torch.full_like(now, attention), now)
+        changed = torch.where(shows & (now > 0), now.maximum(attention[:, None, None, None]), now)
         other = copy(self)
         other._level = replace(self._level, attention=changed)
         other._rendered = view.rendered

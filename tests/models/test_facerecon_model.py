@@ -510,7 +510,7 @@ def test_faces_of_three_kinds_in_one_batch(tiny_face_model: FaceModel):
 
 
 def test_fits_of_another_camera_are_refused(tiny_face_model: FaceModel):
-    with pytest.raises(InputError, match="--w_coeff: photos are fitted with the R-Net's own"):
+    with pytest.raises(InputError, match="--w_coeff: coefficients are those of the R-Net's own"):
         make(tiny_face_model, LabelOptions(w_coeff=1.0), CameraOptions(focal=900.0))
 
 

@@ -23,8 +23,8 @@ SLIDING = 0.03
 NOISE_DM = 3e-4
 """Standard deviation of the head's points that balances them against the prior, 0.03 mm."""
 LANDMARK_SHARE = 0.01
-"""Weight of the 51 inner landmarks together against all points together: enough to begin with. On
-smooth skin, where surfaces say nothing of it, five times as much keeps points from sliding."""
+"""Weight of the 51 inner landmarks together against all points together: enough to lead the first
+iterations, little in the end. Five times as much keeps points from sliding along smooth skin."""
 
 
 @dataclass(frozen=True)

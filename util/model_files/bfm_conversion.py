@@ -297,7 +297,8 @@ def _read_index(folder: Path, source: SourceFile, key: str, limit: int) -> np.nd
     """Vertices from 1 -> from 0."""
     path = folder / source.name
     index = read_mat(path, [key], source.remedy)[key].ravel()
-    if index.size == 0 or not ((index >= 1) & (index <= limit)).all():
+    within = index.size > 0 and ((index >= 1) & (index <= limit)).all()
+    if not within or (index % 1 != 0).any():
         raise InputError(f"{path}: {key} must name vertices from 1 to {limit}; {source.remedy}")
     return index.astype(np.int64) - 1
 

@@ -304,22 +304,20 @@ class Training:
         return True
 
     def _bad_in(self, epoch: int) -> int:
-        """How many images of an epoch could not be used so far.
-
-        A photo that is trained on and validated on counts once.
-        """
-        bad = self.progress.bad_images
-        return len({self._problems.get(name, name) for name in bad if bad[name] == epoch})
+        """How many images of an epoch could not be used so far, for training or validation."""
+        return sum(last == epoch for last in self.progress.bad_images.values())
 
     def bad_images_named(self) -> str:
-        """The images of this run that could not be used, in one sentence; "" for none."""
+        """What was wrong with images since the start or the resume, in one sentence; "" for none.
+
+        An image of both lists is named once where its message is the same.
+        """
         problems = list(dict.fromkeys(self._problems.values()))
         if not problems:
             return ""
         more = len(problems) - _SHOWN
         rest = f"; {more} more are named in {self.folder / 'loss_log.txt'}" if more > 0 else ""
-        images = "image" if len(problems) == 1 else "images"
-        return f"{len(problems)} {images} could not be used: {'; '.join(problems[:_SHOWN])}{rest}"
+        return f"Images that could not be used: {'; '.join(problems[:_SHOWN])}{rest}"
 
     def _note_bad_images(self) -> None:
         """Name images that no process has met before, and count those of the epoch.

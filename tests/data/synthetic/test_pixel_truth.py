@@ -261,3 +261,12 @@ def test_maps_that_are_missing_or_damaged_are_named(tmp_path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"a\.png cannot be read"):
         read_depth(tmp_path / "a.png")
+
+
+def test_teeth_do_not_come_through_the_chin(face_model: FaceModel):
+    """Four faces whose lips are shut and whose chin lies deeper than they do."""
+    numbers = [245, 608, 757, 851]
+    drawn = FaceSampler(face_model).sample(5, numbers)
+    faces = SceneRenderer(face_model, surfaces=True).render(drawn, 5, numbers)
+    for face in faces:
+        assert face.surface is not None and not (face.surface.parts == Part.TEETH).any()

@@ -137,10 +137,35 @@ def test_irises_have_the_colour_of_the_photo(
         away = model.albedo(found.texture)[:, iris] - model.albedo(texture)[:, iris]
         return away.abs().mean(dim=(1, 2))
 
-    closely = errors(fitter.recolour(photo, 2, start))
+    def skin_of(found: Coefficients) -> Tensor:
+        skin = model.skin_mask > 0.5
+        return (model.albedo(found.texture) - model.albedo(texture))[:, skin].abs().mean(dim=(1, 2))
+
+    drawn = fitter.recolour(photo, 2, start)
+    closely = errors(drawn)
     monkeypatch.setattr("models.fitting.fitter.IRIS_ATTENTION", 1.0)
-    like_skin = errors(fitter.recolour(photo, 2, start))
+    plain = fitter.recolour(photo, 2, start)
+    like_skin = errors(plain)
     assert (closely < 0.4 * like_skin).all() and (closely < 0.2 * errors(start)).all()
+    assert (skin_of(drawn) < skin_of(plain) + 0.005).all()
+
+
+def test_dark_glasses_colour_no_face(open_face_model: FaceModel, monkeypatch: pytest.MonkeyPatch):
+    """What the skin mask has found before both eyes is none of their colour."""
+    model = open_face_model
+    truth = model.layout.zeros(1)
+    photo = photo_of(model, truth)
+    eyes = landmarks_of(model, truth)[0, 36:48].round().int()
+    (left, top), (right, bottom) = eyes.amin(dim=0).tolist(), eyes.amax(dim=0).tolist()
+    glasses = (..., slice(top - 10, bottom + 12), slice(left - 10, right + 10))
+    images, skin = photo.images.clone(), torch.ones_like(photo.images[:, :1])
+    images[glasses], skin[glasses] = 0.05, 0.0
+    hidden = replace(photo, images=images, skin_mask=skin)
+    fitter = fitter_of(model)
+    found = fitter.recolour(hidden, 2, truth).texture
+    assert found.norm() < 0.1
+    monkeypatch.setattr("models.fitting.fitter.CLEAR_EYE", (-2.0, -1.0))
+    assert fitter.recolour(hidden, 2, truth).texture.norm() > 1
 
 
 @pytest.mark.parametrize("weights", [FitWeights(), PUBLIC_WEIGHTS], ids=["own", "public"])

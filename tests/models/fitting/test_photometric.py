@@ -38,7 +38,7 @@ def tables_of(model: FaceModel) -> FaceDerivatives:
     tables = FaceDerivatives.of(model)
     odd = torch.arange(len(model.triangles) + 1) % 2 == 1
     odd[-1] = False  # what an empty pixel sees
-    return replace(tables, is_about_eyes=odd)
+    return replace(tables, is_about_eye=torch.stack([odd, odd]))
 
 
 @dataclass(frozen=True)
@@ -355,13 +355,23 @@ def test_attention_changes_where_certain_triangles_are_seen(tiny_face_model: Fac
     scene = Scene.before(scene.model, scene.at, replace(scene.level, attention=attention))
     chosen = torch.arange(len(tiny_face_model.triangles) + 1) % 3 == 0
     chosen[-1] = False
-    other = scene.term.attending(chosen, 7.0, scene.view).look(scene.at)
+    asked = torch.tensor([7.0, 0.5], dtype=torch.float64)
+    other = scene.term.attending(chosen, asked, scene.view).look(scene.at)
     assert other.rendered is scene.view.rendered and torch.equal(other.index, scene.view.index)
     ids = other.rendered.fragments.triangle_id.flatten(1).long().gather(1, other.index)
     counts = scene.view.attention > 0
-    expected = torch.where(chosen[ids] & counts, 7.0, scene.view.attention)
+    # Never less than there was.
+    wanted = asked[:, None].maximum(scene.view.attention)
+    expected = torch.where(chosen[ids] & counts, wanted, scene.view.attention)
     torch.testing.assert_close(other.attention, expected)
-    assert 0 < int((other.attention == 7.0).sum()) < int(counts.sum())
+    assert 0 < int((other.attention == 7.0).sum()) < int(counts[0].sum())
+    # Over all pixels that show them, those without attention too.
+    everywhere = chosen[scene.view.rendered.fragments.triangle_id.long()]
+    means = [float(a[0][e].mean()) for a, e in zip(attention, everywhere, strict=True)]
+    found = scene.term.mean_attention(chosen, scene.view)
+    assert found.tolist() == pytest.approx(means) and 0 < means[0] < 1
+    none = torch.zeros_like(chosen)
+    assert scene.term.mean_attention(none, scene.view).tolist() == [0, 0]
     torch.testing.assert_close(scene.term.look(scene.at).attention, scene.view.attention)
 
 

@@ -310,7 +310,7 @@ def test_bad_images_are_named_once_a_few_of_them_on_the_terminal(
         training.step(batch(3), [])
         training.end_epoch(3, [])
         named = training.bad_images_named()
-    assert named.startswith("20 images could not be used: photo 0 is damaged; photo 1 is damaged")
+    assert named.startswith("Images that could not be used: photo 0 is damaged; photo 1 is damaged")
     assert named.endswith(f"photo 7 is damaged; 12 more are named in {tmp_path / 'loss_log.txt'}")
     log = "\n".join(log_of(tmp_path))
     for number in range(20):
