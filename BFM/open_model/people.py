@@ -97,7 +97,7 @@ def random_person(waves: int, rng: np.random.Generator) -> Person:
     # Brows turn grey later than hair and beard.
     brow_hair = (1 - 0.45 * grey) * hair + 0.45 * grey * GREY_HAIR
     hair = (1 - grey) * hair + grey * GREY_HAIR
-    # One in sixteen has blue eyes.
+    # Chosen so that one in ten has grey or blue eyes, and one in 27 blue ones.
     iris = (0.25 + 0.95 * np.sqrt(fair)) * rng.beta(0.7, 0.7) + rng.normal(0, 0.04)
 
     stubble = float(0.36 * rng.beta(1.0, 5.0)) if male else 0.0
