@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -26,17 +27,48 @@ def synchronise_batch_norms(network: nn.Module, ranks: Ranks) -> None:
             setattr(network, name, SharedBatchNorm.like(child, ranks))
 
 
-class _SumOverRanks(torch.autograd.Function):
-    """Sum over the processes; since each result depends on all inputs, so does the gradient."""
+class _Normalise(torch.autograd.Function):
+    """Batch normalisation with given statistics, which depend on the inputs of all processes.
+
+    By torch's own kernels, which pass over the inputs once: written out in operations, each of
+    which autograd follows, it took most of a training step. Its gradient by the inputs is
+
+        w / s (dy - mean(dy) - xhat mean(dy xhat)),   s the deviation, xhat = (x - mean) / s
+
+    with means over the inputs of all processes. The kernel takes them over those of this one; what
+    that is off by is affine in x.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks = ranks
-        return ranks.sum(values)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        total: Tensor,
+        eps: float,
+        ranks: Ranks,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps), total)
+        ctx.eps, ctx.ranks = eps, ranks
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        return ctx.ranks.sum(gradient), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        x, weight, mean, inverse, total = ctx.saved_tensors
+        here = x.numel() / x.shape[1]
+        by_x, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
+        )
+        all_weight, all_bias = ctx.ranks.sum(torch.cat([by_weight, by_bias])).chunk(2)
+        scale = weight * inverse
+        slope = scale * inverse * (by_weight / here - all_weight / total)
+        offset = scale * (by_bias / here - all_bias / total) - slope * mean
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        by_x = by_x.add_(offset.view(shape)).addcmul_(x, slope.view(shape))
+        return by_x, by_weight, by_bias, None, None, None, None, None
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -62,25 +94,26 @@ class SharedBatchNorm(_BatchNorm):
         """Normalise (B, C, ...); in evaluation with the running statistics, as ever."""
         if not self.training:
             return super().forward(input)
-        axes = [axis for axis in range(input.dim()) if axis != 1]
-        shape = [1, -1] + [1] * (input.dim() - 2)
         x = input if input.dtype == torch.float64 else input.float()
+        mean, variance, total = self._statistics(x)
+        self._follow(mean, variance, total)
+        weight = torch.ones_like(mean) if self.weight is None else self.weight
+        found = _Normalise.apply(x, weight, self.bias, mean, variance, total, self.eps, self.ranks)
+        assert isinstance(found, Tensor)
+        return found.to(input.dtype)
+
+    @torch.no_grad()
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance (C,) over all processes, and how many inputs a channel has there."""
+        here = x.new_full((1,), x.numel() / x.shape[1])
+        own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         # Two messages: in one, as E[x^2] - E[x]^2, float32 would lose the variance of channels
         # whose mean is large.
-        count = x.new_full((1,), x.numel() / x.shape[1])
-        sums = _SumOverRanks.apply(torch.cat([x.sum(axes), count]), self.ranks)
-        assert isinstance(sums, Tensor)
-        total = sums[-1].detach()
+        sums = self.ranks.sum(torch.cat([here * own_mean, here]))
+        total = sums[-1]
         mean = sums[:-1] / total
-        centred = x - mean.view(shape)
-        squares = _SumOverRanks.apply(centred.square().sum(axes), self.ranks)
-        assert isinstance(squares, Tensor)
-        variance = squares / total
-        self._follow(mean.detach(), variance.detach(), total)
-        x = centred * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            x = x * self.weight.view(shape) + self.bias.view(shape)
-        return x.to(input.dtype)
+        spread = here * (own_variance + (own_mean - mean).square())
+        return mean, self.ranks.sum(spread) / total, total
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
