@@ -12,6 +12,7 @@ face model, leads to the same fits (benchmarks/fitting.py measures it).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -99,7 +100,7 @@ class FaceDerivatives:
             is_iris=_is_iris(face_model),
         )
 
-    @property
+    @cached_property
     def is_about_eyes(self) -> Bool[Tensor, " triangles_and_none"]:
         """Which triangles surround an eye, and False."""
         return self.is_about_eye.any(dim=0)
